@@ -1,0 +1,288 @@
+"""Voxel grids in world space: pure geometry of `(shape, affine)`, importable without JAX.
+
+One convention throughout the package:
+
+- the world frame is LPS+ in millimetres (DICOM, ITK);
+- an index is 0-based and an integer index is a voxel's centre;
+- `affine` is the 4x4 matrix from index to world, `world = affine @ (i, j, k, 1)`, with
+  `affine[:3, :3] = direction @ diag(spacing)` and `affine[:3, 3] = origin`.
+
+Functions take leading batch axes, and arrays of any library that follows the array API: NumPy float64 while the
+geometry is concrete, traced JAX values under a transformation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "Grid",
+    "affine_from",
+    "direction_of",
+    "index_map",
+    "lps_to_ras",
+    "origin_of",
+    "rescaled_size",
+    "shear_degrees",
+    "spacing_of",
+]
+
+# Reverses the first two world axes: RAS+ to LPS+ and, being its own inverse, back.
+_FLIP_XY = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def spacing_of(affine: Any) -> Any:
+    """Returns the voxel size in mm, `(..., 3)`: the lengths of the affine's columns."""
+    matrix = affine[..., :3, :3]
+    return (matrix * matrix).sum(-2) ** 0.5
+
+
+def origin_of(affine: Any) -> Any:
+    """Returns the world position of the centre of voxel (0, 0, 0), `(..., 3)`, LPS mm."""
+    return affine[..., :3, 3]
+
+
+def direction_of(affine: Any) -> Any:
+    """Returns the unit columns of the affine, `(..., 3, 3)`: the world direction of each index axis."""
+    return affine[..., :3, :3] / spacing_of(affine)[..., None, :]
+
+
+def lps_to_ras(affine: Any) -> Any:
+    """Converts an index-to-LPS affine to index-to-RAS, or back: the flip is its own inverse."""
+    return affine.__array_namespace__().asarray(_FLIP_XY, dtype=affine.dtype) @ affine
+
+
+def affine_from(spacing: Any = None, origin: Any = None, direction: Any = None) -> np.ndarray:
+    """Builds a 4x4 float64 index-to-LPS affine from its parts, on the host.
+
+    Args:
+        spacing: Voxel size in mm, one number or three. Default 1.
+        origin: World position of the centre of voxel (0, 0, 0), LPS mm. Default 0.
+        direction: 3x3 matrix whose columns are the world directions of the index axes, or its nine entries row by row
+            (ITK's order). Default the identity.
+
+    Returns:
+        The affine, `(4, 4)` float64.
+
+    Raises:
+        ValueError: a part has the wrong size, is not finite, or the spacing is not positive.
+
+    Example:
+        >>> affine_from(spacing=(1, 2, 3), origin=(10, 20, 30)).tolist()
+        [[1.0, 0.0, 0.0, 10.0], [0.0, 2.0, 0.0, 20.0], [0.0, 0.0, 3.0, 30.0], [0.0, 0.0, 0.0, 1.0]]
+    """
+    size = as_triple(1.0 if spacing is None else spacing, "spacing")
+    if not (size > 0).all():
+        raise ValueError(f"spacing must be positive, got {size.tolist()}")
+    affine = np.eye(4)
+    turn = np.eye(3) if direction is None else np.asarray(direction, np.float64)
+    if turn.size != 9 or not np.isfinite(turn).all():
+        raise ValueError(f"direction must hold 3x3 finite numbers, got {np.asarray(direction).tolist()}")
+    affine[:3, :3] = turn.reshape(3, 3) * size
+    affine[:3, 3] = as_triple(0.0 if origin is None else origin, "origin")
+    return check_affine(affine)
+
+
+def as_triple(value: Any, name: str) -> np.ndarray:
+    """Reads one number or three as a float64 `(3,)` array; `name` is the argument that an error names."""
+    array = np.asarray(value, np.float64)
+    if array.shape not in ((), (1,), (3,)) or not np.isfinite(array).all():
+        raise ValueError(f"{name} must be one finite number or three, got {value!r}")
+    return np.broadcast_to(array, (3,)).copy()
+
+
+def check_affine(affine: Any) -> np.ndarray:
+    """Returns the affine as float64 `(..., 4, 4)` NumPy, or raises `ValueError` saying what is wrong with it."""
+    matrix = np.array(affine, np.float64)
+    if matrix.shape[-2:] != (4, 4):
+        raise ValueError(f"affine must be (..., 4, 4), index to LPS mm; got shape {matrix.shape}")
+    if not np.isfinite(matrix).all():
+        raise ValueError(f"affine must be finite, got {matrix.tolist()}")
+    if not (matrix[..., 3, :] == (0, 0, 0, 1)).all():
+        raise ValueError(f"the last row of an affine must be (0, 0, 0, 1), got {matrix[..., 3, :].tolist()}")
+    volume = np.abs(np.linalg.det(matrix[..., :3, :3]))
+    if not (volume > 1e-9 * spacing_of(matrix).prod(-1)).all():
+        raise ValueError(f"affine is singular: its columns do not span space, got {matrix.tolist()}")
+    return matrix
+
+
+def shear_degrees(affine: np.ndarray) -> float:
+    """Returns by how many degrees the worst pair of index axes departs from a right angle.
+
+    Example:
+        >>> tilted = affine_from(direction=[[1, 0, 0], [0, 1, 0.5], [0, 0, 0.75**0.5]])
+        >>> round(shear_degrees(tilted), 3)
+        30.0
+    """
+    turn = direction_of(affine)
+    cosines = turn.swapaxes(-1, -2) @ turn - np.eye(3)
+    return float(np.degrees(np.arcsin(np.clip(np.abs(cosines).max(initial=0.0), 0.0, 1.0))))
+
+
+def index_map(target: Any, source: Any) -> tuple[Any, Any]:
+    """Maps a target grid's indices onto a source grid's: `source_index = matrix @ target_index + offset`.
+
+    The origins are subtracted before anything else, `R^-1 (R' i + (o' - o))`, which keeps float32 exact enough when
+    the geometry is traced; the product `inv(A) @ A'` does not.
+
+    Args:
+        target: Index-to-world affine of the grid that is filled, `(..., 4, 4)`.
+        source: Index-to-world affine of the grid that is sampled, `(..., 4, 4)`.
+
+    Returns:
+        `matrix` `(..., 3, 3)` and `offset` `(..., 3)`.
+
+    Example:
+        >>> matrix, offset = index_map(affine_from(spacing=2.0, origin=1.0), affine_from(spacing=1.0))
+        >>> matrix.diagonal().tolist(), offset.tolist()
+        ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
+    """
+    shift = target[..., :3, 3] - source[..., :3, 3]
+    inverse = inverse_3x3(source[..., :3, :3])
+    return inverse @ target[..., :3, :3], (inverse @ shift[..., None])[..., 0]
+
+
+def inverse_3x3(matrix: Any) -> Any:
+    """Inverts `(..., 3, 3)` matrices by cofactors: cheap, traceable, and accurate for voxel grids.
+
+    Example:
+        >>> inverse_3x3(np.diag([2.0, 4.0, 5.0])).diagonal().tolist()
+        [0.5, 0.25, 0.2]
+    """
+    xp = matrix.__array_namespace__()
+    a, b, c = matrix[..., :, 0], matrix[..., :, 1], matrix[..., :, 2]
+    rows = [_cross(xp, b, c), _cross(xp, c, a), _cross(xp, a, b)]
+    determinant = (a * rows[0]).sum(-1)
+    return xp.stack(rows, axis=-2) / determinant[..., None, None]
+
+
+def _cross(xp: Any, a: Any, b: Any) -> Any:
+    x, y, z = (a[..., i] for i in range(3))
+    u, v, w = (b[..., i] for i in range(3))
+    return xp.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-1)
+
+
+def rescaled_size(shape: Sequence[int], spacing: np.ndarray, new_spacing: np.ndarray) -> tuple[int, ...]:
+    """Returns `max(1, round(n * spacing / new_spacing))` per axis.
+
+    The ratio is formed first and a result within 1e-9 of a half is rounded up, so that equal spacing gives equal size
+    and the answer does not hang on the last bit of a decimal fraction.
+
+    Example:
+        >>> rescaled_size((7, 16, 10), np.array([0.3, 2.1, 1.0]), np.array([0.3, 0.7, 4.0]))
+        (7, 48, 3)
+    """
+    exact = np.asarray(shape, np.float64) * (np.asarray(spacing, np.float64) / np.asarray(new_spacing, np.float64))
+    return tuple(int(n) for n in np.maximum(1, np.floor(exact * (1 + 1e-12) + 0.5 + 1e-9)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grid:
+    """A voxel lattice in world space: a static shape and an index-to-LPS affine.
+
+    Attributes:
+        shape: Voxels along i, j, k.
+        affine: `(4, 4)` float64 index to LPS mm; `(*batch, 4, 4)` for a batch of grids of one shape.
+
+    Example:
+        >>> grid = Grid.of((10, 20, 5), spacing=(1, 1, 3), origin=(0, 0, -6))
+        >>> grid.spacing, grid.center.tolist()
+        ((1.0, 1.0, 3.0), [4.5, 9.5, 0.0])
+    """
+
+    shape: tuple[int, ...]
+    affine: Any
+
+    @staticmethod
+    def of(
+        shape: Sequence[int], *, affine: Any = None, spacing: Any = None, origin: Any = None, direction: Any = None
+    ) -> Grid:
+        """Builds and checks a grid, from an affine or from spacing (mm), origin (LPS mm) and direction.
+
+        Raises:
+            ValueError: the shape is not three positive integers, the affine is not a regular 4x4 matrix, or both an
+                affine and its parts are given.
+
+        Example:
+            >>> Grid.of((4, 4, 2), spacing=2.0).extent.tolist()
+            [8.0, 8.0, 4.0]
+        """
+        size = tuple(int(n) for n in shape)
+        if len(size) != 3 or min(size) < 1 or any(n != m for n, m in zip(size, shape, strict=True)):
+            raise ValueError(f"shape must be three positive integers (i, j, k), got {tuple(shape)}")
+        if affine is None:
+            return Grid(size, affine_from(spacing, origin, direction))
+        if any(part is not None for part in (spacing, origin, direction)):
+            raise ValueError("give either affine, or spacing, origin and direction, not both")
+        return Grid(size, check_affine(affine))
+
+    @property
+    def spacing(self) -> Any:
+        """Voxel size in mm: three floats, or an array `(*batch, 3)` when batched or traced."""
+        return plain(spacing_of(self.affine))
+
+    @property
+    def origin(self) -> Any:
+        """World position of the centre of voxel (0, 0, 0), LPS mm: three floats, or an array when batched or traced."""
+        return plain(origin_of(self.affine))
+
+    @property
+    def direction(self) -> Any:
+        """Unit columns of the affine, `(*batch, 3, 3)`."""
+        return direction_of(self.affine)
+
+    @property
+    def extent(self) -> Any:
+        """Size of the field of view in mm, `(*batch, 3)`: voxels times spacing, outer face to outer face."""
+        return np.asarray(self.shape, np.float64) * spacing_of(self.affine)
+
+    @property
+    def center(self) -> Any:
+        """World position of the centre of the field of view, index `(n - 1) / 2`, `(*batch, 3)` LPS mm."""
+        return self.world((np.asarray(self.shape, np.float64) - 1) / 2)
+
+    def world(self, index: Any) -> Any:
+        """Returns the world position in LPS mm of (continuous) indices, both `(..., 3)`.
+
+        Example:
+            >>> Grid.of((4, 4, 4), spacing=2.0).world(np.array([1, 2, 3])).tolist()
+            [2.0, 4.0, 6.0]
+        """
+        return (self.affine[..., :3, :3] @ index[..., None])[..., 0] + self.affine[..., :3, 3]
+
+    def index(self, world: Any) -> Any:
+        """Returns the continuous index of world positions in LPS mm, both `(..., 3)`.
+
+        Example:
+            >>> Grid.of((4, 4, 4), spacing=2.0).index(np.array([2.0, 4.0, 5.0])).tolist()
+            [1.0, 2.0, 2.5]
+        """
+        offset = world - self.affine[..., :3, 3]
+        return (inverse_3x3(self.affine[..., :3, :3]) @ offset[..., None])[..., 0]
+
+    def moved(self, index: Any, shape: Sequence[int] | None = None) -> Grid:
+        """Returns the lattice continued from another corner: voxel (0, 0, 0) moves to the given index of this grid.
+
+        Example:
+            >>> Grid.of((9, 9, 9), spacing=2.0).moved(np.array([1.0, 0.0, -1.0]), (4, 4, 4)).origin
+            (2.0, 0.0, -2.0)
+        """
+        xp = self.affine.__array_namespace__()
+        origin = self.world(xp.asarray(index, dtype=self.affine.dtype))
+        affine = xp.concat([xp.concat([self.affine[..., :3, :3], origin[..., None]], axis=-1), self.affine[..., 3:, :]], axis=-2)
+        return Grid(self.shape if shape is None else tuple(shape), affine)
+
+    def __repr__(self) -> str:
+        if not isinstance(self.affine, np.ndarray) or self.affine.ndim > 2:
+            return f"Grid(shape={self.shape}, affine={self.affine.shape})"
+        parts = [f"({', '.join(f'{x:.6g}' for x in triple)})" for triple in (self.spacing, self.origin)]
+        return f"Grid(shape={self.shape}, spacing={parts[0]}, origin={parts[1]})"
+
+
+def plain(triple: Any) -> Any:
+    """Turns a concrete `(3,)` array into a tuple of floats; leaves batches and traced values as they are."""
+    return tuple(triple.tolist()) if isinstance(triple, np.ndarray) and triple.ndim == 1 else triple

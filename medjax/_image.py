@@ -1,0 +1,329 @@
+"""The image: voxels, geometry and what is known of the scan, as one immutable pytree."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from medjax._grid import Grid, affine_from, check_affine, lps_to_ras
+from medjax._metadata import Metadata
+from medjax._orientation import orientation_of
+
+__all__ = ["Image", "Kind", "stack", "unstack"]
+
+Kind = Literal["intensity", "label"]
+_KINDS = ("intensity", "label")
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Image:
+    """A scan or label map: voxels on a grid in LPS+ millimetres, and what is known of it.
+
+    A pytree with two leaves, `voxels` and `affine`. `kind` is static; `metadata` is neither a leaf nor part of any
+    compilation key: scans that differ only in metadata, affine or values share one compilation. An image that comes out
+    of a user's own `jit`, `vmap` or `grad` trace has `metadata=None`, never another scan's; `with_metadata` puts it back.
+
+    Attributes:
+        voxels: `(*batch, i, j, k, *channels)`, NumPy as read from a file or a JAX array.
+        affine: `(*batch, 4, 4)` index to LPS mm, float64 NumPy on the host (a tracer inside a transformation).
+        kind: "intensity" (interpolated) or "label" (never mixed).
+        metadata: What the file stated, one for each item of a batch, or `None`.
+
+    Build one with `Image.from_array`, which checks its arguments; the constructor does not.
+
+    Example:
+        >>> image = Image.from_array(np.zeros((4, 5, 6), np.int16), spacing=(1, 1, 2.5))
+        >>> image
+        Image(4x5x6 int16 intensity, spacing 1 x 1 x 2.5 mm, LPS)
+        >>> image.shape, image.spacing, image.orientation
+        ((4, 5, 6), (1.0, 1.0, 2.5), 'LPS')
+    """
+
+    voxels: Any
+    affine: Any
+    kind: Kind = "intensity"
+    metadata: Metadata | tuple[Metadata | None, ...] | None = None
+
+    @staticmethod
+    def from_array(
+        voxels: Any,
+        *,
+        affine: Any = None,
+        spacing: Any = None,
+        origin: Any = None,
+        direction: Any = None,
+        kind: Kind = "intensity",
+        metadata: Metadata | tuple[Metadata | None, ...] | None = None,
+    ) -> Image:
+        """Builds and checks an image.
+
+        Args:
+            voxels: `(*batch, i, j, k, *channels)`; the affine's leading axes say how many axes are batch.
+            affine: `(*batch, 4, 4)` index to LPS mm. Give this, or the next three.
+            spacing: Voxel size in mm, one number or three. Default 1.
+            origin: World position of the centre of voxel (0, 0, 0), LPS mm. Default 0.
+            direction: 3x3, columns are the world directions of the index axes. Default the identity (LPS).
+            kind: "intensity" or "label"; labels are integers or booleans.
+            metadata: A `Metadata`, or a tuple with one per item of a batch.
+
+        Raises:
+            ValueError: an array has the wrong rank, the affine is singular or not finite, the kind is unknown or does
+                not suit the dtype, or metadata does not match the batch.
+
+        Example:
+            >>> Image.from_array(np.ones((2, 3, 4)), affine=np.diag([-1.0, -1.0, 3.0, 1.0])).orientation
+            'RAS'
+        """
+        voxels = voxels if isinstance(voxels, np.ndarray | jax.Array) else np.asarray(voxels)
+        if affine is None:
+            affine = affine_from(spacing, origin, direction)
+        elif any(part is not None for part in (spacing, origin, direction)):
+            raise ValueError("give either affine, or spacing, origin and direction, not both")
+        elif not isinstance(affine, jax.core.Tracer):
+            affine = check_affine(affine)
+        if kind not in _KINDS:
+            raise ValueError(f"kind must be 'intensity' or 'label', got {kind!r}")
+        if kind == "label" and not (np.issubdtype(voxels.dtype, np.integer) or voxels.dtype == bool):
+            raise ValueError(f"a label image holds integers or booleans, got {voxels.dtype}; cast it, or say kind='intensity'")
+        batch = affine.shape[:-2]
+        if voxels.ndim < len(batch) + 3 or voxels.shape[: len(batch)] != batch or 0 in voxels.shape:
+            raise ValueError(
+                f"voxels must be (*batch, i, j, k, *channels), not empty, with batch {batch} as in the affine; got {voxels.shape}"
+            )
+        if isinstance(metadata, tuple) and batch != (len(metadata),):
+            raise ValueError(f"{len(metadata)} metadata for a batch of shape {batch}; give one per item, or None")
+        return Image(voxels, affine, kind, metadata)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Leading batch axes, `()` for a single image."""
+        return tuple(self.affine.shape[:-2])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along i, j, k."""
+        start = len(self.batch_shape)
+        return tuple(self.voxels.shape[start : start + 3])
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Trailing channel axes, `()` for a scalar image."""
+        return tuple(self.voxels.shape[len(self.batch_shape) + 3 :])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The voxels' dtype."""
+        return self.voxels.dtype
+
+    @property
+    def grid(self) -> Grid:
+        """The lattice: shape and affine, float64 on the host when concrete."""
+        return Grid(self.shape, _on_host(self.affine))
+
+    @property
+    def spacing(self) -> Any:
+        """Voxel size in mm: three floats, or `(*batch, 3)` when batched or traced."""
+        return self.grid.spacing
+
+    @property
+    def origin(self) -> Any:
+        """World position of the centre of voxel (0, 0, 0) in LPS mm: three floats, or `(*batch, 3)`."""
+        return self.grid.origin
+
+    @property
+    def direction(self) -> Any:
+        """Unit columns of the affine, `(*batch, 3, 3)`: the world direction of each index axis."""
+        return self.grid.direction
+
+    @property
+    def orientation(self) -> Any:
+        """Orientation code, such as "LPS"; for a batch a tuple of codes.
+
+        Raises:
+            ValueError: the geometry is traced.
+        """
+        affine = _on_host(self.affine)
+        if not isinstance(affine, np.ndarray):
+            raise ValueError("the orientation of a traced affine is unknown: reorient before jit, or close over the image's geometry")
+        codes = tuple(orientation_of(item) for item in affine.reshape(-1, 4, 4))
+        return codes if self.batch_shape else codes[0]
+
+    @property
+    def affine_ras(self) -> Any:
+        """The affine to RAS+ mm, as nibabel and NIfTI have it, `(*batch, 4, 4)`."""
+        return lps_to_ras(_on_host(self.affine))
+
+    def with_voxels(self, voxels: Any) -> Image:
+        """Returns an image of the same geometry, kind and metadata with other voxels; channels may differ.
+
+        Raises:
+            ValueError: the batch or spatial shape differs.
+
+        Example:
+            >>> image = Image.from_array(np.zeros((4, 4, 4)), spacing=2.0)
+            >>> image.with_voxels(image.voxels + 1).spacing
+            (2.0, 2.0, 2.0)
+        """
+        lead = self.batch_shape + self.shape
+        if tuple(voxels.shape[: len(lead)]) != lead:
+            raise ValueError(f"voxels of shape {tuple(voxels.shape)} do not lie on this image's grid, {lead}")
+        return Image(voxels, self.affine, self.kind, self.metadata)
+
+    def with_metadata(self, metadata: Metadata | tuple[Metadata | None, ...] | None) -> Image:
+        """Returns the same image with other metadata, such as the one it had before a `jit` of yours.
+
+        Example:
+            >>> image = Image.from_array(np.zeros((4, 4, 4)), metadata=Metadata(modality="CT"))
+            >>> jax.jit(lambda x: x)(image).with_metadata(image.metadata).metadata.modality
+            'CT'
+        """
+        return dataclasses.replace(self, metadata=metadata)
+
+    def with_kind(self, kind: Kind) -> Image:
+        """Returns the same voxels seen as intensities or as labels.
+
+        Raises:
+            ValueError: labels that are not integers or booleans.
+
+        Example:
+            >>> Image.from_array(np.zeros((4, 4, 4), np.uint8)).with_kind("label").kind
+            'label'
+        """
+        return Image.from_array(self.voxels, affine=self.affine, kind=kind, metadata=self.metadata)
+
+    def __repr__(self) -> str:
+        from medjax._plot import describe
+
+        return describe(self)
+
+    def _repr_html_(self) -> str:
+        from medjax._plot import html
+
+        return html(self)
+
+
+def _on_host(affine: Any) -> Any:
+    """The affine as float64 NumPy, unless it is traced (or a placeholder that a transformation put there)."""
+    if isinstance(affine, jax.core.Tracer) or not isinstance(affine, np.ndarray | jax.Array):
+        return affine
+    return np.asarray(affine, np.float64)
+
+
+class _Carried:
+    """What rides along in an image's treedef without ever being part of a compilation key.
+
+    All compare equal, so that scans share compilations, and a compiled function's output tree holds an empty one. The
+    tree functions compare the treedefs of the trees they combine: a comparison of two different scans marks both, and
+    neither's metadata survives (`tree.map(lambda a, b: b, a, b)` must not put a's header on b's voxels).
+    """
+
+    __slots__ = ("affine", "is_mixed", "metadata")
+
+    def __init__(self, metadata: Any = None, affine: Any = None):
+        self.metadata, self.affine, self.is_mixed = metadata, affine, False
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Carried):
+            return NotImplemented
+        if self.metadata is not other.metadata:
+            self.is_mixed = other.is_mixed = True
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "_"
+
+
+def _flatten(image: Image) -> tuple[tuple[Any, Any], tuple[str, _Carried]]:
+    leaves = (image.voxels, image.affine)
+    is_concrete = all(isinstance(leaf, np.ndarray | jax.Array) and not isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+    carried = _Carried(image.metadata, image.affine) if is_concrete else _Carried()
+    return leaves, (image.kind, carried)
+
+
+def _flatten_with_keys(image: Image) -> tuple[Any, Any]:
+    leaves, aux = _flatten(image)
+    names = (jax.tree_util.GetAttrKey("voxels"), jax.tree_util.GetAttrKey("affine"))
+    return tuple(zip(names, leaves, strict=True)), aux
+
+
+def _unflatten(aux: tuple[Kind, _Carried], leaves: Sequence[Any]) -> Image:
+    """Rebuilds an image from leaves; the metadata and the float64 affine only where they are provably this scan's.
+
+    That is: the leaves are concrete, no other scan's tree took part, and the geometry is unchanged but for rounding
+    (`device_put` makes float32 of it). The items of a batch may have been shuffled, so a batch gives up its metadata.
+    """
+    kind, carried = aux
+    voxels, affine = leaves
+    known = carried.affine
+    if known is None or carried.is_mixed or isinstance(voxels, jax.core.Tracer):
+        return Image(voxels, affine, kind)
+    is_array = isinstance(affine, np.ndarray | jax.Array) and not isinstance(affine, jax.core.Tracer)
+    if not is_array or affine.shape != known.shape or getattr(voxels, "ndim", 0) < affine.ndim + 1:
+        return Image(voxels, affine, kind)
+    if affine is not known and not np.array_equal(np.asarray(affine), np.asarray(known).astype(affine.dtype)):
+        return Image(voxels, affine, kind)
+    return Image(voxels, known, kind, carried.metadata if known.ndim == 2 else None)
+
+
+jax.tree_util.register_pytree_with_keys(Image, _flatten_with_keys, _unflatten, _flatten)
+
+
+def stack(images: Sequence[Image]) -> Image:
+    """Stacks images of one shape and kind into a batch; each item keeps its own geometry and metadata.
+
+    Args:
+        images: At least one image, single (not batched), all of one shape, dtype, number of channels and kind.
+
+    Returns:
+        An image with voxels `(b, i, j, k, *channels)`, affine `(b, 4, 4)` and a tuple of metadata.
+
+    Raises:
+        ValueError: nothing to stack, an item is itself a batch, or the items differ in shape, dtype or kind.
+
+    Example:
+        >>> images = [Image.from_array(np.full((2, 2, 2), v), spacing=s) for v, s in ((0.0, 1), (1.0, 3))]
+        >>> batch = stack(images)
+        >>> batch.batch_shape, batch.shape, batch.spacing.tolist()
+        ((2,), (2, 2, 2), [[1.0, 1.0, 1.0], [3.0, 3.0, 3.0]])
+    """
+    images = list(images)
+    if not images:
+        raise ValueError("stack needs at least one image, got none")
+    first = images[0]
+    for number, image in enumerate(images):
+        if image.batch_shape:
+            raise ValueError(f"image {number} is a batch of shape {image.batch_shape}; unstack it first")
+        found, wanted = (image.voxels.shape, image.dtype, image.kind), (first.voxels.shape, first.dtype, first.kind)
+        if found != wanted:
+            raise ValueError(f"image {number} has shape, dtype and kind {found}, image 0 has {wanted}; bring them to one grid first (crop_or_pad)")
+    xp = np if all(isinstance(image.voxels, np.ndarray) for image in images) else jax.numpy
+    affines = [_on_host(image.affine) for image in images]
+    xa = np if all(isinstance(affine, np.ndarray) for affine in affines) else jax.numpy
+    known: Any = tuple(image.metadata for image in images)
+    metadata = known if any(item is not None for item in known) else None
+    return Image(xp.stack([image.voxels for image in images]), xa.stack(affines), first.kind, metadata)
+
+
+def unstack(batch: Image) -> list[Image]:
+    """Splits a batch along its first axis into images; the reverse of `stack`.
+
+    Raises:
+        ValueError: the image is not a batch.
+
+    Example:
+        >>> batch = stack([Image.from_array(np.full((2, 2, 2), v)) for v in (0.0, 1.0)])
+        >>> [float(image.voxels.mean()) for image in unstack(batch)]
+        [0.0, 1.0]
+    """
+    if not batch.batch_shape:
+        raise ValueError("unstack needs a batch; this image has no batch axis")
+    affine, count = _on_host(batch.affine), batch.batch_shape[0]
+    metadata = batch.metadata if isinstance(batch.metadata, tuple) else (batch.metadata,) * count
+    return [Image(batch.voxels[n], affine[n], batch.kind, metadata[n]) for n in range(count)]

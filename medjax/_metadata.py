@@ -1,0 +1,123 @@
+"""What a scan is, apart from its voxels and geometry: immutable, importable without JAX, never traced."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+__all__ = ["Metadata"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a file states about a scan. A field that the file does not state is `None`, never invented.
+
+    Attributes:
+        modality: DICOM modality, "CT", "MR", "PT", ...; `None` where the format cannot say.
+        subtype: Finer type, such as "T1", "FDG" or "SUVbw".
+        patient_id: Patient ID (0010,0020).
+        patient_uid: An identifier of the patient that is unique across institutions.
+        study_uid: Study Instance UID (0020,000D).
+        series_uid: Series Instance UID (0020,000E).
+        study_description: Study Description (0008,1030).
+        acquisition_time: Start of the acquisition, as the scanner states it.
+        source: Name of the file or folder that was read.
+        is_contrast_administered: Whether a contrast agent was given.
+        display: Display hints, such as window centre and width or colours.
+        clinical: Clinical data, such as weight and height.
+        extra: The source header by DICOM keyword or NIfTI field, JSON-safe.
+
+    The three mappings are read-only. Metadata never enters a trace: it costs no compilation, and an operation's result
+    carries its own scan's metadata or none.
+
+    Example:
+        >>> metadata = Metadata(modality="PT", extra={"Units": "BQML"})
+        >>> metadata.replace(subtype="SUVbw").subtype, metadata.subtype
+        ('SUVbw', None)
+        >>> Metadata.from_json(metadata.to_json()) == metadata
+        True
+    """
+
+    modality: str | None = None
+    subtype: str | None = None
+    patient_id: str | None = None
+    patient_uid: str | None = None
+    study_uid: str | None = None
+    series_uid: str | None = None
+    study_description: str | None = None
+    acquisition_time: dt.datetime | None = None
+    source: str | None = None
+    is_contrast_administered: bool | None = None
+    display: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    clinical: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in _MAPPINGS:
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def replace(self, **changes: Any) -> Metadata:
+        """Returns a copy with the given fields changed.
+
+        Raises:
+            TypeError: there is no such field.
+
+        Example:
+            >>> Metadata(modality="CT").replace(source="scan.nii.gz")
+            Metadata(modality='CT', source='scan.nii.gz')
+        """
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> str:
+        """Writes all fields that hold something as JSON; `from_json` reads it back.
+
+        Raises:
+            TypeError: a mapping holds a value that JSON cannot.
+
+        Example:
+            >>> Metadata(modality="MR").to_json()
+            '{"modality": "MR"}'
+        """
+        fields: dict[str, Any] = {}
+        for name, value in self._stated():
+            fields[name] = dict(value) if name in _MAPPINGS else value
+        if self.acquisition_time is not None:
+            fields["acquisition_time"] = self.acquisition_time.isoformat()
+        return json.dumps(fields)
+
+    @classmethod
+    def from_json(cls, text: str) -> Metadata:
+        """Reads what `to_json` wrote; fields it does not know are kept under `extra`.
+
+        Example:
+            >>> Metadata.from_json('{"modality": "MR", "colour": "blue"}').extra["colour"]
+            'blue'
+        """
+        fields = dict(json.loads(text))
+        known = {field.name for field in dataclasses.fields(cls)}
+        extra = dict(fields.pop("extra", {})) | {k: fields.pop(k) for k in list(fields) if k not in known}
+        if fields.get("acquisition_time") is not None:
+            fields["acquisition_time"] = dt.datetime.fromisoformat(fields["acquisition_time"])
+        return cls(**fields, extra=extra)
+
+    def _stated(self) -> list[tuple[str, Any]]:
+        pairs = [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
+        return [(name, value) for name, value in pairs if value is not None and not (name in _MAPPINGS and not value)]
+
+    def __repr__(self) -> str:
+        shown = (f"{n}=<{len(v)} fields>" if n in _MAPPINGS else f"{n}={v!r}" for n, v in self._stated())
+        return f"Metadata({', '.join(shown)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return Metadata, tuple(dict(v) if isinstance(v, MappingProxyType) else v for v in values)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Metadata:
+        return self  # immutable
+
+
+_MAPPINGS = ("display", "clinical", "extra")
