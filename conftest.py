@@ -1,0 +1,54 @@
+"""Rules that every test and doctest runs under. It lies here, not in tests/, because it serves medjax/'s doctests too.
+
+Shapes and types of annotated functions are checked at run time; implicit dtype and rank promotion raise; warnings are
+errors (pyproject.toml); hypothesis is bounded and draws the same examples on every run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax is imported
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+
+# Never uninstalled: modules that medjax imports on use are checked as well.
+jaxtyping.install_import_hook("medjax", "beartype.beartype")
+
+import medjax as mj  # noqa: E402, after the hook
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+hypothesis.settings.register_profile("medjax", deadline=None, derandomize=True, max_examples=40, database=None)
+hypothesis.settings.load_profile("medjax")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _doctest_names(doctest_namespace: dict[str, Any]) -> None:
+    """Doctests write the public names bare, as they would after `from medjax import *`."""
+    doctest_namespace.update({name: getattr(mj, name) for name in mj.__all__})
+    doctest_namespace.update(np=np, jax=jax, jnp=jnp, mj=mj)
+
+
+@pytest.fixture
+def count_traces() -> Iterator[Any]:
+    """Yields a wrapper that counts how often jax traces a function: `f, count = count_traces(f)`, `count()`."""
+
+    def wrap(function: Any) -> tuple[Any, Any]:
+        traces = []
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            traces.append(1)
+            return function(*args, **kwargs)
+
+        return counted, lambda: len(traces)
+
+    yield wrap
