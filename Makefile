@@ -1,0 +1,65 @@
+# Everything works from nothing but Python 3.11-3.13 and make: each target creates .venv and installs what it needs,
+# in the versions that CI tested (constraints.txt).
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python,\
+	$(shell $(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $(name))))
+VENV := .venv
+RUN := $(VENV)/bin/python
+DEMO ?= demo
+# Test processes: one per core, at most 4 (each starts JAX, and compiled programs use several threads already).
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
+# The version that bench and lock install. Newer ones bring gigabytes of CUDA where no CPU build is offered.
+TORCH ?= 2.13.0
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format bench notebooks lock clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.plot  ## Resample and reorient a real oblique scan; write it and a picture to demo/
+	$(RUN) -m medjax demo --output $(DEMO)
+
+test: $(VENV)/.dev  ## Run all tests and doctests
+	$(RUN) -m pytest -n $(WORKERS)
+
+lint: $(VENV)/.dev  ## Check format, rules and types
+	$(RUN) -m ruff format --check
+	$(RUN) -m ruff check
+	$(RUN) -m mypy
+
+format: $(VENV)/.dev  ## Apply the format and the rules that fix themselves
+	$(RUN) -m ruff format
+	$(RUN) -m ruff check --fix
+
+bench: $(VENV)/.bench  ## Run every benchmark; JSON and tables go to benchmarks/results/
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(RUN) $$script || exit 1; done
+
+notebooks: $(VENV)/.dev  ## Execute every notebook; an error in one fails
+	$(RUN) notebooks/execute.py
+
+lock:  ## Record in constraints.txt the newest versions that install together
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --upgrade pip
+	build/lock/bin/python -m pip install --quiet --editable ".[dev,bench]" torch==$(TORCH)
+	{ echo "# The versions that CI tests; written by make lock."; \
+	  build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt
+	rm -rf build/lock
+
+clean:  ## Remove the environment and everything that was generated
+	rm -rf $(VENV) build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp for each set of extras; they share one environment.
+$(VENV)/.plot $(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: pyproject.toml constraints.txt | $(RUN)
+	@echo "installing medjax[$*] into $(VENV)"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$*]"
+	@touch $@
+
+$(RUN):
+	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; say which with PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13; say which with PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
