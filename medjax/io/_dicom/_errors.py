@@ -1,0 +1,38 @@
+"""What can be wrong with a DICOM series, one exception for each situation that a caller would handle."""
+
+from __future__ import annotations
+
+from medjax.io._errors import ImageFileError, UnsupportedFileError
+
+__all__ = [
+    "DuplicatePositionError",
+    "InconsistentGeometryError",
+    "MultipleSeriesError",
+    "NoGeometryError",
+    "NonUniformSpacingError",
+    "NotAnImageError",
+]
+
+
+class NotAnImageError(UnsupportedFileError):
+    """A DICOM object without pixels, such as a report, a plan or a structure set; the reason names its kind."""
+
+
+class MultipleSeriesError(ImageFileError):
+    """There is more than one series, or one series with more than one orientation or matrix; the reason lists them."""
+
+
+class NoGeometryError(ImageFileError):
+    """Several slices, and nothing that says where they lie."""
+
+
+class InconsistentGeometryError(ImageFileError):
+    """The slices of a series do not fit on one grid, such as when their pixel spacing differs."""
+
+
+class NonUniformSpacingError(InconsistentGeometryError):
+    """The distance between slices varies, as when one is missing; `spacing_policy` chooses what to do."""
+
+
+class DuplicatePositionError(ImageFileError):
+    """Different slices at one position, and no attribute that tells them apart."""
