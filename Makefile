@@ -42,8 +42,8 @@ notebooks: $(VENV)/.dev  ## Execute every notebook; an error in one fails
 lock:  ## Record in constraints.txt the newest versions that install together
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --upgrade pip
-	build/lock/bin/python -m pip install --quiet --editable ".[dev,bench]" torch==$(TORCH)
+	build/lock/bin/python -m pip install -qq --upgrade pip
+	build/lock/bin/python -m pip install -qq --editable ".[dev,bench]" torch==$(TORCH)
 	{ echo "# The versions that CI tests; written by make lock."; \
 	  build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt
 	rm -rf build/lock
@@ -55,7 +55,7 @@ clean:  ## Remove the environment and everything that was generated
 # A stamp for each set of extras; they share one environment.
 $(VENV)/.plot $(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: pyproject.toml constraints.txt | $(RUN)
 	@echo "installing medjax[$*] into $(VENV)"
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$*]"
+	@$(RUN) -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable ".[$*]"
 	@touch $@
 
 $(RUN):

@@ -95,6 +95,14 @@ def as_triple(value: Any, name: str) -> np.ndarray:
     return np.broadcast_to(array, (3,)).copy()
 
 
+def as_points(values: Any) -> Any:
+    """Reads positions or indices `(..., 3)`: arrays of any library as they are, sequences as float64 NumPy."""
+    points = values if hasattr(values, "ndim") else np.asarray(values, np.float64)
+    if points.ndim == 0 or points.shape[-1] != 3:
+        raise ValueError(f"positions and indices are (..., 3), got shape {tuple(points.shape)}")
+    return points
+
+
 def check_affine(affine: Any) -> np.ndarray:
     """Returns the affine as float64 `(..., 4, 4)` NumPy, or raises `ValueError` saying what is wrong with it."""
     matrix = np.array(affine, np.float64)
@@ -141,9 +149,16 @@ def index_map(target: Any, source: Any) -> tuple[Any, Any]:
         >>> matrix.diagonal().tolist(), offset.tolist()
         ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
     """
-    shift = target[..., :3, 3] - source[..., :3, 3]
+    to, start = same_rank(target[..., :3, 3], source[..., :3, 3])
+    shift = to - start
     inverse = inverse_3x3(source[..., :3, :3])
     return inverse @ target[..., :3, :3], (inverse @ shift[..., None])[..., 0]
+
+
+def same_rank(*arrays: Any) -> tuple[Any, ...]:
+    """Gives arrays one rank by leading axes of length 1, since JAX can be set to refuse implicit rank promotion."""
+    rank = max(array.ndim for array in arrays)
+    return tuple(array.reshape((1,) * (rank - array.ndim) + array.shape) for array in arrays)
 
 
 def inverse_3x3(matrix: Any) -> Any:
@@ -238,43 +253,50 @@ class Grid:
     @property
     def extent(self) -> Any:
         """Size of the field of view in mm, `(*batch, 3)`: voxels times spacing, outer face to outer face."""
-        return np.asarray(self.shape, np.float64) * spacing_of(self.affine)
+        size, spacing = same_rank(self._vector(self.shape), spacing_of(self.affine))
+        return size * spacing
 
     @property
     def center(self) -> Any:
         """World position of the centre of the field of view, index `(n - 1) / 2`, `(*batch, 3)` LPS mm."""
-        return self.world((np.asarray(self.shape, np.float64) - 1) / 2)
+        return self.world((self._vector(self.shape) - 1) / 2)
 
     def world(self, index: Any) -> Any:
         """Returns the world position in LPS mm of (continuous) indices, both `(..., 3)`.
 
         Example:
-            >>> Grid.of((4, 4, 4), spacing=2.0).world(np.array([1, 2, 3])).tolist()
+            >>> Grid.of((4, 4, 4), spacing=2.0).world((1, 2, 3)).tolist()
             [2.0, 4.0, 6.0]
         """
-        return (self.affine[..., :3, :3] @ index[..., None])[..., 0] + self.affine[..., :3, 3]
+        columns = as_points(index)[..., None]
+        turned, origin = same_rank((self.affine[..., :3, :3] @ columns)[..., 0], origin_of(self.affine))
+        return turned + origin
 
     def index(self, world: Any) -> Any:
         """Returns the continuous index of world positions in LPS mm, both `(..., 3)`.
 
         Example:
-            >>> Grid.of((4, 4, 4), spacing=2.0).index(np.array([2.0, 4.0, 5.0])).tolist()
+            >>> Grid.of((4, 4, 4), spacing=2.0).index((2.0, 4.0, 5.0)).tolist()
             [1.0, 2.0, 2.5]
         """
-        offset = world - self.affine[..., :3, 3]
-        return (inverse_3x3(self.affine[..., :3, :3]) @ offset[..., None])[..., 0]
+        position, origin = same_rank(as_points(world), origin_of(self.affine))
+        return (inverse_3x3(self.affine[..., :3, :3]) @ (position - origin)[..., None])[..., 0]
 
     def moved(self, index: Any, shape: Sequence[int] | None = None) -> Grid:
         """Returns the lattice continued from another corner: voxel (0, 0, 0) moves to the given index of this grid.
 
         Example:
-            >>> Grid.of((9, 9, 9), spacing=2.0).moved(np.array([1.0, 0.0, -1.0]), (4, 4, 4)).origin
+            >>> Grid.of((9, 9, 9), spacing=2.0).moved((1, 0, -1), (4, 4, 4)).origin
             (2.0, 0.0, -2.0)
         """
         xp = self.affine.__array_namespace__()
-        origin = self.world(xp.asarray(index, dtype=self.affine.dtype))
-        affine = xp.concat([xp.concat([self.affine[..., :3, :3], origin[..., None]], axis=-1), self.affine[..., 3:, :]], axis=-2)
+        origin = self.world(self._vector(index))
+        top = xp.concat([self.affine[..., :3, :3], origin[..., None]], axis=-1)
+        affine = xp.concat([top, self.affine[..., 3:, :]], axis=-2)
         return Grid(self.shape if shape is None else tuple(shape), affine)
+
+    def _vector(self, values: Any) -> Any:
+        return self.affine.__array_namespace__().asarray(values, dtype=self.affine.dtype)
 
     def __repr__(self) -> str:
         if not isinstance(self.affine, np.ndarray) or self.affine.ndim > 2:

@@ -17,33 +17,32 @@ __all__ = ["CODES", "orientation_of", "reorientation"]
 
 # Letters along the LPS world axes: towards negative, towards positive.
 _LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))
-_WORLD_AXIS = {letter: (axis, sign) for axis, pair in enumerate(_LETTERS) for letter, sign in zip(pair, (-1, 1), strict=True)}
+_WORLD_AXIS = {
+    letter: (axis, sign) for axis, pair in enumerate(_LETTERS) for letter, sign in zip(pair, (-1, 1), strict=True)
+}
 
-CODES = tuple(
-    "".join(letters)
-    for axes in itertools.permutations(_LETTERS)
-    for letters in itertools.product(*axes)
-)
+CODES = tuple("".join(letters) for axes in itertools.permutations(_LETTERS) for letters in itertools.product(*axes))
 """All 48 orientation codes."""
 
 
 def signed_axes(affine: np.ndarray) -> list[tuple[int, int]]:
     """Assigns to each index axis the world axis (0, 1, 2) it runs along, and the sign.
 
-    Among the six one-to-one assignments the one with the largest summed cosine wins. Ties (a grid turned by exactly 45
-    degrees) are broken by the axes' directions and not by their order, so that the answer commutes with permuting and
-    flipping the grid and reorientation is idempotent everywhere.
+    The largest cosine of all is assigned first, then the largest between the axes that remain, as nibabel and ITK do.
+    Ties (a grid turned by exactly 45 degrees) are broken by the axes' directions and not by their order, so that the
+    answer commutes with permuting and flipping the grid and reorientation is idempotent everywhere.
     """
     columns = direction_of(np.asarray(affine, np.float64)).T
-    rounded = np.round(columns, 6) + 0.0
+    rounded = np.round(columns, 6) + 0.0  # makes ties of what differs by float32 rounding; + 0.0 turns -0 into 0
     leading = np.array([next((np.sign(x) for x in row if x), 1.0) for row in rounded])
-    ranks = sorted(range(3), key=lambda a: tuple(rounded[a] * leading[a]), reverse=True)
-    score = np.abs(columns[ranks])
-    totals = [(sum(score[row, axis] for row, axis in enumerate(perm)), perm) for perm in itertools.permutations(range(3))]
-    best = max(total for total, _ in totals)
-    perm = next(perm for total, perm in totals if total >= best - 1e-6)
-    world = {ranks[row]: axis for row, axis in enumerate(perm)}
-    return [(world[a], -1 if columns[a, world[a]] < 0 else 1) for a in range(3)]
+    free = sorted(range(3), key=lambda a: tuple(rounded[a] * leading[a]), reverse=True)
+    pairs = [(a, world) for a in free for world in range(3)]
+    found: dict[int, int] = {}
+    while pairs:
+        best, axis = max(pairs, key=lambda pair: abs(rounded[pair]))  # the first of equals
+        found[best] = axis
+        pairs = [(a, world) for a, world in pairs if a != best and world != axis]
+    return [(found[a], -1 if columns[a, found[a]] < 0 else 1) for a in range(3)]
 
 
 def orientation_of(affine: np.ndarray) -> str:
