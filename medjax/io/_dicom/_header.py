@@ -1,0 +1,266 @@
+"""Reading one file's header: the pixels stay on disk until the volume they belong to has its place in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import math
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from medjax.io._dicom._errors import NotAnImageError
+from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
+
+__all__ = [
+    "File",
+    "first_text",
+    "looks_like_dicom",
+    "numbers",
+    "open_file",
+    "quiet",
+    "read_header",
+    "whole_dataset",
+    "whole_number",
+]
+
+# Elements longer than this stay on disk until somebody asks for them: vendors put hundreds of kilobytes of private
+# data into every slice.
+_DEFERRED_BYTES = 4096
+# A deflated data set can be a thousand times its size on disk; one larger than this is taken for a bomb.
+_MOST_INFLATED_BYTES = 2**30
+# Every DICOM file has group 2 and an element of group 8 before anything longer than this.
+_HEAD_BYTES = 1024
+
+_SOP_CLASS = BaseTag(0x00080016)
+_SOP_INSTANCE = BaseTag(0x00080018)
+_SERIES = BaseTag(0x0020000E)
+_ROWS = BaseTag(0x00280010)
+_COLUMNS = BaseTag(0x00280011)
+_PIXEL_DATA = {
+    b"\xe0\x7f\x10\x00", b"\xe0\x7f\x09\x00", b"\xe0\x7f\x08\x00",
+    b"\x7f\xe0\x00\x10", b"\x7f\xe0\x00\x09", b"\x7f\xe0\x00\x08",
+}  # fmt: skip
+_PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+_DICOMDIR = "1.2.840.10008.1.3.10"
+_WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class File:
+    """A DICOM file with pixels, its header read.
+
+    Attributes:
+        path: Where it is.
+        dataset: The header, undecoded as pydicom read it.
+        pixel_offset: Where in the file the pixel data element begins; `None` where `dataset` holds the pixels, because
+            the file is deflated as a whole.
+    """
+
+    path: Path
+    dataset: FileDataset
+    pixel_offset: int | None
+
+    @property
+    def series_uid(self) -> str:
+        """Series Instance UID, empty where the file does not state it."""
+        return first_text(self.dataset, _SERIES)
+
+    @property
+    def sop_uid(self) -> str:
+        """SOP Instance UID, the identity of this object, empty where the file does not state it."""
+        return first_text(self.dataset, _SOP_INSTANCE)
+
+    @property
+    def sop_class(self) -> str:
+        """SOP Class UID: what kind of object this is."""
+        return first_text(self.dataset, _SOP_CLASS)
+
+    @property
+    def transfer_syntax(self) -> UID:
+        """How the data set is encoded; what its first bytes show where the file does not say."""
+        stated = self.dataset.file_meta.get("TransferSyntaxUID")
+        if stated:
+            return UID(stated)
+        implicit, little = self.dataset.original_encoding
+        if implicit:
+            return ImplicitVRLittleEndian
+        return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Whether a file begins as DICOM does: with the magic word, or without preamble with an element of group 2 or 8."""
+    if head[128:132] == b"DICM":
+        return True
+    is_explicit = head[4:6].isalpha() and head[4:6].isupper()
+    if head[:2] in (b"\x02\x00", b"\x08\x00"):
+        return is_explicit or (len(head) >= 8 and int.from_bytes(head[4:8], "little") <= _HEAD_BYTES)
+    return head[:2] == b"\x00\x08" and is_explicit
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silences pydicom: its warnings quote values, and a value may be a patient's name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_header(path: Path) -> tuple[FileDataset, int | None, bool]:
+    """Reads a file up to its pixels.
+
+    Returns:
+        The header; where the pixel data element begins, `None` for a deflated file, whose pixels are in the data set;
+        whether there is one.
+
+    Raises:
+        ImageFileError: the file is not DICOM or cannot be parsed.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+            if not looks_like_dicom(head):
+                raise ImageFileError(path, "the file is not DICOM: neither its magic word nor a first element is there")
+            if _is_deflated(head):
+                dataset = _read_deflated(path)
+                return dataset, None, any(keyword in dataset for keyword in _PIXEL_KEYWORDS)
+            file.seek(0)
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, defer_size=_DEFERRED_BYTES)
+            offset = file.tell()
+            return dataset, offset, file.read(4) in _PIXEL_DATA
+    except (ImageFileError, OSError):
+        raise
+    except Exception as error:  # pydicom raises whatever its parsers do, and its messages quote values
+        reason = f"its header cannot be parsed as DICOM ({type(error).__name__})"
+        raise ImageFileError(path, reason, "copy or export it again") from None
+
+
+def _is_deflated(head: bytes) -> bool:
+    """Whether Transfer Syntax UID (0002,0010) says that everything after group 2 is deflated."""
+    uid = DeflatedExplicitVRLittleEndian.encode()
+    element = b"\x02\x00\x10\x00UI" + len(uid).to_bytes(2, "little") + uid
+    return element in head[: _end_of_meta(head)]
+
+
+def _read_deflated(path: Path) -> FileDataset:
+    """Reads a data set that is compressed as a whole (PS3.5 section A.5), pixels included, within bounds."""
+    content = path.read_bytes()
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = inflater.decompress(content[_end_of_meta(content) :], _MOST_INFLATED_BYTES)
+    if inflater.unconsumed_tail:
+        raise UnsupportedFileError(path, f"its deflated data set is larger than {_MOST_INFLATED_BYTES >> 20} MiB")
+    if not inflater.eof:
+        raise TruncatedFileError(path, "its deflated data set ends early", "copy or export it again")
+    dataset = pydicom.filereader.read_dataset(io.BytesIO(inflated), is_implicit_VR=False, is_little_endian=True)
+    meta = FileMetaDataset(read_file_meta_info(path))
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian  # which it is from here on
+    return FileDataset(path, dataset, file_meta=meta, is_implicit_VR=False, is_little_endian=True)
+
+
+def _end_of_meta(content: bytes) -> int:
+    """Where group 2 ends: explicit little-endian elements after the preamble (PS3.10 section 7.1)."""
+    position = 132 if content[128:132] == b"DICM" else 0
+    while content[position : position + 2] == b"\x02\x00":
+        is_long = content[position + 4 : position + 6] in (b"OB", b"OW", b"UN", b"SQ", b"UT")
+        start = position + (8 if is_long else 6)
+        size = 4 if is_long else 2
+        position = start + size + int.from_bytes(content[start : start + size], "little")
+    return position
+
+
+def open_file(path: Path) -> File:
+    """Reads the header of a file that holds an image.
+
+    Raises:
+        NotAnImageError: it is a DICOM object without pixels; the reason names its kind.
+        TruncatedFileError: it ends before its pixels.
+        ImageFileError: it is not DICOM, or cannot be parsed.
+    """
+    dataset, offset, has_pixels = read_header(path)
+    file = File(path, dataset, offset)
+    if file.sop_class == _WHOLE_SLIDE:
+        raise UnsupportedFileError(path, "it is a tiled whole-slide image, not a scan on a voxel grid")
+    if has_pixels:
+        return file
+    if _ROWS in dataset and _COLUMNS in dataset and "NumberOfReferences" not in dataset:
+        raise TruncatedFileError(path, "the file ends before its pixel data", "copy or export it again")
+    raise NotAnImageError(path, f"it holds no image: {_kind_of_object(file)}")
+
+
+def _kind_of_object(file: File) -> str:
+    """What an object without pixels is, such as "RT Structure Set"."""
+    uid = file.sop_class or str(file.dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    if uid == _DICOMDIR or "DirectoryRecordSequence" in file.dataset:
+        return "a DICOMDIR, the index of a set of files"
+    name = UID(uid).name if uid else ""
+    if not name or name == uid:  # no UID, or one that the standard does not know
+        return "a DICOM object without pixel data"
+    return f"{name.removesuffix(' Storage')} ({uid})"
+
+
+def is_dicomdir(dataset: Dataset) -> bool:
+    """Whether a data set is the index of a set of files (PS3.3 annex F)."""
+    return "DirectoryRecordSequence" in dataset
+
+
+def whole_dataset(file: File) -> FileDataset:
+    """Reads a file again with its pixels, for decoders that want a data set."""
+    if file.pixel_offset is None:
+        return file.dataset
+    dataset = pydicom.dcmread(file.path, force=True)
+    dataset.file_meta.TransferSyntaxUID = file.transfer_syntax
+    return dataset
+
+
+def first_text(dataset: Dataset, tag: int) -> str:
+    """The first value of a text attribute; empty where there is none."""
+    element = dataset.get_item(tag)
+    value = None if element is None else element.value
+    if isinstance(value, bytes):
+        return value.split(b"\\")[0].decode("ascii", "replace").strip(" \0")
+    if value is None or isinstance(value, str):
+        return "" if value is None else str(value).strip()
+    return str(value[0]) if hasattr(value, "__len__") and len(value) else ""
+
+
+def numbers(dataset: Dataset, tag: int, count: int | None = None) -> tuple[float, ...] | None:
+    """The values of a decimal-string attribute; `None` where it is missing, malformed, not finite or of another count."""
+    element = dataset.get_item(tag)
+    value = None if element is None else element.value
+    if not value and value != 0:
+        return None
+    try:
+        if isinstance(value, bytes):
+            found = tuple(float(part) for part in value.strip(b" \0").split(b"\\"))
+        else:
+            found = tuple(float(part) for part in (value if hasattr(value, "__len__") else [value]))
+    except (TypeError, ValueError):
+        return None
+    if (count is not None and len(found) != count) or not all(map(math.isfinite, found)):
+        return None
+    return found
+
+
+def whole_number(dataset: Dataset, tag: int) -> int | None:
+    """The first value of an integer attribute, binary or written as text; `None` where it is missing or malformed."""
+    try:
+        value = dataset[tag].value if tag in dataset else None
+        first = value[0] if hasattr(value, "__len__") and not isinstance(value, str | bytes) else value
+        return None if first is None or first == "" else int(first)
+    except Exception:
+        return None  # pydicom decodes on access and raises whatever its converters do; the value is then not known
