@@ -1,0 +1,205 @@
+"""Voxel data that a text header describes (MetaImage, NRRD): behind the header or in files beside it, in any encoding."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from medjax._grid import check_affine, shear_degrees
+from medjax.io._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
+from medjax.io._files import warn
+from medjax.io._gzip import Codec, Content
+
+__all__ = [
+    "AT_END",
+    "Encoding",
+    "Part",
+    "checked_affine",
+    "file_order",
+    "numbered",
+    "read_elements",
+    "sibling",
+    "storable",
+]
+
+Encoding = Literal["raw", "zlib", "gzip", "bzip2", "text", "hex"]
+
+AT_END = -1
+"""As a part's offset: the data are the last bytes of the file."""
+
+_CODECS: dict[Encoding, Codec] = {"zlib": "zlib", "gzip": "gzip", "bzip2": "bzip2"}
+
+# No number needs more characters, and NumPy's parser takes room for the longest one times their count.
+_LONGEST_NUMBER = 400
+
+# Float32 directions of real scanners miss a right angle by up to 5e-5 (cosine); more is a shear.
+_SHEAR_TOLERANCE_DEGREES = float(np.degrees(1e-4))
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A file that holds the voxels or some of them.
+
+    Attributes:
+        path: The file.
+        offset: Bytes before the (encoded) data, or `AT_END`.
+        skip: Bytes of the decoded data that are not voxels.
+    """
+
+    path: Path
+    offset: int = 0
+    skip: int = 0
+
+
+def read_elements(parts: Sequence[Part], dtype: np.dtype, count: int, encoding: Encoding) -> np.ndarray:
+    """Reads `count` numbers from equal parts, one after another, as a flat array in the machine's byte order.
+
+    Memory is taken only for what the files really hold.
+
+    Raises:
+        TruncatedFileError: a part holds fewer numbers than its share.
+        ImageFileError: a part holds more, is damaged, or the count cannot be shared out equally.
+    """
+    share, rest = divmod(count, len(parts))
+    if rest:
+        raise ImageFileError(parts[0].path, f"{count} voxels cannot be shared equally by {len(parts)} data files")
+    read = _read_numbers if encoding == "text" else _read_bytes
+    arrays = [read(part, dtype, share, encoding) for part in parts]
+    array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return array if array.dtype.isnative else array.byteswap(inplace=True).view(array.dtype.newbyteorder())
+
+
+def _read_bytes(part: Part, dtype: np.dtype, count: int, encoding: Encoding) -> np.ndarray:
+    if encoding == "hex":
+        return _read_hex(part, dtype, count)
+    size = count * dtype.itemsize
+    offset = _end_offset(part.path, size) if part.offset == AT_END else part.offset
+    with Content(part.path, codec=_CODECS.get(encoding), offset=offset) as content:
+        content.skip(part.skip)
+        array = content.read_array(size).view(dtype)
+        excess = content.finish()
+    if excess:
+        raise _too_much(part.path, f"the header's size and type make {size} bytes, found {excess} more")
+    return array
+
+
+def _end_offset(path: Path, size: int) -> int:
+    found = path.stat().st_size
+    if found < size:
+        raise TruncatedFileError(path, f"voxels: expected {size} bytes, found {found}")
+    return found - size
+
+
+def _read_numbers(part: Part, dtype: np.dtype, count: int, encoding: Encoding) -> np.ndarray:
+    words = _text(part, least=2 * count - 1).replace(b",", b" ").split()
+    if len(words) < count:
+        raise TruncatedFileError(part.path, f"voxels: expected {count} numbers, found {len(words)}")
+    if len(words) > count:
+        raise _too_much(part.path, f"the header's size makes {count} numbers, found {len(words)}")
+    if max(map(len, words)) > _LONGEST_NUMBER:
+        raise ImageFileError(part.path, f"a word of more than {_LONGEST_NUMBER} characters stands among the numbers")
+    try:
+        return np.array(words).astype(dtype.newbyteorder("="))
+    except (ValueError, OverflowError) as error:
+        raise ImageFileError(part.path, f"its text is not {count} numbers of type {dtype}: {error}") from error
+
+
+def _read_hex(part: Part, dtype: np.dtype, count: int) -> np.ndarray:
+    size = count * dtype.itemsize
+    try:
+        content = bytearray.fromhex(_text(part, least=2 * size).decode("ascii"))
+    except ValueError as error:
+        raise ImageFileError(part.path, "its data are not hexadecimal digits") from error
+    if len(content) < size:
+        raise TruncatedFileError(part.path, f"voxels: expected {size} bytes, found {len(content)}")
+    if len(content) > size:
+        raise _too_much(part.path, f"the header's size and type make {size} bytes, found {len(content)}")
+    return np.frombuffer(content, dtype)
+
+
+def _text(part: Part, least: int) -> bytes:
+    if part.offset == AT_END:
+        raise UnsupportedFileError(part.path, "the start of data as text cannot be found from their end")
+    with Content(part.path, codec=None, offset=part.offset) as content:
+        content.skip(part.skip)
+        found = content.file_bytes - content.position
+        if found < least:
+            raise TruncatedFileError(part.path, f"voxels: expected at least {least} bytes of text, found {found}")
+        return content.read(found)
+
+
+def _too_much(path: Path, reason: str) -> ImageFileError:
+    return ImageFileError(path, reason, "correct the header: size, type, channels or the number of bytes to skip")
+
+
+def sibling(header: Path, name: str) -> Path:
+    """Returns the path of a data file that a header names, which must lie in the header's folder or below.
+
+    Raises:
+        ImageFileError: the name leads out of the folder, or there is no such file.
+    """
+    steps = re.split(r"[/\\]", name)
+    if steps[0] == "" or ".." in steps or re.match("[A-Za-z]:", name) or "\0" in name:
+        raise ImageFileError(
+            header, f"its data file {name!r} lies outside the header's folder", "put the two together and name it alone"
+        )
+    path = header.parent / name
+    if not path.is_file():
+        path = header.parent.joinpath(*steps)  # written on Windows
+    if not path.is_file():
+        raise ImageFileError(header, f"its data file {name!r} is missing", "keep header and data together")
+    return path
+
+
+def numbered(header: Path, pattern: str, numbers: Iterable[int]) -> list[Path]:
+    """Returns the data files that a pattern such as `slice_%03d.raw` names, one per number.
+
+    Raises:
+        ImageFileError: the pattern is not a name with one whole number in it, or a file is missing.
+    """
+    match = re.fullmatch(r"([^%]*)%(0?)(\d{0,2})[diu]([^%]*)", pattern)
+    if match is None:
+        raise ImageFileError(header, f"data file pattern {pattern!r} needs exactly one number, such as %03d")
+    before, zero, width, after = match.groups()
+    return [sibling(header, f"{before}{number:{zero}{width}d}{after}") for number in numbers]
+
+
+def checked_affine(path: Path, affine: np.ndarray) -> np.ndarray:
+    """Returns the affine as it is; raises where it is no geometry and warns where it is sheared."""
+    try:
+        checked = check_affine(affine)
+    except ValueError as error:
+        raise ImageFileError(path, f"its geometry cannot be used: {error}") from error
+    degrees = shear_degrees(checked)
+    if degrees > _SHEAR_TOLERANCE_DEGREES:
+        warn(path, f"the axes are {degrees:.3g} degrees off a right angle; the shear is kept", ImageFileWarning)
+    return checked
+
+
+def storable(path: Path, voxels: np.ndarray) -> np.ndarray:
+    """Returns voxels in a dtype that both formats hold: booleans become uint8, half precision float32.
+
+    Raises:
+        UnsupportedFileError: there is no such dtype, as for complex numbers.
+    """
+    if voxels.dtype == bool:
+        return voxels.astype(np.uint8)
+    if voxels.dtype == np.float16 or voxels.dtype.name == "bfloat16":
+        return voxels.astype(np.float32)
+    if voxels.dtype.kind not in "iuf" or voxels.dtype.itemsize > 8:
+        raise UnsupportedFileError(
+            path, f"cannot hold voxels of type {voxels.dtype}", "convert them to integers or float32"
+        )
+    return voxels
+
+
+def file_order(voxels: np.ndarray, axes: Sequence[int]) -> Any:
+    """Returns the little-endian bytes of voxels whose array axes are written in this order, the fastest first."""
+    little = voxels.dtype.newbyteorder("<")
+    slowest_first = voxels.transpose(tuple(reversed(axes)))
+    return np.ascontiguousarray(slowest_first, dtype=little).reshape(-1).view(np.uint8).data

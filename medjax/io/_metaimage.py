@@ -1,0 +1,410 @@
+"""MetaImage, .mha and .mhd: reader and writer of our own, equal to ITK's MetaIO wherever that is right.
+
+Rules, checked against SimpleITK 2.5.7 (https://itk.org/Wiki/ITK/MetaIO/Documentation):
+
+- TransformMatrix is written axis after axis: row k of the text is the world direction of index axis k, the transpose of
+  ITK's direction. World is LPS+; CenterOfRotation and AnatomicalOrientation have no effect on it. Columns that are not
+  at right angles are kept by ITK and here.
+- TransformMatrix goes before Rotation before Orientation; Origin before Offset before Position; ElementSpacing before
+  ElementSize. A key that is repeated counts where it comes last.
+- Voxels: the first index is fastest; with ElementNumberOfChannels the channel is faster still, here the last array axis.
+  A fourth dimension (time) becomes a trailing axis before the channels; its spacing is `extra["ElementSpacing"][3]`.
+- ElementToIntensityFunctionSlope and Offset are not applied, as in ITK; a warning says so.
+- DistanceUnits other than mm are converted, where ITK takes the numbers as mm; a warning says so.
+
+`metadata.extra` holds the header by its keys, numbers as numbers. Written files keep all metadata in MedjaxMetadata keys,
+which other readers pass over; keys of a MetaImage source that are not of the format are written again as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax._grid import direction_of, origin_of, spacing_of
+from medjax._image import Image
+from medjax._metadata import Metadata
+from medjax._orientation import orientation_of
+from medjax.io._datafile import (
+    AT_END,
+    Part,
+    checked_affine,
+    file_order,
+    numbered,
+    read_elements,
+    sibling,
+    storable,
+)
+from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
+from medjax.io._files import atomic_file, warn
+from medjax.io._gzip import deflate
+from medjax.io._kept import KIND_KEY, METADATA_KEY, kept_kind, metadata_from_json, metadata_to_json
+
+__all__ = ["read", "write"]
+
+# Sizes in files are fixed, whatever the machine: MET_LONG has 4 bytes (MetaIO metaTypes.h).
+_DTYPES = {
+    "MET_CHAR": "i1",
+    "MET_ASCII_CHAR": "i1",
+    "MET_STRING": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG": "i4",
+    "MET_ULONG": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
+    "MET_FLOAT_MATRIX": "f4",
+    "MET_DOUBLE": "f8",
+}
+_ONLY_READ = ("MET_ASCII_CHAR", "MET_STRING", "MET_LONG", "MET_ULONG", "MET_FLOAT_MATRIX")
+_TYPE_NAMES = {np.dtype(code): name for name, code in _DTYPES.items() if name not in _ONLY_READ}
+
+_MATRIX_KEYS = ("TransformMatrix", "Rotation", "Orientation")
+_ORIGIN_KEYS = ("Origin", "Offset", "Position")
+_SPACING_KEYS = ("ElementSpacing", "ElementSize")
+_BYTE_ORDER_KEYS = ("ElementByteOrderMSB", "BinaryDataByteOrderMSB")
+_SLOPE_KEY, _INTERCEPT_KEY = "ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"
+_INTEGER_KEYS = {"NDims", "DimSize", "HeaderSize", "ElementNumberOfChannels", "ElementNBits"}
+_INTEGER_KEYS |= {"CompressedDataSize", "CompressionLevel"}
+_FLOAT_KEYS = {*_MATRIX_KEYS, *_ORIGIN_KEYS, *_SPACING_KEYS, "CenterOfRotation", "ElementMin", "ElementMax"}
+_FLOAT_KEYS |= {_SLOPE_KEY, _INTERCEPT_KEY}
+_BOOLEAN_KEYS = {"BinaryData", "CompressedData", *_BYTE_ORDER_KEYS}
+_TEXT_KEYS = {"ObjectType", "AnatomicalOrientation", "DistanceUnits", "Modality", "ElementType", "ElementDataFile"}
+_FORMAT_KEYS = _INTEGER_KEYS | _FLOAT_KEYS | _BOOLEAN_KEYS | _TEXT_KEYS
+
+_MILLIMETRES = {"mm": 1.0, "um": 1e-3, "cm": 10.0}
+_MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_NM": "NM", "MET_MOD_US": "US"}
+
+_MAX_DIMENSIONS = 10  # MetaIO's own limit
+_MAX_HEADER_BYTES = 2**26
+# MetaIO reads a value into 32768 bytes and fails on longer ones (seen); short lines suit other readers too.
+_LINE_BYTES = 16000
+
+
+@dataclasses.dataclass(frozen=True)
+class _Header:
+    """The fields as they stand, the text after `ElementDataFile = LIST`, and the bytes up to the data."""
+
+    path: Path
+    fields: Mapping[str, str]
+    names: tuple[str, ...]
+    size: int
+
+    def first(self, *keys: str) -> str | None:
+        return next((self.fields[key] for key in keys if key in self.fields), None)
+
+    def flag(self, *keys: str, default: bool = False) -> bool:
+        value = self.first(*keys)
+        return default if not value else value[0] in "Tt1"
+
+    def integers(self, key: str, count: int) -> list[int]:
+        numbers = self.floats(key, count=count)
+        if numbers is None:
+            raise ImageFileError(self.path, f"the header lacks {key}")
+        if any(number != int(number) for number in numbers):
+            raise ImageFileError(self.path, f"{key} must be whole numbers, got {self.fields[key]!r}")
+        return [int(number) for number in numbers]
+
+    def floats(self, *keys: str, count: int) -> list[float] | None:
+        text = self.first(*keys)
+        if text is None:
+            return None
+        try:
+            numbers = [float(word) for word in text.split(maxsplit=count)[:count]]
+        except ValueError:
+            numbers = []
+        if len(numbers) < count or not all(map(math.isfinite, numbers)):
+            raise ImageFileError(self.path, f"{' or '.join(keys)} must hold {count} finite numbers, got {text[:80]!r}")
+        return numbers
+
+
+def read(path: Path) -> Image:
+    """Reads a MetaImage; `load_image` calls it."""
+    header = _read_header(path)
+    dimensions = header.integers("NDims", 1)[0]
+    if not 2 <= dimensions <= _MAX_DIMENSIONS:
+        raise UnsupportedFileError(path, f"it has {dimensions} dimensions, expected 2 to {_MAX_DIMENSIONS}")
+    sizes = header.integers("DimSize", dimensions)
+    channels = header.integers("ElementNumberOfChannels", 1)[0] if "ElementNumberOfChannels" in header.fields else 1
+    if min(*sizes, channels) < 1:
+        raise ImageFileError(path, f"DimSize {sizes} with {channels} channels holds no voxels")
+    affine = _affine(header, dimensions)
+    flat = _read_voxels(header, sizes, channels)
+    voxels = flat.reshape(channels, *sizes, order="F") if channels > 1 else flat.reshape(sizes, order="F")
+    voxels = np.moveaxis(voxels, 0, -1) if channels > 1 else voxels
+    voxels = voxels[:, :, None] if dimensions == 2 else voxels
+    _warn_of_scaling(header)
+    kind = kept_kind(header.fields.get(KIND_KEY), voxels)
+    return Image.from_array(voxels, affine=affine, kind=kind, metadata=_metadata(header))
+
+
+def _read_header(path: Path) -> _Header:
+    fields: dict[str, str] = {}
+    names: tuple[str, ...] = ()
+    with path.open("rb") as file:
+        while "ElementDataFile" not in fields:
+            line = file.readline(_MAX_HEADER_BYTES)
+            if not line or file.tell() >= _MAX_HEADER_BYTES:
+                raise ImageFileError(path, "the header does not end in ElementDataFile")
+            if line.strip():
+                key, value = _key_and_value(path, line)
+                fields[key] = value
+        size = file.tell()
+        if fields["ElementDataFile"].split()[:1] == ["LIST"]:
+            names = tuple(line.strip() for line in _text(file.read(_MAX_HEADER_BYTES)).splitlines() if line.strip())
+    return _Header(path, fields, names, size)
+
+
+def _key_and_value(path: Path, line: bytes) -> tuple[str, str]:
+    separator = re.search(rb"[=:]", line)
+    key = line[: separator.start()].strip() if separator else b""
+    if separator is None or not key:
+        raise ImageFileError(path, f"a header line of {len(line)} bytes is not 'key = value'")
+    return _text(key), _text(line[separator.end() :].strip())
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _affine(header: _Header, dimensions: int) -> np.ndarray:
+    n = dimensions
+    spacing = np.array(header.floats(*_SPACING_KEYS, count=n) or [1.0] * n)
+    origin = np.array(header.floats(*_ORIGIN_KEYS, count=n) or [0.0] * n)
+    rows = header.floats(*_MATRIX_KEYS, count=n * n)
+    turn = np.eye(n) if rows is None else np.array(rows).reshape(n, n).T
+    if n > 3 and (turn[:3, 3:].any() or turn[3:, :3].any()):
+        raise UnsupportedFileError(header.path, "its TransformMatrix mixes the first three axes with further ones")
+    spatial = min(n, 3)
+    factor = _to_millimetres(header)
+    affine = np.eye(4)
+    affine[:spatial, :spatial] = (turn * spacing)[:spatial, :spatial] * factor
+    affine[:spatial, 3] = origin[:spatial] * factor
+    return checked_affine(header.path, affine)
+
+
+def _to_millimetres(header: _Header) -> float:
+    unit = header.fields.get("DistanceUnits", "mm")
+    if unit not in _MILLIMETRES:
+        warn(header.path, f"its DistanceUnits {unit[:20]!r} are unknown; taken as mm", ImageFileWarning)
+    elif unit != "mm":
+        warn(header.path, f"its DistanceUnits {unit!r} are converted to mm; ITK takes them as mm", ImageFileWarning)
+    return _MILLIMETRES.get(unit, 1.0)
+
+
+def _read_voxels(header: _Header, sizes: list[int], channels: int) -> np.ndarray:
+    type_name = header.fields.get("ElementType", "")
+    known = _DTYPES.get(type_name.removesuffix("_ARRAY"))
+    if known is None:
+        raise UnsupportedFileError(header.path, f"its ElementType {type_name[:40]!r} is none of {', '.join(_DTYPES)}")
+    dtype = np.dtype(known).newbyteorder(">" if header.flag(*_BYTE_ORDER_KEYS) else "<")
+    is_compressed = header.flag("CompressedData")
+    offset = header.integers("HeaderSize", 1)[0] if "HeaderSize" in header.fields else 0
+    if offset < AT_END or (offset == AT_END and is_compressed):
+        raise UnsupportedFileError(header.path, f"its HeaderSize {offset} says not where its data start")
+    if not header.flag("BinaryData", default=True):
+        encoding: Any = "text"
+    else:
+        encoding = "zlib" if is_compressed else "raw"  # zlib ends by itself: CompressedDataSize is not needed
+    return read_elements(_parts(header, sizes, offset), dtype, math.prod(sizes) * channels, encoding)
+
+
+def _parts(header: _Header, sizes: list[int], offset: int) -> list[Part]:
+    """The files that hold the voxels: this one, a named one, listed ones, or those of a numbered pattern."""
+    target = header.fields["ElementDataFile"]
+    words = target.split()
+    if target == "LOCAL":
+        if 0 < offset < header.size:
+            raise ImageFileError(header.path, f"HeaderSize {offset} is less than the header's {header.size} bytes")
+        return [Part(header.path, offset or header.size)]
+    if words[:1] == ["LIST"]:
+        return [Part(path, offset) for path in _listed(header, sizes, words[1:])]
+    if "%" in target:
+        return [Part(path, offset) for path in _patterned(header, sizes[-1], words)]
+    if not target:
+        raise ImageFileError(header.path, "its ElementDataFile is empty")
+    return [Part(sibling(header.path, target), offset)]
+
+
+def _listed(header: _Header, sizes: list[int], words: list[str]) -> list[Path]:
+    """`LIST` names one file per last index, `LIST 2` one per two-dimensional slice of the image."""
+    held = re.match(r"\d{1,2}", words[0]) if words else None
+    dimensions = int(held[0]) if held else len(sizes) - 1
+    expected = math.prod(sizes[dimensions:])
+    if len(header.names) != expected:
+        raise ImageFileError(header.path, f"its list names {len(header.names)} data files, DimSize needs {expected}")
+    return [sibling(header.path, name) for name in header.names]
+
+
+def _patterned(header: _Header, count: int, words: list[str]) -> list[Path]:
+    """`name_%03d.raw [first [last [step]]]`; a last number or step that is not given follows from the count."""
+    try:
+        numbers = [int(word) for word in words[1:4]]
+    except ValueError:
+        raise ImageFileError(header.path, f"data file pattern {' '.join(words)!r} needs whole numbers") from None
+    first = numbers[0] if numbers else 1
+    step = numbers[2] if len(numbers) > 2 else 1
+    last = numbers[1] if len(numbers) > 1 else first + (count - 1) * step
+    found = range(first, last + 1, step) if step > 0 else range(0)
+    if len(found) != count:
+        raise ImageFileError(header.path, f"its pattern {' '.join(words)!r} names {len(found)} files, DimSize {count}")
+    return numbered(header.path, words[0], found)
+
+
+def _warn_of_scaling(header: _Header) -> None:
+    slope = header.floats(_SLOPE_KEY, count=1) or [1.0]
+    intercept = header.floats(_INTERCEPT_KEY, count=1) or [0.0]
+    if slope != [1.0] or intercept != [0.0]:
+        message = f"its intensity function {slope[0]:g} * x + {intercept[0]:g} is not applied, as in ITK; see rescale"
+        warn(header.path, message, ImageFileWarning)
+
+
+def _metadata(header: _Header) -> Metadata:
+    pieces = [header.fields[key] for key in _piece_keys(header.fields)]
+    kept = metadata_from_json(header.path, "".join(pieces)) if pieces else None
+    if kept is not None:
+        return kept
+    extra = {key: _plain(key, text) for key, text in header.fields.items() if not key.startswith("Medjax")}
+    return Metadata(modality=_MODALITIES.get(header.fields.get("Modality", "")), extra=extra)
+
+
+def _piece_keys(fields: Mapping[str, str]) -> list[str]:
+    """The keys that hold one long text in pieces: MedjaxMetadata0, MedjaxMetadata1, ... as far as they go."""
+    keys: list[str] = []
+    while (key := f"{METADATA_KEY}{len(keys)}") in fields:
+        keys.append(key)
+    return keys
+
+
+def _plain(key: str, text: str) -> Any:
+    """A field as numbers, where it is known to be numbers: one alone, several as a list."""
+    if key in _BOOLEAN_KEYS:
+        return text[:1] in ("T", "t", "1")
+    kind: Any = int if key in _INTEGER_KEYS else float if key in _FLOAT_KEYS else None
+    try:
+        numbers = [kind(word) for word in text.split()] if kind else []
+    except ValueError:
+        return text
+    return (numbers[0] if len(numbers) == 1 else numbers) if numbers else text
+
+
+def write(image: Image, path: Path, *, compress: bool) -> None:
+    """Writes an image as .mha, or as .mhd beside .raw or .zraw; `save_image` calls it."""
+    voxels = storable(path, image.voxels)
+    extra = image.metadata.extra if isinstance(image.metadata, Metadata) else {}
+    dimensions, has_channels = _layout(path, voxels.shape, extra)
+    axes = [*range(dimensions)]
+    data = file_order(voxels, [dimensions, *axes] if has_channels else axes)
+    content = deflate(data) if compress else data
+    lines = [
+        "ObjectType = Image",
+        f"NDims = {dimensions}",
+        "BinaryData = True",
+        "BinaryDataByteOrderMSB = False",
+        f"CompressedData = {compress}",
+        *([f"CompressedDataSize = {len(content)}"] if compress else []),
+        *_geometry_lines(image.affine, dimensions, extra),
+        *_kept_lines(path, image, extra),
+        f"DimSize = {_join(voxels.shape[:dimensions])}",
+        *([f"ElementNumberOfChannels = {voxels.shape[-1]}"] if has_channels else []),
+        f"ElementType = {_TYPE_NAMES[voxels.dtype.newbyteorder('=')]}",
+    ]
+    if path.suffix.lower() == ".mhd":
+        data_path = path.with_suffix(".zraw" if compress else ".raw")
+        lines.append(f"ElementDataFile = {_data_name(path, data_path)}")
+        _write_file(data_path, [], content)  # the header last: it never names data that are not there
+        _write_file(path, lines, b"")
+    else:
+        _write_file(path, [*lines, "ElementDataFile = LOCAL"], content)
+
+
+def _write_file(path: Path, lines: list[str], content: Any) -> None:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        file.write("".join(f"{line}\n" for line in lines).encode())
+        file.write(content)
+
+
+def _data_name(path: Path, data_path: Path) -> str:
+    """The data file as the header names it: a per cent sign would be a pattern, LIST in front a list."""
+    name = data_path.name
+    if "%" in name:
+        raise UnsupportedFileError(
+            path, "in MetaImage a data file's name cannot hold %", "choose another name, or save as .mha"
+        )
+    return f"./{name}" if name.startswith("LIST") else name
+
+
+def _layout(path: Path, shape: tuple[int, ...], extra: Mapping[str, Any]) -> tuple[int, bool]:
+    """How many array axes are dimensions of the file, and whether one more is its channels.
+
+    The last axis behind i, j, k is the channels, unless it has length one (which a reader would drop) or is the only one
+    and comes from a MetaImage that had it as a dimension, such as time.
+    """
+    sizes = extra.get("DimSize")
+    was_dimension = isinstance(sizes, list) and len(sizes) == 4 and extra.get("ElementNumberOfChannels", 1) == 1
+    has_channels = len(shape) > 3 and shape[-1] > 1 and not (len(shape) == 4 and was_dimension)
+    dimensions = len(shape) - has_channels
+    if dimensions > _MAX_DIMENSIONS:
+        raise UnsupportedFileError(path, f"the voxels have {len(shape)} axes, the format holds {_MAX_DIMENSIONS}")
+    return dimensions, has_channels
+
+
+def _geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any]) -> list[str]:
+    turn = np.eye(n)
+    turn[:3, :3] = direction_of(affine)
+    spacing = [*spacing_of(affine), *_source_numbers(extra, "ElementSpacing", n, 1.0)]
+    origin = [*origin_of(affine), *_source_numbers(extra, "Offset", n, 0.0)]
+    opposite = dict(zip("LRPASI", "RLAPIS", strict=True))  # MetaIO's letters name where an axis comes from
+    return [
+        f"TransformMatrix = {_join(turn.T.ravel())}",
+        f"Offset = {_join(origin)}",
+        f"CenterOfRotation = {_join([0.0] * n)}",
+        *([f"AnatomicalOrientation = {''.join(opposite[c] for c in orientation_of(affine))}"] if n == 3 else []),
+        f"ElementSpacing = {_join(spacing)}",
+    ]
+
+
+def _source_numbers(extra: Mapping[str, Any], key: str, count: int, default: float) -> list[float]:
+    """The numbers of the axes behind i, j, k as a MetaImage source had them."""
+    numbers = extra.get(key)
+    if isinstance(numbers, list) and len(numbers) == count and all(isinstance(x, int | float) for x in numbers):
+        return numbers[3:]
+    return [default] * (count - 3)
+
+
+def _kept_lines(path: Path, image: Image, extra: Mapping[str, Any]) -> list[str]:
+    text = metadata_to_json(path, image) or ""
+    pieces = [text[start : start + _LINE_BYTES] for start in range(0, len(text), _LINE_BYTES)]
+    lines = [f"{METADATA_KEY}{number} = {piece}" for number, piece in enumerate(pieces)]
+    if image.kind == "label":
+        lines.append(f"{KIND_KEY} = label")
+    if isinstance(image.metadata, Metadata):
+        lines += [f"Modality = {key}" for key, name in _MODALITIES.items() if name == image.metadata.modality]
+    if "ElementType" in extra and "DimSize" in extra:
+        lines += [f"{key} = {value}" for key, value in extra.items() if _is_foreign(key, value)]
+    return lines
+
+
+def _is_foreign(key: str, value: Any) -> bool:
+    """Whether a field of a MetaImage source is none of the format's own and safe on one line."""
+    is_line = isinstance(value, str) and value.isprintable() and value.strip() == value != "" and value.isascii()
+    return (
+        is_line and len(value) <= _LINE_BYTES and re.fullmatch(r"[\w.-]+", key) is not None and key not in _FORMAT_KEYS
+    )
+
+
+def _join(numbers: Any) -> str:
+    return " ".join(f"{number:.17g}" for number in numbers)
