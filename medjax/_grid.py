@@ -118,6 +118,12 @@ def check_affine(affine: Any) -> np.ndarray:
     return matrix
 
 
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Locks an array, since images of one geometry share it."""
+    array.flags.writeable = False
+    return array
+
+
 def shear_degrees(affine: np.ndarray) -> float:
     """Returns by how many degrees the worst pair of index axes departs from a right angle.
 
@@ -230,10 +236,10 @@ class Grid:
         if len(size) != 3 or min(size) < 1 or any(n != m for n, m in zip(size, shape, strict=True)):
             raise ValueError(f"shape must be three positive integers (i, j, k), got {tuple(shape)}")
         if affine is None:
-            return Grid(size, affine_from(spacing, origin, direction))
+            return Grid(size, read_only(affine_from(spacing, origin, direction)))
         if any(part is not None for part in (spacing, origin, direction)):
             raise ValueError("give either affine, or spacing, origin and direction, not both")
-        return Grid(size, check_affine(affine))
+        return Grid(size, read_only(check_affine(affine)))
 
     @property
     def spacing(self) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from medjax._grid import Grid, affine_from, check_affine, lps_to_ras
+from medjax._grid import Grid, affine_from, check_affine, lps_to_ras, read_only
 from medjax._metadata import Metadata
 from medjax._orientation import orientation_of
 
@@ -34,6 +34,11 @@ class Image:
         metadata: What the file stated, one for each item of a batch, or `None`.
 
     Build one with `Image.from_array`, which checks its arguments; the constructor does not.
+
+    `jax.device_put`, `jax.tree.map` with a function that leaves the affine as it is, pickling and copying keep a single
+    image's metadata and float64 affine. A batch gives up its metadata in a tree function, since its items may have been
+    shuffled. Whoever puts other numbers into an image's treedef by hand (`ravel_pytree`, restoring a checkpoint into a
+    template) says that they are this scan's.
 
     Example:
         >>> image = Image.from_array(np.zeros((4, 5, 6), np.int16), spacing=(1, 1, 2.5))
@@ -62,7 +67,7 @@ class Image:
         """Builds and checks an image.
 
         Args:
-            voxels: `(*batch, i, j, k, *channels)`; the affine's leading axes say how many axes are batch.
+            voxels: `(*batch, i, j, k, *channels)`, not copied; the affine's leading axes say how many axes are batch.
             affine: `(*batch, 4, 4)` index to LPS mm. Give this, or the next three.
             spacing: Voxel size in mm, one number or three. Default 1.
             origin: World position of the centre of voxel (0, 0, 0), LPS mm. Default 0.
@@ -78,17 +83,14 @@ class Image:
             >>> Image.from_array(np.ones((2, 3, 4)), affine=np.diag([-1.0, -1.0, 3.0, 1.0])).orientation
             'RAS'
         """
-        voxels = voxels if isinstance(voxels, np.ndarray | jax.Array) else np.asarray(voxels)
+        voxels = _as_voxels(voxels)
         if affine is None:
-            affine = affine_from(spacing, origin, direction)
+            affine = read_only(affine_from(spacing, origin, direction))
         elif any(part is not None for part in (spacing, origin, direction)):
             raise ValueError("give either affine, or spacing, origin and direction, not both")
         elif not isinstance(affine, jax.core.Tracer):
-            affine = check_affine(affine)
-        if kind not in _KINDS:
-            raise ValueError(f"kind must be 'intensity' or 'label', got {kind!r}")
-        if kind == "label" and not (np.issubdtype(voxels.dtype, np.integer) or voxels.dtype == bool):
-            raise ValueError(f"a label image holds integers or booleans, got {voxels.dtype}; cast it, or say kind='intensity'")
+            affine = read_only(check_affine(affine))
+        _check_kind(kind, voxels.dtype)
         batch = affine.shape[:-2]
         if voxels.ndim < len(batch) + 3 or voxels.shape[: len(batch)] != batch or 0 in voxels.shape:
             raise ValueError(
@@ -148,7 +150,9 @@ class Image:
         """
         affine = _on_host(self.affine)
         if not isinstance(affine, np.ndarray):
-            raise ValueError("the orientation of a traced affine is unknown: reorient before jit, or close over the image's geometry")
+            raise ValueError(
+                "the orientation of a traced affine is unknown: reorient before jit, or close over the image's geometry"
+            )
         codes = tuple(orientation_of(item) for item in affine.reshape(-1, 4, 4))
         return codes if self.batch_shape else codes[0]
 
@@ -161,7 +165,7 @@ class Image:
         """Returns an image of the same geometry, kind and metadata with other voxels; channels may differ.
 
         Raises:
-            ValueError: the batch or spatial shape differs.
+            ValueError: the batch or spatial shape differs, or labels would become floating point.
 
         Example:
             >>> image = Image.from_array(np.zeros((4, 4, 4)), spacing=2.0)
@@ -171,6 +175,7 @@ class Image:
         lead = self.batch_shape + self.shape
         if tuple(voxels.shape[: len(lead)]) != lead:
             raise ValueError(f"voxels of shape {tuple(voxels.shape)} do not lie on this image's grid, {lead}")
+        _check_kind(self.kind, voxels.dtype)
         return Image(voxels, self.affine, self.kind, self.metadata)
 
     def with_metadata(self, metadata: Metadata | tuple[Metadata | None, ...] | None) -> Image:
@@ -181,7 +186,7 @@ class Image:
             >>> jax.jit(lambda x: x)(image).with_metadata(image.metadata).metadata.modality
             'CT'
         """
-        return dataclasses.replace(self, metadata=metadata)
+        return dataclasses.replace(self, affine=_on_host(self.affine), metadata=metadata)
 
     def with_kind(self, kind: Kind) -> Image:
         """Returns the same voxels seen as intensities or as labels.
@@ -206,6 +211,25 @@ class Image:
         return html(self)
 
 
+def _as_voxels(voxels: Any) -> Any:
+    """Reads voxels as a NumPy array in native byte order (JAX takes no other), or leaves a JAX array as it is."""
+    if isinstance(voxels, jax.Array):
+        return voxels
+    array = np.asarray(voxels)
+    if array.dtype.kind not in "biufcV" or array.dtype.names:  # V: bfloat16 and its kin, or a structured dtype
+        raise ValueError(
+            f"voxels must be numbers or booleans, got dtype {array.dtype}; give components a trailing axis"
+        )
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _check_kind(kind: Kind, dtype: Any) -> None:
+    if kind not in _KINDS:
+        raise ValueError(f"kind must be 'intensity' or 'label', got {kind!r}")
+    if kind == "label" and not (jax.numpy.issubdtype(dtype, np.integer) or np.issubdtype(dtype, np.bool_)):
+        raise ValueError(f"a label image holds integers or booleans, got {dtype}; cast it, or say kind='intensity'")
+
+
 def _on_host(affine: Any) -> Any:
     """The affine as float64 NumPy, unless it is traced (or a placeholder that a transformation put there)."""
     if isinstance(affine, jax.core.Tracer) or not isinstance(affine, np.ndarray | jax.Array):
@@ -216,21 +240,22 @@ def _on_host(affine: Any) -> Any:
 class _Carried:
     """What rides along in an image's treedef without ever being part of a compilation key.
 
-    All compare equal, so that scans share compilations, and a compiled function's output tree holds an empty one. The
-    tree functions compare the treedefs of the trees they combine: a comparison of two different scans marks both, and
-    neither's metadata survives (`tree.map(lambda a, b: b, a, b)` must not put a's header on b's voxels).
+    All compare equal, so that scans share compilations, and what a trace returns carries nothing. The tree functions
+    compare the treedefs of the trees they combine, so a comparison of two scans empties both: `tree.map(lambda a, b: b,
+    a, b)` must not put a's header on b's voxels, and a compilation cache need not keep the first patient's header alive.
     """
 
-    __slots__ = ("affine", "is_mixed", "metadata")
+    __slots__ = ("scan",)
 
-    def __init__(self, metadata: Any = None, affine: Any = None):
-        self.metadata, self.affine, self.is_mixed = metadata, affine, False
+    def __init__(self, scan: tuple[Any, np.ndarray, tuple[int, ...]] | None = None):
+        self.scan = scan  # metadata, affine, shape of the voxels
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Carried):
             return NotImplemented
-        if self.metadata is not other.metadata:
-            self.is_mixed = other.is_mixed = True
+        mine, theirs = self.scan, other.scan
+        if mine is None or theirs is None or mine[0] is not theirs[0] or mine[1] is not theirs[1]:
+            self.scan = other.scan = None
         return True
 
     def __hash__(self) -> int:
@@ -240,11 +265,14 @@ class _Carried:
         return "_"
 
 
-def _flatten(image: Image) -> tuple[tuple[Any, Any], tuple[str, _Carried]]:
-    leaves = (image.voxels, image.affine)
-    is_concrete = all(isinstance(leaf, np.ndarray | jax.Array) and not isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-    carried = _Carried(image.metadata, image.affine) if is_concrete else _Carried()
-    return leaves, (image.kind, carried)
+def _is_concrete(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray | jax.Array) and not isinstance(leaf, jax.core.Tracer)
+
+
+def _flatten(image: Image) -> tuple[tuple[Any, Any], tuple[Kind, _Carried]]:
+    voxels, affine = image.voxels, image.affine
+    is_known = _is_concrete(voxels) and isinstance(affine, np.ndarray)
+    return (voxels, affine), (image.kind, _Carried((image.metadata, affine, voxels.shape) if is_known else None))
 
 
 def _flatten_with_keys(image: Image) -> tuple[Any, Any]:
@@ -253,23 +281,35 @@ def _flatten_with_keys(image: Image) -> tuple[Any, Any]:
     return tuple(zip(names, leaves, strict=True)), aux
 
 
-def _unflatten(aux: tuple[Kind, _Carried], leaves: Sequence[Any]) -> Image:
-    """Rebuilds an image from leaves; the metadata and the float64 affine only where they are provably this scan's.
+def _unflatten(aux: tuple[Kind, _Carried], leaves: Any) -> Image:
+    """Rebuilds an image from leaves; the metadata and the float64 affine only where they are this scan's.
 
-    That is: the leaves are concrete, no other scan's tree took part, and the geometry is unchanged but for rounding
-    (`device_put` makes float32 of it). The items of a batch may have been shuffled, so a batch gives up its metadata.
+    That is: the leaves are concrete, no other scan's tree took part, shape and geometry are unchanged. The items of a
+    batch may have been shuffled, so a batch gives up its metadata.
     """
     kind, carried = aux
     voxels, affine = leaves
-    known = carried.affine
-    if known is None or carried.is_mixed or isinstance(voxels, jax.core.Tracer):
+    if carried.scan is None:
         return Image(voxels, affine, kind)
-    is_array = isinstance(affine, np.ndarray | jax.Array) and not isinstance(affine, jax.core.Tracer)
-    if not is_array or affine.shape != known.shape or getattr(voxels, "ndim", 0) < affine.ndim + 1:
+    metadata, known, shape = carried.scan
+    if not _is_concrete(voxels) or voxels.shape != shape or not _is_same_geometry(affine, known):
         return Image(voxels, affine, kind)
-    if affine is not known and not np.array_equal(np.asarray(affine), np.asarray(known).astype(affine.dtype)):
-        return Image(voxels, affine, kind)
-    return Image(voxels, known, kind, carried.metadata if known.ndim == 2 else None)
+    return Image(voxels, known, kind, metadata if known.ndim == 2 else None)
+
+
+def _is_same_geometry(affine: Any, known: np.ndarray) -> bool:
+    """Whether a leaf is the known affine, or its copy in another precision: `device_put` makes float32 of it.
+
+    Another float64 array on the host is another image's, however equal: `tree.unflatten(structure_of_a, leaves_of_b)`.
+    """
+    if affine is known:
+        return True
+    if isinstance(affine, np.ndarray) and affine.dtype == known.dtype:
+        return np.shares_memory(affine, known) and np.array_equal(affine, known)
+    if not _is_concrete(affine) or affine.shape != known.shape or not jax.numpy.issubdtype(affine.dtype, np.floating):
+        return False
+    is_readable = isinstance(affine, np.ndarray) or affine.is_fully_addressable
+    return is_readable and np.array_equal(jax.device_get(affine), known.astype(affine.dtype))
 
 
 jax.tree_util.register_pytree_with_keys(Image, _flatten_with_keys, _unflatten, _flatten)
@@ -302,7 +342,9 @@ def stack(images: Sequence[Image]) -> Image:
             raise ValueError(f"image {number} is a batch of shape {image.batch_shape}; unstack it first")
         found, wanted = (image.voxels.shape, image.dtype, image.kind), (first.voxels.shape, first.dtype, first.kind)
         if found != wanted:
-            raise ValueError(f"image {number} has shape, dtype and kind {found}, image 0 has {wanted}; bring them to one grid first (crop_or_pad)")
+            raise ValueError(
+                f"image {number} has shape, dtype and kind {found}, image 0 has {wanted}; bring them to one grid first (crop_or_pad)"
+            )
     xp = np if all(isinstance(image.voxels, np.ndarray) for image in images) else jax.numpy
     affines = [_on_host(image.affine) for image in images]
     xa = np if all(isinstance(affine, np.ndarray) for affine in affines) else jax.numpy
