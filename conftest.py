@@ -7,13 +7,13 @@ errors (pyproject.toml); hypothesis is bounded and draws the same examples on ev
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax is imported
 
 import hypothesis
 import jax
+import jax.monitoring
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
@@ -38,17 +38,25 @@ def _doctest_names(doctest_namespace: dict[str, Any]) -> None:
     doctest_namespace.update(np=np, jax=jax, jnp=jnp, mj=mj)
 
 
+class Compilations:
+    """Counts the programs that XLA compiles inside a `with` block, those of eager operations included."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, event: str, duration: float, **labels: Any) -> None:
+        self.count += event == "/jax/core/compile/backend_compile_duration"
+
+    def __enter__(self) -> Compilations:
+        self.count = 0
+        jax.monitoring.register_event_duration_secs_listener(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        jax.monitoring.unregister_event_duration_listener(self)
+
+
 @pytest.fixture
-def count_traces() -> Iterator[Any]:
-    """Yields a wrapper that counts how often jax traces a function: `f, count = count_traces(f)`, `count()`."""
-
-    def wrap(function: Any) -> tuple[Any, Any]:
-        traces = []
-
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            traces.append(1)
-            return function(*args, **kwargs)
-
-        return counted, lambda: len(traces)
-
-    yield wrap
+def compilations() -> Compilations:
+    """`with compilations: ...` and then `compilations.count`."""
+    return Compilations()
