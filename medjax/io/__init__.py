@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING
 from medjax._lazy import lazy_names
 
 _MODULE_OF = {
+    "StoredImage": "medjax.io._hdf5",
+    "delete_hdf5": "medjax.io._hdf5",
+    "list_hdf5": "medjax.io._hdf5",
+    "load_hdf5": "medjax.io._hdf5",
+    "save_hdf5": "medjax.io._hdf5",
     "ImageFileError": "medjax.io._errors",
     "ImageFileWarning": "medjax.io._errors",
     "MissingDependencyError": "medjax.io._errors",
@@ -25,5 +30,10 @@ if TYPE_CHECKING:
     from medjax.io._errors import UnsupportedFileError as UnsupportedFileError
     from medjax.io._files import load_image as load_image
     from medjax.io._files import save_image as save_image
+    from medjax.io._hdf5 import StoredImage as StoredImage
+    from medjax.io._hdf5 import delete_hdf5 as delete_hdf5
+    from medjax.io._hdf5 import list_hdf5 as list_hdf5
+    from medjax.io._hdf5 import load_hdf5 as load_hdf5
+    from medjax.io._hdf5 import save_hdf5 as save_hdf5
 else:
     __all__, __getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

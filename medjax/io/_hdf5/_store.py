@@ -1,0 +1,390 @@
+"""The store's functions: save, load, list and delete images of an HDF5 file."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import jax
+import numpy as np
+
+from medjax._grid import Grid
+from medjax._image import Image
+from medjax._metadata import Metadata
+from medjax.io._errors import ImageFileError, ImageFileWarning
+from medjax.io._files import atomic_file
+from medjax.io._hdf5._access import appending, child, reading, translated, walk
+from medjax.io._hdf5._layouts import LAYOUT, Entry, entry_of, is_image, stored_metadata
+from medjax.io._hdf5._voxels import Compression, check_codec, check_voxels, read_voxels, write_voxels
+
+__all__ = ["StoredImage", "delete_hdf5", "list_hdf5", "load_hdf5", "read", "save_hdf5", "write"]
+
+_NAMES_SHOWN = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredImage:
+    """An image in an HDF5 file, as `list_hdf5` finds it: nothing of its voxels has been read.
+
+    Attributes:
+        group: Path of the group, for `load_hdf5`.
+        name: Name in the group, for `load_hdf5`.
+        shape: Voxels along i, j, k, then channels.
+        dtype: Voxel dtype.
+        kind: "intensity" or "label".
+        grid: Shape and index-to-LPS affine in mm.
+        layout: Who wrote it: "medjax", "MedImages.jl" or "ITK".
+    """
+
+    group: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    kind: str
+    grid: Grid
+    layout: str
+
+
+def save_hdf5(
+    file: str | os.PathLike[str],
+    image: Image,
+    group: str = "images",
+    name: str | None = None,
+    *,
+    compression: Compression | None = "gzip",
+) -> str:
+    """Saves an image into an HDF5 file beside the images that it holds already.
+
+    A new file is written beside its place and renamed. An append is one step as seen after a crash: whenever the process
+    is killed, the file holds the images of all calls that returned, whole. The layout is described in docs/hdf5.md; the
+    voxels keep their dtype, the affine is float64, and the whole metadata is kept.
+
+    Args:
+        file: The HDF5 file; made where it does not exist, its folder is not.
+        image: A single image (not a batch), concrete, of booleans, integers, floating point (not bfloat16) or complex.
+        group: Group to save in, such as a patient or a cohort; "a/b" is a group in a group.
+        name: Name in the group; default a new random one (UUID).
+        compression: "gzip" (level 1 with byte shuffle: any HDF5 program opens it), "blosc" (LZ4, faster, read only where
+            hdf5plugin is installed), "lzf" (h5py only) or `None`.
+
+    Returns:
+        The name of the image in the group.
+
+    Raises:
+        ValueError: the image is a batch, traced or of a dtype that cannot be stored, a name has parts that are empty or
+            dots, or the compression is unknown.
+        ImageFileError: the file is not HDF5, is open elsewhere, has an image of that name, or the disk is full.
+        MissingDependencyError: "blosc" is asked for and hdf5plugin is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> image = Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     names = [save_hdf5(f"{folder}/store.h5", image, "patient 1", name) for name in ("CT", "PET")]
+        ...     load_hdf5(f"{folder}/store.h5", "patient 1", "PET").spacing
+        (1.0, 2.0, 3.0)
+    """
+    path, name = Path(file), str(uuid.uuid4()) if name is None else name
+    where = [*_parts(group), *_parts(name)]
+    if "/" in name or not _parts(name):
+        raise ValueError(f"name must be one name without '/', got {name!r}; the group may have several parts")
+    host = _storable(image, path)
+    check_codec(path, compression)
+    if not path.exists() and _create(path, where, host, compression):
+        return name
+    with appending(path) as store, translated(path):
+        _put(store, where, host, compression, path)
+    return name
+
+
+def _parts(group: str) -> list[str]:
+    parts = group.strip("/").split("/") if group.strip("/") else []
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise ValueError(f"the parts of a group or name must not be empty or dots, got {group!r}")
+    return parts
+
+
+def _storable(image: Image, path: Path) -> Image:
+    """The image with NumPy voxels, or the reason why it cannot be stored."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
+        raise ValueError(f"cannot save {path} under a jax transformation: return the image and save it outside")
+    if image.batch_shape:
+        raise ValueError(
+            f"cannot save a batch of shape {image.batch_shape}: save the items of unstack(image), one by one"
+        )
+    voxels = np.asarray(image.voxels)
+    if voxels.dtype.kind not in "?biufc" or voxels.dtype.itemsize > (16 if voxels.dtype.kind == "c" else 8):
+        remedy = "image.with_voxels(image.voxels.astype('float32')) keeps every value of bfloat16 and float8"
+        raise ValueError(f"HDF5 has no type for {voxels.dtype} voxels; {remedy}")
+    return dataclasses.replace(image, voxels=voxels, affine=image.grid.affine)
+
+
+def _create(path: Path, where: list[str], image: Image, compression: Compression | None) -> bool:
+    """Makes a new file, unless another process has made one meanwhile: then returns `False`."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no such folder: {path.parent}")
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        _write_new(temporary, where, image, compression)
+        try:
+            os.link(temporary, path)  # unlike a rename, never replaces a file
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            temporary.replace(path)
+    return True
+
+
+def _write_new(path: Path, where: list[str], image: Image, compression: Compression | None) -> None:
+    with translated(path):
+        with h5py.File(path, "w") as store:
+            _put(store, where, image, compression, path)
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def _put(store: h5py.File, where: list[str], image: Image, compression: Compression | None, path: Path) -> None:
+    parent: Any = store
+    for number, part in enumerate(where):
+        below = child(parent, part, path)
+        taken = "/".join(where[: number + 1])
+        if below is not None and (number == len(where) - 1 or not isinstance(below, h5py.Group) or is_image(below)):
+            raise ImageFileError(
+                path, f"{taken} exists already", "choose another name, or delete it first (delete_hdf5)"
+            )
+        parent = parent.create_group(part) if below is None else below
+    parent.attrs["medjax_layout"] = np.int64(LAYOUT)
+    parent.attrs["affine"] = image.affine
+    parent.attrs["kind"] = np.bytes_(image.kind)
+    write_voxels(parent, "voxels", image.voxels, compression)
+    if isinstance(image.metadata, Metadata):
+        parent.create_dataset("metadata", data=stored_metadata(image.metadata))
+
+
+def load_hdf5(
+    file: str | os.PathLike[str],
+    group: str = "images",
+    name: str | None = None,
+    *,
+    start: Sequence[int] | None = None,
+    size: Sequence[int] | None = None,
+) -> Image:
+    """Loads an image, or a box of one, from an HDF5 file.
+
+    Reads what `save_hdf5` wrote, what MedImages.jl's `save_med_image` wrote (its placeholders become `None`), and the
+    images of ITK and SimpleITK (group "ITKImage", name "0"). Of a box only the chunks that it meets are read.
+
+    Args:
+        file: The HDF5 file.
+        group: Group that the image is in; "" is the file's root.
+        name: Name in the group; may be left out where the group holds one image.
+        start: Index of the box's first voxel along i, j, k. Default 0.
+        size: Voxels of the box along i, j, k. Default all from `start` on.
+
+    Returns:
+        The image, or the box as an image whose origin is the position of voxel `start`. Channels are always whole.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImageFileError: there is no such image, the file is damaged or foreign, or it is open for writing elsewhere.
+        MissingDependencyError: the voxels need a codec of hdf5plugin.
+        ValueError: the box leaves the image.
+
+    Example:
+        >>> import tempfile
+        >>> image = Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     name = save_hdf5(f"{folder}/store.h5", image)
+        ...     box = load_hdf5(f"{folder}/store.h5", start=(0, 1, 2), size=(2, 2, 1))
+        >>> box.origin, box.voxels.ravel().tolist()
+        ((0.0, 2.0, 6.0), [6, 10, 18, 22])
+    """
+    path = Path(file)
+    with reading(path) as store:
+        with translated(path):
+            entry = entry_of(_find(store, _parts(group), name, path), path)
+            dtype = check_voxels(entry.voxels, path)
+        grid = Grid(_shape(entry)[:3], entry.affine)
+        box = _checked_box(grid.shape, start, size)
+        with translated(path):
+            return _load(entry, dtype, grid, box, path)
+
+
+def _find(store: h5py.File, group: list[str], name: str | None, path: Path) -> h5py.Group | h5py.Dataset:
+    member: Any = store
+    for number, part in enumerate(group):
+        member = child(member, part, path)
+        if not isinstance(member, h5py.Group) or is_image(member):
+            raise ImageFileError(path, f"has no group {'/'.join(group[: number + 1])}", _hint(store))
+    if name is None:
+        members = (child(member, each, path) for each in member if _is_hard(member, each))
+        found = [below for below in members if isinstance(below, h5py.Group | h5py.Dataset) and is_image(below)]
+        if len(found) != 1:
+            raise ImageFileError(
+                path, f"group {'/'.join(group) or '/'} holds {len(found)} images, say which", _hint(store)
+            )
+        return found[0]
+    found_one = child(member, name, path)
+    if not isinstance(found_one, h5py.Group | h5py.Dataset) or not is_image(found_one):
+        raise ImageFileError(path, f"has no image {'/'.join([*group, name])}", _hint(store))
+    return found_one
+
+
+def _is_hard(group: h5py.Group, name: str) -> bool:
+    return isinstance(group.get(name, getlink=True), h5py.HardLink)
+
+
+def _hint(store: h5py.File) -> str:
+    """Names some of the images that a file holds."""
+    names = [name for name, _ in itertools.islice(_images(store), _NAMES_SHOWN + 1)]
+    if not names:
+        return "the file holds no image in a layout that medjax knows"
+    more = ", ..." if len(names) > _NAMES_SHOWN else ""
+    return f"it holds {', '.join(names[:_NAMES_SHOWN])}{more}; load_hdf5(file, group, name) reads one"
+
+
+def _images(group: h5py.Group) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+    return ((name, member) for name, member in walk(group, is_image) if is_image(member))
+
+
+def _shape(entry: Entry) -> tuple[int, ...]:
+    """The image's shape `(i, j, k, *channels)`."""
+    stored = entry.voxels.id.shape
+    return (*stored[2::-1], *stored[3:]) if entry.is_channel_last else stored[::-1]
+
+
+def _checked_box(
+    shape: tuple[int, ...], start: Sequence[int] | None, size: Sequence[int] | None
+) -> list[tuple[int, int]]:
+    """The box as (start, stop) along i, j, k."""
+    first = _three_integers((0, 0, 0) if start is None else start, "start")
+    count = _three_integers([n - a for n, a in zip(shape, first, strict=True)] if size is None else size, "size")
+    if any(a < 0 or n < 1 or a + n > whole for a, n, whole in zip(first, count, shape, strict=True)):
+        raise ValueError(f"the box start={first}, size={count} leaves the image of {shape} voxels; pad what was read")
+    return [(a, a + n) for a, n in zip(first, count, strict=True)]
+
+
+def _three_integers(value: Sequence[int], name: str) -> tuple[int, ...]:
+    numbers = tuple(int(n) for n in value)
+    if len(numbers) != 3 or any(n != m for n, m in zip(numbers, value, strict=True)):
+        raise ValueError(f"{name} must be three integers along i, j, k, got {tuple(value)}")
+    return numbers
+
+
+def _load(entry: Entry, dtype: np.dtype, grid: Grid, box: list[tuple[int, int]], path: Path) -> Image:
+    channels = [(0, n) for n in _shape(entry)[3:]]
+    spans = [*box[::-1], *channels] if entry.is_channel_last else [*channels[::-1], *box[::-1]]
+    voxels = read_voxels(entry.voxels, dtype, spans, path)
+    if entry.is_channel_last:
+        voxels = np.moveaxis(voxels, 0, -1)
+    start = np.array([a for a, _ in box], np.float64)
+    affine = grid.moved(start).affine if start.any() else grid.affine
+    return Image.from_array(voxels, affine=affine, kind=entry.kind, metadata=entry.metadata())
+
+
+def list_hdf5(file: str | os.PathLike[str], group: str = "") -> list[StoredImage]:
+    """Lists the images of an HDF5 file without reading their voxels.
+
+    Args:
+        file: The HDF5 file.
+        group: Where to look, groups in it included. Default the whole file.
+
+    Returns:
+        One entry per image, in the order of their names.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImageFileError: there is no such group, the file is damaged, or it is open for writing elsewhere.
+
+    Warns:
+        ImageFileWarning: an image is damaged and not listed.
+
+    Example:
+        >>> import tempfile
+        >>> image = Image.from_array(np.zeros((2, 3, 4), np.int16))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     names = [save_hdf5(f"{folder}/store.h5", image, "patient 1", name) for name in ("CT", "PET")]
+        ...     [(entry.group, entry.name, entry.shape) for entry in list_hdf5(f"{folder}/store.h5")]
+        [('patient 1', 'CT', (2, 3, 4)), ('patient 1', 'PET', (2, 3, 4))]
+    """
+    path, parts = Path(file), _parts(group)
+    with reading(path) as store, translated(path):
+        top: Any = store
+        for part in parts:
+            top = child(top, part, path)
+            if not isinstance(top, h5py.Group) or is_image(top):
+                raise ImageFileError(path, f"has no group {'/'.join(parts)}", _hint(store))
+        found = [_described([*parts, *name.split("/")], member, path) for name, member in _images(top)]
+    return [entry for entry in found if entry is not None]
+
+
+def _described(where: list[str], member: h5py.Group | h5py.Dataset, path: Path) -> StoredImage | None:
+    try:
+        with translated(path):
+            entry = entry_of(member, path)
+            dtype = check_voxels(entry.voxels, path)
+    except ImageFileError as error:
+        warnings.warn(f"{path}: {'/'.join(where)} is not listed: {error.reason}", ImageFileWarning, stacklevel=4)
+        return None
+    shape = _shape(entry)
+    group, name = "/".join(where[:-1]), where[-1]
+    return StoredImage(
+        group, name, shape, dtype.newbyteorder("="), entry.kind, Grid(shape[:3], entry.affine), entry.layout
+    )
+
+
+def delete_hdf5(file: str | os.PathLike[str], group: str, name: str) -> None:
+    """Deletes an image from an HDF5 file, in one step as seen after a crash.
+
+    HDF5 does not give the space back; to shrink a file, save its images into a new one (or run HDF5's `h5repack`).
+
+    Args:
+        file: The HDF5 file.
+        group: Group that the image is in; "" is the file's root.
+        name: Name in the group.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImageFileError: there is no such image, the file is damaged, or it is open elsewhere.
+
+    Example:
+        >>> import tempfile
+        >>> image = Image.from_array(np.zeros((2, 3, 4), np.int16))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     names = [save_hdf5(f"{folder}/store.h5", image, "images", name) for name in ("a", "b")]
+        ...     delete_hdf5(f"{folder}/store.h5", "images", "a")
+        ...     [entry.name for entry in list_hdf5(f"{folder}/store.h5")]
+        ['b']
+    """
+    path, parts = Path(file), _parts(group)
+    with appending(path) as store, translated(path):
+        member = _find(store, parts, name, path)
+        del member.parent[name]
+
+
+def read(path: Path) -> Image:
+    """Reads the one image of an HDF5 file; one that holds several names them."""
+    with reading(path) as store, translated(path):
+        found = list(itertools.islice(_images(store), 2))
+        if len(found) != 1:
+            reason = "holds several images" if found else "holds no image"
+            raise ImageFileError(path, reason, _hint(store))
+        entry = entry_of(found[0][1], path)
+        dtype = check_voxels(entry.voxels, path)
+        grid = Grid(_shape(entry)[:3], entry.affine)
+        return _load(entry, dtype, grid, [(0, n) for n in grid.shape], path)
+
+
+def write(image: Image, path: Path, *, compress: bool) -> None:
+    """Writes a new HDF5 file with one image, "images/image", in place of any old one."""
+    host = _storable(image, path)
+    with atomic_file(path) as temporary:
+        _write_new(temporary, ["images", "image"], host, "gzip" if compress else None)
