@@ -34,7 +34,7 @@ hypothesis.settings.load_profile("medjax")
 @pytest.fixture(autouse=True, scope="session")
 def _doctest_names(doctest_namespace: dict[str, Any]) -> None:
     """Doctests write the public names bare, as they would after `from medjax import *`."""
-    doctest_namespace.update({name: getattr(mj, name) for name in mj.__all__})
+    doctest_namespace.update({name: getattr(mj, name) for name in dir(mj)})
     doctest_namespace.update(np=np, jax=jax, jnp=jnp, mj=mj)
 
 
@@ -44,7 +44,7 @@ class Compilations:
     def __init__(self) -> None:
         self.count = 0
 
-    def __call__(self, event: str, duration: float, **labels: Any) -> None:
+    def __call__(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         self.count += event == "/jax/core/compile/backend_compile_duration"
 
     def __enter__(self) -> Compilations:
