@@ -1,0 +1,213 @@
+"""The jitted kernels of resampling: voxels, small arrays and a fill value in, voxels out, for any batch and channels."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax._image import Image
+from medjax._sampling._gather import Inverse, inside, sample
+from medjax._sampling._separable import along_axis
+
+__all__ = ["background", "compute_dtype", "device_voxels", "general", "separable"]
+
+
+def background(voxels: jax.Array, spatial: int = 3) -> jax.Array:
+    """Returns the default fill of an image `(i, j, k, *channels)`: the median of its corner voxels, per channel.
+
+    The gradient is stopped. Source: MedImages.jl, which fills so.
+    """
+    ends = [jnp.asarray([0, n - 1]) for n in voxels.shape[:spatial]]
+    corners = voxels[jnp.ix_(*ends)].reshape((2**spatial, *voxels.shape[spatial:]))
+    corners = corners if jnp.issubdtype(corners.dtype, jnp.inexact) else corners.astype(jnp.float32)
+    ordered = jnp.sort(jax.lax.stop_gradient(corners), axis=0)
+    return (ordered[2**spatial // 2 - 1] + ordered[2**spatial // 2]) / 2
+
+
+def general(
+    image: Image,
+    tables: Any,
+    points: tuple[Any, Any] | None,
+    filters: tuple[Any, ...],
+    orders: tuple[int, ...],
+    inverse: Inverse | None,
+    fill: Any,
+) -> Any:
+    """Samples an image at an affine lattice of points, shifted by a dense displacement where there is one.
+
+    Args:
+        image: Any batch and channels.
+        tables: Coordinate tables, `(*batch, n, 3)` each.
+        points: `(shift, world_to_index)`: a displacement `(*batch?, i, j, k, 3)` in mm and the `(*batch, 3, 3)` matrix
+            that brings it to input voxels; or `None`.
+        filters: Prefilter matrix of each input axis, or `None`.
+        orders: Spline order of each input axis.
+        inverse: As for `sample`.
+        fill: As the operations take it.
+
+    Returns:
+        The output's voxels.
+    """
+    depth = len(image.batch_shape)
+    back = None if inverse is None else (inverse.tables, inverse.matrix, inverse.half)
+    axes: Any = (0, 0, None, 0)
+    if points is not None:
+        axes = (0, (0 if points[0].ndim == depth + 4 else None, 0), None, 0)
+    static = {"orders": orders, "reach": None if inverse is None else inverse.reach, "is_label": image.kind == "label"}
+    voxels, restore = device_voxels(image)
+    return restore(_general(voxels, (tables, points, filters, back), _fill(image, fill), depth=depth, axes=axes, **static))
+
+
+@functools.partial(jax.jit, static_argnames=("orders", "reach", "is_label", "depth", "axes"))
+def _general(
+    voxels: Any, geometry: Any, fill: Any, *, orders: Any, reach: Any, is_label: bool, depth: int, axes: Any
+) -> Any:
+    def one(volume: Any, geometry: Any, fill: Any) -> Any:
+        tables, points, filters, back = geometry
+        dtype = _complex_like(volume, tables[0][1].dtype)
+        original = volume
+        if not is_label and jnp.issubdtype(volume.dtype, jnp.inexact):
+            volume = volume.astype(dtype)  # integers are converted as they are gathered
+        for axis, matrix in enumerate(filters):
+            if matrix is not None:
+                volume = along_axis(volume, (matrix,), axis, dtype)
+        moved = None if points is None else _in_voxels(*points, dtype=tables[0][1].dtype)
+        out = sample(
+            volume,
+            tables,
+            moved,
+            orders=orders,
+            boundary="fold" if max(orders) > 1 else "clamp",
+            dtype=None if is_label else dtype,
+            inverse=None if back is None else Inverse(*back, reach),
+        )
+        return _filled(out, inside(tables, moved, volume.shape[:3], orders), fill, original)
+
+    return _over_batch(one, depth, axes)(voxels, geometry, fill)
+
+
+def _in_voxels(shift: Any, world_to_index: Any, *, dtype: Any) -> Any:
+    """Turns a displacement `(i, j, k, 3)` in mm into one `(3, i, j, k)` in input voxels."""
+    matrix, shift = world_to_index.astype(dtype), shift.astype(dtype)
+    return jnp.stack([sum((matrix[d, e] * shift[..., e] for e in range(1, 3)), matrix[d, 0] * shift[..., 0]) for d in range(3)])
+
+
+def separable(image: Image, operators: Any, masks: Any, axes: tuple[int, ...], fill: Any, dtype: Any) -> Any:
+    """Applies one operator along each axis, then permutes: output axis `e` comes from input axis `axes[e]`.
+
+    Args:
+        image: Any batch and channels.
+        operators: For each output axis what `along_axis` takes, `(*batch, ...)` each.
+        masks: For each output axis which of its indices lie inside the input, `(*batch, n)` boolean.
+        axes: Input axis of each output axis.
+        fill: As the operations take it.
+        dtype: Real dtype to compute in.
+
+    Returns:
+        The output's voxels.
+    """
+    growth = [masks[e].shape[-1] / image.shape[axis] for e, axis in enumerate(axes)]
+    order = tuple(sorted(range(3), key=lambda e: (growth[e], e)))  # shrink first: fewer voxels for the axes to come
+    static = {"axes": axes, "order": order, "is_label": image.kind == "label", "dtype": np.dtype(dtype).name}
+    voxels, restore = device_voxels(image)
+    return restore(_separable(voxels, (operators, masks), _fill(image, fill), depth=len(image.batch_shape), **static))
+
+
+@functools.partial(jax.jit, static_argnames=("axes", "order", "is_label", "dtype", "depth"))
+def _separable(
+    voxels: Any, geometry: Any, fill: Any, *, axes: Any, order: Any, is_label: bool, dtype: str, depth: int
+) -> Any:
+    def one(volume: Any, geometry: Any, fill: Any) -> Any:
+        operators, masks = geometry
+        kind = _complex_like(volume, dtype)
+        out = volume
+        for e in order:
+            out = along_axis(out, operators[e], axes[e], kind)
+        if not is_label:
+            out = out.astype(kind)
+        out = out.transpose((*axes, *range(3, out.ndim)))
+        return _filled(out, masks[0][:, None, None] & masks[1][None, :, None] & masks[2][None, None, :], fill, volume)
+
+    return _over_batch(one, depth, 0)(voxels, geometry, fill)
+
+
+def _complex_like(volume: Any, dtype: Any) -> np.dtype:
+    """The dtype to compute in, complex where the volume is."""
+    if jnp.issubdtype(volume.dtype, jnp.complexfloating):
+        return np.dtype(np.complex128 if np.dtype(dtype) == np.float64 else np.complex64)
+    return np.dtype(dtype)
+
+
+def _filled(out: Any, mask: Any, fill: Any, volume: Any) -> Any:
+    """Puts the fill value where the mask is false: as given, else the background of the volume it came from."""
+    value = background(volume) if fill is None else fill
+    value = jnp.broadcast_to(value.reshape((1,) * (3 + value.ndim - (out.ndim - 3)) + value.shape), out.shape).astype(out.dtype)
+    return jnp.where(mask.reshape(mask.shape + (1,) * (out.ndim - 3)), out, value)
+
+
+def _over_batch(one: Callable[..., Any], depth: int, axes: Any) -> Callable[..., Any]:
+    for _ in range(depth):
+        one = jax.vmap(one, in_axes=(0, axes, 0))
+    return one
+
+
+def device_voxels(image: Image) -> tuple[jax.Array, Callable[[Any], Any]]:
+    """Returns the voxels as a JAX array, and the function that gives a result the dtype it must have.
+
+    Without x64 a device has no 64-bit integers and would wrap them silently: labels are narrowed after a check and
+    widened again on the host.
+    """
+    voxels = image.voxels
+    if isinstance(voxels, jax.Array):
+        return voxels, lambda out: out
+    voxels = np.asarray(voxels, voxels.dtype.newbyteorder("="))
+    narrow = jax.dtypes.canonicalize_dtype(voxels.dtype)
+    if narrow == voxels.dtype:
+        return jnp.asarray(voxels), lambda out: out
+    if image.kind == "intensity":
+        return jnp.asarray(voxels.astype(narrow if voxels.dtype.kind in "fc" else np.float32)), lambda out: out
+    limits = np.iinfo(narrow)
+    if voxels.min() < limits.min or voxels.max() > limits.max:
+        raise ValueError(
+            f"labels from {voxels.min()} to {voxels.max()} ({voxels.dtype}) do not fit {np.dtype(narrow)}, the widest integer "
+            "without x64: renumber them, or jax.config.update('jax_enable_x64', True)"
+        )
+    wide = voxels.dtype
+    return jnp.asarray(voxels.astype(narrow)), lambda out: out if isinstance(out, jax.core.Tracer) else np.asarray(out).astype(wide)
+
+
+def compute_dtype(image: Image) -> np.dtype:
+    """The real dtype of interpolation: float32, or float64 where x64 is on and the data is that wide."""
+    is_wide = np.dtype(image.dtype) in (np.float64, np.complex128) if image.dtype != jnp.bfloat16 else False
+    return np.dtype(np.float64 if jax.config.jax_enable_x64 and is_wide else np.float32)
+
+
+def _fill(image: Image, fill: Any) -> Any:
+    """Brings a fill value to `(*batch, *channels)`, checked against the dtype of labels; `None` stays, for intensities."""
+    if fill is None and image.kind == "intensity":
+        return None
+    lead, channels = image.batch_shape, image.channels
+    value = 0 if fill is None else fill
+    dtype: Any = compute_dtype(image)
+    if image.kind == "label":
+        dtype = jax.dtypes.canonicalize_dtype(image.dtype)
+        limits = np.iinfo(dtype) if dtype != bool else None
+        low, high = (limits.min, limits.max) if limits else (0, 1)
+        array = np.asarray(0 if isinstance(value, jax.core.Tracer) else value)
+        if not ((array == np.round(array)) & (array >= low) & (array <= high)).all():
+            raise ValueError(f"fill={fill!r} is no label of dtype {image.dtype}: give an integer from {low} to {high}")
+    elif jnp.issubdtype(image.dtype, jnp.complexfloating):
+        dtype = _complex_like(image, dtype)
+    value = value if isinstance(value, jax.Array) else np.asarray(value)
+    shape = tuple(value.shape)
+    if shape == lead and channels:
+        value = value.reshape(shape + (1,) * len(channels))
+    elif shape not in ((), lead, channels, lead + channels):
+        raise ValueError(f"fill must be one number, one per item {lead} or one per channel {channels}; got shape {shape}")
+    xp = jnp if isinstance(value, jax.Array) else np
+    return xp.broadcast_to(value, (*lead, *channels)).astype(dtype)

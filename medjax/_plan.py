@@ -1,0 +1,279 @@
+"""Plan and apply: a resampling is planned on the host in float64 and applied on the device by one jitted kernel.
+
+A plan is the grid to fill, the grid that is sampled and the world-to-world transform between them. Concrete geometry
+gives exact integer and fractional tables, and an axis-aligned map takes the separable kernel; traced geometry gives the
+same tables as traced values, so that gradients reach the geometry through the same code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax import _apply
+from medjax._bspline import gaussian_matrix, prefilter_matrix, spline_matrix
+from medjax._grid import Grid, index_map
+from medjax._image import Image
+from medjax._sampling._gather import Inverse
+from medjax._sampling._separable import Band, transposed
+from medjax._transform import AffineTransform, stages
+
+__all__ = ["Interpolation", "resample"]
+
+Interpolation = Literal["nearest", "linear", "bspline"]
+ORDERS: dict[str, int] = {"nearest": 0, "linear": 1, "bspline": 3}
+
+# Below this many voxels of drift over a whole axis, a map is what it is nearly: aligned with the axes, or integral.
+_DRIFT = 1e-6
+
+
+def resample(
+    image: Image,
+    target: Grid,
+    transform: Any = None,
+    *,
+    interpolation: Interpolation | None = None,
+    fill: Any = None,
+    sigma: Sequence[float] | None = None,
+) -> Image:
+    """Fills a grid with an image's content, seen through a world-to-world transform.
+
+    Args:
+        image: The image that is sampled; any batch, any channels.
+        target: The grid to fill; its affine may be batched as the image's.
+        transform: Maps target world points to input world points; identity by default.
+        interpolation: Default by the image's kind.
+        fill: Value outside the image: a number, one per channel, one per item; default the background.
+        sigma: Gaussian smoothing before sampling, in input voxels per input axis; axis-aligned maps only.
+
+    Returns:
+        The resampled image, with the image's kind and metadata.
+    """
+    if not isinstance(image, Image):  # a chain under `fuse` waits with its interpolation
+        return image.then_resample(target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
+    order = ORDERS[check_interpolation(image, interpolation)]
+    source = image.grid
+    affine, shift = _moved(target, transform)
+    matrix, offset = index_map(affine, source.affine)
+    is_concrete = isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray)
+    axes = _alignment(matrix, target.shape) if is_concrete and shift is None else None
+    dtype = _apply.compute_dtype(image)
+    if axes is not None:
+        operators, masks = _operators(matrix, offset, source.shape, target.shape, axes, order, dtype, sigma, _is_traced(image))
+        voxels = _apply.separable(image, operators, masks, axes, fill, dtype)
+    else:
+        if sigma is not None:
+            raise ValueError("antialias needs concrete geometry and a map along the image's axes; smooth the image first")
+        orders = _orders(matrix, offset, target.shape, order) if is_concrete and shift is None else (order,) * 3
+        inverse = _inverse(matrix, offset, source.shape, orders, dtype) if is_concrete and shift is None and _is_traced(image) else None
+        tables = tables_of(matrix, offset, target.shape, dtype)
+        filters = tuple(
+            prefilter_matrix(n, o).astype(dtype) if o > 1 and n > 1 else None for n, o in zip(source.shape, orders, strict=True)
+        )
+        to_index = index_map(_linear_affine(source.affine), source.affine)[0] if shift is not None else None
+        points = None if shift is None else (shift, to_index)
+        voxels = _apply.general(image, tables, points, filters, orders, inverse, fill)
+    batch = image.batch_shape
+    affine = target.affine
+    if affine.shape[:-2] != batch:
+        xp = affine.__array_namespace__()
+        affine = xp.broadcast_to(affine, (*batch, 4, 4))
+    return dataclasses.replace(image, voxels=voxels, affine=affine)
+
+
+def check_interpolation(image: Any, interpolation: Interpolation | None) -> Interpolation:
+    """Returns the interpolation to use: as asked, or by the image's kind."""
+    if interpolation is None:
+        return "nearest" if image.kind == "label" else "linear"
+    if interpolation not in ORDERS:
+        raise ValueError(f"interpolation must be one of {list(ORDERS)}, got {interpolation!r}")
+    if image.kind == "label" and interpolation != "nearest":
+        raise ValueError(
+            f"interpolation={interpolation!r} would mix labels into ones that mean something else; use 'nearest', "
+            "one_hot the image first, or say image.with_kind('intensity')"
+        )
+    return interpolation
+
+
+def _is_traced(image: Image) -> bool:
+    return isinstance(image.voxels, jax.core.Tracer)
+
+
+def _moved(target: Grid, transform: Any) -> tuple[Any, Any]:
+    """Sends the target's lattice through the transform: an affine lattice of points plus a dense shift in mm, if any."""
+    affine, shift = target.affine, None
+    for stage in stages(transform):
+        if isinstance(stage, AffineTransform):
+            affine = _through(stage, affine)
+            if shift is not None:
+                shift = jnp.einsum("...de,...ijke->...ijkd", jnp.asarray(stage.matrix[..., :3, :3], shift.dtype), shift)
+        else:
+            moved = _sampled_field(stage, affine, target.shape, shift)
+            shift = moved if shift is None else shift + moved
+    return affine, shift
+
+
+def _through(stage: AffineTransform, affine: Any) -> Any:
+    """Applies an affine transform to a lattice's affine."""
+    xp = np if all(isinstance(x, np.ndarray) for x in (stage.matrix, stage.center, affine)) else jnp
+    dtype = np.float64 if xp is np else next(x.dtype for x in (stage.matrix, stage.center, affine) if isinstance(x, jax.Array))
+    matrix, center, affine = (xp.asarray(x, dtype=dtype) for x in (stage.matrix, stage.center, affine))
+    linear = matrix[..., :3, :3] @ affine[..., :3, :3]
+    origin = AffineTransform(matrix, center)(affine[..., :3, 3])
+    batch = np.broadcast_shapes(linear.shape[:-2], origin.shape[:-1])
+    columns = xp.concatenate([xp.broadcast_to(linear, (*batch, 3, 3)), xp.broadcast_to(origin[..., None], (*batch, 3, 1))], axis=-1)
+    last = xp.broadcast_to(xp.asarray([[0, 0, 0, 1]], dtype=dtype), (*batch, 1, 4))
+    return xp.concatenate([columns, last], axis=-2)
+
+
+def _sampled_field(field: Any, affine: Any, shape: tuple[int, ...], shift: Any) -> Any:
+    """Interpolates a displacement field at the points of a lattice, `(*batch, i, j, k, 3)` mm; 0 outside its grid."""
+    own = np.asarray(field.affine, np.float64) if _is_host(field.affine) else field.affine
+    if shift is None and isinstance(affine, np.ndarray) and isinstance(own, np.ndarray) and tuple(field.displacement.shape[-4:-1]) == shape:
+        if affine.shape == own.shape and np.allclose(affine, own, rtol=0, atol=1e-9):
+            return jnp.asarray(field.displacement)
+    matrix, offset = index_map(affine, own)
+    image = Image(field.displacement, own)
+    dtype = _apply.compute_dtype(image)
+    points = None if shift is None else (shift, index_map(_linear_affine(own), own)[0])
+    tables = tables_of(matrix, offset, shape, dtype)
+    return _apply.general(image, tables, points, (None,) * 3, (1,) * 3, None, 0.0)
+
+
+def _linear_affine(affine: Any) -> Any:
+    """An affine whose lattice is the world axes: index_map of it gives the inverse linear part."""
+    xp = affine.__array_namespace__()
+    return xp.broadcast_to(xp.eye(4, dtype=affine.dtype), affine.shape)
+
+
+def _is_host(array: Any) -> bool:
+    return isinstance(array, np.ndarray) or (isinstance(array, jax.Array) and not isinstance(array, jax.core.Tracer))
+
+
+def tables_of(matrix: Any, offset: Any, shape: Sequence[int], dtype: Any) -> tuple[tuple[Any, Any], ...]:
+    """Splits `matrix @ index + offset` into one table per output axis: `(base, fraction)`, each `(*batch, n, rank)`."""
+    xp = np if isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray) else jnp
+    if xp is np:
+        matrix, offset = _snapped(matrix), _snapped(offset)
+    made = []
+    for axis, size in enumerate(shape):
+        values = xp.arange(size, dtype=matrix.dtype)[:, None] * matrix[..., None, :, axis]
+        if axis == 0:
+            values = values + offset[..., None, :]
+        base = xp.floor(values)
+        if xp is jnp:
+            base = jax.lax.stop_gradient(base)
+        made.append((base.astype(np.int32), (values - base).astype(dtype)))
+    return tuple(made)
+
+
+def _snapped(values: np.ndarray) -> np.ndarray:
+    """Takes the last bits off numbers that are halves but for rounding, so that ties fall as they should."""
+    halves = np.round(2 * values) / 2
+    return np.where(np.abs(values - halves) < 1e-10 * np.maximum(1.0, np.abs(values)), halves, values)
+
+
+def _alignment(matrix: np.ndarray, shape: Sequence[int]) -> tuple[int, ...] | None:
+    """Tells which input axis each output axis runs along, or `None` where the map mixes axes."""
+    drift = np.abs(matrix) * (np.asarray(shape) - 1)
+    along = np.abs(matrix).reshape(-1, 3, 3).max(0).argmax(0)
+    mixes = np.ones((3, 3), bool)
+    mixes[along, np.arange(3)] = False
+    if sorted(along) != [0, 1, 2] or (drift[..., mixes] > _DRIFT).any():
+        return None
+    return tuple(int(d) for d in along)
+
+
+def _orders(matrix: np.ndarray, offset: np.ndarray, shape: Sequence[int], order: int) -> tuple[int, ...]:
+    """Lowers the order to 0 along input axes that are only ever sampled at voxel centres: exact, and fewer taps."""
+    reach = np.asarray(shape) - 1
+    whole = (np.abs(matrix - np.round(matrix)) * reach < _DRIFT).all(-1) & (np.abs(offset - np.round(offset)) < _DRIFT)
+    return tuple(0 if exact else order for exact in whole.reshape(-1, 3).all(0))
+
+
+def _inverse(matrix: np.ndarray, offset: np.ndarray, shape: Sequence[int], orders: Sequence[int], dtype: Any) -> Inverse | None:
+    """The map from input to output index, with how many outputs can touch a voxel; `None` where that is many."""
+    if max(orders) > 1:
+        return None
+    back = np.linalg.inv(matrix)
+    away = -(back @ offset[..., None])[..., 0]
+    support = np.where(np.asarray(orders) == 0, 0.5, 1.0)
+    half = (np.abs(back) * support).sum(-1)
+    reach = tuple(int(n) for n in np.ceil(2 * half - 1e-9).reshape(-1, 3).max(0))
+    if np.prod(reach) > 150:
+        return None
+    return Inverse(tables_of(back, away, shape, dtype), matrix.astype(dtype), half.astype(dtype), reach)
+
+
+def _operators(
+    matrix: np.ndarray,
+    offset: np.ndarray,
+    sizes: Sequence[int],
+    shape: Sequence[int],
+    axes: tuple[int, ...],
+    order: int,
+    dtype: Any,
+    sigma: Sequence[float] | None,
+    has_gradient: bool,
+) -> tuple[Any, Any]:
+    """Builds for each output axis the one-dimensional operator and the mask of what lies inside; stacked for a batch."""
+    batch = np.broadcast_shapes(matrix.shape[:-2], offset.shape[:-1])
+    matrix, offset = np.broadcast_to(matrix, (*batch, 3, 3)), np.broadcast_to(offset, (*batch, 3))
+    operators, masks = [], []
+    for out_axis, axis in enumerate(axes):
+        scale, start = matrix[..., axis, out_axis].reshape(-1, 1), offset[..., axis].reshape(-1, 1)
+        positions = _snapped(scale * np.arange(shape[out_axis]) + start)
+        size = sizes[axis]
+        whole = bool((np.abs(positions - np.round(positions)) < _DRIFT).all())
+        smooth = sigma[axis] if sigma is not None else 0.0
+        made = [_operator(row, size, 0 if whole else order, dtype, smooth, has_gradient) for row in positions]
+        operators.append(made[0] if not batch else _stacked(made, batch))
+        masks.append(((positions >= -0.5) & (positions < size - 0.5)).reshape(*batch, -1))
+    return tuple(operators), tuple(masks)
+
+
+def _operator(positions: np.ndarray, size: int, order: int, dtype: Any, sigma: float, has_gradient: bool) -> tuple[Any, ...]:
+    positions = np.clip(positions, -0.5, size - 0.5)
+    if order > 1 or sigma > 0:
+        matrix = spline_matrix(positions, size, order) if order > 1 else _dense(_band(positions, size, order))
+        return ((matrix @ gaussian_matrix(size, sigma) if sigma > 0 else matrix).astype(dtype),)
+    band = _band(positions, size, order)
+    weight = None if band.weight is None else band.weight.astype(dtype)
+    if not has_gradient:
+        return band.index, weight, None, None
+    back = transposed(band)
+    return band.index, weight, back.index, (np.zeros(0) if back.weight is None else back.weight).astype(dtype)
+
+
+def _band(positions: np.ndarray, size: int, order: int) -> Band:
+    if order == 0:
+        nearest = np.clip(np.floor(positions + 0.5), 0, size - 1)
+        return Band(nearest.astype(np.int32)[:, None], None, size)
+    low = np.floor(positions)
+    place = positions - low
+    index = np.clip(np.stack([low, low + 1], axis=-1), 0, size - 1).astype(np.int32)
+    return Band(index, np.stack([1 - place, place], axis=-1), size)
+
+
+def _dense(band: Band) -> np.ndarray:
+    matrix = np.zeros((len(band.index), band.size))
+    weight = np.ones(band.index.shape) if band.weight is None else band.weight
+    np.add.at(matrix, (np.arange(len(matrix))[:, None], band.index), weight)
+    return matrix
+
+
+def _stacked(made: list[tuple[Any, ...]], batch: tuple[int, ...]) -> tuple[Any, ...]:
+    """Stacks the operators of a batch; transposed bands are padded to one width with entries of weight 0."""
+    def stack(parts: list[Any]) -> Any:
+        if parts[0] is None:
+            return None
+        width = max(part.shape[-1] for part in parts)
+        padded = [np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, width - part.shape[-1])]) for part in parts]
+        return np.stack(padded).reshape(*batch, *padded[0].shape)
+
+    return tuple(stack(list(parts)) for parts in zip(*made, strict=True))

@@ -1,0 +1,172 @@
+"""World-to-world transforms: small pytrees that say where in the input each output point is taken from (ITK's sense)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax._grid import inverse_3x3
+
+__all__ = ["AffineTransform", "CompositeTransform", "DisplacementField", "Transform", "stages"]
+
+
+def _namespace(*arrays: Any) -> Any:
+    """NumPy while all is concrete on the host, jax.numpy as soon as anything is a JAX array."""
+    return jnp if any(isinstance(array, jax.Array) for array in arrays) else np
+
+
+def _as_real(value: Any) -> Any:
+    """float64 on the host; a JAX array keeps its floating dtype."""
+    if not isinstance(value, jax.Array):
+        return np.asarray(value, np.float64)
+    return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(jnp.float32)
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclasses.dataclass(frozen=True, eq=False)
+class AffineTransform:
+    r"""An affine map of world points, $T(x) = L\,(x - c) + c + t$, in LPS mm, from output to input (ITK).
+
+    A pytree: its leaves may be traced, so `optax` can optimise them directly.
+
+    Attributes:
+        matrix: `(*batch, 4, 4)`, linear part $L$ and translation $t$ in mm.
+        center: `(*batch, 3)` fixed point $c$ of the linear part, LPS mm; default the origin.
+
+    Example:
+        >>> shift = AffineTransform.of(affine_matrix(translation=(1, 2, 3)))
+        >>> shift(np.zeros(3)).tolist(), shift.inverse()(np.zeros(3)).tolist()
+        ([1.0, 2.0, 3.0], [-1.0, -2.0, -3.0])
+    """
+
+    matrix: Any
+    center: Any
+
+    @staticmethod
+    def of(matrix: Any, *, center: Any = None) -> AffineTransform:
+        """Builds and checks a transform from a 4x4 matrix, concrete or traced, and a centre.
+
+        Raises:
+            ValueError: the matrix is not (..., 4, 4), or its last row is not (0, 0, 0, 1).
+
+        Example:
+            >>> AffineTransform.of(np.eye(4)).center.tolist()
+            [0.0, 0.0, 0.0]
+        """
+        matrix = _as_real(matrix)
+        if matrix.shape[-2:] != (4, 4):
+            raise ValueError(f"an affine transform is a (..., 4, 4) matrix, got shape {matrix.shape}")
+        if isinstance(matrix, np.ndarray) and not (np.isfinite(matrix).all() and (matrix[..., 3, :] == (0, 0, 0, 1)).all()):
+            raise ValueError(f"an affine transform is finite with last row (0, 0, 0, 1), got {matrix.tolist()}")
+        center = _as_real(np.zeros(3) if center is None else center)
+        if center.shape[-1:] != (3,):
+            raise ValueError(f"center must be three numbers, LPS mm; got shape {center.shape}")
+        return AffineTransform(matrix, center)
+
+    def __call__(self, points: Any) -> Any:
+        """Maps world points `(..., 3)`, LPS mm."""
+        linear, moved = self.matrix[..., :3, :3], points - self.center
+        return (linear @ moved[..., None])[..., 0] + (self.center + self.matrix[..., :3, 3])
+
+    def inverse(self) -> AffineTransform:
+        """Returns the inverse map, about the same centre.
+
+        Example:
+            >>> turn = AffineTransform.of(affine_matrix(rotation=(0, 0, 90)), center=(1.0, 0.0, 0.0))
+            >>> turn.inverse()(turn(np.array([3.0, 4.0, 5.0]))).round(12).tolist()
+            [3.0, 4.0, 5.0]
+        """
+        linear = inverse_3x3(self.matrix[..., :3, :3])
+        shift = -(linear @ self.matrix[..., :3, 3:])
+        xp = _namespace(linear, shift)
+        return AffineTransform(xp.concatenate([xp.concatenate([linear, shift], axis=-1), self.matrix[..., 3:, :]], axis=-2), self.center)
+
+    def tree_flatten(self) -> tuple[Any, None]:
+        return (self.matrix, self.center), None
+
+    @classmethod
+    def tree_unflatten(cls, aux: None, leaves: Any) -> AffineTransform:
+        return cls(*leaves)
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclasses.dataclass(frozen=True, eq=False)
+class DisplacementField:
+    r"""A dense displacement, $T(x) = x + u(x)$, in LPS mm: $u$ is interpolated linearly, and 0 outside its grid (ITK).
+
+    Attributes:
+        displacement: `(*batch, i, j, k, 3)`, LPS mm.
+        affine: `(*batch, 4, 4)` index to LPS mm of the field's own grid.
+
+    Example:
+        >>> field = DisplacementField(np.zeros((4, 4, 4, 3), np.float32), np.eye(4))
+        >>> field.displacement.shape
+        (4, 4, 4, 3)
+    """
+
+    displacement: Any
+    affine: Any
+
+    def __post_init__(self) -> None:
+        shape = getattr(self.displacement, "shape", None)
+        if shape is not None and hasattr(self.affine, "shape") and (len(shape) < 4 or shape[-1] != 3):
+            raise ValueError(f"a displacement field is (i, j, k, 3), world mm; got shape {shape}")
+
+    def tree_flatten(self) -> tuple[Any, None]:
+        return (self.displacement, self.affine), None
+
+    @classmethod
+    def tree_unflatten(cls, aux: None, leaves: Any) -> DisplacementField:
+        field = object.__new__(cls)  # leaves may be placeholders: no check
+        object.__setattr__(field, "displacement", leaves[0])
+        object.__setattr__(field, "affine", leaves[1])
+        return field
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclasses.dataclass(frozen=True, eq=False)
+class CompositeTransform:
+    """Transforms one after the other: the last is applied to the point first, as in ITK and in `compose`.
+
+    Attributes:
+        transforms: Affine transforms, displacement fields or composites.
+
+    Example:
+        >>> a, b = (AffineTransform.of(m) for m in (affine_matrix(scale=2), affine_matrix(translation=(1, 0, 0))))
+        >>> [type(stage).__name__ for stage in stages(CompositeTransform((a, b)))]
+        ['AffineTransform', 'AffineTransform']
+    """
+
+    transforms: tuple[Any, ...]
+
+    def tree_flatten(self) -> tuple[Any, None]:
+        return (tuple(self.transforms),), None
+
+    @classmethod
+    def tree_unflatten(cls, aux: None, leaves: Any) -> CompositeTransform:
+        return cls(*leaves)
+
+
+Transform = AffineTransform | DisplacementField | CompositeTransform
+
+
+def stages(transform: Any) -> list[AffineTransform | DisplacementField]:
+    """Lists the elementary maps of a transform in the order in which a point passes through them.
+
+    Raises:
+        ValueError: it is none of the transforms of this module.
+    """
+    if transform is None:
+        return []
+    if isinstance(transform, CompositeTransform):
+        return [stage for part in reversed(transform.transforms) for stage in stages(part)]
+    if isinstance(transform, AffineTransform | DisplacementField):
+        return [transform]
+    raise ValueError(
+        f"transform must be an AffineTransform, DisplacementField or CompositeTransform, got {type(transform).__name__}; "
+        "wrap a 4x4 matrix in AffineTransform.of"
+    )
