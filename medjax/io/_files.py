@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import importlib
 import os
-import tempfile
+import secrets
+import stat
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +20,8 @@ import numpy as np
 
 from medjax._image import Image, Kind
 from medjax._metadata import Metadata
-from medjax.io._errors import ImageFileError, UnsupportedFileError
+from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
+from medjax.io._gzip import Codec, Content
 
 __all__ = ["load_image", "save_image"]
 
@@ -35,6 +39,7 @@ class Format:
     suffixes: tuple[str, ...]
     matches: Callable[[bytes], bool]
     is_written: bool = True
+    is_compressed_whole: bool = False  # its reader opens files that were compressed as a whole, such as .nii.gz
 
     def load(self) -> Any:
         return importlib.import_module(f"medjax.io.{self.module}")
@@ -51,7 +56,13 @@ def _is_meta_image(head: bytes) -> bool:
 
 # The order matters only for files that no signature claims: then the first format with the name's suffix reads them.
 FORMATS = (
-    Format("NIfTI", "_nifti", (".nii", ".nii.gz", ".nii.bz2", ".nii.zst", ".hdr", ".img", ".hdr.gz", ".img.gz"), _is_nifti),
+    Format(
+        "NIfTI",
+        "_nifti",
+        (".nii.gz", ".nii", ".nii.bz2", ".nii.zst", ".hdr", ".img", ".hdr.gz", ".img.gz"),
+        _is_nifti,
+        is_compressed_whole=True,
+    ),
     Format("MetaImage", "_metaimage", (".mha", ".mhd"), _is_meta_image),
     Format("NRRD", "_nrrd", (".nrrd", ".nhdr"), lambda head: head.startswith(b"NRRD0")),
     Format("HDF5", "_hdf5", (".h5", ".hdf5"), lambda head: head.startswith(b"\x89HDF\r\n\x1a\n")),
@@ -80,7 +91,8 @@ def load_image(
     Raises:
         FileNotFoundError: there is no such file.
         ImageFileError: the file is damaged, foreign, ambiguous or of an unknown format; a subclass says which.
-        ValueError: `kind` does not suit the dtype, or `dtype` cannot hold every value.
+        ValueError: `kind="label"` for voxels that are not integers, or `dtype` does not hold every value: an integer
+            type must hold each one exactly, a floating-point type may round but not overflow.
 
     Warns:
         ImageFileWarning: the file contradicts itself and was read by a documented rule.
@@ -88,36 +100,56 @@ def load_image(
     Example:
         >>> import nibabel.testing
         >>> load_image(nibabel.testing.data_path / "anatomical.nii")
-        Image(33x41x25 int16 intensity, spacing 3 x 3 x 3 mm, LAS)
+        Image(33x41x25 int16 intensity, spacing 2 x 2 x 2 mm, LAS)
     """
     path = Path(path)
     image = find_format(path).load().read(path)
     metadata = image.metadata or Metadata()
     metadata = metadata.replace(source=metadata.source or path.name, modality=modality or metadata.modality)
     voxels = image.voxels if dtype is None else _as_dtype(image.voxels, np.dtype(dtype), path)
+    if kind == "label" and voxels.dtype.kind in "fc":
+        hint = "give an integer dtype as well, such as dtype=np.int32; the conversion must be exact"
+        raise ValueError(f"{path}: labels are integers, its voxels are {voxels.dtype}: {hint}")
     return Image.from_array(voxels, affine=image.affine, kind=kind or image.kind, metadata=metadata)
 
 
 def _as_dtype(voxels: np.ndarray, dtype: np.dtype, path: Path) -> np.ndarray:
+    """Converts voxels, or raises `ValueError` where integers would change, numbers overflow or parts get lost."""
+    if voxels.dtype.kind == "c" and dtype.kind != "c":
+        raise ValueError(
+            f"{path}: complex voxels do not fit dtype={dtype}; load them as they are and take np.abs or .real"
+        )
     with np.errstate(invalid="ignore", over="ignore"):
         cast = voxels.astype(dtype)
-    if np.issubdtype(dtype, np.integer) and not np.array_equal(cast, voxels):
-        raise ValueError(f"{path}: values from {voxels.min()} to {voxels.max()} ({voxels.dtype}) do not all fit dtype={dtype}; choose a wider or a floating-point dtype")
+    if dtype.kind in "biu":
+        is_kept = np.array_equal(cast, voxels)
+    else:
+        is_kept = np.array_equal(np.isfinite(cast), np.isfinite(voxels))
+    if not is_kept:
+        values = f"values from {voxels.min()} to {voxels.max()} ({voxels.dtype})"
+        raise ValueError(f"{path}: {values} do not all fit dtype={dtype}; choose a wider or a floating-point dtype")
     return cast
 
 
 def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = True) -> None:
     """Saves an image; the format follows from the name.
 
-    The file is written beside the target and renamed, so a failure leaves the old file whole or none at all. Geometry,
-    kind and metadata are kept as far as the format can hold them; what it cannot hold is an error, not a loss.
+    The file is written beside the target and renamed, so a failure leaves the old file whole or none at all; a killed
+    process can leave a hidden `.part` file behind. A format that cannot hold the voxels or the geometry raises.
+
+    NIfTI files are made to be passed on, so they get no identifiers: of the metadata they hold `modality`, `subtype`,
+    `is_contrast_administered` and `display` (as JSON in a comment extension), and the NIfTI header fields in `extra` as
+    far as they are still true of the image. Identifiers, dates, descriptions, `clinical` and a DICOM header do not enter
+    them; HDF5 keeps all metadata. Where float32 would round the affine, it is kept in the extension exactly, and used on
+    loading unless another program has changed the header's since.
 
     Args:
         image: A single image (not a batch), concrete.
-        path: Target, ending in `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`, `.h5`; the README lists them all.
+        path: Target, ending in `.nii.gz`, `.nii`, `.hdr`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`, `.h5`; the README lists all.
         compress: Compress where the format leaves the choice; `.nii.gz` always is, `.nii` never.
 
     Raises:
+        FileNotFoundError: the folder does not exist.
         ValueError: the image is a batch or traced.
         ImageFileError: the name has no known ending, or the format cannot hold this image.
 
@@ -133,7 +165,9 @@ def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = T
     if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
         raise ValueError(f"cannot save {path} under a jax transformation: return the image and save it outside")
     if image.batch_shape:
-        raise ValueError(f"cannot save a batch of shape {image.batch_shape} as {path}: save the items of unstack(image)")
+        raise ValueError(
+            f"cannot save a batch of shape {image.batch_shape} as {path}: save the items of unstack(image)"
+        )
     target = _format_by_name(path)
     if target is None or not target.is_written:
         endings = ", ".join(suffix for fmt in FORMATS if fmt.is_written for suffix in fmt.suffixes[:2])
@@ -147,34 +181,33 @@ def find_format(path: Path) -> Format:
     if path.is_dir():
         return _by_module("_dicom")
     if not path.exists():
-        raise FileNotFoundError(f"no such file: {path}")
-    head = first_bytes(path, 352)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    head, codec = _first_bytes(path, 352)
     if not head:
-        raise ImageFileError(path, "the file is empty")
+        raise ImageFileError(path, "the file is empty" if codec is None else f"the {codec} stream holds nothing")
     found = next((fmt for fmt in FORMATS if fmt.matches(head)), None) or _format_by_name(path)
-    if found is not None:
-        return found
-    if head[:2] in (b"\x02\x00", b"\x08\x00"):  # a DICOM stream without preamble starts with group 0002 or 0008
-        return _by_module("_dicom")
-    known = ", ".join(fmt.name for fmt in FORMATS)
-    raise UnsupportedFileError(path, f"neither its content nor its name is of a known format ({known})")
+    if found is None and head[:2] in (b"\x02\x00", b"\x08\x00"):
+        found = _by_module("_dicom")  # a DICOM stream without preamble starts with group 0002 or 0008
+    if found is None:
+        known = ", ".join(fmt.name for fmt in FORMATS)
+        raise UnsupportedFileError(path, f"neither its content nor its name is of a known format ({known})")
+    if codec is not None and not found.is_compressed_whole:
+        raise UnsupportedFileError(path, f"{found.name} inside a {codec} file is not read", "decompress it first")
+    return found
 
 
 def first_bytes(path: Path, count: int) -> bytes:
-    """Reads the first bytes of a file, of its content where it is compressed with gzip or bzip2."""
-    import bz2
-    import gzip
+    """Reads the first bytes of a file, of its content where the whole file is compressed."""
+    return _first_bytes(path, count)[0]
 
-    with open(path, "rb") as file:
-        head = file.read(count)
-    opener: Any = gzip.open if head[:2] == b"\x1f\x8b" else bz2.open if head[:3] == b"BZh" else None
-    if opener is None:
-        return head
-    try:
-        with opener(path, "rb") as file:
-            return file.read(count)
-    except (OSError, EOFError, ValueError):
-        return head  # damaged: the reader that the name points to says how
+
+def _first_bytes(path: Path, count: int) -> tuple[bytes, Codec | None]:
+    with Content(path) as content:
+        try:
+            return content.read(count), content.codec
+        except ImageFileError:  # not compressed after all, or damaged: the reader that the name points to says how
+            with Content(path, codec=None) as raw:
+                return raw.read(count), None
 
 
 def _format_by_name(path: Path) -> Format | None:
@@ -191,29 +224,78 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside the target; on success it is flushed to disk and takes the target's place.
 
     A crash or an exception leaves the old file as it was, and no temporary one behind unless the process was killed.
+    A link is followed, and the old file's permissions stay.
     """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no such folder: {path.parent}")
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with atomic_files(path) as (temporary,):
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+@contextlib.contextmanager
+def atomic_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
+    """Like `atomic_file` for the parts of one image, named so that the last one is what readers open first.
+
+    An exception leaves all old files as they were. A process killed while the files are being renamed can leave no last
+    file (so no image), but never a mixture of an old one with new ones: the old last file goes first.
+    """
+    targets = tuple(Path(os.path.realpath(path)) for path in paths)
+    for target in targets:
+        _check_target(target)
+    temporaries: list[Path] = []
+    try:
+        for target in targets:
+            temporaries.append(_create_beside(target))
+        yield tuple(temporaries)
+        for temporary in temporaries:
+            _flush(temporary)
+        if len(targets) > 1:
+            targets[-1].unlink(missing_ok=True)
+        for temporary, target in zip(temporaries, targets, strict=True):
+            temporary.replace(target)
+        _flush_folder(targets[-1].parent)
+    finally:
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
 
 
-def warn(path: Path, message: str, category: type[Warning]) -> None:
-    """Warns about a file, attributing it to the caller of the public function."""
-    warnings.warn(f"{path}: {message}", category, stacklevel=5)
+def _check_target(target: Path) -> None:
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(target.parent))
+    if target.exists() and not target.is_file():
+        raise ImageFileError(target, "is not an ordinary file and will not be replaced")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, "the file to replace is write-protected", str(target))
+
+
+def _create_beside(target: Path) -> Path:
+    """Creates an empty file with the permissions of the file it will replace, or the usual ones."""
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.part")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the umask applies
+    if target.exists():
+        temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+    return temporary
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Makes a rename last through a power failure, where the system can do that for a folder (Windows cannot)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def warn(path: Path, message: str, category: type[Warning] = ImageFileWarning) -> None:
+    """Warns about a file, in the name of the caller of the public function."""
+    level, frame = 1, sys._getframe(0)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OWN_FRAMES:
+        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
+    warnings.warn(f"{path}: {message}", category, stacklevel=level)
+
+
+_OWN_FRAMES = {"medjax", "jaxtyping"}  # the second wraps every function in the tests

@@ -1,0 +1,202 @@
+"""Which header an image gets: the fields its geometry and voxels demand, and those of its source that are still true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax._image import Image
+from medjax._metadata import Metadata
+from medjax.io._errors import UnsupportedFileError
+from medjax.io._nifti._extra import (
+    COMMENT,
+    LABEL_INTENT,
+    VECTOR_INTENTS,
+    Note,
+    channels_of,
+    extensions_in,
+    fields_in,
+)
+from medjax.io._nifti._geometry import (
+    FORM_TOLERANCE_MM,
+    corner_distance,
+    geometry_fields,
+    qform_affine,
+    rounding_distance,
+    sform_affine,
+    stated_affine,
+)
+from medjax.io._nifti._header import CODE_OF, DTYPE_OF, unpacked, written_extensions, written_header
+
+__all__ = ["header_of"]
+
+_RGB_CODES = {3: 128, 4: 2304}
+
+_SLICE_FIELDS = ("dim_info", "slice_start", "slice_end", "slice_code", "slice_duration")
+_INTENT_FIELDS = ("intent_code", "intent_p1", "intent_p2", "intent_p3", "intent_name")
+
+# sizeof_hdr 540 is NIfTI-2, whose dim is 64 bits wide; NIfTI-1's is 16.
+_MOST_IN_NIFTI1 = 2**15 - 1
+
+
+def header_of(image: Image, stored: np.dtype, path: Path, *, is_pair: bool) -> tuple[bytes, int]:
+    """Returns header and extensions, up to the first voxel of a single file, and the components of a voxel.
+
+    Args:
+        image: A single image.
+        stored: The dtype its voxels are written in.
+        path: Target, for errors.
+        is_pair: The voxels go into another file.
+
+    Raises:
+        UnsupportedFileError: NIfTI cannot hold something of the image.
+    """
+    metadata = image.metadata if isinstance(image.metadata, Metadata) else Metadata()
+    known = fields_in(metadata.extra, path)
+    dims, code = _axes(image, known)
+    if len(dims) > 7:
+        raise UnsupportedFileError(path, f"NIfTI holds 7 axes, voxels of shape {image.voxels.shape} need {len(dims)}")
+    is_same_grid = _is_same_grid(image, known)
+    code = CODE_OF[stored.newbyteorder("=")] if code is None else code
+    dtype, components = DTYPE_OF[code]
+    fields: dict[str, Any] = {
+        "dim": [len(dims), *dims, *(1,) * (7 - len(dims))],
+        "datatype": code,
+        "bitpix": 8 * dtype.itemsize * components,
+        "scl_slope": 1.0,
+        **{name: known[name] for name in ("descrip", "aux_file") if name in known},
+        **_intent(image, known, dims),
+        **_display_range(image, known),
+        **({name: known[name] for name in _SLICE_FIELDS if name in known} if is_same_grid else {}),
+        **_geometry(image, known, is_same_grid),
+    }
+    fields |= _time_axis(known, dims, fields)
+    is_wide = known.get("sizeof_hdr") == 540 or max(dims) > _MOST_IN_NIFTI1
+    size = 540 if is_wide else 348
+    try:
+        block = written_header(fields, size=size, is_pair=is_pair)
+        note = _note(image, metadata, stored, dims, components, stated_affine(unpacked(block, size, "<")))
+        kept = [each for each in extensions_in(metadata.extra, path) if each[0] == COMMENT or is_same_grid]
+        extensions = written_extensions(([(COMMENT, note)] if note else []) + kept)
+        offset = 0 if is_pair else size + len(extensions)
+        return written_header(fields, size=size, is_pair=is_pair, vox_offset=offset) + extensions, components
+    except (TypeError, ValueError) as error:
+        raise UnsupportedFileError(path, str(error)) from error
+
+
+def _axes(image: Image, known: Mapping[str, Any]) -> tuple[tuple[int, ...], int | None]:
+    """Returns NIfTI's sizes, and the datatype where it is RGB or RGBA (as it was in the source).
+
+    One trailing axis is time, the fourth, unless the source or the intent says that it holds components, the fifth.
+    """
+    shape, channels = image.shape, image.channels
+    code = _RGB_CODES.get(channels[-1]) if channels else None
+    if code is not None and image.dtype == np.uint8 and known.get("datatype") == code:
+        return shape + channels[:-1], code
+    old = known.get("dim", (0,) * 8)
+    was_vector = old[0] == 5 and old[4] == 1
+    if len(channels) == 1 and (was_vector or known.get("intent_code") in VECTOR_INTENTS):
+        return (*shape, 1, *channels), None
+    if not channels and shape[2] == 1 and old[0] == 2:
+        return shape[:2], None
+    return shape + channels, None
+
+
+def _is_same_grid(image: Image, known: Mapping[str, Any]) -> bool:
+    """Whether the image still lies on the grid of the file it came from."""
+    sizes = _old_sizes(known)
+    affine = _old_affine(known, "stated")
+    if affine is None or (*sizes, 1, 1, 1)[:3] != image.shape:
+        return False
+    return corner_distance(affine, image.affine, image.shape) <= rounding_distance(affine, image.shape)
+
+
+def _old_sizes(known: Mapping[str, Any]) -> tuple[int, ...]:
+    rank, *sizes = known.get("dim", (0,))
+    return tuple(sizes[: int(rank)])
+
+
+def _old_affine(known: Mapping[str, Any], form: str) -> np.ndarray | None:
+    """The affine that the source's header stated, if `extra` still holds all of it."""
+    find = {"stated": stated_affine, "sform": sform_affine, "qform": qform_affine}[form]
+    try:
+        return find(known)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _geometry(image: Image, known: Mapping[str, Any], is_same_grid: bool) -> dict[str, Any]:
+    """Both forms with the source's codes, 1 where there was none.
+
+    Where the source's qform disagreed with its sform, it comes back as it was on the same grid, and not at all on
+    another one: nothing would then say where its space is. A source without orientation stays without on its grid.
+    """
+    codes = {f"{form}_code": int(known.get(f"{form}_code", 1)) for form in ("sform", "qform")}
+    if not any(codes.values()) and not is_same_grid:
+        codes = dict.fromkeys(codes, 1)
+    sform, qform = _old_affine(known, "sform"), _old_affine(known, "qform")
+    is_split = (
+        min(codes.values()) > 0
+        and sform is not None
+        and qform is not None
+        and corner_distance(sform, qform, (*_old_sizes(known), 1, 1, 1)[:3]) > FORM_TOLERANCE_MM
+    )
+    if qform is None or not is_split:
+        return geometry_fields(image.affine, **codes)
+    fields = geometry_fields(image.affine, **codes | {"qform_code": 0})
+    if is_same_grid:
+        old = geometry_fields(qform, qform_code=codes["qform_code"], sform_code=0)
+        fields |= {name: value for name, value in old.items() if not name.startswith("s")}
+    return fields
+
+
+def _intent(image: Image, known: Mapping[str, Any], dims: tuple[int, ...]) -> dict[str, Any]:
+    """Labels say so; another intent of the source stays while the number of components is the same."""
+    old = {name: known[name] for name in _INTENT_FIELDS if name in known}
+    code = old.get("intent_code", 0)
+    if image.kind == "label":
+        return old if code == LABEL_INTENT else {"intent_code": LABEL_INTENT}
+    if code == LABEL_INTENT:
+        return {}
+    if code in VECTOR_INTENTS:
+        sizes = _old_sizes(known)
+        return old if not sizes or sizes[3:] == dims[3:] else {"intent_code": 1007}
+    return old or ({"intent_code": 1007} if len(dims) == 5 and dims[3] == 1 else {})
+
+
+def _display_range(image: Image, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The display range holds for values as they were read: not once an operation has given them another dtype."""
+    old, _ = DTYPE_OF.get(known.get("datatype", 0), (None, 1))
+    is_scaled = known.get("scl_slope", 0) not in (0, 1) or known.get("scl_inter", 0) != 0
+    if image.dtype != old and not (is_scaled and image.dtype.kind == "f"):
+        return {}
+    return {name: known[name] for name in ("cal_min", "cal_max") if name in known}
+
+
+def _time_axis(known: Mapping[str, Any], dims: tuple[int, ...], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Lengths are in mm; steps along the other axes, with their unit, stay while those axes have their sizes."""
+    if _old_sizes(known)[3:] != dims[3:] or "pixdim" not in known:
+        return {"xyzt_units": 2}
+    units = 2 | (int(known.get("xyzt_units", 0)) & 0x38)
+    return {
+        "xyzt_units": units,
+        "pixdim": [*fields["pixdim"][:4], *known["pixdim"][4:]],
+        "toffset": known.get("toffset", 0.0),
+    }
+
+
+def _note(
+    image: Image, metadata: Metadata, stored: np.dtype, dims: tuple[int, ...], components: int, affine: np.ndarray
+) -> bytes:
+    """What the header just written does not give back."""
+    channels = channels_of(dims) + ((components,) if components > 1 else ())
+    original = image.dtype.newbyteorder("=")
+    return Note(
+        affine=None if np.array_equal(affine, image.affine) else image.affine,
+        channels=None if channels == image.channels else image.channels,
+        dtype=None if original == stored.newbyteorder("=") else str(original),
+        metadata=metadata,
+    ).to_bytes()

@@ -1,0 +1,164 @@
+"""Reading NIfTI: header, extensions, voxels, geometry, metadata."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from medjax._grid import shear_degrees
+from medjax._image import Image, Kind
+from medjax.io._errors import ImageFileError
+from medjax.io._files import warn
+from medjax.io._gzip import Content
+from medjax.io._nifti._extra import LABEL_INTENT, Note, channels_of, extra_of, note_of
+from medjax.io._nifti._geometry import (
+    FORM_TOLERANCE_MM,
+    SHEAR_TOLERANCE_DEGREES,
+    corner_distance,
+    qform_affine,
+    rounding_distance,
+    stated_affine,
+)
+from medjax.io._nifti._header import Header, read_extensions, read_header
+from medjax.io._nifti._names import find_pair
+
+__all__ = ["read"]
+
+
+def read(path: Path) -> Image:
+    """Reads a NIfTI file, or a pair by either of its names.
+
+    The sform is used before the qform, and a difference between them is warned of. Without either the axes are taken as
+    LPS, with a warning. Lengths become mm. Integers that are not scaled keep their dtype; scaled ones are computed in
+    float64 and returned as float32, as float64 where that is stored or float32 would overflow. Complex voxels stay
+    complex, RGB and RGBA become trailing channels, and so does time; a 5-D file without time gives channels only.
+
+    Raises:
+        ImageFileError: the file is damaged, foreign or contradicts itself; a subclass says which.
+    """
+    header_path, voxels_path = find_pair(path)
+    with Content(header_path) as content:
+        header = read_header(content)
+        note, others = note_of(read_extensions(content, header))
+        affine = _affine(header, note)
+        stored = _read_voxels(content, header) if not header.is_pair else None
+    if stored is None:
+        if voxels_path is None:
+            raise ImageFileError(
+                header_path, f"its voxels are in another file, {header_path.stem}.img, which is not here"
+            )
+        with Content(voxels_path) as content:
+            content.skip(header.vox_offset)
+            stored = _read_voxels(content, header)
+    voxels, kind = _as_kind(_with_image_axes(_scaled(stored, header), header, note), header)
+    metadata = note.metadata.replace(extra={**note.metadata.extra, **extra_of(header, others)})
+    return Image.from_array(voxels, affine=affine, kind=kind, metadata=metadata)
+
+
+def _read_voxels(content: Content, header: Header) -> np.ndarray:
+    """Reads the voxels in the axes of the file, in native byte order; what follows them is only mentioned."""
+    flat = content.read_array(header.voxel_bytes).view(header.dtype.newbyteorder(header.byte_order))
+    following = content.finish()
+    if following:
+        warn(content.path, f"{following} bytes follow the voxels and are ignored")
+    if not flat.dtype.isnative:
+        flat = flat.byteswap(inplace=True).view(header.dtype)
+    if header.components == 1:
+        return flat.reshape(header.shape, order="F")
+    return np.moveaxis(flat.reshape((header.components, *header.shape), order="F"), 0, -1)
+
+
+def _with_image_axes(voxels: np.ndarray, header: Header, note: Note) -> np.ndarray:
+    """Gives voxels three spatial axes and drops the time axis of `(i, j, k, 1, c)`, which is how NIfTI states channels.
+
+    The note says where further axes of size 1 stood.
+    """
+    space = (*header.shape, 1, 1)[:3]
+    channels = channels_of(header.shape) + voxels.shape[len(header.shape) :]
+    if note.channels is not None and [n for n in note.channels if n != 1] == [n for n in channels if n != 1]:
+        channels = note.channels
+    return voxels.reshape(space + channels, order="F")  # axes of size 1 come and go: no value moves
+
+
+def _scaled(voxels: np.ndarray, header: Header) -> np.ndarray:
+    """Applies `scl_slope * voxels + scl_inter`; a slope that is 0 or not finite means that there is no scaling."""
+    slope, inter = header.fields["scl_slope"], header.fields["scl_inter"]
+    if slope == 0 or not math.isfinite(slope) or (slope, inter) == (1, 0) or header.components > 1:
+        return voxels
+    if not math.isfinite(inter):
+        raise ImageFileError(header.path, f"scl_slope is {slope:g} but scl_inter is {inter}; there is no valid scaling")
+    wide, usual = (np.complex128, np.complex64) if voxels.dtype.kind == "c" else (np.float64, np.float32)
+    if voxels.dtype == wide:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return voxels * slope + inter
+    try:
+        return _scaled_by_slab(voxels, slope, inter, np.dtype(wide), np.dtype(usual))
+    except FloatingPointError:  # beyond float32
+        return voxels.astype(wide) * slope + inter
+
+
+def _scaled_by_slab(voxels: np.ndarray, slope: float, inter: float, wide: np.dtype, usual: np.dtype) -> np.ndarray:
+    """Computes in the wide dtype, a few megabytes at a time, so that the whole volume never exists in it."""
+    result = np.empty(voxels.shape, usual, order="F")
+    source, target = voxels.reshape(-1, order="F"), result.reshape(-1, order="F")
+    with np.errstate(over="raise", invalid="ignore", under="ignore"):
+        for start in range(0, source.size, 2**20):
+            part = slice(start, start + 2**20)
+            target[part] = source[part].astype(wide) * slope + inter
+    return result
+
+
+def _as_kind(voxels: np.ndarray, header: Header) -> tuple[np.ndarray, Kind]:
+    """A label intent makes a label image; labels that are stored as whole floating-point numbers become integers."""
+    if header.fields["intent_code"] != LABEL_INTENT:
+        return voxels, "intensity"
+    if voxels.dtype.kind in "iu":
+        return voxels, "label"
+    if voxels.dtype.kind == "f" and np.isfinite(voxels).all() and np.abs(voxels).max() < 2**31:
+        labels = voxels.astype(np.int32)
+        if np.array_equal(labels, voxels):
+            warn(header.path, f"labels (intent 1002) are stored or scaled as {voxels.dtype}; read as int32, exactly")
+            return labels, "label"
+    warn(header.path, f"intent 1002 says labels, but the voxels ({voxels.dtype}) are not integers; read as intensities")
+    return voxels, "intensity"
+
+
+def _affine(header: Header, note: Note) -> np.ndarray:
+    """Chooses between sform, qform and neither, warning of what is odd; the note's affine where it is the same one."""
+    affine = _stated_affine(header)
+    shape = (*header.shape, 1, 1)[:3]
+    if note.affine is not None and corner_distance(note.affine, affine, shape) <= rounding_distance(affine, shape):
+        affine = note.affine
+    shear = shear_degrees(affine)
+    if shear > SHEAR_TOLERANCE_DEGREES:
+        warn(header.path, f"the axes are sheared: {shear:.3g} degrees off a right angle; the affine is kept as it is")
+    return affine
+
+
+def _stated_affine(header: Header) -> np.ndarray:
+    fields = header.fields
+    has_sform, has_qform = fields["sform_code"] > 0, fields["qform_code"] > 0
+    if fields["xyzt_units"] & 7 > 3:
+        warn(header.path, f"xyzt_units {fields['xyzt_units']} has an unknown unit of length; read as mm")
+    if not (has_sform or has_qform):
+        warn(header.path, "states no orientation (sform and qform codes are 0); axes taken as LPS, origin as 0")
+    try:
+        affine = stated_affine(fields)
+    except ValueError as error:
+        raise ImageFileError(header.path, str(error)) from None
+    if has_sform and has_qform:
+        _compare_with_qform(affine, header)
+    return affine
+
+
+def _compare_with_qform(affine: np.ndarray, header: Header) -> None:
+    codes = f"sform (code {header.fields['sform_code']}) and qform (code {header.fields['qform_code']})"
+    try:
+        distance = corner_distance(affine, qform_affine(header.fields), (*header.shape, 1, 1)[:3])
+    except ValueError as error:
+        warn(header.path, f"the qform is invalid and the sform is used: {error}")
+        return
+    if distance > FORM_TOLERANCE_MM:
+        warn(header.path, f"{codes} put voxels up to {distance:.3g} mm apart; the sform is used")

@@ -1,0 +1,82 @@
+"""Writing NIfTI: one file or a pair, NIfTI-1 unless the image needs NIfTI-2 or came from it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax._image import Image
+from medjax.io._errors import UnsupportedFileError
+from medjax.io._files import atomic_file, atomic_files
+from medjax.io._gzip import Codec, writer
+from medjax.io._nifti._fields import header_of
+from medjax.io._nifti._header import CODE_OF
+from medjax.io._nifti._names import pair_names
+
+__all__ = ["write"]
+
+_CODECS: dict[str, Codec] = {".gz": "gzip", ".bz2": "bzip2", ".zst": "zstd"}
+_BLOCK_BYTES = 2**23
+
+
+def write(image: Image, path: Path, *, compress: bool) -> None:
+    """Writes a single image; the name says whether as one file or as a pair, and how it is compressed.
+
+    Voxels are stored as they are, never scaled: bool becomes uint8, and floating-point types of 8 or 16 bits float32.
+
+    Raises:
+        UnsupportedFileError: NIfTI cannot hold the voxel type, the number of axes, or a field of `metadata.extra`.
+    """
+    codec = _CODECS.get(path.suffix.lower())
+    is_pair = (path.with_suffix("") if codec else path).suffix.lower() in (".hdr", ".img")
+    voxels = _storable(image.voxels, path)
+    header, components = header_of(image, voxels.dtype, path, is_pair=is_pair)
+    if components > 1:  # of one voxel, side by side
+        voxels = np.moveaxis(voxels, -1, 0)
+    if not is_pair:
+        with atomic_file(path) as temporary, _open(temporary, codec) as stream:
+            stream.write(header)
+            _write_voxels(stream, voxels)
+        return
+    header_path, voxels_path = pair_names(path)
+    with atomic_files(voxels_path, header_path) as (voxels_file, header_file):
+        with _open(voxels_file, codec) as stream:
+            _write_voxels(stream, voxels)
+        with _open(header_file, codec) as stream:
+            stream.write(header)
+
+
+@contextlib.contextmanager
+def _open(path: Path, codec: Codec | None) -> Iterator[Any]:
+    with path.open("wb") as file, writer(file, codec) as stream:
+        yield stream
+
+
+def _write_voxels(stream: Any, voxels: np.ndarray) -> None:
+    """Writes voxels with the first axis running fastest, little-endian, a few megabytes at a time."""
+    if voxels.ndim > 1 and (voxels.nbytes > _BLOCK_BYTES or voxels.shape[-1] == 1):
+        last = voxels.shape[-1]
+        step = max(1, last * _BLOCK_BYTES // voxels.nbytes)
+        for start in range(0, last, step):
+            part = voxels[..., start : start + step]
+            _write_voxels(stream, part[..., 0] if part.shape[-1] == 1 else part)
+        return
+    flat = voxels.ravel(order="F")
+    stream.write(flat.astype(flat.dtype.newbyteorder("<"), copy=False).view(np.uint8).data)
+
+
+def _storable(voxels: np.ndarray, path: Path) -> np.ndarray:
+    """Returns the voxels in a type that NIfTI has, every value kept."""
+    dtype = voxels.dtype.newbyteorder("=")
+    if dtype in CODE_OF:
+        return voxels
+    if dtype.kind == "b":
+        return voxels.view(np.uint8)
+    if np.can_cast(dtype, np.float32, "safe"):  # float16; bfloat16 and the 8-bit floats, which ml_dtypes adds
+        return voxels.astype(np.float32)
+    known = ", ".join(str(each) for each in CODE_OF)
+    raise UnsupportedFileError(path, f"NIfTI has no voxel type {dtype}", f"convert the voxels to one of {known}")
