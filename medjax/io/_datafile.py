@@ -37,6 +37,9 @@ _CODECS: dict[Encoding, Codec] = {"zlib": "zlib", "gzip": "gzip", "bzip2": "bzip
 # No number needs more characters, and NumPy's parser takes room for the longest one times their count.
 _LONGEST_NUMBER = 400
 
+# Some writers end a file with a line break, which is no sign of a wrong header.
+_LINE_END_BYTES = 2
+
 # Float32 directions of real scanners miss a right angle by up to 5e-5 (cosine); more is a shear.
 _SHEAR_TOLERANCE_DEGREES = float(np.degrees(1e-4))
 
@@ -83,8 +86,10 @@ def _read_bytes(part: Part, dtype: np.dtype, count: int, encoding: Encoding) -> 
         content.skip(part.skip)
         array = content.read_array(size).view(dtype)
         excess = content.finish()
-    if excess:
+    if excess > max(_LINE_END_BYTES, dtype.itemsize - 1):
         raise _too_much(part.path, f"the header's size and type make {size} bytes, found {excess} more")
+    if excess:
+        warn(part.path, f"{excess} bytes follow the voxels; they are ignored", ImageFileWarning)
     return array
 
 

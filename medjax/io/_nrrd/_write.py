@@ -1,0 +1,175 @@
+"""Writing NRRD."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax._image import Image
+from medjax._metadata import Metadata
+from medjax.io._datafile import file_order, storable
+from medjax.io._errors import UnsupportedFileError
+from medjax.io._files import atomic_file
+from medjax.io._gzip import writer
+from medjax.io._kept import KIND_KEY, METADATA_KEY, metadata_to_json
+from medjax.io._nrrd._geometry import signs_to_lps
+from medjax.io._nrrd._header import FIELDS, escaped
+from medjax.io._nrrd._segments import segment_pairs
+
+__all__ = ["write"]
+
+_TYPE_NAMES = {
+    "i1": "signed char",
+    "u1": "unsigned char",
+    "i2": "short",
+    "u2": "unsigned short",
+    "i4": "int",
+    "u4": "unsigned int",
+    "i8": "long long int",
+    "u8": "unsigned long long int",
+    "f4": "float",
+    "f8": "double",
+}
+
+_KIND_SIZES = {
+    "list": None, "vector": None, "point": None, "time": None, "covariant-vector": None, "normal": None, "stub": 1, "scalar": 1, "complex": 2,
+    "2-vector": 2, "3-color": 3, "RGB-color": 3, "HSV-color": 3, "XYZ-color": 3, "4-color": 4, "RGBA-color": 4,
+    "3-vector": 3, "3-gradient": 3, "3-normal": 3, "4-vector": 4, "quaternion": 4,
+}  # fmt: skip
+
+_MAX_DIMENSIONS = 16  # NRRD_DIM_MAX
+
+
+def write(image: Image, path: Path, *, compress: bool) -> None:
+    """Writes an image as .nrrd or .seg.nrrd, or as .nhdr beside .raw or .raw.gz; `save_image` calls it."""
+    voxels = storable(path, image.voxels)
+    if voxels.ndim > _MAX_DIMENSIONS:
+        raise UnsupportedFileError(path, f"the voxels have {voxels.ndim} axes, the format holds {_MAX_DIMENSIONS}")
+    extra = image.metadata.extra if isinstance(image.metadata, Metadata) else {}
+    is_segmentation = path.name.lower().endswith(".seg.nrrd")
+    if is_segmentation and (image.kind != "label" or voxels.ndim > 4):
+        raise UnsupportedFileError(
+            path, "a .seg.nrrd holds labels (i, j, k) or (i, j, k, layer)", "use with_kind('label'), or save as .nrrd"
+        )
+    kinds = ["list"] * (voxels.ndim - 3) if is_segmentation else _trailing_kinds(voxels.shape[3:], extra)
+    axes = _file_axes(kinds)
+    is_detached = path.suffix.lower() == ".nhdr"
+    data_path = path.with_suffix(".raw.gz" if compress else ".raw") if is_detached else path
+    lines = [
+        "NRRD0005",
+        "# https://teem.sourceforge.net/nrrd/format.html",
+        f"type: {_TYPE_NAMES[voxels.dtype.str[1:]]}",
+        f"dimension: {voxels.ndim}",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(str(voxels.shape[axis]) for axis in axes)}",
+        *_axis_lines(image.affine, axes, kinds, extra),
+        "endian: little",
+        f"encoding: {'gzip' if compress else 'raw'}",
+        f"space origin: {_vector(image.affine[:3, 3])}",
+        'space units: "mm" "mm" "mm"',
+        *_frame_lines(extra),
+        *([f"data file: {_data_name(path, data_path)}"] if is_detached else []),
+        *(f"{key}:={escaped(value)}" for key, value in _pairs(image, path, voxels, is_segmentation).items()),
+    ]
+    head = "".join(f"{line}\n" for line in lines).encode()
+    data = file_order(voxels, axes)
+    if is_detached:
+        _write_file(data_path, b"", data, compress)
+        _write_file(path, head, b"", False)  # the header last: it never names data that are not there
+    else:
+        _write_file(path, head + b"\n", data, compress)
+
+
+def _write_file(path: Path, head: bytes, data: Any, compress: bool) -> None:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        file.write(head)
+        if data:
+            with writer(file, "gzip" if compress else None) as stream:
+                stream.write(data)
+
+
+def _data_name(path: Path, data_path: Path) -> str:
+    """The data file as the header names it: a per cent sign would be a pattern, LIST in front a list."""
+    name = data_path.name
+    if "%" in name:
+        raise UnsupportedFileError(path, "in NRRD a data file's name cannot hold %", "choose another name")
+    return f"./{name}" if name.startswith("LIST") else name
+
+
+def _trailing_kinds(sizes: tuple[int, ...], extra: Mapping[str, Any]) -> list[str]:
+    """Kinds of the axes behind i, j, k: those of an NRRD source where they suit the sizes, else vector."""
+    kinds = extra.get("kinds")
+    known = [kind for kind in kinds if kind in _KIND_SIZES] if isinstance(kinds, list) else []
+    if len(known) != len(sizes):
+        known = ["vector"] * len(sizes)
+    return [kind if _KIND_SIZES[kind] in (None, size) else "list" for kind, size in zip(known, sizes, strict=True)]
+
+
+def _file_axes(kinds: list[str]) -> list[int]:
+    """Array axes in the file's order: components are fastest, as ITK and Slicer have it, but time is slowest."""
+    trailing = range(3, 3 + len(kinds))
+    return [0, 1, 2, *trailing] if set(kinds) == {"time"} else [*trailing, 0, 1, 2]
+
+
+def _axis_lines(affine: np.ndarray, axes: list[int], kinds: list[str], extra: Mapping[str, Any]) -> list[str]:
+    directions = ["none" if axis > 2 else _vector(affine[:3, axis]) for axis in axes]
+    lines = [
+        f"space directions: {' '.join(directions)}",
+        f"kinds: {' '.join('domain' if axis < 3 else kinds[axis - 3] for axis in axes)}",
+    ]
+    steps = _trailing_spacings(extra, len(kinds))
+    if any(step is not None for step in steps):
+        words = ["nan" if axis < 3 or steps[axis - 3] is None else f"{steps[axis - 3]:.17g}" for axis in axes]
+        lines.insert(1, f"spacings: {' '.join(words)}")
+    return lines
+
+
+def _trailing_spacings(extra: Mapping[str, Any], count: int) -> list[float | None]:
+    """Steps along the axes without direction that an NRRD source states, such as seconds."""
+    directions = extra.get("space directions")
+    spacings = extra.get("spacings") or [None] * len(directions or ())
+    if not isinstance(directions, list) or not isinstance(spacings, list) or len(directions) != len(spacings):
+        return [None] * count
+    steps = []
+    for step, vector in zip(spacings, directions, strict=True):
+        is_temporal = isinstance(vector, list) and len(vector) == 4 and vector[3]
+        if not vector or is_temporal:
+            steps.append(vector[3] if is_temporal else step)
+    return steps if len(steps) == count else [None] * count
+
+
+def _frame_lines(extra: Mapping[str, Any]) -> list[str]:
+    """The measurement frame of an NRRD source, its vectors turned from the source's space to LPS."""
+    frame = np.array(extra.get("measurement frame", ()), dtype=object)
+    if frame.shape != (3, 3) or not all(isinstance(number, float | int) for number in frame.flat):
+        return []
+    vectors = frame.astype(np.float64) * (signs_to_lps(str(extra.get("space", ""))) or 1.0)
+    return [f"measurement frame: {' '.join(_vector(vector) for vector in vectors)}"]
+
+
+def _pairs(image: Image, path: Path, voxels: np.ndarray, is_segmentation: bool) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    metadata = image.metadata if isinstance(image.metadata, Metadata) else Metadata()
+    if "sizes" in metadata.extra and "encoding" in metadata.extra:
+        pairs |= {key: value for key, value in metadata.extra.items() if _is_pair(key, value)}
+    if is_segmentation:
+        pairs = {key: value for key, value in pairs.items() if not key.startswith("Segment")}
+        pairs |= segment_pairs(voxels, metadata.display.get("segments", ()))
+    elif image.kind == "label":
+        pairs[KIND_KEY] = "label"
+    text = metadata_to_json(path, image)
+    return pairs if text is None else pairs | {METADATA_KEY: text}
+
+
+def _is_pair(key: str, value: Any) -> bool:
+    """Whether an entry of a NRRD source's header is a key/value pair that can be written again as it is."""
+    is_field = key.lower().replace(" ", "") in FIELDS
+    is_text = isinstance(value, str) and value.strip() == value and "\r" not in value
+    return is_text and not is_field and key.isprintable() and key.strip() == key != "" and not set(key) & set(":#")
+
+
+def _vector(numbers: Any) -> str:
+    return f"({','.join(f'{number:.17g}' for number in numbers)})"
