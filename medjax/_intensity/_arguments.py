@@ -1,0 +1,187 @@
+"""Checks what callers hand to an intensity operation, on the host, and brings it into the form the kernels take.
+
+Values are checked where they are concrete; a tracer passes, and the operation's docstring says what then happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from medjax._image import Image
+
+__all__ = [
+    "Number",
+    "check_not_empty",
+    "is_concrete",
+    "mask_for",
+    "number_for",
+    "percentiles_of",
+    "range_for",
+    "voxels_of",
+]
+
+# What a caller may write for a number: annotations are checked at run time in the tests, where int is not float.
+Number = float | int | np.number
+
+# Two grids are the same when no corner lies further apart than this.
+_SAME_GRID_MM = 1e-3
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether a value's numbers are known now, not only inside a transformation."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def voxels_of(image: Image, operation: str) -> Any:
+    """Returns an image's voxels in a form that jit takes without loss.
+
+    Raises:
+        ValueError: the image holds labels or complex numbers.
+    """
+    if image.kind == "label":
+        raise ValueError(
+            f"{operation} takes intensities and this image holds labels, which are names, not amounts; "
+            "if they are amounts after all, use image.with_kind('intensity')"
+        )
+    voxels = image.voxels
+    if np.issubdtype(voxels.dtype, np.complexfloating):
+        raise ValueError(f"{operation} takes real voxels, got {voxels.dtype}; take the magnitude first")
+    if isinstance(voxels, np.ndarray):
+        return _native(voxels)
+    return voxels
+
+
+def _native(voxels: np.ndarray) -> np.ndarray:
+    """Native byte order, which JAX wants, and no 64-bit integers, which it would wrap around at 32 bits."""
+    if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8 and not jax.config.jax_enable_x64:
+        return voxels.astype(np.float32)
+    return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
+
+
+def number_for(image: Image, value: Any, name: str, *, allow_infinite: bool = False) -> Any:
+    """Returns a parameter, one number or one per item (and channel), shaped to broadcast against the voxels.
+
+    Args:
+        image: The image it is for.
+        value: A number, an array `(*batch,)`, or an array that broadcasts to `(*batch, *channels)` with as many axes.
+        name: The argument that an error names.
+        allow_infinite: Whether infinity has a meaning here.
+
+    Raises:
+        ValueError: the shape fits neither, or a concrete value is not a (finite) number.
+    """
+    if is_concrete(value):
+        value = np.asarray(value, np.float64)
+        if np.isnan(value).any() or not (allow_infinite or np.isfinite(value).all()):
+            raise ValueError(f"{name} must be {'a number' if allow_infinite else 'finite'}, got {value.tolist()}")
+    batch, channels = image.batch_shape, image.channels
+    if value.shape == ():
+        return value
+    ones = (1, 1, 1)
+    if value.shape == batch:
+        return value.reshape(batch + ones + (1,) * len(channels))
+    wanted = batch + channels
+    if value.ndim == len(wanted) and all(n in (1, m) for n, m in zip(value.shape, wanted, strict=True)):
+        return value.reshape(value.shape[: len(batch)] + ones + value.shape[len(batch) :])
+    raise ValueError(
+        f"{name} must be one number, or one for each item of the batch {batch} or each item and channel {wanted}; "
+        f"got shape {value.shape}"
+    )
+
+
+def range_for(image: Image, range: tuple[Any, Any], name: str = "range") -> tuple[Any, Any]:
+    """Returns the two ends of an output range, each as `number_for` does.
+
+    Raises:
+        ValueError: there are not two ends, or the first is not below the second.
+    """
+    if len(range) != 2:
+        raise ValueError(f"{name} must be two numbers (low, high), got {range!r}")
+    low, high = (number_for(image, end, name) for end in range)
+    if is_concrete(low) and is_concrete(high) and not (low < high).all():
+        raise ValueError(f"{name} must rise from low to high, got {range!r}")
+    return low, high
+
+
+def percentiles_of(percentiles: Sequence[Number] | np.ndarray) -> tuple[float, ...]:
+    """Returns percentiles as floats.
+
+    Raises:
+        ValueError: there are fewer than two, they do not rise, or one lies outside 0 to 100.
+    """
+    if any(not is_concrete(percentile) for percentile in percentiles):
+        raise ValueError("percentiles must be plain numbers: they choose voxels by rank, which has no derivative")
+    found = tuple(float(percentile) for percentile in percentiles)
+    rises = all(a < b for a, b in zip(found, found[1:], strict=False))
+    if len(found) < 2 or not rises or not (found[0] >= 0 and found[-1] <= 100):
+        raise ValueError(f"percentiles must be at least two numbers that rise within 0 to 100, got {found}")
+    return found
+
+
+def mask_for(image: Image, mask: Any, name: str = "mask") -> Any:
+    """Returns a mask shaped to broadcast against the voxels, or `None`; what is not zero is inside.
+
+    Args:
+        image: The image it is for.
+        mask: An `Image` on the same grid, or an array: `(i, j, k)` for all items, `(*batch, i, j, k)`, or with the
+            image's channels as well. Booleans or integers.
+        name: The argument that an error names.
+
+    Raises:
+        ValueError: the mask is on another grid, has another shape, or holds fractions.
+    """
+    if mask is None:
+        return None
+    if isinstance(mask, Image):
+        _check_same_grid(image, mask, name)
+        mask = mask.voxels
+    if not isinstance(mask, np.ndarray | jax.Array):
+        mask = np.asarray(mask)
+    if mask.dtype != bool and not np.issubdtype(mask.dtype, np.integer):
+        raise ValueError(
+            f"{name} must be booleans or integers, got {mask.dtype}; compare it first, such as {name} > 0.5"
+        )
+    batch, space, channels = image.batch_shape, image.shape, image.channels
+    tail = (1,) * len(channels)
+    forms = {
+        space: (1,) * len(batch) + space + tail,
+        batch + space: batch + space + tail,
+        batch + space + channels: batch + space + channels,
+    }
+    if mask.shape not in forms:
+        raise ValueError(
+            f"{name} of shape {mask.shape} does not lie on the image's grid, {batch + space}; resample it first"
+        )
+    return (mask != 0).reshape(forms[mask.shape])
+
+
+def _check_same_grid(image: Image, mask: Image, name: str) -> None:
+    if mask.batch_shape not in ((), image.batch_shape) or mask.shape != image.shape:
+        raise ValueError(
+            f"{name} is {mask.batch_shape + mask.shape} and the image {image.batch_shape + image.shape}; "
+            "bring it to the image's grid with resample_to_image"
+        )
+    if not (is_concrete(mask.affine) and is_concrete(image.affine)):
+        return
+    corners = np.array(np.meshgrid(*((0, n - 1) for n in image.shape), indexing="ij")).reshape(3, 8)
+    homogeneous = np.concatenate([corners, np.ones((1, 8))])
+    apart = np.abs((np.asarray(image.grid.affine) - np.asarray(mask.grid.affine)) @ homogeneous).max()
+    if not apart <= _SAME_GRID_MM:
+        raise ValueError(
+            f"{name} lies on another grid: a corner is {apart:.4g} mm away (tolerance {_SAME_GRID_MM} mm); "
+            "bring it to the image's grid with resample_to_image"
+        )
+
+
+def check_not_empty(count: Any, operation: str, what: str) -> None:
+    """Raises `ValueError` where a concrete count of voxels is zero; `None` or a tracer passes."""
+    if count is None or not is_concrete(count):
+        return
+    empty = np.argwhere(np.asarray(count).reshape(-1) == 0).ravel()
+    if empty.size:
+        where = "" if np.size(count) == 1 else f" in item (and channel) {empty.tolist()} of {np.size(count)}"
+        raise ValueError(f"{operation}: {what} selects no finite voxel{where}; there is nothing to take statistics of")

@@ -1,0 +1,88 @@
+"""Piecewise linear maps between the percentiles of two images: what Nyul's method and histogram matching share."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Num, UInt32
+
+from medjax._intensity._arguments import Number, is_concrete
+from medjax._intensity._percentile import percentiles_of_rows, to_rows
+from medjax._intensity._statistics import as_float, mean_and_variance, selected, spatial_axes
+
+__all__ = ["Background", "background_of", "foreground_percentiles", "piecewise_linear"]
+
+# None: nothing is background. "mean": what lies below the mean. A number: what does not lie above it.
+Background = Literal["mean"] | Number | None
+Rule = Literal["none", "mean", "number"]
+
+
+def background_of(background: Any) -> tuple[Rule, Any]:
+    """Returns a background rule as its static name and its traced number.
+
+    Raises:
+        ValueError: it is neither `None`, "mean" nor a finite number.
+    """
+    if background is None:
+        return "none", 0.0
+    if isinstance(background, str):
+        if background != "mean":
+            raise ValueError(f"background must be None, 'mean' or a number, got {background!r}")
+        return "mean", 0.0
+    if is_concrete(background) and not (np.ndim(background) == 0 and np.isfinite(background)):
+        raise ValueError(f"background must be None, 'mean' or one finite number, got {background!r}")
+    return "number", background
+
+
+def foreground_percentiles(
+    voxels: Num[Array, "..."] | Bool[Array, "..."],
+    mask: Bool[Array, "..."] | None,
+    shares: UInt32[Array, "k 4"],
+    rule: Rule,
+    threshold: Any,
+    batch_ndim: int,
+) -> tuple[Float[Array, "rows k"], Int[Array, "..."] | None]:
+    """Returns the percentiles of the foreground, one row per item and channel, and how many voxels it has.
+
+    The foreground is what is inside the mask and not background; where that is nothing, the mask alone, and where that
+    is nothing, everything finite. The count is `None` where neither mask nor background was asked for.
+    """
+    axes, x = spatial_axes(batch_ndim), as_float(voxels)
+    where, count = selected(voxels, mask, axes)
+    if rule != "none":
+        if rule == "mean":
+            is_foreground = x >= mean_and_variance(x, where, axes, jnp.asarray(0, x.dtype))[0]
+        else:
+            is_foreground = x > jnp.asarray(threshold, x.dtype)
+        inside = is_foreground if where is None else is_foreground & where
+        left = inside.sum(axes, keepdims=True, dtype=jnp.int32)
+        count = left if count is None else jnp.minimum(count, left)
+        where = jnp.where(left > 0, inside, True if where is None else where)
+    everywhere = jnp.ones(voxels.shape, bool) if where is None else where
+    return percentiles_of_rows(to_rows(voxels, batch_ndim), to_rows(everywhere, batch_ndim), shares), count
+
+
+def piecewise_linear(
+    x: Float[Array, "rows n"], knots: Float[Array, "rows k"], values: Float[Array, "rows k"]
+) -> Float[Array, "rows n"]:
+    """Maps each row's knots, which do not fall, to its values, linearly between them and on beyond the ends.
+
+    Equal knots (many voxels of one value, such as background) count as one, at the mean of their values: a segment
+    without width has no slope.
+    """
+    is_same = knots[:, :, None] == knots[:, None, :]
+    values = jnp.where(is_same, values[:, None, :], 0).sum(2) / is_same.sum(2).astype(values.dtype)
+    width, rise = jnp.diff(knots), jnp.diff(values)
+    # Not only 0: a width so small that the slope would overflow has none either.
+    has_slope = width > jnp.abs(rise) / jnp.finfo(x.dtype).max
+    slope = jnp.where(has_slope, rise / jnp.where(has_slope, width, 1), 0)
+    search = jax.vmap(lambda row, x: jnp.searchsorted(row, x, side="right", method="scan_unrolled"))
+    segment = search(knots[:, 1:-1], x)
+    start, base, slope = (
+        jnp.take_along_axis(table, segment, axis=1, mode="promise_in_bounds")
+        for table in (knots[:, :-1], values[:, :-1], slope)
+    )
+    return base + slope * (x - start)

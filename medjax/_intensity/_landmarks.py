@@ -1,0 +1,266 @@
+"""Nyul's intensity standardisation: landmarks learnt from a set of images, then applied to any."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Num, UInt32
+
+from medjax._image import Image
+from medjax._intensity._arguments import Number, check_not_empty, is_concrete, mask_for, percentiles_of, voxels_of
+from medjax._intensity._knots import Background, Rule, background_of, foreground_percentiles, piecewise_linear
+from medjax._intensity._percentile import fixed_point, from_rows, to_rows
+from medjax._intensity._statistics import apply_to_finite, as_float, stretched
+
+__all__ = ["NyulLandmarks", "nyul_train", "nyul_transform"]
+
+_DECILES = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 99.0)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=("values",), meta_fields=("percentiles", "background"))
+@dataclasses.dataclass(frozen=True, eq=False)
+class NyulLandmarks:
+    """A standard intensity scale: where on it each percentile of an image belongs.
+
+    A pytree with one leaf, `values`; the rest is static.
+
+    Attributes:
+        values: `(*channels, k)` positions on the standard scale, which do not fall.
+        percentiles: The `k` percentiles of an image's foreground that go there, 0 to 100.
+        background: What percentiles leave out: `None` nothing, `"mean"` what lies below the image's mean, a number what does
+            not lie above it.
+
+    Example:
+        >>> landmarks = NyulLandmarks(np.array([0.0, 40.0, 100.0]), (1.0, 50.0, 99.0), background=-900.0)
+        >>> NyulLandmarks.from_json(landmarks.to_json())
+        NyulLandmarks(values=array([  0.,  40., 100.]), percentiles=(1.0, 50.0, 99.0), background=-900.0)
+    """
+
+    values: Any
+    percentiles: tuple[float, ...]
+    background: Background = None
+
+    def to_json(self) -> str:
+        """Writes the landmarks as JSON, for a text file; `from_json` reads it back to the last bit.
+
+        Example:
+            >>> NyulLandmarks(np.array([0.0, 100.0]), (1.0, 99.0)).to_json()
+            '{"percentiles": [1.0, 99.0], "values": [0.0, 100.0], "background": null}'
+        """
+        fields = {
+            "percentiles": list(self.percentiles),
+            "values": np.asarray(self.values).tolist(),
+            "background": self.background,
+        }
+        return json.dumps(fields)
+
+    @classmethod
+    def from_json(cls, text: str) -> NyulLandmarks:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: the text is not JSON, a field is missing, or values and percentiles do not fit each other.
+
+        Example:
+            >>> NyulLandmarks.from_json('{"percentiles": [1, 99], "values": [0, 100], "background": "mean"}').background
+            'mean'
+        """
+        fields = json.loads(text)
+        missing = {"percentiles", "values", "background"} - set(fields)
+        if missing:
+            raise ValueError(f"these are not Nyul landmarks: {', '.join(sorted(missing))} missing")
+        percentiles, values = percentiles_of(fields["percentiles"]), np.asarray(fields["values"], np.float64)
+        if values.ndim < 1 or values.shape[-1] != len(percentiles):
+            raise ValueError(
+                f"{len(percentiles)} percentiles need as many values per channel, got shape {values.shape}"
+            )
+        if not np.isfinite(values).all() or (np.diff(values) < 0).any():
+            raise ValueError(f"values must be finite and must not fall, got {values.tolist()}")
+        background_of(fields["background"])
+        return cls(values, percentiles, fields["background"])
+
+
+def nyul_train(
+    images: Sequence[Image] | Image,
+    *,
+    masks: Sequence[Any] | None = None,
+    percentiles: Sequence[Number] = _DECILES,
+    range: tuple[Number, Number] = (0.0, 100.0),
+    background: Background = None,
+) -> NyulLandmarks:
+    r"""Learns a standard intensity scale from images.
+
+    The percentiles $p_{i1} \dots p_{ik}$ of each image $i$ are mapped linearly so that the first and last become the ends of
+    the range $(a, b)$; the landmarks are the means over the images: $v_j = \frac1N \sum_i a + (b - a)(p_{ij} - p_{i1}) / (p_{ik} - p_{i1})$.
+    TorchIO's `HistogramStandardization.train` gives the same values at these percentiles (it lists quartiles as
+    well and leaves 25 and 75 out when it applies them). Nothing is taken for background unless you say so, so
+    images with negative values, such as CT, are used whole; MedImages.jl drops all voxels that are not positive.
+
+    Args:
+        images: Images of one kind of scan, of any sizes; the items of a batch are images of their own.
+        masks: A mask, as in `z_score_normalize`, or `None` for each image.
+        percentiles: Landmarks, at least two that rise within 0 to 100. Default 1, the deciles, and 99.
+        range: Ends of the standard scale.
+        background: What the percentiles leave out: `None` nothing, `"mean"` what lies below the image's mean, a number what
+            does not lie above it (0 for skull-stripped MR, -900 HU for CT). The landmarks keep the rule.
+
+    Returns:
+        Landmarks, with one set of values per channel.
+
+    Raises:
+        ValueError: there is no image, one holds labels or has other channels, first and last percentile of one are equal
+            (it is constant), or mask and background leave no finite voxel of one. Under a transformation a constant image
+            is left out of the means, and an empty foreground counts as none.
+
+    Transforms:
+        Differentiable in the images' voxels. Compiles once per shape and dtype.
+
+    Example:
+        >>> ramp = np.linspace(-1000, 1000, 2001, dtype=np.float32).reshape(2001, 1, 1)
+        >>> images = [Image.from_array(ramp), Image.from_array(3 * ramp)]
+        >>> nyul_train(images, percentiles=(0, 25, 100)).values.tolist()
+        [0.0, 25.0, 100.0]
+
+    Source: Nyul, Udupa, "On standardizing the MR image intensity scale", Magn. Reson. Med. 42 (1999) 1072; deciles as in
+    Nyul, Udupa, Zhang, IEEE TMI 19 (2000) 143.
+    """
+    images = [images] if isinstance(images, Image) else list(images)
+    masks = [None] * len(images) if masks is None else list(masks)
+    if not images or len(masks) != len(images):
+        raise ValueError(
+            f"nyul_train needs at least one image, and a mask or None for each; got {len(images)} and {len(masks)}"
+        )
+    found = percentiles_of(percentiles)
+    low, high = (float(end) for end in range)
+    if not low < high:
+        raise ValueError(f"range must rise from low to high, got {range!r}")
+    sums, counts = zip(
+        *(
+            _trained_on(image, mask, found, (low, high), background, n)
+            for n, (image, mask) in enumerate(zip(images, masks, strict=True))
+        ),
+        strict=True,
+    )
+    if len({total.shape for total in sums}) > 1:
+        raise ValueError(f"all images must have the same channels, got {[image.channels for image in images]}")
+    total, count = functools.reduce(jnp.add, sums), functools.reduce(jnp.add, counts)
+    # Only constant images: the percentiles themselves, spread over the range.
+    even = jnp.asarray(np.interp(found, (found[0], found[-1]), (low, high)), total.dtype)
+    values = jnp.where(count > 0, total / jnp.maximum(count, 1), even.reshape((1,) * (total.ndim - 1) + even.shape))
+    return NyulLandmarks(values, found, background)
+
+
+def _trained_on(
+    image: Image,
+    mask: Any,
+    percentiles: tuple[float, ...],
+    ends: tuple[float, float],
+    background: Background,
+    number: int,
+) -> tuple[Any, Any]:
+    """The sum over an image's items of its mapped percentiles, `(*channels, k)`, and of how many, `(*channels, 1)`."""
+    operation = f"nyul_train, image {number}"
+    rule, threshold = background_of(background)
+    voxels, inside, batch_ndim = voxels_of(image, operation), mask_for(image, mask), len(image.batch_shape)
+    mapped, is_usable, count = _standard(
+        voxels, inside, fixed_point(percentiles), threshold, *ends, rule=rule, batch_ndim=batch_ndim
+    )
+    check_not_empty(count, operation, "mask or background")
+    if is_concrete(is_usable) and not np.asarray(is_usable).all():
+        raise ValueError(
+            f"{operation}: its percentiles {percentiles[0]:g} and {percentiles[-1]:g} are equal, so it has no intensity "
+            "scale; leave it out, or give a mask or a background"
+        )
+    by_channel = (-1, *image.channels)
+    total = jnp.where(is_usable, mapped, 0).reshape(*by_channel, len(percentiles)).sum(0)
+    return total, is_usable.astype(total.dtype).reshape(*by_channel, 1).sum(0)
+
+
+@functools.partial(jax.jit, static_argnames=("rule", "batch_ndim"))
+def _standard(
+    voxels: Num[Array, "..."] | Bool[Array, "..."],
+    mask: Bool[Array, "..."] | None,
+    shares: UInt32[Array, "k 4"],
+    threshold: Any,
+    low: Any,
+    high: Any,
+    rule: Rule,
+    batch_ndim: int,
+) -> tuple[Float[Array, "rows k"], Bool[Array, "rows 1"], Int[Array, "..."] | None]:
+    found, count = foreground_percentiles(voxels, mask, shares, rule, threshold, batch_ndim)
+    first, last = found[:, :1], found[:, -1:]
+    return stretched(found, first, last, low.astype(found.dtype), high.astype(found.dtype)), last > first, count
+
+
+def nyul_transform(image: Image, landmarks: NyulLandmarks, *, mask: Any = None) -> Image:
+    r"""Maps intensities onto a learnt standard scale.
+
+    The map takes the image's percentiles to the landmarks' values, linearly in between and on beyond the first and last, for
+    all voxels, background included. As TorchIO's `HistogramStandardization`, except where several percentiles of the
+    image are equal (usually background): this maps their voxels to the mean of those landmarks, TorchIO to the last.
+
+    Statistics are taken per item of a batch and per channel, over finite voxels only; the rest come back as they
+    are. A constant image becomes the mean of the landmarks.
+
+    Args:
+        image: Intensities, any batch, with the channels of the landmarks.
+        landmarks: From `nyul_train`; its background rule is used here too.
+        mask: Where percentiles are taken, as in `z_score_normalize`. Default everywhere.
+
+    Returns:
+        The image with float32 voxels (float64 if they were and x64 is on), on the standard scale.
+
+    Raises:
+        ValueError: the image holds labels or has other channels, the mask lies on another grid, or mask and background leave
+            no finite voxel of an item. Under a transformation they then count as none.
+
+    Transforms:
+        Differentiable in voxels and `landmarks.values`, between ties. Compiles once per shape and dtype.
+
+    Example:
+        >>> landmarks = NyulLandmarks(np.array([0.0, 10.0, 100.0]), (0.0, 50.0, 100.0))
+        >>> image = Image.from_array(np.linspace(-1000, 1000, 5, dtype=np.float32).reshape(5, 1, 1))
+        >>> nyul_transform(image, landmarks).voxels.ravel().tolist()
+        [0.0, 5.0, 10.0, 55.0, 100.0]
+
+    Source: as `nyul_train`.
+    """
+    voxels, inside, batch_ndim = voxels_of(image, "nyul_transform"), mask_for(image, mask), len(image.batch_shape)
+    values, wanted = landmarks.values, (*image.channels, len(landmarks.percentiles))
+    if tuple(values.shape) != wanted:
+        raise ValueError(
+            f"landmarks for an image with channels {image.channels} have shape {wanted}, these have {values.shape}"
+        )
+    rule, threshold = background_of(landmarks.background)
+    shares = fixed_point(landmarks.percentiles)
+    out, count = _transform(voxels, inside, shares, values, threshold, rule=rule, batch_ndim=batch_ndim)
+    check_not_empty(count, "nyul_transform", "mask or background")
+    return image.with_voxels(out)
+
+
+@functools.partial(jax.jit, static_argnames=("rule", "batch_ndim"))
+def _transform(
+    voxels: Num[Array, "..."] | Bool[Array, "..."],
+    mask: Bool[Array, "..."] | None,
+    shares: UInt32[Array, "k 4"],
+    values: Num[Array, "*channels k"],
+    threshold: Any,
+    rule: Rule,
+    batch_ndim: int,
+) -> tuple[Float[Array, "..."], Int[Array, "..."] | None]:
+    x = as_float(voxels)
+    knots, count = foreground_percentiles(voxels, mask, shares, rule, threshold, batch_ndim)
+    rows = values.astype(x.dtype).reshape(-1, values.shape[-1])
+    rows = jnp.tile(rows, (knots.shape[0] // rows.shape[0], 1))
+
+    def mapped(x: Any) -> Any:
+        return from_rows(piecewise_linear(to_rows(x, batch_ndim), knots, rows), x.shape, batch_ndim)
+
+    return apply_to_finite(mapped, x, voxels), count

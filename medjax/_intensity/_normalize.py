@@ -1,0 +1,211 @@
+"""Normalisation by an image's own statistics, per item of a batch and per channel."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Num, UInt32
+
+from medjax._image import Image
+from medjax._intensity._arguments import Number, check_not_empty, mask_for, percentiles_of, range_for, voxels_of
+from medjax._intensity._percentile import fixed_point, from_rows, percentiles_of_rows, to_rows
+from medjax._intensity._statistics import (
+    apply_to_finite,
+    as_float,
+    extremes,
+    mean_and_variance,
+    selected,
+    spatial_axes,
+    stretched,
+)
+
+__all__ = ["min_max_normalize", "percentile_normalize", "z_score_normalize"]
+
+Result = tuple[Float[Array, "..."], Int[Array, "..."] | None]
+
+
+def z_score_normalize(image: Image, *, mask: Any = None, ddof: Literal[0, 1] = 1) -> Image:
+    r"""Shifts and scales intensities to mean 0 and standard deviation 1.
+
+    $y = (x - \bar x) / s$ with $s^2 = \sum (x - \bar x)^2 / (n - \mathrm{ddof})$ over the voxels inside the mask; voxels outside
+    are mapped by the same numbers. `ddof=1`, the default, is what SimpleITK's `Normalize`, TorchIO's `ZNormalization` and
+    MedImages.jl do; `ddof=0` is MONAI's `NormalizeIntensity` and NumPy's `std`.
+
+    Statistics are taken per item of a batch and per channel, over finite voxels only: NaN and infinite voxels do not
+    count, and come back as they are. A constant image (standard deviation exactly 0) gives $x - \bar x$, so 0 where
+    it is constant, as in MONAI; TorchIO raises there.
+
+    Args:
+        image: Intensities, any batch, any channels.
+        mask: Where statistics are taken, not zero inside: an `Image` on the same grid, or an array `(i, j, k)`,
+            `(*batch, i, j, k)` or of the voxels' shape, booleans or integers. Default everywhere.
+        ddof: Degrees of freedom taken off the count.
+
+    Returns:
+        The image with float32 voxels (float64 if they were and x64 is on), without unit.
+
+    Raises:
+        ValueError: the image holds labels, the mask lies on another grid, or it selects no finite voxel of an item. Under
+            a transformation, where that cannot be seen, an empty mask counts as none: all finite voxels are used.
+
+    Transforms:
+        Differentiable in voxels, with finite gradients. Compiles once per shape and dtype.
+
+    Example:
+        >>> image = Image.from_array(np.array([1.0, 2.0, 3.0, 10.0], np.float32).reshape(4, 1, 1))
+        >>> z_score_normalize(image, mask=image.voxels < 5).voxels.ravel().tolist()
+        [-1.0, 0.0, 1.0, 8.0]
+    """
+    voxels, inside = voxels_of(image, "z_score_normalize"), mask_for(image, mask)
+    if ddof not in (0, 1):
+        raise ValueError(f"ddof must be 0 or 1, got {ddof!r}")
+    out, count = _z_score(voxels, inside, ddof, batch_ndim=len(image.batch_shape))
+    check_not_empty(count, "z_score_normalize", "mask")
+    return image.with_voxels(out)
+
+
+@functools.partial(jax.jit, static_argnames="batch_ndim")
+def _z_score(
+    voxels: Num[Array, "..."] | Bool[Array, "..."], mask: Bool[Array, "..."] | None, ddof: Any, batch_ndim: int
+) -> Result:
+    axes, x = spatial_axes(batch_ndim), as_float(voxels)
+    where, count = selected(voxels, mask, axes)
+    mean, variance = mean_and_variance(x, where, axes, jnp.asarray(ddof, x.dtype))
+    is_constant = variance == 0
+    deviation = jnp.where(is_constant, 1, jnp.sqrt(jnp.where(is_constant, 1, variance)))
+    return apply_to_finite(lambda x: (x - mean) / deviation, x, voxels), count
+
+
+def min_max_normalize(image: Image, *, range: tuple[Any, Any] = (0.0, 1.0), mask: Any = None) -> Image:
+    r"""Maps the lowest and highest intensity onto the ends of a range, linearly.
+
+    $y = a + (b - a)\,(x - \min x) / (\max x - \min x)$ for the range $(a, b)$, extremes over the voxels inside the mask; voxels
+    outside are mapped by the same line and may leave the range (`clip` them if they must not). The same as
+    SimpleITK's `RescaleIntensity`, TorchIO's `RescaleIntensity` without a mask, and MONAI's `ScaleIntensity` per channel;
+    with a mask TorchIO clips to the extremes of the mask, this does not.
+
+    Statistics are taken per item of a batch and per channel, over finite voxels only: NaN and infinite voxels do not
+    count, and come back as they are. A constant image becomes $a$ everywhere (MONAI and TorchIO leave it as it is).
+
+    Args:
+        image: Intensities, any batch, any channels.
+        range: What the lowest and highest voxel become: two numbers, or one per item or channel each.
+        mask: Where the extremes are taken, as in `z_score_normalize`. Default everywhere.
+
+    Returns:
+        The image with float32 voxels (float64 if they were and x64 is on).
+
+    Raises:
+        ValueError: the image holds labels, the range does not rise, the mask lies on another grid, or it selects no finite
+            voxel of an item. Under a transformation an empty mask counts as none.
+
+    Transforms:
+        Differentiable in voxels (the extremes' gradient is shared by the voxels that attain them) and `range`. Compiles
+        once per shape and dtype, not per range.
+
+    Example:
+        >>> image = Image.from_array(np.array([-1000, 0, 1000], np.int16).reshape(3, 1, 1))
+        >>> min_max_normalize(image, range=(-1, 1)).voxels.ravel().tolist()
+        [-1.0, 0.0, 1.0]
+    """
+    voxels, inside = voxels_of(image, "min_max_normalize"), mask_for(image, mask)
+    out, count = _min_max(voxels, inside, *range_for(image, range), batch_ndim=len(image.batch_shape))
+    check_not_empty(count, "min_max_normalize", "mask")
+    return image.with_voxels(out)
+
+
+@functools.partial(jax.jit, static_argnames="batch_ndim")
+def _min_max(
+    voxels: Num[Array, "..."] | Bool[Array, "..."],
+    mask: Bool[Array, "..."] | None,
+    low: Num[Array, "..."],
+    high: Num[Array, "..."],
+    batch_ndim: int,
+) -> Result:
+    axes, x = spatial_axes(batch_ndim), as_float(voxels)
+    where, count = selected(voxels, mask, axes)
+    bottom, top = extremes(x if where is None else jnp.where(where, x, 0), where, axes)
+    low, high = low.astype(x.dtype), high.astype(x.dtype)
+    return apply_to_finite(lambda x: stretched(x, bottom, top, low, high), x, voxels), count
+
+
+def percentile_normalize(
+    image: Image,
+    *,
+    percentiles: tuple[Number, Number] = (1.0, 99.0),
+    range: tuple[Any, Any] = (0.0, 1.0),
+    mask: Any = None,
+    outside: Literal["clip", "extend"] = "clip",
+) -> Image:
+    r"""Maps two percentiles of the intensities onto the ends of a range, linearly.
+
+    $y = a + (b - a)\,(x - p_1) / (p_2 - p_1)$ for the range $(a, b)$. Percentiles are NumPy's (`method="linear"`) and exact for
+    any number of voxels below 2^31, found without sorting. `outside="clip"` limits the result to the range, as TorchIO's
+    `RescaleIntensity(percentiles=...)` and nnU-Net do; `"extend"` continues the line, as MONAI's
+    `ScaleIntensityRangePercentiles(clip=False)`. TorchIO clips first and then maps the extremes of what is left, which
+    is the same wherever a voxel lies at or beyond each percentile.
+
+    Statistics are taken per item of a batch and per channel, over finite voxels only. NaN comes back as NaN, and an
+    infinite voxel as it is or clipped. Where both percentiles are equal (a constant image, or one that is nearly all
+    background) everything becomes $a$: choose wider percentiles or a mask.
+
+    Args:
+        image: Intensities, any batch, any channels.
+        percentiles: Lower and upper, within 0 to 100.
+        range: What the two percentiles become: two numbers, or one per item or channel each.
+        mask: Where the percentiles are taken, as in `z_score_normalize`. Default everywhere.
+        outside: What becomes of voxels beyond the percentiles.
+
+    Returns:
+        The image with float32 voxels (float64 if they were and x64 is on).
+
+    Raises:
+        ValueError: the image holds labels or 2^31 voxels or more, percentiles or range do not rise, the mask lies on another
+            grid, or it selects no finite voxel of an item. Under a transformation an empty mask counts as none.
+
+    Transforms:
+        Differentiable in voxels (through the two voxels that a percentile lies between) and `range`. Compiles once per
+        shape and dtype, not per percentile or range.
+
+    Example:
+        >>> image = Image.from_array(np.arange(101, dtype=np.int16).reshape(101, 1, 1))
+        >>> percentile_normalize(image, percentiles=(10, 90)).voxels[[0, 10, 50, 100], 0, 0].tolist()
+        [0.0, 0.0, 0.5, 1.0]
+        >>> percentile_normalize(image, percentiles=(10, 90), outside="extend").voxels[0, 0, 0].item()
+        -0.125
+    """
+    voxels, inside = voxels_of(image, "percentile_normalize"), mask_for(image, mask)
+    if outside not in ("clip", "extend"):
+        raise ValueError(f"outside must be 'clip' or 'extend', got {outside!r}")
+    if len(percentiles) != 2:
+        raise ValueError(f"percentiles must be two numbers (lower, upper), got {percentiles!r}")
+    shares = fixed_point(percentiles_of(percentiles))
+    ends = range_for(image, range)
+    out, count = _percentile(
+        voxels, inside, shares, *ends, batch_ndim=len(image.batch_shape), is_clipped=outside == "clip"
+    )
+    check_not_empty(count, "percentile_normalize", "mask")
+    return image.with_voxels(out)
+
+
+@functools.partial(jax.jit, static_argnames=("batch_ndim", "is_clipped"))
+def _percentile(
+    voxels: Num[Array, "..."] | Bool[Array, "..."],
+    mask: Bool[Array, "..."] | None,
+    shares: UInt32[Array, "k 4"],
+    low: Num[Array, "..."],
+    high: Num[Array, "..."],
+    batch_ndim: int,
+    is_clipped: bool,
+) -> Result:
+    axes, x = spatial_axes(batch_ndim), as_float(voxels)
+    where, count = selected(voxels, mask, axes)
+    inside = jnp.ones(voxels.shape, bool) if where is None else where
+    found = percentiles_of_rows(to_rows(voxels, batch_ndim), to_rows(inside, batch_ndim), shares)
+    bottom, top = (from_rows(found[:, n : n + 1], voxels.shape, batch_ndim) for n in (0, 1))
+    low, high = low.astype(x.dtype), high.astype(x.dtype)
+    out = apply_to_finite(lambda x: stretched(x, bottom, top, low, high), x, voxels)
+    return (jnp.minimum(jnp.maximum(out, low), high) if is_clipped else out), count

@@ -1,0 +1,108 @@
+"""Statistics of voxels, arrays in and arrays out: per item and per channel, over finite voxels inside a mask.
+
+Everything here is traced; axes are static. `where` is `None` for every voxel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Num
+
+__all__ = ["apply_to_finite", "as_float", "extremes", "mean_and_variance", "selected", "spatial_axes", "stretched"]
+
+Axes = tuple[int, ...]
+
+
+def as_float(voxels: Num[Array, "..."] | Bool[Array, "..."]) -> Float[Array, "..."]:
+    """Returns float64 as it is and anything else as float32."""
+    return voxels if voxels.dtype == jnp.float64 else voxels.astype(jnp.float32)
+
+
+def spatial_axes(batch_ndim: int) -> Axes:
+    """Returns the positions of i, j, k after the batch axes."""
+    return (batch_ndim, batch_ndim + 1, batch_ndim + 2)
+
+
+def selected(
+    voxels: Num[Array, "..."] | Bool[Array, "..."], mask: Bool[Array, "..."] | None, axes: Axes
+) -> tuple[Bool[Array, "..."] | None, Int[Array, "..."] | None]:
+    """Says which voxels statistics are taken of: the finite ones inside the mask, or all finite ones if that leaves none.
+
+    Returns:
+        `where`, or `None` for every voxel, and how many voxels the mask left, or `None` without a mask.
+    """
+    finite = jnp.isfinite(voxels) if jnp.issubdtype(voxels.dtype, jnp.floating) else None
+    if mask is None:
+        return finite, None
+    inside = jnp.broadcast_to(mask, voxels.shape)
+    if finite is not None:
+        inside = inside & finite
+    count = inside.sum(axes, keepdims=True, dtype=jnp.int32)
+    return jnp.where(count > 0, inside, True if finite is None else finite), count
+
+
+def mean_and_variance(
+    x: Float[Array, "..."], where: Bool[Array, "..."] | None, axes: Axes, ddof: Any
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Returns mean and variance with `ddof` degrees of freedom taken off; 0 and 0 of no voxels.
+
+    The corrected two-pass algorithm, after subtracting the lowest voxel: exact for a constant image, whatever its
+    value, and as accurate as the dtype allows where the mean is large beside the spread.
+
+    Source: Chan, Golub, LeVeque, "Algorithms for computing the sample variance", Am. Stat. 37 (1983), equation 1.7.
+    """
+    count = _count(x, where, axes)
+    lowest = extremes(lax.stop_gradient(x), where, axes)[0]
+    above = (x if where is None else jnp.where(where, x, lowest)) - lowest
+    rough = lax.stop_gradient(above.sum(axes, keepdims=True, where=where) / count)
+    rest = above - rough
+    total = rest.sum(axes, keepdims=True, where=where)
+    squares = (rest * rest).sum(axes, keepdims=True, where=where)
+    variance = (squares - total * total / count) / jnp.maximum(count - ddof, 1)
+    return lowest + rough + total / count, jnp.maximum(variance, 0)
+
+
+def _count(x: Any, where: Any, axes: Axes) -> Any:
+    """How many voxels, at least 1."""
+    if where is None:
+        size = 1
+        for axis in axes:
+            size *= x.shape[axis]
+        return jnp.asarray(size, x.dtype)
+    return jnp.maximum(where.sum(axes, keepdims=True, dtype=jnp.int32), 1).astype(x.dtype)
+
+
+def extremes(
+    x: Float[Array, "..."], where: Bool[Array, "..."] | None, axes: Axes
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Returns the lowest and the highest voxel; 0 and 0 of no voxels."""
+    if where is None:
+        return x.min(axes, keepdims=True), x.max(axes, keepdims=True)
+    low = x.min(axes, keepdims=True, where=where, initial=jnp.inf)
+    high = x.max(axes, keepdims=True, where=where, initial=-jnp.inf)
+    is_empty = low > high
+    return jnp.where(is_empty, 0, low), jnp.where(is_empty, 0, high)
+
+
+def stretched(x: Any, bottom: Any, top: Any, low: Any, high: Any) -> Any:
+    """Maps `bottom` to `low` and `top` to `high` linearly; everything to `low` where bottom and top are equal."""
+    is_flat = ~(top > bottom)
+    share = (x - bottom) / jnp.where(is_flat, 1, top - bottom)
+    return low + jnp.where(is_flat, 0, share) * (high - low)
+
+
+def apply_to_finite(function: Any, x: Float[Array, "..."], voxels: Num[Array, "..."] | Bool[Array, "..."]) -> Any:
+    """Returns `function(x)`, but voxels that are not finite as they are: no NaN of theirs reaches another's gradient.
+
+    Args:
+        function: Elementwise, of float voxels.
+        x: `voxels` as floats.
+        voxels: As they came: integers are all finite.
+    """
+    if not jnp.issubdtype(voxels.dtype, jnp.floating):
+        return function(x)
+    is_finite = jnp.isfinite(x)
+    return jnp.where(is_finite, function(jnp.where(is_finite, x, 0)), x)

@@ -1,0 +1,184 @@
+"""Operations whose parameters are given: clip, rescale, and display windows as DICOM defines them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Num
+
+from medjax._image import Image
+from medjax._intensity._arguments import is_concrete, number_for, range_for, voxels_of
+from medjax._intensity._statistics import as_float
+
+__all__ = ["clip", "rescale", "window"]
+
+WindowFunction = Literal["linear", "linear_exact", "sigmoid"]
+_FUNCTIONS = ("linear", "linear_exact", "sigmoid")
+# The sigmoid is 0 or 1 to the last bit, in float64 too, beyond this many widths from the centre.
+_SIGMOID_WIDTHS = 25
+
+
+def clip(image: Image, low: Any, high: Any) -> Image:
+    r"""Limits intensities: $y = \min(\max(x, low), high)$.
+
+    Args:
+        image: Intensities, any batch, any channels.
+        low: Lowest value of the result, in the image's unit: one number, one per item of a batch, or an array
+            `(*batch, *channels)`. `None` for no limit.
+        high: Highest value, likewise.
+
+    Returns:
+        The image with float32 voxels (float64 if they were and x64 is on). NaN stays NaN.
+
+    Raises:
+        ValueError: the image holds labels, `low` is above `high`, or a limit is NaN or of another shape.
+
+    Transforms:
+        Differentiable in voxels, `low` and `high`. Compiles once per shape and dtype, not per limit.
+
+    Example:
+        >>> image = Image.from_array(np.array([-2000, 40, 3000], np.int16).reshape(3, 1, 1))
+        >>> clip(image, -1000, 1000).voxels.ravel().tolist()
+        [-1000.0, 40.0, 1000.0]
+    """
+    voxels = voxels_of(image, "clip")
+    low = number_for(image, -np.inf if low is None else low, "low", allow_infinite=True)
+    high = number_for(image, np.inf if high is None else high, "high", allow_infinite=True)
+    if is_concrete(low) and is_concrete(high) and (low > high).any():
+        raise ValueError(f"low must not be above high, got {low.tolist()} and {high.tolist()}")
+    return image.with_voxels(_clip(voxels, low, high))
+
+
+@jax.jit
+def _clip(voxels: Num[Array, "..."], low: Num[Array, "..."], high: Num[Array, "..."]) -> Float[Array, "..."]:
+    x = as_float(voxels)
+    return jnp.minimum(jnp.maximum(x, low.astype(x.dtype)), high.astype(x.dtype))
+
+
+def rescale(image: Image, slope: Any, intercept: Any) -> Image:
+    r"""Rescales intensities: $y = slope \cdot x + intercept$, as DICOM's Rescale Slope and Intercept.
+
+    Args:
+        image: Intensities, any batch, any channels.
+        slope: Units of the result per unit of the image: one number, one per item of a batch, or an array
+            `(*batch, *channels)`.
+        intercept: Added after that, in units of the result, likewise.
+
+    Returns:
+        The image with float32 voxels (float64 if they were and x64 is on). Metadata stay: what a header says of the
+        unit then no longer holds, as of any change of intensities.
+
+    Raises:
+        ValueError: the image holds labels, or a parameter is not finite or of another shape.
+
+    Transforms:
+        Differentiable in voxels, `slope` and `intercept`; a NaN voxel stays NaN and leaves the gradients of others and of
+        the parameters finite. Compiles once per shape and dtype.
+
+    Example:
+        >>> image = Image.from_array(np.array([0, 1024, 2048], np.uint16).reshape(3, 1, 1))
+        >>> rescale(image, 1, -1024).voxels.ravel().tolist()
+        [-1024.0, 0.0, 1024.0]
+
+    Source: DICOM PS3.3 section C.11.1.1.2.
+    """
+    voxels = voxels_of(image, "rescale")
+    return image.with_voxels(
+        _rescale(voxels, number_for(image, slope, "slope"), number_for(image, intercept, "intercept"))
+    )
+
+
+@jax.jit
+def _rescale(voxels: Num[Array, "..."], slope: Num[Array, "..."], intercept: Num[Array, "..."]) -> Float[Array, "..."]:
+    x = as_float(voxels)
+    known = jnp.where(jnp.isnan(x), 0, x)  # 0 * NaN in the slope's gradient would spoil it
+    return jnp.where(jnp.isnan(x), x, known * slope.astype(x.dtype) + intercept.astype(x.dtype))
+
+
+def window(
+    image: Image, center: Any, width: Any, *, function: WindowFunction = "linear", range: tuple[Any, Any] = (0.0, 1.0)
+) -> Image:
+    r"""Applies a display window: intensities around `center` fill the output range, the rest saturates.
+
+    With range $(a, b)$, centre $c$ and width $w$:
+
+    - `"linear"` (DICOM's default): $a + (b - a)\,((x - (c - 0.5)) / (w - 1) + 0.5)$, limited to the range. It is meant for
+      integer values: $w$ of them are spread over the range. $w = 1$ is a threshold, $x > c - 0.5$.
+    - `"linear_exact"`: $a + (b - a)\,((x - c) / w + 0.5)$, limited to the range.
+    - `"sigmoid"`: $a + (b - a) / (1 + \exp(-4 (x - c) / w))$.
+
+    ITK's and SimpleITK's `IntensityWindowing(minimum, maximum)` is `"linear_exact"` with centre `(minimum + maximum) / 2`
+    and width `maximum - minimum`.
+
+    Args:
+        image: Intensities after any rescaling, such as HU; any batch, any channels.
+        center: Window Center (0028,1050) in the image's unit: one number, one per item of a batch, or an array
+            `(*batch, *channels)`.
+        width: Window Width (0028,1051), likewise; at least 1 for `"linear"`, else above 0.
+        function: VOI LUT Function (0028,1056), in lower case.
+        range: Output for the lower and the upper end.
+
+    Returns:
+        The image with float32 voxels (float64 if they were and x64 is on) within `range`. NaN stays NaN.
+
+    Raises:
+        ValueError: the image holds labels, the width is too small, the range does not rise, or the function is unknown.
+
+    Transforms:
+        Differentiable in voxels, `center`, `width` and `range`; the gradient is 0 where the result saturates, and finite
+        everywhere. Compiles once per shape, dtype and function, not per window.
+
+    Example:
+        >>> image = Image.from_array(np.array([-200, 39.5, 240], np.float32).reshape(3, 1, 1))
+        >>> window(image, center=40, width=401).voxels.ravel().tolist()
+        [0.0, 0.5, 1.0]
+        >>> window(image, center=39.5, width=400, function="linear_exact", range=(0, 255)).voxels.ravel().tolist()
+        [0.0, 127.5, 255.0]
+
+    Source: DICOM PS3.3 sections C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2.
+    """
+    voxels = voxels_of(image, "window")
+    if function not in _FUNCTIONS:
+        raise ValueError(f"function must be one of {', '.join(_FUNCTIONS)}, got {function!r}")
+    center, width = number_for(image, center, "center"), number_for(image, width, "width")
+    is_wide = not is_concrete(width) or ((width >= 1) if function == "linear" else (width > 0)).all()
+    if not is_wide:
+        least = "at least 1" if function == "linear" else "above 0"
+        raise ValueError(f"width must be {least} for function={function!r}, got {width.tolist()}")
+    return image.with_voxels(_window(voxels, center, width, *range_for(image, range), function=function))
+
+
+@functools.partial(jax.jit, static_argnames="function")
+def _window(
+    voxels: Num[Array, "..."],
+    center: Num[Array, "..."],
+    width: Num[Array, "..."],
+    low: Num[Array, "..."],
+    high: Num[Array, "..."],
+    function: WindowFunction,
+) -> Float[Array, "..."]:
+    x = as_float(voxels)
+    center, width, low, high = (value.astype(x.dtype) for value in (center, width, low, high))
+    known = jnp.where(jnp.isnan(x), center, x)
+    share = _sigmoid(known, center, width) if function == "sigmoid" else _ramp(known, center, width, function)
+    return jnp.where(jnp.isnan(x), x, low + share * (high - low))
+
+
+def _ramp(x: Any, center: Any, width: Any, function: str) -> Any:
+    """The share of the output range, 0 to 1. Limiting `x` first keeps the parameters' gradients finite at infinite `x`."""
+    if function == "linear":
+        center, width = center - 0.5, width - 1
+    start, stop = center - width / 2, center + width / 2
+    is_step = ~(stop > start)
+    inside = jnp.minimum(jnp.maximum(x, start), stop)
+    return jnp.where(is_step, (x > stop).astype(x.dtype), (inside - start) / jnp.where(is_step, 1, stop - start))
+
+
+def _sigmoid(x: Any, center: Any, width: Any) -> Any:
+    reach = _SIGMOID_WIDTHS * width
+    inside = jnp.minimum(jnp.maximum(x, center - reach), center + reach)
+    return jax.nn.sigmoid(4 * (inside - center) / width)
