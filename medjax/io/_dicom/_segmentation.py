@@ -94,7 +94,8 @@ class _Frames:
     positions: np.ndarray | None  # (n, 3) LPS mm
     directions: np.ndarray  # (2, 3) unit vectors along a row and down a column
     spacing: np.ndarray  # (2,) mm between rows and between columns
-    step: float | None  # Spacing Between Slices, else Slice Thickness, in mm
+    step: float | None  # Spacing Between Slices, mm
+    thickness: float | None  # Slice Thickness, mm; no step: slices may overlap or leave gaps
 
 
 def _frames(dataset: Dataset, path: Path) -> _Frames:
@@ -116,7 +117,6 @@ def _frames(dataset: Dataset, path: Path) -> _Frames:
     if positions is None or orientation is None or spacing is None:
         _check_unplaced(dataset, groups, shared, path)
         positions, orientation = None, np.array([1.0, 0, 0, 0, 1, 0])
-    step = next((s for key in ("SpacingBetweenSlices", "SliceThickness") if (s := macro.step(key))), None)
     numbers = macro.numbers("SegmentIdentificationSequence", "ReferencedSegmentNumber", 1)
     return _Frames(
         rows,
@@ -125,7 +125,8 @@ def _frames(dataset: Dataset, path: Path) -> _Frames:
         positions,
         _unit(orientation.reshape(2, 3), path),
         np.ones(2) if spacing is None else _positive(spacing, path),
-        step,
+        macro.length("SpacingBetweenSlices"),
+        macro.length("SliceThickness"),
     )
 
 
@@ -151,7 +152,7 @@ class _Macros:
             raise InconsistentGeometryError(self.path, f"its frames differ in {keyword}, and do not lie on one grid")
         return values[0]
 
-    def step(self, keyword: str) -> float | None:
+    def length(self, keyword: str) -> float | None:
         value = self._value(self.shared, "PixelMeasuresSequence", keyword, 1)
         if value is None:
             value = self._value(self.groups[0], "PixelMeasuresSequence", keyword, 1)
@@ -202,7 +203,7 @@ def _stack(frames: _Frames, path: Path) -> _Stack:
     normal = np.cross(*frames.directions)
     affine[:3, 0], affine[:3, 1] = frames.directions[0] * frames.spacing[1], frames.directions[1] * frames.spacing[0]
     if frames.positions is None:
-        affine[:3, 2] = normal * (frames.step or 1.0)
+        affine[:3, 2] = normal * (frames.step or frames.thickness or 1.0)
         return _Stack(affine, np.zeros(len(frames.segments), np.int64), 1)
     offsets = frames.positions @ normal
     order = np.argsort(offsets, kind="stable")
@@ -234,9 +235,10 @@ def _slice_numbers(offsets: np.ndarray, frames: _Frames, path: Path) -> np.ndarr
 
 
 def _single_step(frames: _Frames, path: Path) -> float:
-    if frames.step is None:
+    step = frames.step or frames.thickness
+    if step is None:
         warn(path, "one slice without a thickness: its thickness is set to 1 mm", ImageFileWarning)
-    return frames.step or 1.0
+    return step or 1.0
 
 
 def _check_fit(affine: np.ndarray, numbers: np.ndarray, positions: np.ndarray, path: Path) -> None:

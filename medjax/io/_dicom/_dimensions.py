@@ -1,0 +1,236 @@
+"""Several slices at one place: which attribute tells the volumes of a series apart, such as time, echo or b-value."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from medjax.io._dicom._enhanced import DIMENSION
+from medjax.io._dicom._errors import DuplicatePositionError
+from medjax.io._dicom._slices import Slice
+
+__all__ = ["Repeats", "Volumes", "arrange"]
+
+Repeats = Literal["dimension", "order", "error"]
+
+# What can make a dimension, in the order in which it is tried; the first that explains the repeats is taken.
+_BY_VALUE = (
+    "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
+    "EchoTime",
+    "EffectiveEchoTime",
+    "EchoNumbers",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "InversionTime",
+    "InversionTimes",
+    "FlipAngle",
+    "RepetitionTime",
+    "NominalPercentageOfCardiacPhase",
+    "NominalCardiacTriggerDelayTime",
+    "TriggerDelayTime",
+    "TriggerTime",
+    "FrameReferenceTime",
+    "ImageType",
+    "FrameType",
+    "ComplexImageComponent",
+    "KVP",
+    "AcquisitionDateTime",
+    "FrameAcquisitionDateTime",
+    "AcquisitionTime",
+    "FrameReferenceDateTime",
+)
+# Every slice may have its own of these: the slices at one place are then ranked by it.
+_BY_RANK = ("AcquisitionDateTime", "FrameAcquisitionDateTime", "AcquisitionTime", "TriggerTime")
+# Bookkeeping of the scanner. It orders repeats only where the series has several places and all of them agree.
+_BY_NUMBER = ("AcquisitionNumber", "FrameAcquisitionNumber", "InstanceNumber")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Volumes:
+    """Slices by place and volume.
+
+    Attributes:
+        rows: For each place along the normal the slices that lie there, one for each volume.
+        by: The attributes that tell volumes apart, empty for a single volume.
+        values: Their values, one list per volume.
+        copies: Slices that were left out, as their pixels are those of another slice at the same place.
+    """
+
+    rows: list[list[Slice]]
+    by: tuple[str, ...] = ()
+    values: tuple[tuple[Any, ...], ...] = ()
+    copies: list[Slice] = dataclasses.field(default_factory=list)
+
+
+def arrange(
+    slices: Sequence[Slice], numbers: np.ndarray, repeats: Repeats, path: Path, digest: Callable[[Slice], bytes]
+) -> Volumes:
+    """Arranges slices by place and volume; of slices with the same pixels at one place one is kept.
+
+    Args:
+        slices: In any order.
+        numbers: The place of each along the normal, from 0 without gaps.
+        repeats: "dimension": slices at one place are volumes if an attribute tells them apart. "order": they are in any
+            case, by their number if nothing else. "error": they are an error.
+        path: What an error names.
+        digest: What is the same for slices with the same pixels.
+
+    Raises:
+        DuplicatePositionError: nothing tells them apart, or some places have more slices than others.
+    """
+    rows: list[list[Slice]] = [[] for _ in range(int(numbers.max()) + 1)]
+    for slice_, number in zip(slices, numbers.tolist(), strict=True):
+        rows[number].append(slice_)
+    rows, copies = _without_copies(
+        rows, lambda s: (s.file.sop_uid, s.frame, s.corner, digest(s)) if s.file.sop_uid else id(s)
+    )
+    found = _volumes(rows, repeats)
+    if found is None:
+        distinct, repeated = _without_copies(rows, digest)
+        if repeated and len({len(row) for row in distinct}) == 1:  # else some moments merely look alike
+            rows, copies = distinct, copies + repeated
+            found = _volumes(rows, repeats)
+    if found is None and repeats != "error" and len({len(row) for row in rows}) == 1:
+        found = _by_number(rows, repeats)
+    if found is None:
+        raise _duplicate(rows, repeats, path)
+    return dataclasses.replace(found, copies=copies)
+
+
+def _volumes(rows: list[list[Slice]], repeats: Repeats) -> Volumes | None:
+    """The volumes, where there is only one or an attribute with a meaning tells them apart."""
+    sizes = {len(row) for row in rows}
+    if sizes == {1}:
+        return Volumes(rows)
+    return (_by_value(rows) or _by_rank(rows)) if repeats != "error" and len(sizes) == 1 else None
+
+
+def _without_copies(rows: list[list[Slice]], identity: Callable[[Slice], Any]) -> tuple[list[list[Slice]], list[Slice]]:
+    """Keeps the first of the slices of one place that have one identity; returns the others as well."""
+    kept, copies = [], []
+    for row in rows:
+        seen: dict[Any, Slice] = {}
+        for slice_ in row:
+            key = identity(slice_) if len(row) > 1 else 0
+            if key in seen:
+                copies.append(slice_)
+            else:
+                seen[key] = slice_
+        kept.append(list(seen.values()))
+    return kept, copies
+
+
+def _duplicate(rows: list[list[Slice]], repeats: Repeats, path: Path) -> DuplicatePositionError:
+    number = int(np.argmax([len(row) for row in rows]))
+    row = rows[number]
+    names = " and ".join(sorted(_name(s) for s in row)[:2])
+    sizes = sorted({len(r) for r in rows})
+    if len(sizes) > 1:
+        reason = f"{len(rows)} positions hold from {sizes[0]} to {sizes[-1]} slices each; {names} lie at one position"
+        return DuplicatePositionError(path, reason, "remove what does not belong to the series, or add what is missing")
+    reason = f"{len(row)} different slices at one position, such as {names}"
+    if repeats == "error":
+        return DuplicatePositionError(path, reason, 'repeats="dimension" stacks them along a trailing axis')
+    hint = 'io.load_dicom_series(..., repeats="order") stacks them along a trailing axis in the order of their numbers'
+    return DuplicatePositionError(path, f"{reason}, and no time, echo, b-value or the like tells them apart", hint)
+
+
+def _name(slice_: Slice) -> str:
+    return slice_.file.path.name + (f" frame {slice_.frame}" if slice_.layout.frames > 1 else "")
+
+
+def _by_value(rows: list[list[Slice]]) -> Volumes | None:
+    """Volumes of one value each of up to three attributes, of which each place has every one exactly once."""
+    table = {keyword: [[s.attribute(keyword) for s in row] for row in rows] for keyword in _candidates(rows)}
+    varying = [keyword for keyword, values in table.items() if any(len(set(row)) > 1 for row in values)]
+    for size in (1, 2, 3):
+        for keywords in itertools.combinations(varying, size):
+            columns = [table[keyword] for keyword in keywords]
+            found = _split(rows, keywords, [list(zip(*parts, strict=True)) for parts in zip(*columns, strict=True)])
+            if found is not None:
+                return found
+    return None
+
+
+def _candidates(rows: list[list[Slice]]) -> list[str]:
+    """Attributes to try: the public dimensions that the object itself names, the table, its private dimensions."""
+    own = [keyword for keyword in rows[0][0].attributes if keyword.startswith(DIMENSION)]
+    private = [keyword for keyword in own if keyword.startswith(DIMENSION + "(")]
+    return [keyword for keyword in own if keyword not in private] + list(_BY_VALUE) + private
+
+
+def _split(rows: list[list[Slice]], keywords: tuple[str, ...], values: list[list[tuple[Any, ...]]]) -> Volumes | None:
+    wanted = dict(zip(values[0], rows[0], strict=True))
+    if len(wanted) != len(rows[0]) or any(set(found) != wanted.keys() for found in values):
+        return None
+    keys = sorted(wanted, key=lambda key: _sort_key(key, wanted[key]))
+    by_key = [dict(zip(found, row, strict=True)) for found, row in zip(values, rows, strict=True)]
+    return Volumes([[row[key] for key in keys] for row in by_key], tuple(map(_shown, keywords)), tuple(keys))
+
+
+def _shown(keyword: str) -> str:
+    return keyword.removeprefix(DIMENSION)
+
+
+def _sort_key(values: Iterable[Any], slice_: Slice) -> tuple[Any, ...]:
+    """Numbers and times ascend, nothing comes first; what has no order keeps that of the instances."""
+    key: list[Any] = []
+    for value in values:
+        if isinstance(value, tuple) or (isinstance(value, str) and not value[:1].isdigit()):
+            key.append((2, _instance(slice_)))
+        elif value is None:
+            key.append((0,))
+        else:
+            key.append((1, value) if not isinstance(value, str) else (1, 0.0, value))
+    return (*key, _instance(slice_))
+
+
+def _instance(slice_: Slice) -> tuple[int, int]:
+    number = slice_.attribute("InstanceNumber")
+    return (number if isinstance(number, int) else 0, slice_.frame)
+
+
+def _by_rank(rows: list[list[Slice]]) -> Volumes | None:
+    """Volumes by the rank of a time among the slices of each place."""
+    return next((found for keyword in _BY_RANK if (found := _rank(rows, keyword, None)) is not None), None)
+
+
+def _by_number(rows: list[list[Slice]], repeats: Repeats) -> Volumes | None:
+    """Volumes by the scanner's numbering, where it is the same pattern at every place, or where that is asked for."""
+    for keyword in _BY_NUMBER:
+        found = _rank(rows, keyword, None if repeats == "order" else _is_pattern)
+        if found is not None:
+            return found
+    if repeats != "order":
+        return None
+    ordered = [sorted(row, key=lambda s: (_instance(s), s.file.sop_uid, s.file.path.name)) for row in rows]
+    return Volumes(ordered, ("order",), tuple((n,) for n in range(len(rows[0]))))
+
+
+def _is_pattern(table: list[list[Any]]) -> bool:
+    """Whether the numbers of each place have the same distances from each other: blocks that a scanner wrote."""
+    if len(table) < 2 or not all(isinstance(value, int) for values in table for value in values):
+        return False
+    return len({tuple(value - values[0] for value in values) for values in table}) == 1
+
+
+def _rank(rows: list[list[Slice]], keyword: str, check: Callable[[list[list[Any]]], bool] | None) -> Volumes | None:
+    if not all(_is_ordered(row, keyword) for row in rows):
+        return None
+    table = [sorted(s.attribute(keyword) for s in row) for row in rows]
+    if any(len(set(values)) != len(values) for values in table) or (check is not None and not check(table)):
+        return None
+    ordered = [sorted(row, key=lambda s: s.attribute(keyword)) for row in rows]
+    return Volumes(ordered, (keyword,), tuple((value,) for value in table[0]))
+
+
+def _is_ordered(row: list[Slice], keyword: str) -> bool:
+    """Whether all slices of a place state a value of one type that has an order."""
+    types = {type(s.attribute(keyword)) for s in row}
+    return types in ({str}, {int}, {float})

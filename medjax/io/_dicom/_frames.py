@@ -1,0 +1,96 @@
+"""The slices of any file with pixels, in the order in which they are stored.
+
+A classic file is one slice. A multi-frame file is one for each frame: enhanced objects state the geometry per frame in
+functional groups (`_enhanced`), RT Dose and nuclear medicine by an offset along the normal; the frames of an ultrasound
+or angiography loop are moments and have no place. A Siemens mosaic is a sheet of tiles (`_mosaic`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from pydicom.tag import BaseTag
+
+from medjax.io._dicom._enhanced import slices_of_enhanced
+from medjax.io._dicom._errors import InconsistentGeometryError, NoGeometryError
+from medjax.io._dicom._header import File, first_text, numbers
+from medjax.io._dicom._mosaic import slices_of_mosaic
+from medjax.io._dicom._pixels import Layout, layout_of
+from medjax.io._dicom._slices import ORIENTATION, POSITION, Slice, single_slice, unit_axes
+
+__all__ = ["slices_of"]
+
+_IMAGE_TYPE = BaseTag(0x00080008)
+_MODALITY = BaseTag(0x00080060)
+_BETWEEN_SLICES = BaseTag(0x00180088)
+_DETECTORS = BaseTag(0x00540022)
+_SLICE_VECTOR = BaseTag(0x00540080)
+_FRAME_OFFSETS = BaseTag(0x3004000C)
+_SHARED_GROUPS = BaseTag(0x52009229)
+_FRAME_GROUPS = BaseTag(0x52009230)
+
+
+def slices_of(file: File, known_layouts: dict[Any, Layout]) -> list[Slice]:
+    """Lists the slices of a file, in the order in which they are stored.
+
+    Args:
+        file: Its header.
+        known_layouts: Pixel layouts by the attributes that make them; the files of a series share one.
+
+    Raises:
+        ImageFileError: the header contradicts itself.
+    """
+    layout = layout_of(file, known_layouts)
+    if _FRAME_GROUPS in file.dataset or _SHARED_GROUPS in file.dataset:
+        return slices_of_enhanced(file, layout)
+    if b"MOSAIC" in _stored(file, _IMAGE_TYPE):
+        return slices_of_mosaic(file, layout, single_slice(file, layout))
+    first = single_slice(file, layout)
+    return [first] if layout.frames == 1 else _frames(first)
+
+
+def _stored(file: File, tag: int) -> bytes:
+    element = file.dataset.get_item(tag)
+    value = None if element is None else element.value
+    return value if isinstance(value, bytes) else "\\".join(value or ()).encode()
+
+
+def _frames(first: Slice) -> list[Slice]:
+    """The frames of a multi-frame file without functional groups."""
+    file, count = first.file, first.layout.frames
+    offsets = _frame_offsets(file, count)
+    if offsets is None:
+        return [dataclasses.replace(first, frame=frame, position=None, orientation=None) for frame in range(count)]
+    if first.position is None or first.orientation is None:
+        first = _placed_by_detector(first)
+    if first.position is None or first.orientation is None:
+        raise NoGeometryError(file.path, f"its {count} frames are slices, but the file does not say where they lie")
+    normal = unit_axes(first.orientation, file)[2]
+    places = np.asarray(first.position) + (offsets - offsets[0])[:, None] * normal
+    return [dataclasses.replace(first, frame=n, position=tuple(place)) for n, place in enumerate(places.tolist())]
+
+
+def _frame_offsets(file: File, count: int) -> np.ndarray | None:
+    """How far each frame lies along the normal, mm; `None` where the frames are not slices but moments."""
+    stated = numbers(file.dataset, _FRAME_OFFSETS)
+    if stated is not None:  # relative or absolute (PS3.3 section C.8.8.3.2): the differences are the same
+        if len(stated) != count:
+            raise InconsistentGeometryError(
+                file.path, f"{count} frames, but GridFrameOffsetVector has {len(stated)} offsets"
+            )
+        return np.asarray(stated)
+    step = numbers(file.dataset, _BETWEEN_SLICES, 1)  # negative where slices run against the normal (C.8.4.15)
+    is_volume = _SLICE_VECTOR in file.dataset or first_text(file.dataset, _MODALITY) in ("MR", "CT", "PT")
+    return np.arange(count) * step[0] if step and step[0] and is_volume else None
+
+
+def _placed_by_detector(first: Slice) -> Slice:
+    """Nuclear medicine states position and orientation per detector (PS3.3 section C.8.4.11)."""
+    if _DETECTORS not in first.file.dataset or not len(first.file.dataset[_DETECTORS].value):
+        return first
+    detector = first.file.dataset[_DETECTORS].value[0]
+    return dataclasses.replace(
+        first, position=numbers(detector, POSITION, 3), orientation=numbers(detector, ORIENTATION, 6)
+    )

@@ -1,0 +1,340 @@
+"""Pixels of one file into their places in the volume: read straight from disk where stored plainly, else decoded.
+
+What happens to a stored value: unused bits are cleared and the sign extended (PS3.5 section 8.1.1), YBR becomes RGB, a
+palette its colours, then the modality transform is applied (PS3.3 section C.11.1). The VOI transform and MONOCHROME1
+are matters of display, and padding is a value like any other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, iter_pixels
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
+
+from medjax.io._dicom._header import File, first_text, whole_dataset, whole_number
+from medjax.io._errors import ImageFileError, MissingDependencyError, TruncatedFileError, UnsupportedFileError
+
+__all__ = ["Layout", "Target", "check_size", "fill", "layout_of"]
+
+_MODALITY_LUT = BaseTag(0x00283000)
+_PHOTOMETRIC = BaseTag(0x00280004)
+_ATTRIBUTES = {
+    "SamplesPerPixel": BaseTag(0x00280002),
+    "NumberOfFrames": BaseTag(0x00280008),
+    "Rows": BaseTag(0x00280010),
+    "Columns": BaseTag(0x00280011),
+    "BitsAllocated": BaseTag(0x00280100),
+    "BitsStored": BaseTag(0x00280101),
+    "HighBit": BaseTag(0x00280102),
+    "PixelRepresentation": BaseTag(0x00280103),
+}
+_PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+
+# A compressed file that promises more than this, and thousands of times its own size, is taken for a bomb.
+_MOST_TRUSTED_BYTES = 2**28
+_MOST_COMPRESSION = 4000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layout:
+    """How a file stores its pixels (PS3.3 section C.7.6.3).
+
+    Attributes:
+        rows, columns: Size of a frame.
+        frames: How many there are.
+        samples: Values per pixel: 1, or 3 for colour.
+        photometric: Photometric Interpretation (0028,0004).
+        bits_allocated, bits_stored, high_bit: The bits of a value that count.
+        kind: NumPy's letter: "i" signed, "u" unsigned, "f" floating point.
+        has_modality_lut: Whether a table, not a slope, makes the values.
+    """
+
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    photometric: str
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    kind: str
+    has_modality_lut: bool
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the stored values, native byte order."""
+        return np.dtype(f"{self.kind}{max(self.bits_allocated, 8) // 8}")
+
+    @property
+    def is_palette(self) -> bool:
+        """Whether a stored value is an index into a table of colours."""
+        return self.photometric == "PALETTE COLOR"
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Trailing axes of a decoded frame."""
+        return (3,) if self.is_palette else (self.samples,) if self.samples > 1 else ()
+
+    @property
+    def value_range(self) -> tuple[int, int]:
+        """Smallest and largest stored value that the bits allow."""
+        if self.kind == "u":
+            return 0, 2**self.bits_stored - 1
+        return -(2 ** (self.bits_stored - 1)), 2 ** (self.bits_stored - 1) - 1
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of an uncompressed frame."""
+        return -(-self.rows * self.columns * self.samples * self.bits_allocated // 8)
+
+
+@dataclasses.dataclass(slots=True)
+class Target:
+    """A place in the volume for a frame, or for a tile of one.
+
+    Attributes:
+        frame: Index of the frame in its file.
+        corner: Row and column where the tile begins.
+        out: `(rows, columns, *channels)`, written to.
+        slope, intercept: The modality transform, value = stored * slope + intercept; `None` leaves stored values.
+    """
+
+    frame: int
+    corner: tuple[int, int]
+    out: np.ndarray
+    slope: float | None = None
+    intercept: float = 0.0
+
+
+def layout_of(file: File, known: dict[Any, Layout]) -> Layout:
+    """Reads and checks the image pixel attributes, once for all files in which they are stored as the same bytes.
+
+    Raises:
+        ImageFileError: one is missing or has a value that it cannot have.
+    """
+    found = (file.dataset.get_item(tag) for tag in (*_ATTRIBUTES.values(), _PHOTOMETRIC, _MODALITY_LUT))
+    values = (None if element is None else element.value for element in found)
+    key = (file.pixel_keyword, *(value if isinstance(value, bytes) else str(value) for value in values))
+    if key not in known:
+        known[key] = _read_layout(file)
+    return known[key]
+
+
+def _read_layout(file: File) -> Layout:
+    whole = functools.partial(_whole, file)
+    allocated = whole("BitsAllocated", 16, 64)
+    stored = whole("BitsStored", allocated, 64)
+    layout = Layout(
+        rows=whole("Rows"),
+        columns=whole("Columns"),
+        frames=max(whole("NumberOfFrames", 1, 2**31 - 1), 1),
+        samples=whole("SamplesPerPixel", 1, 4),
+        photometric=first_text(file.dataset, _PHOTOMETRIC),
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=whole("HighBit", max(stored - 1, 0), 63),
+        kind=_kind(file, whole("PixelRepresentation", 0, 1)),
+        has_modality_lut=_MODALITY_LUT in file.dataset,
+    )
+    if 0 in (layout.rows, layout.columns, layout.samples):
+        size = f"{layout.rows} rows, {layout.columns} columns and {layout.samples} samples"
+        raise ImageFileError(file.path, f"an image of {size} is empty")
+    is_real = layout.kind == "f" and allocated in (32, 64)
+    if not is_real and (allocated not in (1, 8, 16, 32) or not 0 < stored <= layout.high_bit + 1 <= allocated):
+        bits = f"BitsAllocated {allocated}, BitsStored {stored} and HighBit {layout.high_bit}"
+        raise ImageFileError(file.path, f"{bits} do not describe a pixel")
+    return layout
+
+
+def _whole(file: File, keyword: str, default: int | None = None, most: int = 65535) -> int:
+    value = whole_number(file.dataset, _ATTRIBUTES[keyword])
+    value = default if value is None else value
+    if value is None or not 0 <= value <= most:
+        raise ImageFileError(file.path, f"{keyword} is {'missing' if value is None else value}")
+    return value
+
+
+def _kind(file: File, representation: int) -> str:
+    if file.pixel_keyword != "PixelData":
+        return "f"
+    return "i" if representation else "u"
+
+
+def is_plain(file: File, layout: Layout) -> bool:
+    """Whether frames can be read from disk as they are: uncompressed, whole bytes, one sample."""
+    is_swapped_byte = layout.bits_allocated == 8 and file.transfer_syntax == ExplicitVRBigEndian
+    return (
+        file.pixel_offset is not None
+        and file.transfer_syntax in _PLAIN
+        and layout.samples == 1
+        and layout.bits_allocated >= 8
+        and not is_swapped_byte
+        and not layout.is_palette
+        and not layout.has_modality_lut
+    )
+
+
+def check_size(file: File, layout: Layout) -> None:
+    """Refuses a file that cannot hold what it promises, before any memory is set aside for it.
+
+    Raises:
+        TruncatedFileError: it has fewer bytes than its pixels need.
+        UnsupportedFileError: it promises thousands of times its own size.
+    """
+    promised, size = layout.frame_bytes * layout.frames, file.path.stat().st_size
+    if file.pixel_offset is not None and not file.transfer_syntax.is_encapsulated:
+        found = size - file.pixel_offset - (8 if file.transfer_syntax == ImplicitVRLittleEndian else 12)
+        if layout.photometric == "YBR_FULL_422":
+            promised = promised * 2 // 3  # two pixels share their colour
+        if found < promised:
+            raise TruncatedFileError(
+                file.path, f"its pixel data has {max(found, 0)} of {promised} bytes", "copy or export it again"
+            )
+    elif promised > max(_MOST_TRUSTED_BYTES, _MOST_COMPRESSION * size):
+        raise UnsupportedFileError(file.path, f"it promises {promised} bytes of pixels in a file of {size} bytes")
+
+
+def fill(file: File, layout: Layout, targets: Sequence[Target]) -> None:
+    """Puts frames of a file into their places.
+
+    Raises:
+        ImageFileError: the pixels cannot be decoded; a subclass says whether they are cut short, or of a kind that needs
+            another package.
+    """
+    if is_plain(file, layout):
+        _fill_plain(file, layout, targets)
+    else:
+        _fill_decoded(file, layout, targets)
+
+
+def _fill_plain(file: File, layout: Layout, targets: Sequence[Target]) -> None:
+    is_swapped = file.transfer_syntax == ExplicitVRBigEndian
+    shape = (layout.rows, layout.columns)
+    frame, scratch = -1, np.empty(0)
+    with file.path.open("rb", buffering=0) as stream:
+        start = _pixel_start(file, layout, stream)
+        for target in sorted(targets, key=lambda target: target.frame):
+            is_direct = target.slope is None and target.out.shape == shape and target.out.dtype == layout.dtype
+            if is_direct and target.out.flags.c_contiguous:
+                _read_frame(file, layout, stream, start, target.frame, target.out, is_swapped)
+                continue
+            if target.frame != frame:
+                scratch, frame = np.empty(shape, layout.dtype), target.frame
+                _read_frame(file, layout, stream, start, frame, scratch, is_swapped)
+            _put(scratch, target)
+
+
+def _pixel_start(file: File, layout: Layout, stream: BinaryIO) -> int:
+    """Where the first pixel lies, having checked that the element's length covers the frames."""
+    assert file.pixel_offset is not None
+    stream.seek(file.pixel_offset)
+    head = stream.read(12)
+    is_implicit = file.transfer_syntax == ImplicitVRLittleEndian
+    order = "big" if file.transfer_syntax == ExplicitVRBigEndian else "little"
+    length = int.from_bytes(head[4:8] if is_implicit else head[8:12], order)  # type: ignore[arg-type]
+    promised = layout.frame_bytes * layout.frames
+    if length < promised:
+        raise TruncatedFileError(
+            file.path, f"its pixel data has {length} of {promised} bytes", "copy or export it again"
+        )
+    return file.pixel_offset + (8 if is_implicit else 12)
+
+
+def _read_frame(
+    file: File, layout: Layout, stream: BinaryIO, start: int, frame: int, out: np.ndarray, is_swapped: bool
+) -> None:
+    stream.seek(start + frame * layout.frame_bytes)
+    found = stream.readinto(out.reshape(-1).view(np.uint8))  # type: ignore[attr-defined]
+    if found != layout.frame_bytes:
+        raise TruncatedFileError(
+            file.path, f"frame {frame} has {found} of {layout.frame_bytes} bytes", "copy or export it again"
+        )
+    if is_swapped:
+        out.byteswap(inplace=True)
+    clear_unused_bits(out, layout)
+
+
+def clear_unused_bits(values: np.ndarray, layout: Layout) -> None:
+    """Clears the bits that do not count and extends the sign, in place (PS3.5 section 8.1.1)."""
+    unused = layout.bits_allocated - layout.bits_stored
+    if layout.kind == "f" or not unused:
+        return
+    above = layout.bits_allocated - 1 - layout.high_bit
+    if layout.kind == "u" and layout.high_bit + 1 == layout.bits_stored:
+        values &= values.dtype.type(2**layout.bits_stored - 1)
+    else:
+        values <<= values.dtype.type(above)
+        values >>= values.dtype.type(unused)
+
+
+def _fill_decoded(file: File, layout: Layout, targets: Sequence[Target]) -> None:
+    """Decodes with pydicom, frame after frame: compressed, colour, palette, single bits, tables of values."""
+    _check_decoder(file)
+    by_frame: dict[int, list[Target]] = {}
+    for target in targets:
+        by_frame.setdefault(target.frame, []).append(target)
+    frames = sorted(by_frame)
+    try:
+        dataset = whole_dataset(file)
+        for frame, stored in zip(frames, iter_pixels(dataset, indices=frames), strict=True):
+            values = _values(stored, dataset, layout)
+            for target in by_frame[frame]:
+                _put(values, target)
+    except (ImageFileError, OSError):
+        raise
+    except Exception as error:  # decoders raise whatever they like
+        raise _decoding_error(file, layout, error) from None
+
+
+def _values(stored: np.ndarray, dataset: Any, layout: Layout) -> np.ndarray:
+    if layout.is_palette:
+        return apply_color_lut(stored, dataset)
+    if layout.has_modality_lut:
+        return apply_modality_lut(stored, dataset)
+    return stored
+
+
+def _put(values: np.ndarray, target: Target) -> None:
+    row, column = target.corner
+    rows, columns = target.out.shape[:2]
+    values = values[row : row + rows, column : column + columns]
+    if target.slope is None:
+        target.out[...] = values
+    else:
+        target.out[...] = values * np.float64(target.slope) + target.intercept
+
+
+def _check_decoder(file: File) -> None:
+    """Says what to install where a compressed file has no decoder here."""
+    syntax = file.transfer_syntax
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise UnsupportedFileError(file.path, f"its transfer syntax is not known: {_name(syntax)}") from None
+    if not decoder.is_available:
+        raise MissingDependencyError(
+            file.path, f"its pixels are compressed as {_name(syntax)}", 'pip install "medjax[dicom]"'
+        )
+
+
+def _decoding_error(file: File, layout: Layout, error: Exception) -> ImageFileError:
+    syntax = file.transfer_syntax
+    if syntax == JPEGExtended12Bit and layout.bits_stored > 8:
+        reason = f"its pixels are 12-bit lossy JPEG, {_name(syntax)}, which no permissively licensed decoder reads"
+        return UnsupportedFileError(file.path, reason, "convert it with dcm2niix or DCMTK's dcmdjpeg")
+    if "less than expected" in str(error):
+        return TruncatedFileError(
+            file.path, "its pixel data is shorter than its header promises", "copy or export it again"
+        )
+    reason = f"its pixels cannot be decoded ({_name(syntax)}: {type(error).__name__})"
+    return ImageFileError(file.path, reason, "the file is damaged, or its header does not match its pixels")
+
+
+def _name(syntax: UID) -> str:
+    return f"{syntax.name} ({syntax})" if syntax.name != syntax else str(syntax)

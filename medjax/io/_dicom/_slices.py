@@ -1,0 +1,138 @@
+"""A slice: where it lies, how its values are scaled, and which frame or tile of which file it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pydicom.datadict import tag_for_keyword
+from pydicom.tag import BaseTag
+
+from medjax.io._dicom._errors import InconsistentGeometryError
+from medjax.io._dicom._header import File, numbers
+from medjax.io._dicom._metadata import json_value
+from medjax.io._dicom._pixels import Layout
+
+__all__ = ["ORIENTATION", "POSITION", "Slice", "positive", "single_slice", "unit_axes"]
+
+_THICKNESS = BaseTag(0x00180050)
+_IMAGER_SPACING = BaseTag(0x00181164)
+_NOMINAL_SPACING = BaseTag(0x00182010)
+POSITION = BaseTag(0x00200032)
+ORIENTATION = BaseTag(0x00200037)
+_PIXEL_SPACING = BaseTag(0x00280030)
+_SLOPE = BaseTag(0x00281053)
+_INTERCEPT = BaseTag(0x00281052)
+_DOSE_SCALING = BaseTag(0x3004000E)
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Slice:
+    """One plane of voxels.
+
+    Attributes:
+        file: Where it is stored.
+        layout: How that file stores its pixels.
+        frame: Which frame of the file it is.
+        corner: Row and column of its tile in that frame, (0, 0) unless the file is a mosaic.
+        shape: Rows and columns.
+        position: World position of the centre of its first pixel, LPS mm; `None` where the file does not say.
+        orientation: Unit vectors along a row and along a column, six numbers; `None` where the file does not say.
+        pixel_spacing: mm between rows and between columns; `None` where the file does not say.
+        thickness: mm along the normal, for a slice that has no neighbour.
+        slope, intercept: The modality transform.
+        attributes: What functional groups say of this frame alone, by keyword.
+    """
+
+    file: File
+    layout: Layout
+    frame: int
+    corner: tuple[int, int]
+    shape: tuple[int, int]
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    pixel_spacing: tuple[float, ...] | None
+    thickness: float | None
+    slope: float
+    intercept: float
+    attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def attribute(self, keyword: str) -> Any:
+        """What the file says of this slice under a keyword, hashable; `None` where it says nothing."""
+        value = self.attributes.get(keyword)
+        if value is None:
+            value = json_value(self.file.dataset, _tag(keyword)) if _tag(keyword) in self.file.dataset else None
+        return _hashable(value)
+
+
+@functools.cache
+def _tag(keyword: str) -> int:
+    return tag_for_keyword(keyword) or 0
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value if not isinstance(value, dict) else None
+
+
+def single_slice(file: File, layout: Layout) -> Slice:
+    """A file's only slice, or what its first frame is by the attributes of a classic file."""
+    dataset = file.dataset
+    slope, intercept = _scaling(file)
+    return Slice(
+        file=file,
+        layout=layout,
+        frame=0,
+        corner=(0, 0),
+        shape=(layout.rows, layout.columns),
+        position=numbers(dataset, POSITION, 3),
+        orientation=numbers(dataset, ORIENTATION, 6),
+        pixel_spacing=_pixel_spacing(file),
+        thickness=positive(dataset, _THICKNESS),
+        slope=slope,
+        intercept=intercept,
+    )
+
+
+def _scaling(file: File) -> tuple[float, float]:
+    """Rescale Slope and Intercept (0028,1053), (0028,1052); for RT Dose Dose Grid Scaling (3004,000E), PS3.3 C.8.8.3."""
+    dose = numbers(file.dataset, _DOSE_SCALING, 1)
+    slope = dose or numbers(file.dataset, _SLOPE, 1)
+    intercept = numbers(file.dataset, _INTERCEPT, 1)
+    return slope[0] if slope else 1.0, intercept[0] if intercept else 0.0
+
+
+def _pixel_spacing(file: File) -> tuple[float, ...] | None:
+    """Pixel Spacing (0028,0030), else that at the detector, (0018,1164), else that of a scanned film, (0018,2010)."""
+    for tag in (_PIXEL_SPACING, _IMAGER_SPACING, _NOMINAL_SPACING):
+        spacing = numbers(file.dataset, tag, 2)
+        if spacing and min(spacing) > 0:
+            return spacing
+    return None
+
+
+def positive(dataset: Any, tag: int) -> float | None:
+    """A positive decimal, or `None`."""
+    value = numbers(dataset, tag, 1)
+    return value[0] if value and value[0] > 0 else None
+
+
+def unit_axes(orientation: tuple[float, ...], file: File) -> np.ndarray:
+    """Unit vectors along a row, along a column and along the normal, the rows of a `(3, 3)` rotation.
+
+    The stated vectors are rounded; the nearest orthonormal ones take their place.
+
+    Raises:
+        InconsistentGeometryError: they are not at right angles, or not unit vectors, by more than 1 %.
+    """
+    stated = np.asarray(orientation, np.float64).reshape(2, 3)
+    gram = stated @ stated.T
+    if np.abs(gram - np.eye(2)).max() > 0.01:
+        raise InconsistentGeometryError(
+            file.path, f"ImageOrientationPatient {list(orientation)} is not two perpendicular unit vectors"
+        )
+    values, vectors = np.linalg.eigh(gram)
+    row, column = vectors @ np.diag(values**-0.5) @ vectors.T @ stated  # Löwdin's symmetric orthonormalisation
+    return np.stack([row, column, np.cross(row, column)])
