@@ -1,0 +1,326 @@
+"""Scenes of 3D Slicer, .mrb: a zip archive with one .mrml file (XML) and the data it names. Read only.
+
+Rules (https://slicer.readthedocs.io/en/latest/developer_guide/mrml_overview.html, and files of Slicer 4 and 5):
+
+- Every volume, label map and segmentation node with a file in the archive becomes an image, under the node's name. A name
+  that comes again gets " (2)", " (3)", ... in the order of the scene.
+- A node's linear transforms are applied to its affine: matrices are row-major in RAS mm, to the parent, and
+  world = parent @ child @ affine. Voxels are never resampled. Other transforms are refused by name.
+- Only the nodes right below MRML count: saved views hold copies of nodes further down.
+- The archive is not trusted: names that lead out of it, DOCTYPE and entities, nested scenes, and members that expand
+  without measure are refused; nothing is written but the files that an image needs, in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import posixpath
+import re
+import tempfile
+import urllib.parse
+import xml.parsers.expat
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax._grid import lps_to_ras
+from medjax._image import Image
+from medjax._metadata import Metadata
+from medjax.io._datafile import checked_affine
+from medjax.io._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
+from medjax.io._files import load_image, warn
+from medjax.io._kept import kept_kind
+
+__all__ = ["load_mrb", "read"]
+
+_MAX_SCENE_BYTES = 2**26
+
+# A member of more than a gigabyte must not be beyond this times its size in the archive.
+_TRUSTED_BYTES = 2**30
+_MAX_EXPANSION = 200
+
+_PIECE_BYTES = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class _Node:
+    tag: str
+    attributes: Mapping[str, str]
+
+    @property
+    def id(self) -> str:
+        return self.attributes.get("id", "")
+
+    @property
+    def name(self) -> str:
+        return self.attributes.get("name") or self.id or self.tag
+
+    @property
+    def is_segmentation(self) -> bool:
+        return self.tag == "Segmentation"
+
+    @property
+    def is_label(self) -> bool:
+        return self.is_segmentation or self.tag == "LabelMapVolume" or self.attributes.get("labelMap") == "1"
+
+    def reference(self, role: str) -> str | None:
+        """The id in `references="role:id;..."`, or in the older `roleNodeRef="id"`; `None` without one."""
+        for entry in self.attributes.get("references", "").split(";"):
+            name, _, ids = entry.partition(":")
+            if name.strip() == role and ids.split():
+                return ids.split()[0]
+        ids = self.attributes.get(f"{role}NodeRef", "")
+        return ids.split()[0] if ids.split() else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scene:
+    """An open archive, the nodes of its scene by id, and the archive's folder that file names start from."""
+
+    path: Path
+    archive: zipfile.ZipFile
+    folder: str
+    nodes: Mapping[str, _Node]
+
+    def images(self) -> dict[str, _Node]:
+        """The nodes that have voxels in a file, by the names they get."""
+        found: dict[str, _Node] = {}
+        for node in self.nodes.values():
+            if (node.tag.endswith("Volume") or node.is_segmentation) and self._has_voxels(node):
+                found[_unused(node.name, found)] = node
+        return found
+
+    def _has_voxels(self, node: _Node) -> bool:
+        storage = self.nodes.get(node.reference("storage") or "")
+        if storage is None or not storage.attributes.get("fileName"):
+            warn(self.path, f"{node.name!r} has no file in the scene and is left out", ImageFileWarning)
+            return False
+        if node.is_segmentation and not storage.attributes["fileName"].lower().endswith(".nrrd"):
+            warn(self.path, f"{node.name!r} is saved as surfaces, not voxels, and is left out", ImageFileWarning)
+            return False
+        return True
+
+
+def load_mrb(path: str | os.PathLike[str]) -> dict[str, Image]:
+    """Loads all images of a 3D Slicer scene, with the transforms that the scene applies to them.
+
+    An image's affine is `parent @ child @ affine` of its chain of linear transforms; its voxels are as in the file.
+
+    Args:
+        path: A .mrb file.
+
+    Returns:
+        Volumes, label maps and segmentations by the names of their nodes; a repeated name gets " (2)", " (3)", ...
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImageFileError: the archive is damaged or not to be trusted; an image has a transform that is not linear, or is
+            of a format that cannot be read.
+
+    Warns:
+        ImageFileWarning: a node is left out, having no voxels in the archive.
+
+    Example:
+        >>> scene = load_mrb("scene.mrb")  # doctest: +SKIP
+        >>> scene["CT head"].spacing  # doctest: +SKIP
+        (3.756, 0.839, 1.041)
+
+    Source: https://slicer.readthedocs.io/en/latest/developer_guide/mrml_overview.html
+    """
+    path = Path(path)
+    with _open_scene(path) as scene:
+        return {name: _load_node(scene, node) for name, node in scene.images().items()}
+
+
+def read(path: Path) -> Image:
+    """Reads a scene that holds exactly one image; `load_image` calls it."""
+    with _open_scene(path) as scene:
+        nodes = scene.images()
+        if len(nodes) != 1:
+            names = ", ".join(repr(name) for name in nodes) or "none"
+            raise ImageFileError(path, f"the scene holds {len(nodes)} images: {names}", "choose from io.load_mrb(path)")
+        return _load_node(scene, *nodes.values())
+
+
+@contextlib.contextmanager
+def _open_scene(path: Path) -> Iterator[_Scene]:
+    if not path.exists():
+        raise FileNotFoundError(f"no such file: {path}")
+    with _damage_named(path), zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            _check_inside(path, name)
+        scenes = sorted((name for name in archive.namelist() if name.lower().endswith(".mrml")), key=_depth)
+        if not scenes or (len(scenes) > 1 and _depth(scenes[0]) == _depth(scenes[1])):
+            raise ImageFileError(path, f"the archive holds {len(scenes)} scenes (.mrml), expected one")
+        nodes = _parse(path, _read_text(path, archive, scenes[0]))
+        yield _Scene(path, archive, posixpath.dirname(scenes[0]), nodes)
+
+
+def _depth(name: str) -> int:
+    return name.count("/")
+
+
+def _check_inside(path: Path, name: str) -> None:
+    steps = re.split(r"[/\\]", name)
+    if steps[0] == "" or ".." in steps or re.match("[A-Za-z]:", name) or "\0" in name:
+        raise ImageFileError(path, f"its member {name!r} leads out of the archive", "do not unpack this file")
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turns what zipfile raises on damaged archives into the package's errors."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError) as error:
+        raise ImageFileError(path, f"the archive is damaged: {error}", "copy or export it again") from error
+    except (NotImplementedError, RuntimeError) as error:  # a compression method of its own, or a password
+        raise UnsupportedFileError(path, f"the archive cannot be unpacked: {error}") from error
+
+
+def _read_text(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    with archive.open(name) as file:
+        content = file.read(_MAX_SCENE_BYTES + 1)
+    if len(content) > _MAX_SCENE_BYTES:
+        raise ImageFileError(path, f"its scene has more than {_MAX_SCENE_BYTES} bytes")
+    return content
+
+
+def _parse(path: Path, content: bytes) -> dict[str, _Node]:
+    """The nodes right below the root, by id; those without an id can neither be referred to nor have voxels."""
+    nodes: dict[str, _Node] = {}
+    depth = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        if depth == 0 and tag != "MRML":
+            raise ImageFileError(path, f"its scene is {tag[:40]!r}, expected MRML")
+        if depth == 1 and attributes.get("id"):
+            nodes[attributes["id"]] = _Node(tag, attributes)
+        depth += 1
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def refuse(*_: Any) -> None:
+        raise ImageFileError(path, "its scene has a DOCTYPE, which no scene of Slicer has; entities are not expanded")
+
+    parser = xml.parsers.expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(content, True)
+    except (xml.parsers.expat.ExpatError, ValueError, LookupError) as error:
+        raise ImageFileError(path, f"its scene is not well-formed XML: {error}") from error
+    return nodes
+
+
+def _unused(name: str, taken: Mapping[str, Any]) -> str:
+    candidate, number = name, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{name} ({number})"
+    return candidate
+
+
+def _load_node(scene: _Scene, node: _Node) -> Image:
+    to_world = _world_matrix(scene, node)
+    with tempfile.TemporaryDirectory(prefix="medjax") as folder:
+        image = _load_member(scene, _unpack(scene, node, Path(folder)))
+    kind = kept_kind("label" if node.is_label else image.kind, image.voxels)
+    metadata = (image.metadata if isinstance(image.metadata, Metadata) else Metadata()).replace(source=scene.path.name)
+    moved = lps_to_ras(to_world @ lps_to_ras(image.affine))
+    affine = checked_affine(scene.path, moved) if (to_world != np.eye(4)).any() else image.affine
+    return Image.from_array(image.voxels, affine=affine, kind=kind, metadata=metadata)
+
+
+def _load_member(scene: _Scene, file: Path) -> Image:
+    """Loads an unpacked file; what is wrong with it is said of the scene."""
+    try:
+        return load_image(file)
+    except ImageFileError as error:
+        kind = type(error) if type(error).__init__ is ImageFileError.__init__ else ImageFileError
+        raise kind(scene.path, f"its member {file.name!r}: {error.reason}", error.hint) from error
+
+
+def _world_matrix(scene: _Scene, node: _Node) -> np.ndarray:
+    """The product of the node's linear transforms, `(4, 4)` in RAS mm."""
+    to_world, seen = np.eye(4), {node.id}
+    key = node.reference("transform")
+    while key is not None:
+        transform = scene.nodes.get(key)
+        if transform is None or key in seen:
+            fault = "is missing" if transform is None else "is its own parent"
+            raise ImageFileError(scene.path, f"transform {key[:80]!r} of {node.name!r} {fault}")
+        seen.add(key)
+        to_world = _matrix(scene, transform) @ to_world
+        key = transform.reference("transform")
+    return to_world
+
+
+def _matrix(scene: _Scene, node: _Node) -> np.ndarray:
+    text = node.attributes.get("matrixTransformToParent")
+    if node.tag != "LinearTransform" or text is None:
+        raise UnsupportedFileError(
+            scene.path,
+            f"transform {node.name!r} is {node.tag} without a matrix in the scene: only linear ones are applied",
+            "harden the transform in Slicer and save again",
+        )
+    try:
+        numbers = np.array([float(word) for word in text.split(maxsplit=16)])
+        matrix = numbers.reshape(4, 4)
+    except ValueError:
+        raise ImageFileError(scene.path, f"the matrix of transform {node.name!r} is not 16 numbers") from None
+    if not np.isfinite(matrix).all() or (matrix[3] != (0, 0, 0, 1)).any():
+        raise ImageFileError(scene.path, f"the matrix of transform {node.name!r} is not affine: {matrix.tolist()}")
+    return matrix
+
+
+def _unpack(scene: _Scene, node: _Node, folder: Path) -> Path:
+    """Unpacks the node's file, and what lies beside it where it is a header without data; returns its path."""
+    storage = scene.nodes[node.reference("storage") or ""]
+    member = _member(scene, node, storage.attributes["fileName"])
+    members = [member]
+    if member.lower().endswith((".nhdr", ".mhd", ".hdr", ".img")):
+        beside = posixpath.dirname(member)
+        members = [name for name in scene.archive.namelist() if posixpath.dirname(name) == beside and name[-1] != "/"]
+    for name in members:
+        _unpack_member(scene, name, folder / posixpath.basename(name))
+    return folder / posixpath.basename(member)
+
+
+def _member(scene: _Scene, node: _Node, file_name: str) -> str:
+    """The archive's member for a file name: relative to the scene, and quoted as in a URL (%20 for a blank)."""
+    names = set(scene.archive.namelist())
+    for candidate in (urllib.parse.unquote(file_name), file_name):
+        name = candidate.replace("\\", "/")
+        _check_inside(scene.path, name)
+        found = posixpath.normpath(posixpath.join(scene.folder, name))
+        if found in names:
+            if found.lower().endswith(".mrb"):
+                raise UnsupportedFileError(scene.path, f"{node.name!r} is a scene inside the scene")
+            return found
+    raise ImageFileError(scene.path, f"the file of {node.name!r}, {file_name!r}, is not in the archive")
+
+
+def _unpack_member(scene: _Scene, name: str, target: Path) -> None:
+    info = scene.archive.getinfo(name)
+    packed = min(info.compress_size, scene.path.stat().st_size)
+    if info.file_size > max(_TRUSTED_BYTES, _MAX_EXPANSION * packed):
+        raise ImageFileError(
+            scene.path,
+            f"its member {name!r} expands {packed} bytes to {info.file_size}",
+            "unpack it by hand if you trust it",
+        )
+    written = 0
+    with scene.archive.open(info) as source, target.open("wb") as file:
+        while piece := source.read(_PIECE_BYTES):
+            written += file.write(piece)
+    if written < info.file_size:
+        raise TruncatedFileError(scene.path, f"its member {name!r} has {written} of {info.file_size} bytes")
