@@ -1,0 +1,149 @@
+"""What operations on masks take: labels, weights and grids, checked where they are concrete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax._image import Image
+
+__all__ = [
+    "batch_first",
+    "channels_first",
+    "check_not_empty",
+    "check_same_grid",
+    "float_like",
+    "is_concrete",
+    "labels_of",
+    "num_labels",
+    "over_batch",
+    "voxel_volume",
+    "weights_of",
+]
+
+# Two grids are the same when no corner lies further apart than this.
+_SAME_GRID_MM = 1e-3
+
+
+def is_concrete(*values: Any) -> bool:
+    """Whether the values' numbers are known now, not only inside a transformation."""
+    return not any(isinstance(value, jax.core.Tracer) for value in values)
+
+
+def check_same_grid(image: Image, other: Image, name: str) -> None:
+    """Raises `ValueError` unless two images have one batch and one grid; a traced affine is taken to be right."""
+    if other.batch_shape != image.batch_shape or other.shape != image.shape:
+        raise ValueError(
+            f"{name} is {other.batch_shape + other.shape} and the image {image.batch_shape + image.shape}; "
+            "bring it to the image's grid with resample_to_image"
+        )
+    if not is_concrete(image.affine, other.affine):
+        return
+    corners = np.array(np.meshgrid(*((0.0, n - 1.0) for n in image.shape), indexing="ij")).reshape(3, 8)
+    apart = np.abs((image.grid.affine - other.grid.affine) @ np.concatenate([corners, np.ones((1, 8))])).max()
+    if not apart <= _SAME_GRID_MM:
+        raise ValueError(
+            f"{name} lies on another grid: a corner is {apart:.4g} mm away (tolerance {_SAME_GRID_MM} mm); "
+            "bring it to the image's grid with resample_to_image"
+        )
+
+
+def labels_of(mask: Image, num_classes: int | None, operation: str = "this operation") -> Any:
+    """Returns labels as int32, `(*batch, i, j, k)`; without `num_classes` 1 wherever the mask is not 0.
+
+    Raises:
+        ValueError: the mask holds fractions or has channels, or a concrete label is not within 0 to `num_classes - 1`.
+    """
+    voxels = mask.voxels
+    if voxels.dtype != bool and not np.issubdtype(voxels.dtype, np.integer):
+        raise ValueError(
+            f"{operation} takes booleans or integers, got {voxels.dtype}; compare the mask first, such as voxels > 0.5"
+        )
+    if mask.channels:
+        raise ValueError(
+            f"{operation} takes one label per voxel, but the mask has channels {mask.channels}; index them first"
+        )
+    if num_classes is None:
+        return (voxels != 0).astype(np.int32)
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    if is_concrete(voxels):
+        low, high = int(voxels.min()), int(voxels.max())
+        if low < 0 or high >= num_classes:
+            raise ValueError(
+                f"labels run from {low} to {high}, but num_classes={num_classes} allows 0 to {num_classes - 1}"
+            )
+    return voxels.astype(np.int32)
+
+
+def num_labels(mask: Image, num_classes: int | None) -> int:
+    """Returns `num_classes`, or one more than the largest label where that is known.
+
+    Raises:
+        ValueError: the mask is traced and `num_classes` is not given.
+    """
+    if num_classes is not None:
+        return num_classes
+    if not is_concrete(mask.voxels):
+        raise ValueError("inside jit the number of labels is unknown; give num_classes")
+    return int(mask.voxels.max()) + 1
+
+
+def weights_of(mask: Image) -> Any:
+    """Returns what each voxel counts, channels before space: 1 where integers are not 0, fractions as they are.
+
+    Integers and booleans become int32, so that counts are exact.
+    """
+    voxels = mask.voxels
+    if voxels.dtype == bool or np.issubdtype(voxels.dtype, np.integer):
+        voxels = (voxels != 0).astype(np.int32)
+    elif not np.issubdtype(voxels.dtype, np.floating):
+        raise ValueError(f"a mask holds booleans, integers or fractions, got {voxels.dtype}")
+    return channels_first(voxels, mask)
+
+
+def channels_first(voxels: Any, image: Image) -> Any:
+    """Moves channels in front of space: `(*batch, *channels, i, j, k)`."""
+    lead, tail = len(image.batch_shape), len(image.channels)
+    order = (*range(lead), *range(lead + 3, lead + 3 + tail), *range(lead, lead + 3))
+    return voxels.transpose(order) if tail else voxels
+
+
+def batch_first(affine: Any, image: Image) -> Any:
+    """Gives a per-item array axes of length 1 for the image's channels: `(*batch, 1, ..., *rest)`."""
+    lead = len(image.batch_shape)
+    return affine.reshape(affine.shape[:lead] + (1,) * len(image.channels) + affine.shape[lead:])
+
+
+def over_batch(kernel: Any, axes: int) -> Any:
+    """Maps a kernel of `(i, j, k)` arrays over leading axes."""
+    for _ in range(axes):
+        kernel = jax.vmap(kernel)
+    return kernel
+
+
+def voxel_volume(affine: Any) -> Any:
+    """Returns the volume of a voxel in mm3, `(*batch,)`: the determinant of the affine's linear part."""
+    a, b, c = (affine[..., :3, axis] for axis in range(3))
+    xp = affine.__array_namespace__()
+    return abs((a * xp.linalg.cross(b, c)).sum(-1))
+
+
+def float_like(value: Any, *others: Any) -> Any:
+    """Returns a value as float64 NumPy where it and the others are concrete, else as a traceable float array."""
+    if is_concrete(value, *others):
+        return np.asarray(value, np.float64)
+    return jnp.asarray(value, jax.dtypes.canonicalize_dtype(np.float64))
+
+
+def check_not_empty(amount: Any, operation: str) -> None:
+    """Raises `ValueError` where a concrete amount of mask is not positive; a tracer passes."""
+    if not is_concrete(amount):
+        return
+    empty = np.argwhere(np.asarray(amount).reshape(-1) <= 0).ravel()
+    if empty.size:
+        where = "" if np.size(amount) == 1 else f" in item (and channel) {empty.tolist()} of {np.size(amount)}"
+        raise ValueError(f"{operation}: the mask is empty{where}")

@@ -1,0 +1,193 @@
+"""What labels cover: one channel per class, volumes, bounding boxes and connected components."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from medjax._image import Image
+from medjax._mask._arguments import is_concrete, labels_of, num_labels, over_batch, voxel_volume
+
+__all__ = ["BoundingBox", "bounding_box", "connected_components", "label_volumes", "one_hot"]
+
+
+def one_hot(image: Image, num_classes: int, *, dtype: Any = np.float32) -> Image:
+    """Gives every label a channel of its own, trailing: 1 where the voxel has that label, else 0.
+
+    The result is an intensity image, so that resampling it gives each class's share of a voxel.
+
+    Args:
+        image: Label map, any batch, no channels.
+        num_classes: Number of channels; channel c is label c, 0 the background.
+        dtype: Of the result.
+
+    Returns:
+        `(*batch, i, j, k, num_classes)`, same geometry and metadata.
+
+    Raises:
+        ValueError: the voxels are not integers, or a label is not within 0 to `num_classes - 1`.
+
+    Transforms:
+        `jit`, `vmap`. Compiles once per shape, `num_classes` and dtype. Traced labels out of range give all zeros.
+
+    Example:
+        >>> image = Image.from_array(np.array([0, 2, 1]).reshape(3, 1, 1), kind="label")
+        >>> one_hot(image, 3).voxels[:, 0, 0].tolist()
+        [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+    """
+    labels = labels_of(image, num_classes, "one_hot")
+    return Image(_one_hot(labels, num_classes, np.dtype(dtype)), image.affine, "intensity", image.metadata)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _one_hot(labels: Int[Array, "*shape"], num_classes: int, dtype: Any) -> Array:
+    return jax.nn.one_hot(labels, num_classes, dtype=dtype)
+
+
+def label_volumes(image: Image, num_classes: int | None = None) -> Any:
+    """Returns the volume of every label in mm3: number of voxels times the volume of one.
+
+    Args:
+        image: Label map, any batch, no channels.
+        num_classes: Labels 0 to `num_classes - 1` are measured. Default up to the largest one, where it is known.
+
+    Returns:
+        `(*batch, num_classes)` mm3, the label as last index, 0 the background; float64 NumPy where concrete.
+
+    Raises:
+        ValueError: the voxels are not integers, a label is out of range, or labels are traced and `num_classes` not given.
+
+    Transforms:
+        `jit`, `vmap`, differentiable in the affine. Compiles once per shape and `num_classes`. Traced labels out of range
+        are left out.
+
+    Example:
+        >>> image = Image.from_array(np.array([0, 2, 2]).reshape(3, 1, 1), spacing=(1, 2, 2.5), kind="label")
+        >>> label_volumes(image).tolist()
+        [5.0, 0.0, 10.0]
+    """
+    classes = num_labels(image, num_classes)
+    labels, affine = labels_of(image, classes, "label_volumes"), image.grid.affine
+    counts = _counts(labels, len(image.batch_shape), classes)
+    if is_concrete(counts, affine):
+        return np.asarray(counts, np.float64) * voxel_volume(affine)[..., None]
+    volume = jnp.asarray(voxel_volume(affine), jax.dtypes.canonicalize_dtype(np.float64))
+    return counts.astype(volume.dtype) * volume[..., None]
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _counts(labels: Int[Array, "*shape"], batch_axes: int, classes: int) -> Int[Array, "*batch l"]:
+    def count(item: Int[Array, "i j k"]) -> Int[Array, " l"]:
+        ids = jnp.where((item >= 0) & (item < classes), item, classes).reshape(-1)
+        return jax.ops.segment_sum(jnp.ones_like(ids), ids, classes + 1)[:classes]
+
+    return over_batch(count, batch_axes)(labels)
+
+
+class BoundingBox(NamedTuple):
+    """The smallest box of voxels around something; `crop(image, *box)` cuts it out.
+
+    Attributes:
+        start: First index along each axis, `(*batch, 3)` or `(*batch, num_classes, 3)` int32.
+        size: Voxels along each axis, 0 where there is nothing.
+    """
+
+    start: Any
+    size: Any
+
+
+def bounding_box(mask: Image, *, num_classes: int | None = None) -> BoundingBox:
+    """Returns the smallest box of voxels that holds a mask, or each label.
+
+    Args:
+        mask: Booleans or integers, any batch, no channels.
+        num_classes: `None` takes all voxels that are not 0 together; a number gives a box for each label 0 to
+            `num_classes - 1`.
+
+    Returns:
+        First index and size; NumPy where concrete. An empty mask, or a label that does not occur, has start and size 0.
+
+    Raises:
+        ValueError: the voxels are not integers, or a label is not within 0 to `num_classes - 1`.
+
+    Transforms:
+        `jit`, `vmap`. Compiles once per shape and `num_classes`.
+
+    Example:
+        >>> voxels = np.zeros((5, 5, 5), np.uint8)
+        >>> voxels[1:3, 2, 2:5] = 1
+        >>> start, size = bounding_box(Image.from_array(voxels, kind="label"))
+        >>> start.tolist(), size.tolist()
+        ([1, 2, 2], [2, 1, 3])
+    """
+    labels = labels_of(mask, num_classes, "bounding_box")
+    start, size = _boxes(labels, len(mask.batch_shape), num_classes)
+    return BoundingBox(np.asarray(start), np.asarray(size)) if is_concrete(start) else BoundingBox(start, size)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _boxes(labels: Int[Array, "*shape"], batch_axes: int, classes: int | None) -> tuple[Array, Array]:
+    def boxes(item: Int[Array, "i j k"]) -> tuple[Array, Array]:
+        if classes is None:
+            return _box(item != 0)
+        return jax.lax.map(lambda label: _box(item == label), jnp.arange(classes, dtype=item.dtype))
+
+    return over_batch(boxes, batch_axes)(labels)
+
+
+def _box(inside: Bool[Array, "i j k"]) -> tuple[Int[Array, " 3"], Int[Array, " 3"]]:
+    occupied = [inside.any(tuple({0, 1, 2} - {axis})) for axis in range(3)]
+    start = jnp.stack([line.argmax() for line in occupied]).astype(jnp.int32)
+    stop = jnp.stack([line.size - line[::-1].argmax() for line in occupied]).astype(jnp.int32)
+    return start, jnp.where(occupied[0].any(), stop - start, 0)
+
+
+def connected_components(mask: Image, *, connectivity: Literal[6, 18, 26] = 6) -> Image:
+    """Numbers the connected parts of a mask from 1 by falling number of voxels; 0 is the background.
+
+    On the host, by `scipy.ndimage.label`; parts of one size keep the order in which a scan (last axis fastest) meets them.
+
+    Args:
+        mask: Booleans or integers, all that is not 0 taken together, any batch, no channels.
+        connectivity: Which voxels are neighbours: those that share a face (6, as SimpleITK's and SciPy's default), also
+            an edge (18), also a corner (26).
+
+    Returns:
+        Label image, int32, same geometry and metadata; the largest label is the number of parts.
+
+    Raises:
+        ValueError: the mask is traced or holds fractions, or the connectivity is unknown.
+        ImportError: SciPy is not installed.
+
+    Transforms:
+        None: host only.
+
+    Example:
+        >>> image = Image.from_array(np.array([1, 0, 1, 1, 0]).reshape(5, 1, 1), kind="label")
+        >>> connected_components(image).voxels[:, 0, 0].tolist()
+        [2, 0, 1, 1, 0]
+    """
+    if connectivity not in (6, 18, 26):
+        raise ValueError(f"connectivity must be 6, 18 or 26 neighbours, got {connectivity}")
+    if not is_concrete(mask.voxels):
+        raise ValueError("connected_components runs on the host: call it outside jit, vmap and grad")
+    try:
+        from scipy import ndimage
+    except ImportError as error:
+        raise ImportError('connected_components needs SciPy: pip install "medjax[masks]"') from error
+    inside = np.asarray(labels_of(mask, None, "connected_components"))
+    neighbours = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
+    parts = [_by_size(*ndimage.label(item, neighbours)) for item in inside.reshape(-1, *mask.shape)]
+    return Image(np.stack(parts).reshape(inside.shape), mask.affine, "label", mask.metadata)
+
+
+def _by_size(parts: np.ndarray, count: int) -> np.ndarray:
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    number = np.zeros(count + 1, np.int32)
+    number[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, count + 1)
+    return number[parts]

@@ -1,0 +1,239 @@
+"""Where a mask lies: its centre of mass, its reach and its points."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Num
+
+from medjax._image import Image
+from medjax._mask._arguments import (
+    batch_first,
+    check_not_empty,
+    float_like,
+    is_concrete,
+    over_batch,
+    weights_of,
+)
+
+__all__ = ["MaskPoints", "barycenter", "mask_points", "max_radius"]
+
+Frame = Literal["world", "index"]
+
+
+def barycenter(mask: Image, *, frame: Frame | str = "world") -> Any:
+    """Returns the centre of mass of a mask: the mean position of its voxel centres, weighted by their values.
+
+    Args:
+        mask: Booleans and integers count 1 where they are not 0; fractions (a soft mask, not negative) as weights. Any
+            batch, any channels.
+        frame: "world" for LPS mm, "index" for a continuous voxel index.
+
+    Returns:
+        `(*batch, *channels, 3)`, float64 NumPy where concrete.
+
+    Raises:
+        ValueError: a concrete mask is empty, or the frame is unknown.
+
+    Transforms:
+        `jit`, `vmap`, differentiable in soft voxels and in the affine. Compiles once per shape. A traced mask that is
+        empty gives the centre of the field of view, with zero gradient.
+
+    Example:
+        >>> voxels = np.zeros((4, 4, 4), bool)
+        >>> voxels[1:3, 2, 0] = True
+        >>> mask = Image.from_array(voxels, spacing=(2, 1, 1), origin=(10, 0, 0), kind="label")
+        >>> barycenter(mask).tolist(), barycenter(mask, frame="index").tolist()
+        ([13.0, 2.0, 0.0], [1.5, 2.0, 0.0])
+    """
+    _check_frame(frame)
+    weights = weights_of(mask)
+    marginals = [float_like(line) for line in _marginals(weights)]
+    check_not_empty(marginals[0].sum(-1), "barycenter")
+    index = _mean_index(marginals)
+    return index if frame == "index" else _world(mask, index)
+
+
+def _check_frame(frame: str) -> None:
+    if frame not in ("world", "index"):
+        raise ValueError(f"frame must be 'world' (LPS mm) or 'index', got {frame!r}")
+
+
+@jax.jit
+def _marginals(
+    weights: Num[Array, "*lead i j k"],
+) -> tuple[Num[Array, "*lead i"], Num[Array, "*lead j"], Num[Array, "*lead k"]]:
+    """Sums over all but one axis: all that a centre of mass needs, and small enough to finish in float64 on the host."""
+    return weights.sum((-2, -1)), weights.sum((-3, -1)), weights.sum((-3, -2))
+
+
+def _mean_index(marginals: list[Any]) -> Any:
+    xp = marginals[0].__array_namespace__()
+    means = []
+    for line in marginals:
+        middle = (line.shape[-1] - 1) / 2  # offsets from the middle keep float32 sums small
+        offsets = xp.asarray(np.arange(line.shape[-1]) - middle, dtype=line.dtype)
+        total, moment = line.sum(-1), (line @ offsets)
+        is_there = total > 0
+        means.append(
+            middle + xp.where(is_there, moment / xp.where(is_there, total, xp.ones_like(total)), xp.zeros_like(total))
+        )
+    return xp.stack(means, axis=-1)
+
+
+def _world(mask: Image, index: Any) -> Any:
+    """World position, LPS mm, of an index per item and channel, `(*batch, *channels, 3)`."""
+    affine = batch_first(mask.grid.affine, mask)
+    affine, index = float_like(affine, index), float_like(index, affine)
+    return (affine[..., :3, :3] @ index[..., None])[..., 0] + affine[..., :3, 3]
+
+
+def max_radius(mask: Image, center: Any = None) -> Any:
+    """Returns the largest distance in mm from a centre to the centre of any voxel of a mask.
+
+    Args:
+        mask: All voxels that are not 0. Any batch, any channels.
+        center: World position, LPS mm, `(3,)` or `(*batch, *channels, 3)`. Default the `barycenter`.
+
+    Returns:
+        `(*batch, *channels)` mm, float64 NumPy where concrete.
+
+    Raises:
+        ValueError: a concrete mask is empty.
+
+    Transforms:
+        `jit`, `vmap`, differentiable in `center` and in the affine. Compiles once per shape. A traced mask that is empty
+        gives 0.
+
+    Example:
+        >>> voxels = np.zeros((4, 4, 4), bool)
+        >>> voxels[0, 0, 0] = voxels[3, 0, 2] = True
+        >>> mask = Image.from_array(voxels, spacing=(1, 1, 2), kind="label")
+        >>> max_radius(mask).item(), max_radius(mask, (0, 0, 0)).item()
+        (2.5, 5.0)
+    """
+    weights = weights_of(mask)
+    lead = weights.shape[:-3]
+    center = barycenter(mask) if center is None else center
+    affine = batch_first(mask.grid.affine, mask)
+    affine, center = float_like(affine, center), float_like(center, affine)
+    xp = affine.__array_namespace__()
+    center = xp.broadcast_to(center.reshape((1,) * (len(lead) + 1 - center.ndim) + center.shape), (*lead, 3))
+    matrix = xp.broadcast_to(affine[..., :3, :3], (*lead, 3, 3))
+    offset = xp.broadcast_to(affine[..., :3, 3], (*lead, 3)) - center
+    farthest, is_there = _farthest(weights != 0, _single(matrix), _single(offset))
+    check_not_empty(is_there, "max_radius")
+    index = float_like(farthest, affine)
+    matrix, offset = float_like(matrix, farthest), float_like(offset, farthest)
+    distance = _length((matrix @ index[..., None])[..., 0] + offset)
+    return distance if is_concrete(is_there) else jnp.where(is_there, distance, 0.0)
+
+
+def _single(value: Any) -> Any:
+    return value.astype(np.float32) if isinstance(value, np.ndarray) else value
+
+
+def _length(vector: Any) -> Any:
+    """Euclidean length, with gradient 0 at 0."""
+    xp = vector.__array_namespace__()
+    squared = (vector * vector).sum(-1)
+    is_zero = squared == 0
+    return xp.where(is_zero, xp.zeros_like(squared), xp.where(is_zero, xp.ones_like(squared), squared) ** 0.5)
+
+
+@jax.jit
+def _farthest(
+    inside: Bool[Array, "*lead i j k"], matrix: Float[Array, "*lead 3 3"], offset: Float[Array, "*lead 3"]
+) -> tuple[Int[Array, "*lead 3"], Bool[Array, "*lead"]]:
+    """Index of the voxel whose `matrix @ index + offset` is longest, and whether there is one."""
+
+    def farthest(
+        inside: Bool[Array, "i j k"], matrix: Float[Array, "3 3"], offset: Float[Array, " 3"]
+    ) -> tuple[Array, Array]:
+        i, j, k = (jnp.arange(n, dtype=matrix.dtype) for n in inside.shape)
+        squared = sum(
+            (
+                matrix[axis, 0] * i[:, None, None]
+                + (matrix[axis, 1] * j[None, :, None] + (matrix[axis, 2] * k[None, None, :] + offset[axis]))
+            )
+            ** 2
+            for axis in range(3)
+        )
+        best = jnp.where(inside, squared, -1.0).argmax()
+        return jnp.stack(jnp.unravel_index(best, inside.shape)).astype(jnp.int32), inside.any()
+
+    matrix, offset = jax.lax.stop_gradient((matrix, offset))
+    return over_batch(farthest, inside.ndim - 3)(inside, matrix, offset)
+
+
+class MaskPoints(NamedTuple):
+    """Positions of a mask's voxels, a fixed number of rows.
+
+    Attributes:
+        points: `(*batch, *channels, max_points, 3)`; rows from `count` on repeat the first.
+        count: Rows that hold a voxel of their own, `(*batch, *channels)` int32.
+    """
+
+    points: Any
+    count: Any
+
+
+def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -> MaskPoints:
+    """Returns the voxel centres of a mask as a fixed number of points.
+
+    A mask with more voxels than that gives every n-th of them, evenly spread over the scan order (last axis fastest); one
+    with fewer is filled up with its first point, which changes no distance, hull or bounding box.
+
+    Args:
+        mask: All voxels that are not 0. Any batch, any channels.
+        max_points: Number of rows.
+        frame: "world" for LPS mm, "index" for voxel indices.
+
+    Returns:
+        Points, `(*batch, *channels, max_points, 3)`, and how many rows count. World points are float64 NumPy where
+        concrete, indices int32. An empty mask has count 0, and its rows hold voxel (0, 0, 0).
+
+    Raises:
+        ValueError: `max_points` is not positive, or the frame is unknown.
+
+    Transforms:
+        `jit`, `vmap`, differentiable in the affine. Compiles once per shape and `max_points`.
+
+    Example:
+        >>> image = Image.from_array(np.array([0, 1, 0, 1]).reshape(4, 1, 1), spacing=2.0, kind="label")
+        >>> points, count = mask_points(image, 3)
+        >>> points.tolist(), int(count)
+        ([[2.0, 0.0, 0.0], [6.0, 0.0, 0.0], [2.0, 0.0, 0.0]], 2)
+    """
+    _check_frame(frame)
+    if max_points < 1:
+        raise ValueError(f"max_points must be at least 1, got {max_points}")
+    index, count = _scattered(weights_of(mask) != 0, max_points)
+    if is_concrete(index):
+        index, count = np.asarray(index), np.asarray(count)
+    if frame == "index":
+        return MaskPoints(index, count)
+    affine = mask.grid.affine
+    affine, points = batch_first(float_like(affine, index), mask), float_like(index, affine)
+    # Row vectors times the transposed matrix: one product for all points of an item.
+    return MaskPoints(points @ affine[..., :3, :3].swapaxes(-1, -2) + affine[..., None, :3, 3], count)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _scattered(
+    inside: Bool[Array, "*lead i j k"], max_points: int
+) -> tuple[Int[Array, "*lead n 3"], Int[Array, "*lead"]]:
+    def chosen(inside: Bool[Array, "i j k"]) -> tuple[Array, Array]:
+        rank = jnp.cumsum(inside.reshape(-1), dtype=jnp.int32)
+        total = rank[-1]
+        row = jnp.arange(max_points, dtype=jnp.int32)
+        spread = (row.astype(jnp.float32) * (total.astype(jnp.float32) / max_points)).astype(jnp.int32)
+        wanted = jnp.where(total > max_points, jnp.minimum(spread, total - 1), jnp.where(row < total, row, 0))
+        flat = jnp.where(total > 0, jnp.searchsorted(rank, wanted + 1), 0)
+        return jnp.stack(jnp.unravel_index(flat, inside.shape), -1).astype(jnp.int32), jnp.minimum(total, max_points)
+
+    return over_batch(chosen, inside.ndim - 3)(inside)
