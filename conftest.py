@@ -7,6 +7,7 @@ errors (pyproject.toml); hypothesis is bounded and draws the same examples on ev
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax is imported
@@ -60,3 +61,11 @@ class Compilations:
 def compilations() -> Compilations:
     """`with compilations: ...` and then `compilations.count`."""
     return Compilations()
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Switches the run-time type checks off, as users have it: for tests of what a wrong argument raises."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

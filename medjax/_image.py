@@ -37,8 +37,8 @@ class Image:
 
     `jax.device_put`, `jax.tree.map` with a function that leaves the affine as it is, pickling and copying keep a single
     image's metadata and float64 affine. A batch gives up its metadata in a tree function, since its items may have been
-    shuffled. Whoever puts other numbers into an image's treedef by hand (`ravel_pytree`, restoring a checkpoint into a
-    template) says that they are this scan's.
+    shuffled. Whoever fills an image's treedef by hand with device arrays of the same shape and affine (`tree.transpose`,
+    `ravel_pytree`, restoring a checkpoint into a template) says that they are this scan's.
 
     Example:
         >>> image = Image.from_array(np.zeros((4, 5, 6), np.int16), spacing=(1, 1, 2.5))
