@@ -19,6 +19,7 @@ _MODULE_OF = {
     "TruncatedFileError": "medjax.io._errors",
     "UnsupportedFileError": "medjax.io._errors",
     "load_image": "medjax.io._files",
+    "load_mrb": "medjax.io._mrb",
     "save_image": "medjax.io._files",
 }
 
@@ -35,5 +36,6 @@ if TYPE_CHECKING:
     from medjax.io._hdf5 import list_hdf5 as list_hdf5
     from medjax.io._hdf5 import load_hdf5 as load_hdf5
     from medjax.io._hdf5 import save_hdf5 as save_hdf5
+    from medjax.io._mrb import load_mrb as load_mrb
 else:
     __all__, __getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

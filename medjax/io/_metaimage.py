@@ -42,7 +42,7 @@ from medjax.io._datafile import (
     storable,
 )
 from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
-from medjax.io._files import atomic_file, warn
+from medjax.io._files import atomic_file, atomic_files, warn
 from medjax.io._gzip import deflate
 from medjax.io._kept import KIND_KEY, METADATA_KEY, kept_kind, metadata_from_json, metadata_to_json
 
@@ -273,7 +273,7 @@ def _warn_of_scaling(header: _Header) -> None:
 
 
 def _metadata(header: _Header) -> Metadata:
-    pieces = [header.fields[key] for key in _piece_keys(header.fields)]
+    pieces = [header.fields[key].removeprefix("|").removesuffix("|") for key in _piece_keys(header.fields)]
     kept = metadata_from_json(header.path, "".join(pieces)) if pieces else None
     if kept is not None:
         return kept
@@ -322,19 +322,20 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
         *([f"ElementNumberOfChannels = {voxels.shape[-1]}"] if has_channels else []),
         f"ElementType = {_TYPE_NAMES[voxels.dtype.newbyteorder('=')]}",
     ]
-    if path.suffix.lower() == ".mhd":
-        data_path = path.with_suffix(".zraw" if compress else ".raw")
-        lines.append(f"ElementDataFile = {_data_name(path, data_path)}")
-        _write_file(data_path, [], content)  # the header last: it never names data that are not there
-        _write_file(path, lines, b"")
-    else:
-        _write_file(path, [*lines, "ElementDataFile = LOCAL"], content)
+    if path.suffix.lower() != ".mhd":
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            file.write(_text_of([*lines, "ElementDataFile = LOCAL"]))
+            file.write(content)
+        return
+    data_path = path.with_suffix(".zraw" if compress else ".raw")
+    head = _text_of([*lines, f"ElementDataFile = {_data_name(path, data_path)}"])
+    with atomic_files(data_path, path) as (data_temporary, head_temporary):
+        data_temporary.write_bytes(content)
+        head_temporary.write_bytes(head)
 
 
-def _write_file(path: Path, lines: list[str], content: Any) -> None:
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
-        file.write("".join(f"{line}\n" for line in lines).encode())
-        file.write(content)
+def _text_of(lines: list[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _data_name(path: Path, data_path: Path) -> str:
@@ -351,22 +352,38 @@ def _layout(path: Path, shape: tuple[int, ...], extra: Mapping[str, Any]) -> tup
     """How many array axes are dimensions of the file, and whether one more is its channels.
 
     The last axis behind i, j, k is the channels, unless it has length one (which a reader would drop) or is the only one
-    and comes from a MetaImage that had it as a dimension, such as time.
+    and comes from a MetaImage or NIfTI file that had it as a dimension (time).
     """
-    sizes = extra.get("DimSize")
-    was_dimension = isinstance(sizes, list) and len(sizes) == 4 and extra.get("ElementNumberOfChannels", 1) == 1
-    has_channels = len(shape) > 3 and shape[-1] > 1 and not (len(shape) == 4 and was_dimension)
+    has_channels = len(shape) > 3 and shape[-1] > 1 and not (len(shape) == 4 and _source_steps(extra, 1) is not None)
     dimensions = len(shape) - has_channels
     if dimensions > _MAX_DIMENSIONS:
         raise UnsupportedFileError(path, f"the voxels have {len(shape)} axes, the format holds {_MAX_DIMENSIONS}")
     return dimensions, has_channels
 
 
+def _source_steps(extra: Mapping[str, Any], count: int) -> list[float] | None:
+    """The spacing of the dimensions behind i, j, k in a MetaImage or NIfTI source that had as many, else `None`."""
+    dim = extra.get("dim")
+    if isinstance(dim, list) and dim[:1] == [3 + count]:
+        steps = _numbers_in(extra, "pixdim", 8)
+        return None if steps is None else [step or 1.0 for step in steps[4 : 4 + count]]
+    if _numbers_in(extra, "DimSize", 3 + count) is None:
+        return None
+    return (_numbers_in(extra, "ElementSpacing", 3 + count) or [1.0] * (3 + count))[3:]
+
+
+def _numbers_in(extra: Mapping[str, Any], key: str, count: int) -> list[float] | None:
+    """The value of a key where it is a list of so many numbers."""
+    value = extra.get(key)
+    is_sound = isinstance(value, list) and len(value) == count and all(isinstance(x, int | float) for x in value)
+    return value if is_sound else None
+
+
 def _geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any]) -> list[str]:
     turn = np.eye(n)
     turn[:3, :3] = direction_of(affine)
-    spacing = [*spacing_of(affine), *_source_numbers(extra, "ElementSpacing", n, 1.0)]
-    origin = [*origin_of(affine), *_source_numbers(extra, "Offset", n, 0.0)]
+    spacing = [*spacing_of(affine), *(_source_steps(extra, n - 3) or [1.0] * (n - 3))]
+    origin = [*origin_of(affine), *(_numbers_in(extra, "Offset", n) or [0.0] * n)[3:]]
     opposite = dict(zip("LRPASI", "RLAPIS", strict=True))  # MetaIO's letters name where an axis comes from
     return [
         f"TransformMatrix = {_join(turn.T.ravel())}",
@@ -377,18 +394,10 @@ def _geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any]) -> lis
     ]
 
 
-def _source_numbers(extra: Mapping[str, Any], key: str, count: int, default: float) -> list[float]:
-    """The numbers of the axes behind i, j, k as a MetaImage source had them."""
-    numbers = extra.get(key)
-    if isinstance(numbers, list) and len(numbers) == count and all(isinstance(x, int | float) for x in numbers):
-        return numbers[3:]
-    return [default] * (count - 3)
-
-
 def _kept_lines(path: Path, image: Image, extra: Mapping[str, Any]) -> list[str]:
     text = metadata_to_json(path, image) or ""
     pieces = [text[start : start + _LINE_BYTES] for start in range(0, len(text), _LINE_BYTES)]
-    lines = [f"{METADATA_KEY}{number} = {piece}" for number, piece in enumerate(pieces)]
+    lines = [f"{METADATA_KEY}{number} = |{piece}|" for number, piece in enumerate(pieces)]  # bars keep blanks at the ends
     if image.kind == "label":
         lines.append(f"{KIND_KEY} = label")
     if isinstance(image.metadata, Metadata):

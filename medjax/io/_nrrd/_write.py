@@ -12,7 +12,7 @@ from medjax._image import Image
 from medjax._metadata import Metadata
 from medjax.io._datafile import file_order, storable
 from medjax.io._errors import UnsupportedFileError
-from medjax.io._files import atomic_file
+from medjax.io._files import atomic_file, atomic_files
 from medjax.io._gzip import writer
 from medjax.io._kept import KIND_KEY, METADATA_KEY, metadata_to_json
 from medjax.io._nrrd._geometry import signs_to_lps
@@ -76,19 +76,20 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
     ]
     head = "".join(f"{line}\n" for line in lines).encode()
     data = file_order(voxels, axes)
-    if is_detached:
-        _write_file(data_path, b"", data, compress)
-        _write_file(path, head, b"", False)  # the header last: it never names data that are not there
-    else:
-        _write_file(path, head + b"\n", data, compress)
+    if not is_detached:
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            file.write(head + b"\n")
+            _write_data(file, data, compress)
+        return
+    with atomic_files(data_path, path) as (data_temporary, head_temporary):
+        head_temporary.write_bytes(head)
+        with data_temporary.open("wb") as file:
+            _write_data(file, data, compress)
 
 
-def _write_file(path: Path, head: bytes, data: Any, compress: bool) -> None:
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
-        file.write(head)
-        if data:
-            with writer(file, "gzip" if compress else None) as stream:
-                stream.write(data)
+def _write_data(file: Any, data: Any, compress: bool) -> None:
+    with writer(file, "gzip" if compress else None) as stream:
+        stream.write(data)
 
 
 def _data_name(path: Path, data_path: Path) -> str:
