@@ -140,8 +140,8 @@ def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = T
     NIfTI files are made to be passed on, so they get no identifiers: of the metadata they hold `modality`, `subtype`,
     `is_contrast_administered` and `display` (as JSON in a comment extension), and the NIfTI header fields in `extra` as
     far as they are still true of the image. Identifiers, dates, descriptions, `clinical` and a DICOM header do not enter
-    them; HDF5, MetaImage and NRRD keep all metadata, identifiers included. Where float32 would round the affine, it is kept in the extension exactly, and used on
-    loading unless another program has changed the header's since.
+    them; HDF5, MetaImage and NRRD keep all metadata, identifiers included. Where float32 would round NIfTI's affine, it is
+    kept in the extension exactly, and used on loading unless another program has changed the header's since.
 
     Args:
         image: A single image (not a batch), concrete.
