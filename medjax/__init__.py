@@ -10,47 +10,73 @@ from medjax._lazy import lazy_names
 __version__ = "0.1.0"
 
 _MODULE_OF = {
+    "affine_matrix": "medjax._warp",
+    "affine_transform": "medjax._warp",
+    "AffineTransform": "medjax._transform",
+    "barycenter": "medjax._mask",
+    "bounding_box": "medjax._mask",
     "BoundingBox": "medjax._mask",
+    "change_orientation": "medjax._reorient",
+    "clip": "medjax._intensity",
+    "compose": "medjax._warp",
+    "CompositeTransform": "medjax._transform",
+    "connected_components": "medjax._mask",
+    "crop": "medjax._crop",
+    "crop_or_pad": "medjax._crop",
+    "crop_to_mask": "medjax._crop",
+    "dice": "medjax._mask",
+    "DisplacementField": "medjax._transform",
+    "flip": "medjax._reorient",
+    "fuse": "medjax._fuse",
     "Grid": "medjax._grid",
+    "histogram_match": "medjax._intensity",
     "Image": "medjax._image",
     "ImageFileError": "medjax.io._errors",
     "ImageFileWarning": "medjax.io._errors",
-    "MaskPoints": "medjax._mask",
-    "Metadata": "medjax._metadata",
-    "NyulLandmarks": "medjax._intensity",
-    "SurfaceDistances": "medjax._mask",
-    "SuvFactor": "medjax._suv",
-    "SuvStatistics": "medjax._suv",
-    "barycenter": "medjax._mask",
-    "bounding_box": "medjax._mask",
-    "clip": "medjax._intensity",
-    "connected_components": "medjax._mask",
-    "dice": "medjax._mask",
-    "histogram_match": "medjax._intensity",
     "io": "medjax.io",
     "label_volumes": "medjax._mask",
     "load_image": "medjax.io._files",
     "mask_points": "medjax._mask",
+    "MaskPoints": "medjax._mask",
     "max_radius": "medjax._mask",
+    "Metadata": "medjax._metadata",
     "min_max_normalize": "medjax._intensity",
     "nyul_train": "medjax._intensity",
     "nyul_transform": "medjax._intensity",
+    "NyulLandmarks": "medjax._intensity",
     "one_hot": "medjax._mask",
+    "pad": "medjax._crop",
     "percentile_normalize": "medjax._intensity",
+    "resample_to_grid": "medjax._resample",
+    "resample_to_image": "medjax._resample",
+    "resample_to_spacing": "medjax._resample",
     "rescale": "medjax._intensity",
+    "rotate": "medjax._warp",
     "save_image": "medjax.io._files",
+    "scale": "medjax._resample",
     "stack": "medjax._image",
     "surface_distances": "medjax._mask",
+    "SurfaceDistances": "medjax._mask",
     "suv_factor": "medjax._suv",
     "suv_statistics": "medjax._suv",
+    "SuvFactor": "medjax._suv",
+    "SuvStatistics": "medjax._suv",
     "to_suv": "medjax._suv",
+    "translate": "medjax._crop",
     "unstack": "medjax._image",
+    "warp": "medjax._warp",
     "window": "medjax._intensity",
     "z_score_normalize": "medjax._intensity",
 }
 
 if TYPE_CHECKING:
     from medjax import io as io
+    from medjax._crop import crop as crop
+    from medjax._crop import crop_or_pad as crop_or_pad
+    from medjax._crop import crop_to_mask as crop_to_mask
+    from medjax._crop import pad as pad
+    from medjax._crop import translate as translate
+    from medjax._fuse import fuse as fuse
     from medjax._grid import Grid as Grid
     from medjax._image import Image as Image
     from medjax._image import stack as stack
@@ -78,11 +104,25 @@ if TYPE_CHECKING:
     from medjax._mask import one_hot as one_hot
     from medjax._mask import surface_distances as surface_distances
     from medjax._metadata import Metadata as Metadata
+    from medjax._reorient import change_orientation as change_orientation
+    from medjax._reorient import flip as flip
+    from medjax._resample import resample_to_grid as resample_to_grid
+    from medjax._resample import resample_to_image as resample_to_image
+    from medjax._resample import resample_to_spacing as resample_to_spacing
+    from medjax._resample import scale as scale
     from medjax._suv import SuvFactor as SuvFactor
     from medjax._suv import SuvStatistics as SuvStatistics
     from medjax._suv import suv_factor as suv_factor
     from medjax._suv import suv_statistics as suv_statistics
     from medjax._suv import to_suv as to_suv
+    from medjax._transform import AffineTransform as AffineTransform
+    from medjax._transform import CompositeTransform as CompositeTransform
+    from medjax._transform import DisplacementField as DisplacementField
+    from medjax._warp import affine_matrix as affine_matrix
+    from medjax._warp import affine_transform as affine_transform
+    from medjax._warp import compose as compose
+    from medjax._warp import rotate as rotate
+    from medjax._warp import warp as warp
     from medjax.io._errors import ImageFileError as ImageFileError
     from medjax.io._errors import ImageFileWarning as ImageFileWarning
     from medjax.io._files import load_image as load_image

@@ -60,7 +60,9 @@ def general(
         axes = (0, (0 if points[0].ndim == depth + 4 else None, 0), None, 0)
     static = {"orders": orders, "reach": None if inverse is None else inverse.reach, "is_label": image.kind == "label"}
     voxels, restore = device_voxels(image)
-    return restore(_general(voxels, (tables, points, filters, back), _fill(image, fill), depth=depth, axes=axes, **static))
+    return restore(
+        _general(voxels, (tables, points, filters, back), _fill(image, fill), depth=depth, axes=axes, **static)
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("orders", "reach", "is_label", "depth", "axes"))
@@ -94,7 +96,9 @@ def _general(
 def _in_voxels(shift: Any, world_to_index: Any, *, dtype: Any) -> Any:
     """Turns a displacement `(i, j, k, 3)` in mm into one `(3, i, j, k)` in input voxels."""
     matrix, shift = world_to_index.astype(dtype), shift.astype(dtype)
-    return jnp.stack([sum((matrix[d, e] * shift[..., e] for e in range(1, 3)), matrix[d, 0] * shift[..., 0]) for d in range(3)])
+    return jnp.stack(
+        [sum((matrix[d, e] * shift[..., e] for e in range(1, 3)), matrix[d, 0] * shift[..., 0]) for d in range(3)]
+    )
 
 
 def separable(image: Image, operators: Any, masks: Any, axes: tuple[int, ...], fill: Any, dtype: Any) -> Any:
@@ -146,7 +150,9 @@ def _complex_like(volume: Any, dtype: Any) -> np.dtype:
 def _filled(out: Any, mask: Any, fill: Any, volume: Any) -> Any:
     """Puts the fill value where the mask is false: as given, else the background of the volume it came from."""
     value = background(volume) if fill is None else fill
-    value = jnp.broadcast_to(value.reshape((1,) * (3 + value.ndim - (out.ndim - 3)) + value.shape), out.shape).astype(out.dtype)
+    value = jnp.broadcast_to(value.reshape((1,) * (3 + value.ndim - (out.ndim - 3)) + value.shape), out.shape).astype(
+        out.dtype
+    )
     return jnp.where(mask.reshape(mask.shape + (1,) * (out.ndim - 3)), out, value)
 
 
@@ -178,7 +184,9 @@ def device_voxels(image: Image) -> tuple[jax.Array, Callable[[Any], Any]]:
             "without x64: renumber them, or jax.config.update('jax_enable_x64', True)"
         )
     wide = voxels.dtype
-    return jnp.asarray(voxels.astype(narrow)), lambda out: out if isinstance(out, jax.core.Tracer) else np.asarray(out).astype(wide)
+    return jnp.asarray(
+        voxels.astype(narrow)
+    ), lambda out: out if isinstance(out, jax.core.Tracer) else np.asarray(out).astype(wide)
 
 
 def compute_dtype(image: Image) -> np.dtype:
@@ -208,6 +216,8 @@ def _fill(image: Image, fill: Any) -> Any:
     if shape == lead and channels:
         value = value.reshape(shape + (1,) * len(channels))
     elif shape not in ((), lead, channels, lead + channels):
-        raise ValueError(f"fill must be one number, one per item {lead} or one per channel {channels}; got shape {shape}")
+        raise ValueError(
+            f"fill must be one number, one per item {lead} or one per channel {channels}; got shape {shape}"
+        )
     xp = jnp if isinstance(value, jax.Array) else np
     return xp.broadcast_to(value, (*lead, *channels)).astype(dtype)

@@ -8,7 +8,7 @@ same tables as traced values, so that gradients reach the geometry through the s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -19,11 +19,12 @@ from medjax import _apply
 from medjax._bspline import gaussian_matrix, prefilter_matrix, spline_matrix
 from medjax._grid import Grid, index_map
 from medjax._image import Image
+from medjax._pending import Pending
 from medjax._sampling._gather import Inverse
 from medjax._sampling._separable import Band, transposed
-from medjax._transform import AffineTransform, stages
+from medjax._transform import AffineTransform, on_host, stages
 
-__all__ = ["Interpolation", "resample"]
+__all__ = ["Interpolation", "rearrange", "resample"]
 
 Interpolation = Literal["nearest", "linear", "bspline"]
 ORDERS: dict[str, int] = {"nearest": 0, "linear": 1, "bspline": 3}
@@ -33,14 +34,14 @@ _DRIFT = 1e-6
 
 
 def resample(
-    image: Image,
+    image: Any,
     target: Grid,
     transform: Any = None,
     *,
     interpolation: Interpolation | None = None,
     fill: Any = None,
     sigma: Sequence[float] | None = None,
-) -> Image:
+) -> Any:
     """Fills a grid with an image's content, seen through a world-to-world transform.
 
     Args:
@@ -54,32 +55,45 @@ def resample(
     Returns:
         The resampled image, with the image's kind and metadata.
     """
-    if not isinstance(image, Image):  # a chain under `fuse` waits with its interpolation
+    if isinstance(image, Pending):
         return image.then_resample(target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
     order = ORDERS[check_interpolation(image, interpolation)]
     source = image.grid
     affine, shift = _moved(target, transform)
-    matrix, offset = index_map(affine, source.affine)
+    matrix, offset = index_map(*_same_kind(affine, source.affine))
+    if len(matrix.shape) - 2 != len(image.batch_shape):
+        raise ValueError(
+            f"parameters for a batch of shape {matrix.shape[:-2]} meet an image of batch shape {image.batch_shape}: use jax.vmap, or stack the image"
+        )
     is_concrete = isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray)
     axes = _alignment(matrix, target.shape) if is_concrete and shift is None else None
     dtype = _apply.compute_dtype(image)
     if axes is not None:
-        operators, masks = _operators(matrix, offset, source.shape, target.shape, axes, order, dtype, sigma, _is_traced(image))
+        operators, masks = _operators(
+            matrix, offset, source.shape, target.shape, axes, order, dtype, sigma, _is_traced(image)
+        )
         voxels = _apply.separable(image, operators, masks, axes, fill, dtype)
     else:
         if sigma is not None:
-            raise ValueError("antialias needs concrete geometry and a map along the image's axes; smooth the image first")
+            raise ValueError(
+                "antialias needs concrete geometry and a map along the image's axes; smooth the image first"
+            )
         orders = _orders(matrix, offset, target.shape, order) if is_concrete and shift is None else (order,) * 3
-        inverse = _inverse(matrix, offset, source.shape, orders, dtype) if is_concrete and shift is None and _is_traced(image) else None
+        inverse = (
+            _inverse(matrix, offset, source.shape, orders, dtype)
+            if is_concrete and shift is None and _is_traced(image)
+            else None
+        )
         tables = tables_of(matrix, offset, target.shape, dtype)
         filters = tuple(
-            prefilter_matrix(n, o).astype(dtype) if o > 1 and n > 1 else None for n, o in zip(source.shape, orders, strict=True)
+            prefilter_matrix(n, o).astype(dtype) if o > 1 and n > 1 else None
+            for n, o in zip(source.shape, orders, strict=True)
         )
         to_index = index_map(_linear_affine(source.affine), source.affine)[0] if shift is not None else None
         points = None if shift is None else (shift, to_index)
         voxels = _apply.general(image, tables, points, filters, orders, inverse, fill)
     batch = image.batch_shape
-    affine = target.affine
+    affine = on_host(target.affine)
     if affine.shape[:-2] != batch:
         xp = affine.__array_namespace__()
         affine = xp.broadcast_to(affine, (*batch, 4, 4))
@@ -106,12 +120,13 @@ def _is_traced(image: Image) -> bool:
 
 def _moved(target: Grid, transform: Any) -> tuple[Any, Any]:
     """Sends the target's lattice through the transform: an affine lattice of points plus a dense shift in mm, if any."""
-    affine, shift = target.affine, None
+    affine, shift = on_host(target.affine), None
     for stage in stages(transform):
         if isinstance(stage, AffineTransform):
             affine = _through(stage, affine)
             if shift is not None:
-                shift = jnp.einsum("...de,...ijke->...ijkd", jnp.asarray(stage.matrix[..., :3, :3], shift.dtype), shift)
+                linear = jnp.asarray(on_host(stage.matrix)[..., :3, :3], shift.dtype)
+                shift = jnp.einsum("...de,...ijke->...ijkd", linear, shift, precision=jax.lax.Precision.HIGHEST)
         else:
             moved = _sampled_field(stage, affine, target.shape, shift)
             shift = moved if shift is None else shift + moved
@@ -120,24 +135,31 @@ def _moved(target: Grid, transform: Any) -> tuple[Any, Any]:
 
 def _through(stage: AffineTransform, affine: Any) -> Any:
     """Applies an affine transform to a lattice's affine."""
-    xp = np if all(isinstance(x, np.ndarray) for x in (stage.matrix, stage.center, affine)) else jnp
-    dtype = np.float64 if xp is np else next(x.dtype for x in (stage.matrix, stage.center, affine) if isinstance(x, jax.Array))
-    matrix, center, affine = (xp.asarray(x, dtype=dtype) for x in (stage.matrix, stage.center, affine))
+    parts = [on_host(stage.matrix), on_host(stage.center), affine]
+    traced = [part for part in parts if not isinstance(part, np.ndarray)]
+    xp: Any = jnp if traced else np
+    dtype = traced[0].dtype if traced else np.float64
+    matrix, center, affine = (xp.asarray(part, dtype=dtype) for part in parts)
     linear = matrix[..., :3, :3] @ affine[..., :3, :3]
     origin = AffineTransform(matrix, center)(affine[..., :3, 3])
     batch = np.broadcast_shapes(linear.shape[:-2], origin.shape[:-1])
-    columns = xp.concatenate([xp.broadcast_to(linear, (*batch, 3, 3)), xp.broadcast_to(origin[..., None], (*batch, 3, 1))], axis=-1)
+    columns = [xp.broadcast_to(linear, (*batch, 3, 3)), xp.broadcast_to(origin[..., None], (*batch, 3, 1))]
     last = xp.broadcast_to(xp.asarray([[0, 0, 0, 1]], dtype=dtype), (*batch, 1, 4))
-    return xp.concatenate([columns, last], axis=-2)
+    return xp.concatenate([xp.concatenate(columns, axis=-1), last], axis=-2)
 
 
 def _sampled_field(field: Any, affine: Any, shape: tuple[int, ...], shift: Any) -> Any:
     """Interpolates a displacement field at the points of a lattice, `(*batch, i, j, k, 3)` mm; 0 outside its grid."""
-    own = np.asarray(field.affine, np.float64) if _is_host(field.affine) else field.affine
-    if shift is None and isinstance(affine, np.ndarray) and isinstance(own, np.ndarray) and tuple(field.displacement.shape[-4:-1]) == shape:
+    own = on_host(field.affine)
+    if (
+        shift is None
+        and isinstance(affine, np.ndarray)
+        and isinstance(own, np.ndarray)
+        and tuple(field.displacement.shape[-4:-1]) == shape
+    ):
         if affine.shape == own.shape and np.allclose(affine, own, rtol=0, atol=1e-9):
             return jnp.asarray(field.displacement)
-    matrix, offset = index_map(affine, own)
+    matrix, offset = index_map(*_same_kind(affine, own))
     image = Image(field.displacement, own)
     dtype = _apply.compute_dtype(image)
     points = None if shift is None else (shift, index_map(_linear_affine(own), own)[0])
@@ -145,14 +167,16 @@ def _sampled_field(field: Any, affine: Any, shape: tuple[int, ...], shift: Any) 
     return _apply.general(image, tables, points, (None,) * 3, (1,) * 3, None, 0.0)
 
 
+def _same_kind(*affines: Any) -> tuple[Any, ...]:
+    """Brings affines to one library and dtype: host float64 while all are concrete, else the traced one's."""
+    traced = [affine for affine in affines if not isinstance(affine, np.ndarray)]
+    return tuple(jnp.asarray(affine, traced[0].dtype) for affine in affines) if traced else affines
+
+
 def _linear_affine(affine: Any) -> Any:
     """An affine whose lattice is the world axes: index_map of it gives the inverse linear part."""
     xp = affine.__array_namespace__()
     return xp.broadcast_to(xp.eye(4, dtype=affine.dtype), affine.shape)
-
-
-def _is_host(array: Any) -> bool:
-    return isinstance(array, np.ndarray) or (isinstance(array, jax.Array) and not isinstance(array, jax.core.Tracer))
 
 
 def tables_of(matrix: Any, offset: Any, shape: Sequence[int], dtype: Any) -> tuple[tuple[Any, Any], ...]:
@@ -196,7 +220,9 @@ def _orders(matrix: np.ndarray, offset: np.ndarray, shape: Sequence[int], order:
     return tuple(0 if exact else order for exact in whole.reshape(-1, 3).all(0))
 
 
-def _inverse(matrix: np.ndarray, offset: np.ndarray, shape: Sequence[int], orders: Sequence[int], dtype: Any) -> Inverse | None:
+def _inverse(
+    matrix: np.ndarray, offset: np.ndarray, shape: Sequence[int], orders: Sequence[int], dtype: Any
+) -> Inverse | None:
     """The map from input to output index, with how many outputs can touch a voxel; `None` where that is many."""
     if max(orders) > 1:
         return None
@@ -237,7 +263,9 @@ def _operators(
     return tuple(operators), tuple(masks)
 
 
-def _operator(positions: np.ndarray, size: int, order: int, dtype: Any, sigma: float, has_gradient: bool) -> tuple[Any, ...]:
+def _operator(
+    positions: np.ndarray, size: int, order: int, dtype: Any, sigma: float, has_gradient: bool
+) -> tuple[Any, ...]:
     positions = np.clip(positions, -0.5, size - 0.5)
     if order > 1 or sigma > 0:
         matrix = spline_matrix(positions, size, order) if order > 1 else _dense(_band(positions, size, order))
@@ -269,6 +297,7 @@ def _dense(band: Band) -> np.ndarray:
 
 def _stacked(made: list[tuple[Any, ...]], batch: tuple[int, ...]) -> tuple[Any, ...]:
     """Stacks the operators of a batch; transposed bands are padded to one width with entries of weight 0."""
+
     def stack(parts: list[Any]) -> Any:
         if parts[0] is None:
             return None
@@ -277,3 +306,23 @@ def _stacked(made: list[tuple[Any, ...]], batch: tuple[int, ...]) -> tuple[Any, 
         return np.stack(padded).reshape(*batch, *padded[0].shape)
 
     return tuple(stack(list(parts)) for parts in zip(*made, strict=True))
+
+
+def rearrange(image: Any, target: Grid, move: Callable[[Any], Any], *, fill: Any = None, is_affine: bool = True) -> Any:
+    """Applies an exact operation: the same voxels, in other places of a lattice that continues the image's own.
+
+    Args:
+        image: An image, or a chain that waits under `fuse`.
+        target: The grid of the result.
+        move: Moves voxels `(*batch, i, j, k, *channels)` to it.
+        fill: The value that the operation adds, where it adds any.
+        is_affine: Whether sampling the image at the target's points, with that fill outside, says the same.
+
+    Returns:
+        The image with `move` applied and the target's geometry; kind and metadata kept.
+    """
+    if isinstance(image, Pending):
+        return image.then_rearrange(
+            target, lambda done: rearrange(done, target, move), adds_value=fill, is_affine=is_affine
+        )
+    return dataclasses.replace(image, voxels=move(image.voxels), affine=target.affine)

@@ -11,17 +11,12 @@ import numpy as np
 
 from medjax._grid import inverse_3x3
 
-__all__ = ["AffineTransform", "CompositeTransform", "DisplacementField", "Transform", "stages"]
+__all__ = ["AffineTransform", "CompositeTransform", "DisplacementField", "Transform", "on_host", "stages"]
 
 
-def _namespace(*arrays: Any) -> Any:
-    """NumPy while all is concrete on the host, jax.numpy as soon as anything is a JAX array."""
-    return jnp if any(isinstance(array, jax.Array) for array in arrays) else np
-
-
-def _as_real(value: Any) -> Any:
-    """float64 on the host; a JAX array keeps its floating dtype."""
-    if not isinstance(value, jax.Array):
+def on_host(value: Any) -> Any:
+    """Returns float64 NumPy, unless the value is traced: then it keeps its floating dtype."""
+    if not isinstance(value, jax.core.Tracer):
         return np.asarray(value, np.float64)
     return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(jnp.float32)
 
@@ -57,12 +52,14 @@ class AffineTransform:
             >>> AffineTransform.of(np.eye(4)).center.tolist()
             [0.0, 0.0, 0.0]
         """
-        matrix = _as_real(matrix)
+        matrix = on_host(matrix)
         if matrix.shape[-2:] != (4, 4):
             raise ValueError(f"an affine transform is a (..., 4, 4) matrix, got shape {matrix.shape}")
-        if isinstance(matrix, np.ndarray) and not (np.isfinite(matrix).all() and (matrix[..., 3, :] == (0, 0, 0, 1)).all()):
+        if isinstance(matrix, np.ndarray) and not (
+            np.isfinite(matrix).all() and (matrix[..., 3, :] == (0, 0, 0, 1)).all()
+        ):
             raise ValueError(f"an affine transform is finite with last row (0, 0, 0, 1), got {matrix.tolist()}")
-        center = _as_real(np.zeros(3) if center is None else center)
+        center = on_host(np.zeros(3) if center is None else center)
         if center.shape[-1:] != (3,):
             raise ValueError(f"center must be three numbers, LPS mm; got shape {center.shape}")
         return AffineTransform(matrix, center)
@@ -82,8 +79,10 @@ class AffineTransform:
         """
         linear = inverse_3x3(self.matrix[..., :3, :3])
         shift = -(linear @ self.matrix[..., :3, 3:])
-        xp = _namespace(linear, shift)
-        return AffineTransform(xp.concatenate([xp.concatenate([linear, shift], axis=-1), self.matrix[..., 3:, :]], axis=-2), self.center)
+        xp = linear.__array_namespace__()
+        return AffineTransform(
+            xp.concatenate([xp.concatenate([linear, shift], axis=-1), self.matrix[..., 3:, :]], axis=-2), self.center
+        )
 
     def tree_flatten(self) -> tuple[Any, None]:
         return (self.matrix, self.center), None

@@ -108,7 +108,9 @@ def sample(
     rank = len(orders)
     size = math.prod(volume.shape)
     if size > np.iinfo(np.int32).max:
-        raise ValueError(f"a volume of shape {volume.shape} has more than 2**31 - 1 values; crop it or split its channels")
+        raise ValueError(
+            f"a volume of shape {volume.shape} has more than 2**31 - 1 values; crop it or split its channels"
+        )
     data = [array for table in tables for array in table]
     if points is not None:
         data.append(points)
@@ -198,7 +200,14 @@ def taps(base: Any, fraction: Any, size: Any, order: int, boundary: Boundary, de
 
 
 def _axis_taps(data: Sequence[Any], sampling: Sampling) -> list[list[tuple[Any, Any]]]:
-    located = zip(coordinates(data, sampling), sampling.shape, sampling.orders, sampling.boundary, sampling.derivative, strict=False)
+    located = zip(
+        coordinates(data, sampling),
+        sampling.shape,
+        sampling.orders,
+        sampling.boundary,
+        sampling.derivative,
+        strict=False,
+    )
     return [taps(*place, size, order, boundary, derivative) for place, size, order, boundary, derivative in located]
 
 

@@ -22,7 +22,9 @@ Level = tuple[int | None, ...]
 Kernel = Callable[..., jax.Array]
 
 
-def linear_pair(name: str, forward: Kernel, adjoint: Kernel, tangent: Kernel | None = None, adjoint_tangent: Kernel | None = None) -> tuple[Kernel, Kernel]:
+def linear_pair(
+    name: str, forward: Kernel, adjoint: Kernel, tangent: Kernel | None = None, adjoint_tangent: Kernel | None = None
+) -> tuple[Kernel, Kernel]:
     """Makes a differentiable, batchable function out of a linear kernel and its adjoint.
 
     Args:
@@ -42,7 +44,9 @@ def linear_pair(name: str, forward: Kernel, adjoint: Kernel, tangent: Kernel | N
         _register(primitive, other, kernel, derivative)
 
     def applied(primitive: Primitive) -> Kernel:
-        return lambda volume, *data, **static: bind(primitive, volume, *data, levels=(), static=tuple(sorted(static.items())))
+        return lambda volume, *data, **static: bind(
+            primitive, volume, *data, levels=(), static=tuple(sorted(static.items()))
+        )
 
     return applied(primitives[0]), applied(primitives[1])
 

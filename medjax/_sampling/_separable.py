@@ -75,8 +75,18 @@ def along_axis(volume: Any, operator: Sequence[Any], axis: int, dtype: Any) -> j
     index, weight, index_t, weight_t = operator
     exact = weight is None
     dummy = jnp.zeros((volume.shape[axis], 1), np.float32 if dtype is None else dtype)
-    data = [index, dummy if exact else weight, dummy.astype(np.int32) if index_t is None else index_t, dummy if index_t is None else weight_t]
-    static = {"axis": axis, "size": volume.shape[axis], "exact": exact, "dtype": None if exact else np.dtype(dtype).name}
+    data = [
+        index,
+        dummy if exact else weight,
+        dummy.astype(np.int32) if index_t is None else index_t,
+        dummy if index_t is None else weight_t,
+    ]
+    static = {
+        "axis": axis,
+        "size": volume.shape[axis],
+        "exact": exact,
+        "dtype": None if exact else np.dtype(dtype).name,
+    }
     return _band(jnp.asarray(volume), *map(jnp.asarray, data), **static)
 
 
@@ -94,11 +104,15 @@ def _take_sum(volume: Any, index: Any, weight: Any, *, axis: int, dtype: Any) ->
     return total
 
 
-def _forward(volume: Any, index: Any, weight: Any, index_t: Any, weight_t: Any, *, axis: int, size: int, exact: bool, dtype: Any) -> Any:
+def _forward(
+    volume: Any, index: Any, weight: Any, index_t: Any, weight_t: Any, *, axis: int, size: int, exact: bool, dtype: Any
+) -> Any:
     return _take_sum(volume, index, None if exact else weight, axis=axis, dtype=dtype)
 
 
-def _adjoint(out: Any, index: Any, weight: Any, index_t: Any, weight_t: Any, *, axis: int, size: int, exact: bool, dtype: Any) -> Any:
+def _adjoint(
+    out: Any, index: Any, weight: Any, index_t: Any, weight_t: Any, *, axis: int, size: int, exact: bool, dtype: Any
+) -> Any:
     return _take_sum(out, index_t, weight_t.astype(out.dtype), axis=axis, dtype=out.dtype)
 
 

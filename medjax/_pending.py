@@ -1,0 +1,146 @@
+"""An image whose interpolation is still to come: what operations work on inside a fused function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from medjax import _apply
+from medjax._grid import Grid
+from medjax._image import Image
+from medjax._transform import CompositeTransform
+
+__all__ = ["Pending"]
+
+
+class Pending(Image):
+    """An image, the grid that it is to be brought to, and the transforms on the way.
+
+    An `Image` whose geometry is known at once and whose `voxels` are interpolated when asked for. A step that asks for an
+    interpolation or a fill value other than the one that waits ends the chain: what waits is interpolated first. Not a
+    pytree: it never leaves the fused function.
+
+    Attributes:
+        source: The image as it last had voxels.
+        target: Grid of the result.
+        transforms: World-to-world transforms, each from a step's output to its input, the first step's first.
+        is_waiting: Whether there is anything to interpolate.
+        options: `interpolation` and `fill` as the steps asked for them.
+    """
+
+    def __init__(
+        self,
+        source: Image,
+        target: Grid,
+        transforms: tuple[Any, ...] = (),
+        is_waiting: bool = False,
+        options: tuple[Any, Any] = (None, None),
+    ):
+        values = {"source": source, "target": target, "transforms": transforms, "is_waiting": is_waiting}
+        for name, value in {**values, "options": options}.items():
+            object.__setattr__(self, name, value)
+
+    source: Image
+    target: Grid
+    transforms: tuple[Any, ...]
+    is_waiting: bool
+    options: tuple[Any, Any]
+
+    @staticmethod
+    def of(image: Image) -> Pending:
+        return Pending(image, image.grid)
+
+    def then_resample(self, target: Grid, transform: Any, *, interpolation: Any, fill: Any, sigma: Any) -> Pending:
+        """Adds a step that interpolates; smoothing cannot wait and is done at once."""
+        from medjax._plan import check_interpolation, resample  # the two refer to each other: a chain ends in a plan
+
+        if interpolation is not None:
+            check_interpolation(self, interpolation)
+        if sigma is not None:
+            done = resample(self.resolved(), target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
+            return Pending.of(done)
+        if not self._agrees(interpolation, fill):
+            return Pending.of(self.resolved()).then_resample(
+                target, transform, interpolation=interpolation, fill=fill, sigma=None
+            )
+        options = (interpolation or self.options[0], fill if fill is not None else self.options[1])
+        steps = self.transforms if transform is None else (*self.transforms, transform)
+        return Pending(self.source, target, steps, True, options)
+
+    def then_rearrange(
+        self, target: Grid, rearrange: Callable[[Image], Image], *, adds_value: Any = None, is_affine: bool = True
+    ) -> Pending:
+        """Adds an exact step: done at once while nothing waits, else only another grid to fill."""
+        if self.is_waiting and is_affine and self._agrees(None, adds_value):
+            return Pending(self.source, target, self.transforms, True, self.options)
+        return Pending.of(rearrange(self.resolved()))
+
+    def _agrees(self, interpolation: Any, fill: Any) -> bool:
+        """Whether a step's wishes are those of the steps that wait."""
+        if not self.is_waiting:
+            return True
+        waiting = self.options[0] or ("nearest" if self.kind == "label" else "linear")
+        return interpolation in (None, waiting) and (
+            fill is None or fill is self.options[1] or _equal(fill, self.options[1])
+        )
+
+    def resolved(self) -> Image:
+        """Interpolates what waits and returns the image."""
+        from medjax._plan import resample
+
+        if not self.is_waiting:
+            return self.source
+        transform = CompositeTransform(self.transforms) if self.transforms else None
+        interpolation, fill = self.options
+        return resample(self.source, self.target, transform, interpolation=interpolation, fill=fill)
+
+    @property
+    def voxels(self) -> Any:  # type: ignore[override]
+        return self.resolved().voxels
+
+    @property
+    def affine(self) -> Any:  # type: ignore[override]
+        return self.target.affine
+
+    @property
+    def kind(self) -> Any:  # type: ignore[override]
+        return self.source.kind
+
+    @property
+    def metadata(self) -> Any:  # type: ignore[override]
+        return self.source.metadata
+
+    @property
+    def grid(self) -> Grid:
+        return self.target
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.target.shape
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return self.source.batch_shape
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        return self.source.channels
+
+    @property
+    def dtype(self) -> Any:
+        return _apply.compute_dtype(self.source) if self.is_waiting and self.kind == "intensity" else self.source.dtype
+
+    def with_voxels(self, voxels: Any) -> Pending:
+        return Pending.of(self.resolved().with_voxels(voxels))
+
+    def with_metadata(self, metadata: Any) -> Pending:
+        source = self.source.with_metadata(metadata)
+        return Pending(source, self.target, self.transforms, self.is_waiting, self.options)
+
+    def with_kind(self, kind: Any) -> Pending:
+        return Pending.of(self.resolved().with_kind(kind))
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two fill values are the same; traced and array values are taken for different, which is safe."""
+    return isinstance(a, int | float) and isinstance(b, int | float) and a == b
