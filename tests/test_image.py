@@ -95,6 +95,11 @@ def through_closure(a: Image, b: Image) -> Any:
     return out
 
 
+def through_template(a: Image, b: Image) -> Any:
+    """A trace does not say whose voxels were put on a's grid."""
+    return [jax.jit(a.with_voxels)(b.voxels), jax.vmap(a.with_voxels)(b.voxels[None])]
+
+
 def through_vmap(a: Image, b: Image) -> Any:
     return [mj.unstack(jax.vmap(lambda x: x)(mj.stack([a, b])))[1], jax.vmap(lambda x, y: y)(*[mj.stack([a, b])] * 2)]
 
@@ -427,6 +432,12 @@ def test_deepcopy_and_pickle_are_independent() -> None:
         assert not np.shares_memory(other.voxels, image.voxels)
         other.voxels[...] = 0
         assert image.voxels.any()
+
+
+def test_metadata_put_back_after_a_transformation_stays() -> None:
+    image = scan("a")
+    out = jax.device_put(jax.jit(lambda x: x)(image).with_metadata(image.metadata))
+    assert out.metadata is image.metadata
 
 
 def test_leaves_and_paths() -> None:
