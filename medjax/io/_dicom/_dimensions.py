@@ -87,12 +87,10 @@ def arrange(
     rows: list[list[Slice]] = [[] for _ in range(int(numbers.max()) + 1)]
     for slice_, number in zip(slices, numbers.tolist(), strict=True):
         rows[number].append(slice_)
-    rows, copies = _without_copies(
-        rows, lambda s: (s.file.sop_uid, s.frame, s.corner, digest(s)) if s.file.sop_uid else id(s)
-    )
+    rows, copies = _without_copies(rows, lambda row: _instances(row, digest))
     found = _volumes(rows, repeats)
     if found is None:
-        distinct, repeated = _without_copies(rows, digest)
+        distinct, repeated = _without_copies(rows, lambda row: list(map(digest, row)))
         if repeated and len({len(row) for row in distinct}) == 1:  # else some moments merely look alike
             rows, copies = distinct, copies + repeated
             found = _volumes(rows, repeats)
@@ -111,19 +109,25 @@ def _volumes(rows: list[list[Slice]], repeats: Repeats) -> Volumes | None:
     return (_by_value(rows) or _by_rank(rows)) if repeats != "error" and len(sizes) == 1 else None
 
 
-def _without_copies(rows: list[list[Slice]], identity: Callable[[Slice], Any]) -> tuple[list[list[Slice]], list[Slice]]:
+def _without_copies(
+    rows: list[list[Slice]], identify: Callable[[list[Slice]], list[Any]]
+) -> tuple[list[list[Slice]], list[Slice]]:
     """Keeps the first of the slices of one place that have one identity; returns the others as well."""
     kept, copies = [], []
     for row in rows:
         seen: dict[Any, Slice] = {}
-        for slice_ in row:
-            key = identity(slice_) if len(row) > 1 else 0
+        for key, slice_ in zip(identify(row) if len(row) > 1 else [0], row, strict=True):
             if key in seen:
                 copies.append(slice_)
-            else:
-                seen[key] = slice_
+            seen.setdefault(key, slice_)
         kept.append(list(seen.values()))
     return kept, copies
+
+
+def _instances(row: list[Slice], digest: Callable[[Slice], bytes]) -> list[Any]:
+    """What identifies each slice: its UID, and its pixels as well where that is not unique."""
+    uids = [(s.file.sop_uid, s.frame, s.corner) for s in row]
+    return [(uid, digest(s)) if uids.count(uid) > 1 else uid for uid, s in zip(uids, row, strict=True)]
 
 
 def _duplicate(rows: list[list[Slice]], repeats: Repeats, path: Path) -> DuplicatePositionError:

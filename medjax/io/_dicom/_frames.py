@@ -14,7 +14,7 @@ import numpy as np
 from pydicom.tag import BaseTag
 
 from medjax.io._dicom._enhanced import slices_of_enhanced
-from medjax.io._dicom._errors import InconsistentGeometryError, NoGeometryError
+from medjax.io._dicom._errors import InconsistentGeometryError
 from medjax.io._dicom._header import File, first_text, numbers
 from medjax.io._dicom._mosaic import slices_of_mosaic
 from medjax.io._dicom._pixels import Layout, layout_of
@@ -65,8 +65,12 @@ def _frames(first: Slice) -> list[Slice]:
         return [dataclasses.replace(first, frame=frame, position=None, orientation=None) for frame in range(count)]
     if first.position is None or first.orientation is None:
         first = _placed_by_detector(first)
-    if first.position is None or first.orientation is None:
-        raise NoGeometryError(file.path, f"its {count} frames are slices, but the file does not say where they lie")
+    if first.position is None or first.orientation is None:  # the distances are known, so it can be looked at
+        first = dataclasses.replace(
+            first, position=(0.0, 0.0, 0.0), orientation=(1.0, 0, 0, 0, 1.0, 0), is_placed=False
+        )
+    assert first.position is not None
+    assert first.orientation is not None
     normal = unit_axes(first.orientation, file)[2]
     places = np.asarray(first.position) + (offsets - offsets[0])[:, None] * normal
     return [dataclasses.replace(first, frame=n, position=tuple(place)) for n, place in enumerate(places.tolist())]

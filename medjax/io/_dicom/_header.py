@@ -8,8 +8,9 @@ import io
 import math
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
 from pathlib import Path
+from typing import Literal
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -29,9 +30,11 @@ from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFil
 __all__ = [
     "File",
     "first_text",
+    "is_dicomdir",
     "looks_like_dicom",
     "numbers",
     "open_file",
+    "parsing",
     "quiet",
     "read_header",
     "whole_dataset",
@@ -51,11 +54,7 @@ _SOP_INSTANCE = BaseTag(0x00080018)
 _SERIES = BaseTag(0x0020000E)
 _ROWS = BaseTag(0x00280010)
 _COLUMNS = BaseTag(0x00280011)
-_PIXEL_DATA = {
-    b"\xe0\x7f\x10\x00", b"\xe0\x7f\x09\x00", b"\xe0\x7f\x08\x00",
-    b"\x7f\xe0\x00\x10", b"\x7f\xe0\x00\x09", b"\x7f\xe0\x00\x08",
-}  # fmt: skip
-_PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_PIXELS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
@@ -70,11 +69,13 @@ class File:
         dataset: The header, undecoded as pydicom read it.
         pixel_offset: Where in the file the pixel data element begins; `None` where `dataset` holds the pixels, because
             the file is deflated as a whole.
+        pixel_keyword: "PixelData", "FloatPixelData" or "DoubleFloatPixelData".
     """
 
     path: Path
     dataset: FileDataset
     pixel_offset: int | None
+    pixel_keyword: str
 
     @property
     def series_uid(self) -> str:
@@ -121,33 +122,44 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def read_header(path: Path) -> tuple[FileDataset, int | None, bool]:
+@contextlib.contextmanager
+def parsing(path: Path) -> Iterator[None]:
+    """Turns whatever pydicom raises on damaged headers into one error, which does not quote values as pydicom does."""
+    try:
+        yield
+    except (ImageFileError, OSError):
+        raise
+    except Exception as error:
+        reason = f"its header cannot be parsed as DICOM ({type(error).__name__})"
+        raise ImageFileError(path, reason, "copy or export it again") from None
+
+
+def read_header(path: Path) -> tuple[FileDataset, int | None, str]:
     """Reads a file up to its pixels.
 
     Returns:
         The header; where the pixel data element begins, `None` for a deflated file, whose pixels are in the data set;
-        whether there is one.
+        the keyword of that element, empty where there is none.
 
     Raises:
         ImageFileError: the file is not DICOM or cannot be parsed.
     """
-    try:
-        with open(path, "rb") as file:
-            head = file.read(_HEAD_BYTES)
-            if not looks_like_dicom(head):
-                raise ImageFileError(path, "the file is not DICOM: neither its magic word nor a first element is there")
-            if _is_deflated(head):
-                dataset = _read_deflated(path)
-                return dataset, None, any(keyword in dataset for keyword in _PIXEL_KEYWORDS)
-            file.seek(0)
-            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, defer_size=_DEFERRED_BYTES)
-            offset = file.tell()
-            return dataset, offset, file.read(4) in _PIXEL_DATA
-    except (ImageFileError, OSError):
-        raise
-    except Exception as error:  # pydicom raises whatever its parsers do, and its messages quote values
-        reason = f"its header cannot be parsed as DICOM ({type(error).__name__})"
-        raise ImageFileError(path, reason, "copy or export it again") from None
+    with parsing(path), path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        if not looks_like_dicom(head):
+            raise ImageFileError(path, "the file is not DICOM: neither its magic word nor a first element is there")
+        if _is_deflated(head):
+            dataset = _read_deflated(path)
+            return dataset, None, next((keyword for keyword in _PIXELS.values() if keyword in dataset), "")
+        file.seek(0)
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, defer_size=_DEFERRED_BYTES)
+        offset = file.tell()
+        return dataset, offset, _pixel_keyword(file.read(4), dataset.original_encoding[1] is not False)
+
+
+def _pixel_keyword(tag: bytes, is_little: bool) -> str:
+    order: Literal["little", "big"] = "little" if is_little else "big"
+    return _PIXELS.get(int.from_bytes(tag[:2], order) << 16 | int.from_bytes(tag[2:], order), "")
 
 
 def _is_deflated(head: bytes) -> bool:
@@ -191,11 +203,11 @@ def open_file(path: Path) -> File:
         TruncatedFileError: it ends before its pixels.
         ImageFileError: it is not DICOM, or cannot be parsed.
     """
-    dataset, offset, has_pixels = read_header(path)
-    file = File(path, dataset, offset)
+    dataset, offset, pixel_keyword = read_header(path)
+    file = File(path, dataset, offset, pixel_keyword)
     if file.sop_class == _WHOLE_SLIDE:
         raise UnsupportedFileError(path, "it is a tiled whole-slide image, not a scan on a voxel grid")
-    if has_pixels:
+    if pixel_keyword:
         return file
     if _ROWS in dataset and _COLUMNS in dataset and "NumberOfReferences" not in dataset:
         raise TruncatedFileError(path, "the file ends before its pixel data", "copy or export it again")
@@ -205,7 +217,7 @@ def open_file(path: Path) -> File:
 def _kind_of_object(file: File) -> str:
     """What an object without pixels is, such as "RT Structure Set"."""
     uid = file.sop_class or str(file.dataset.file_meta.get("MediaStorageSOPClassUID", ""))
-    if uid == _DICOMDIR or "DirectoryRecordSequence" in file.dataset:
+    if uid == _DICOMDIR or is_dicomdir(file.dataset):
         return "a DICOMDIR, the index of a set of files"
     name = UID(uid).name if uid else ""
     if not name or name == uid:  # no UID, or one that the standard does not know
@@ -260,7 +272,7 @@ def whole_number(dataset: Dataset, tag: int) -> int | None:
     """The first value of an integer attribute, binary or written as text; `None` where it is missing or malformed."""
     try:
         value = dataset[tag].value if tag in dataset else None
-        first = value[0] if hasattr(value, "__len__") and not isinstance(value, str | bytes) else value
+        first = value[0] if isinstance(value, MutableSequence) else value
         return None if first is None or first == "" else int(first)
     except Exception:
         return None  # pydicom decodes on access and raises whatever its converters do; the value is then not known

@@ -7,6 +7,8 @@ The form of `metadata.extra`:
   stay text as DICOM writes them (YYYYMMDD, HHMMSS.ffffff). Empty attributes and bulk binary data are left out.
 - `extra["per_slice"][Keyword]`: what differs between slices, one entry per slice in the order of the voxels' third
   axis, `None` where a slice does not state it; for a series with volumes, such as time points, `[k][t]`.
+- `extra["volumes"]`, for a series with volumes: "by", the attributes that tell them apart, and "values", one list each.
+- `extra["geometry"]`: "unknown" for an image that the file does not place; absent otherwise.
 - `extra["private"]["(GGGG,EEEE)"]`: private attributes that hold text or numbers, by the tag that the file uses, with
   the private creators, `(GGGG,00xx)`, among them. What differs between slices is in `extra["per_slice"]["private"]`.
 """
@@ -17,7 +19,7 @@ import datetime as dt
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom.datadict import keyword_for_tag
@@ -29,10 +31,15 @@ from pydicom.valuerep import PersonName
 
 from medjax._metadata import Metadata
 
+if TYPE_CHECKING:
+    from medjax.io._dicom._slices import Slice
+
 __all__ = ["_metadata_from"]
 
 # Value representations of bulk data (PS3.5 section 6.2). UN, unknown, is kept where it turns out to be text.
 _BULK = frozenset({"OB", "OD", "OF", "OL", "OV", "OW"})
+# Functional groups, per frame and shared: they are flattened, so the nested form says nothing more.
+_FRAME_GROUPS = frozenset({0x52009229, 0x52009230})
 _DISPLAY = (
     "PhotometricInterpretation",
     "WindowCenter",
@@ -55,12 +62,87 @@ def _metadata_from(datasets: Sequence[Dataset], *, source: str | None = None, vo
             through the volumes of the first slice, then of the second, and per-slice lists are nested, `[k][t]`.
     """
     extra = _header(datasets)
-    if volumes is not None and "per_slice" in extra:
-        extra["per_slice"] = {
-            key: {tag: _nested(v, volumes) for tag, v in value.items()} if key == "private" else _nested(value, volumes)
-            for key, value in extra["per_slice"].items()
-        }
+    if volumes is not None:
+        _nest(extra, volumes)
     return metadata_of_header(extra, acquisition_time=_first_acquisition(datasets), source=source)
+
+
+def metadata_of_slices(
+    rows: Sequence[Sequence[Slice]],
+    by: Sequence[str],
+    values: Sequence[Sequence[Any]],
+    *,
+    source: str | None,
+    is_placed: bool,
+) -> Metadata:
+    """Collects the metadata of an image from its slices, one list per place with one slice for each volume.
+
+    What functional groups say of a frame stands under the same keywords as in a classic file.
+    """
+    slices = [slice_ for row in rows for slice_ in row]
+    datasets = list({id(s.file): s.file.dataset for s in slices}.values())
+    if len(datasets) == len(slices) and not any(s.attributes for s in slices):
+        extra = _header(datasets)
+    else:
+        extra = _header_of_frames(slices)
+    if by:
+        _nest(extra, len(rows[0]))
+        extra["volumes"] = {"by": list(by), "values": [[_listed(v) for v in value] for value in values]}
+    if not is_placed:
+        extra["geometry"] = "unknown"
+    return metadata_of_header(extra, acquisition_time=_first_acquisition(datasets), source=source)
+
+
+def _header_of_frames(slices: Sequence[Slice]) -> dict[str, Any]:
+    """Header of an image some of whose slices share a file; what differs is looked up per slice, nothing is multiplied."""
+    files = {id(s.file): s.file.dataset for s in slices}
+    headers = {key: _flattened(header_of(dataset, skip=_FRAME_GROUPS)) for key, dataset in files.items()}
+    frames = [_flattened(s.attributes) for s in slices]
+    first = headers[id(slices[0].file)]
+    extra: dict[str, Any] = {}
+    per_slice: dict[str, Any] = {}
+    for key in sorted({k for header in headers.values() for k in header} | {k for frame in frames for k in frame}):
+        if not any(key in frame for frame in frames) and all(
+            header.get(key) == first.get(key) for header in headers.values()
+        ):
+            _place_flat(extra, key, first.get(key))
+            continue
+        found = [frame.get(key, headers[id(s.file)].get(key)) for s, frame in zip(slices, frames, strict=True)]
+        is_shared = all(value == found[0] for value in found)
+        _place_flat(extra if is_shared else per_slice, key, found[0] if is_shared else found)
+    if per_slice:
+        extra["per_slice"] = per_slice
+    return extra
+
+
+def _flattened(header: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    """A header by (keyword, private tag), so that private attributes are compared one by one."""
+    flat = {(key, ""): value for key, value in header.items() if key != "private" and not key.startswith("dimension:")}
+    return flat | {("private", tag): value for tag, value in header.get("private", {}).items()}
+
+
+def _place_flat(header: dict[str, Any], key: tuple[str, str], value: Any) -> None:
+    keyword, tag = key
+    if value is None:
+        return
+    if tag:
+        header.setdefault("private", {})[tag] = value
+    else:
+        header[keyword] = value
+
+
+def _nest(extra: dict[str, Any], volumes: int) -> None:
+    """Makes per-slice lists `[k][t]`."""
+    per_slice = extra.get("per_slice", {})
+    for key, value in per_slice.items():
+        if key == "private":
+            per_slice[key] = {tag: _nested(v, volumes) for tag, v in value.items()}
+        else:
+            per_slice[key] = _nested(value, volumes)
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value
 
 
 def metadata_of_header(extra: dict[str, Any], *, acquisition_time: dt.datetime | None, source: str | None) -> Metadata:

@@ -45,6 +45,7 @@ class Slice:
         thickness: mm along the normal, for a slice that has no neighbour.
         slope, intercept: The modality transform.
         attributes: What functional groups say of this frame alone, by keyword.
+        is_placed: Whether position and orientation are the file's and not a stand-in.
     """
 
     file: File
@@ -59,6 +60,7 @@ class Slice:
     slope: float
     intercept: float
     attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    is_placed: bool = True
 
     def attribute(self, keyword: str) -> Any:
         """What the file says of this slice under a keyword, hashable; `None` where it says nothing."""

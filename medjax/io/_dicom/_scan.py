@@ -1,0 +1,193 @@
+"""Finding DICOM files, and grouping their slices into series and stacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from medjax.io._dicom._errors import NotAnImageError
+from medjax.io._dicom._frames import slices_of
+from medjax.io._dicom._header import (
+    File,
+    first_text,
+    is_dicomdir,
+    looks_like_dicom,
+    open_file,
+    parsing,
+    read_header,
+)
+from medjax.io._dicom._pixels import Layout
+from medjax.io._dicom._progress import progress
+from medjax.io._dicom._slices import Slice
+from medjax.io._errors import ImageFileError
+
+__all__ = ["SEGMENTATIONS", "Group", "Scan", "groups_of", "scan"]
+
+# Segmentation Storage and Label Map Segmentation Storage, PS3.4 section B.5.
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+
+# Direction cosines of parallel slices agree within this.
+_PARALLEL = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scan:
+    """What a folder holds.
+
+    Attributes:
+        files: Headers of the DICOM files with pixels, in an order that does not depend on their names.
+        skipped: Kinds of DICOM objects without pixels, and how many there are of each.
+        empty: Names of empty files that a DICOM name promises to be more.
+    """
+
+    files: list[File]
+    skipped: Counter[str]
+    empty: list[str]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Group:
+    """Parallel slices of one size within one series: what can make one image.
+
+    Attributes:
+        uid: Series Instance UID.
+        stack: Number of this group within its series, from 0.
+        slices: Its slices; none for a segmentation, which has its own reader.
+        file: Its first file.
+    """
+
+    uid: str
+    stack: int
+    slices: list[Slice]
+    file: File
+
+    @property
+    def is_segmentation(self) -> bool:
+        """Whether this is a Segmentation object."""
+        return self.file.sop_class in SEGMENTATIONS
+
+
+def scan(path: Path) -> Scan:
+    """Reads the headers of all DICOM files in a folder and below it, of those that a DICOMDIR lists, or of one file.
+
+    Raises:
+        NotAnImageError: the file is a DICOM object without pixels.
+        ImageFileError: a DICOM file is damaged, or a DICOMDIR lists one that is missing.
+    """
+    if path.is_dir():
+        candidates = list(_files_below(path))
+    else:
+        dataset, _, _ = read_header(path)
+        if not is_dicomdir(dataset):
+            return Scan([open_file(path)], Counter(), [])
+        with parsing(path):
+            candidates = _files_listed(dataset, path)
+    files: list[File] = []
+    skipped, empty = Counter[str](), []
+    for candidate in progress(candidates, len(candidates), "Reading headers"):
+        head = _head(candidate)
+        if looks_like_dicom(head):
+            try:
+                files.append(open_file(candidate))
+            except NotAnImageError as error:
+                skipped[error.reason.removeprefix("it holds no image: ")] += 1
+            except ImageFileError:
+                if head[128:132] == b"DICM":  # else some other file happens to begin as a bare data set does
+                    raise
+        elif not head and candidate.suffix.lower() in (".dcm", ".dicom", ".ima"):
+            empty.append(candidate.name)
+    files.sort(key=lambda file: (file.series_uid, file.sop_uid, file.path.name, file.path.parent))
+    return Scan(files, skipped, empty)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All regular files in a folder and its subfolders; links to folders are not followed."""
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            yield Path(root, name)
+
+
+def _files_listed(dataset: Dataset, index: Path) -> list[Path]:
+    """The files that a DICOMDIR's records refer to (PS3.3 section F.3.2.2), none of them outside its folder."""
+    found = []
+    for record in dataset.get("DirectoryRecordSequence") or []:
+        parts = record.get("ReferencedFileID")
+        if not parts:
+            continue
+        parts = [parts] if isinstance(parts, str) else [str(part) for part in parts]
+        if any(part in ("", ".", "..") or "/" in part or "\\" in part or "\0" in part for part in parts):
+            raise ImageFileError(index, "it refers to a file by a path that leaves its folder")
+        path = index.parent.joinpath(*parts)
+        if not path.is_file():
+            raise ImageFileError(
+                index, f"it lists {'/'.join(parts)}, which is missing", "load the folder to read what is there"
+            )
+        found.append(path)
+    return found
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a regular file; none of a pipe, a device or a dangling link."""
+    if not path.is_file():
+        return b""
+    with path.open("rb", buffering=0) as file:
+        return file.read(132)
+
+
+def groups_of(files: list[File]) -> list[Group]:
+    """Groups files into series, and their slices into stacks of one size and orientation.
+
+    Raises:
+        ImageFileError: a header contradicts itself.
+    """
+    layouts: dict[Any, Layout] = {}
+    by_series: dict[str, list[Slice]] = {}
+    groups: list[Group] = []
+    for file in files:
+        if file.sop_class in SEGMENTATIONS:
+            number = sum(group.uid == file.series_uid for group in groups)
+            groups.append(Group(file.series_uid, number, [], file))
+        else:
+            with parsing(file.path):
+                by_series.setdefault(file.series_uid, []).extend(slices_of(file, layouts))
+    for uid, slices in by_series.items():
+        stacks = [part for same_size in _by_size(slices) for part in _by_orientation(same_size)]
+        stacks.sort(key=len, reverse=True)
+        groups += [Group(uid, number, stack, stack[0].file) for number, stack in enumerate(stacks)]
+    return sorted(groups, key=_listing_order)
+
+
+def _listing_order(group: Group) -> tuple[int, str, int]:
+    number = first_text(group.file.dataset, 0x00200011)
+    return (int(number) if number.lstrip("-").isdigit() else 0, group.uid, group.stack)
+
+
+def _by_size(slices: list[Slice]) -> list[list[Slice]]:
+    parts: dict[Any, list[Slice]] = {}
+    for slice_ in slices:
+        parts.setdefault((slice_.shape, slice_.layout.channels), []).append(slice_)
+    return list(parts.values())
+
+
+def _by_orientation(slices: list[Slice]) -> list[list[Slice]]:
+    """Splits slices where their direction cosines differ; slices that state none are a part of their own."""
+    stated = sorted({s.orientation for s in slices if s.orientation is not None})
+    leaders: list[tuple[float, ...]] = []
+    leader_of: dict[Any, Any] = {None: None}
+    for orientation in stated:
+        near = (leader for leader in leaders if np.abs(np.subtract(leader, orientation)).max() <= _PARALLEL)
+        leader_of[orientation] = leader = next(near, orientation)
+        if leader == orientation:
+            leaders.append(leader)
+    parts: dict[Any, list[Slice]] = {}
+    for slice_ in slices:
+        parts.setdefault(leader_of[slice_.orientation], []).append(slice_)
+    return list(parts.values())

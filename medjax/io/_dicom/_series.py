@@ -1,0 +1,261 @@
+"""A series of files as one image, or as a line in a list."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from medjax._grid import plain, spacing_of
+from medjax._image import Image
+from medjax._orientation import orientation_of
+from medjax.io._dicom._assembly import assemble, lattice
+from medjax.io._dicom._dimensions import Repeats
+from medjax.io._dicom._errors import MultipleSeriesError, NotAnImageError
+from medjax.io._dicom._geometry import check_uniform
+from medjax.io._dicom._header import first_text, parsing, quiet, whole_dataset
+from medjax.io._dicom._scan import Group, Scan, groups_of, scan
+from medjax.io._dicom._volume import SpacingPolicy
+from medjax.io._errors import ImageFileError, ImageFileWarning
+
+__all__ = ["DicomSeries", "list_dicom_series", "load_dicom_series", "read"]
+
+_MODALITY = 0x00080060
+_DESCRIPTION = 0x0008103E
+_SERIES_NUMBER = 0x00200011
+
+
+@dataclasses.dataclass(frozen=True)
+class DicomSeries:
+    """What can be loaded as one image, known from headers alone.
+
+    Attributes:
+        uid: Series Instance UID (0020,000E).
+        stack: Number within the series, 0 unless its slices differ in orientation or size, as with a localiser.
+        modality: Modality (0008,0060), `None` where it is not stated, as the next two.
+        description: Series Description (0008,103E).
+        number: Series Number (0020,0011).
+        files: How many files it takes.
+        shape: Voxels along i, j, k, and the number of volumes if the series has several.
+        spacing: Voxel size in mm, `None` where the file does not state it or it varies.
+        orientation: Code of the directions of increasing index, such as "LPS"; `None` where it is not stated.
+        problem: What loading it with default options would raise, else `None`.
+
+    Example:
+        >>> DicomSeries("1.2.3", 0, "CT", "Thorax", 2, 75, (512, 512, 75), (0.7, 0.7, 5.0), "LPS", None).shape
+        (512, 512, 75)
+    """
+
+    uid: str
+    stack: int
+    modality: str | None
+    description: str | None
+    number: int | None
+    files: int
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...] | None
+    orientation: str | None
+    problem: str | None
+
+
+def list_dicom_series(path: str | os.PathLike[str]) -> list[DicomSeries]:
+    """Lists the series in a folder and its subfolders without reading pixels, in the order of their numbers.
+
+    A series whose slices differ in orientation or size has one entry for each stack of parallel slices.
+
+    Args:
+        path: A folder, a DICOMDIR or a DICOM file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImageFileError: a DICOM file is damaged. Files that are not DICOM are left aside.
+
+    Example:
+        >>> from pydicom.data import get_testdata_file
+        >>> for series in list_dicom_series(get_testdata_file("CT_small.dcm")):
+        ...     print(series.modality, series.shape, series.spacing, series.orientation)
+        CT (128, 128, 1) (0.661468, 0.661468, 5.0) LPS
+    """
+    path = _existing(path)
+    with quiet():
+        return [_record(group) for group in groups_of(scan(path).files)]
+
+
+def load_dicom_series(
+    path: str | os.PathLike[str],
+    series_uid: str | None = None,
+    *,
+    stack: int | Literal["largest"] | None = None,
+    spacing_policy: SpacingPolicy = "error",
+    repeats: Repeats = "dimension",
+) -> Image:
+    """Loads one DICOM series as an image; `load_image` of a folder is this with the defaults.
+
+    Slices are ordered by their positions along the normal of their planes, never by file name or number, and ascend along
+    it: voxel (i, j, k) is column i and row j of slice k. Values have the modality transform applied (Hounsfield units,
+    Bq/ml) and neither the display window nor the inversion of MONOCHROME1. They stay integers where that is exact, and
+    are float32 otherwise. Slices that repeat at every position make a trailing axis: time, echo, b-value.
+
+    Args:
+        path: A folder, with its subfolders; a DICOMDIR; or a file.
+        series_uid: Series Instance UID, where there are several series; `list_dicom_series` lists them.
+        stack: Which stack of parallel slices, where a series has several; or "largest", the one with the most slices.
+        spacing_policy: What to do with unevenly spaced slices, as when one is missing. "error"; "resample": linear
+            interpolation onto even positions, the median step apart, in float32; "nearest": the nearest slice for each.
+        repeats: What to do with several slices at one position. "dimension": a trailing axis if an attribute with a
+            meaning tells them apart; "order": a trailing axis in any case, by number if nothing else; "error".
+
+    Returns:
+        A single image, LPS mm. `metadata.extra` holds all public attributes by keyword, "per_slice" those that
+        differ between slices, and "volumes" what tells volumes apart.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: an option is unknown.
+        MultipleSeriesError: there is a choice; the message lists it.
+        NonUniformSpacingError: the slices are unevenly spaced.
+        DuplicatePositionError: different slices lie at one position.
+        InconsistentGeometryError: the slices do not lie on one grid.
+        NoGeometryError: several files, and positions are missing.
+        ImageFileError: a file is damaged, holds no image, or needs another package; a subclass says which.
+
+    Warns:
+        ImageFileWarning: the stack leans (gantry tilt; the sheared affine is exact), copies of slices were left out, the
+            file does not say where it lies, or slices were interpolated.
+
+    Example:
+        >>> from pydicom.data import get_testdata_file
+        >>> load_dicom_series(get_testdata_file("CT_small.dcm"))
+        Image(128x128x1 int16 CT, spacing 0.661468 x 0.661468 x 5 mm, LPS)
+
+    Source: DICOM PS3.3 sections C.7.6.2 (image plane), C.7.6.16 (functional groups), C.11.1 (modality LUT).
+    """
+    path = _existing(path)
+    for name, value, allowed in (
+        ("spacing_policy", spacing_policy, get_args(SpacingPolicy)),
+        ("repeats", repeats, get_args(Repeats)),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    image, notes = _load(path, series_uid, stack, spacing_policy, repeats)
+    for note in notes:
+        warnings.warn(f"{path}: {note}", ImageFileWarning, stacklevel=2)
+    return image
+
+
+def read(path: Path) -> Image:
+    """Reads a file, a folder or a DICOMDIR tree that holds one image."""
+    image, notes = _load(path, None, None, "error", "dimension")
+    for note in notes:
+        warnings.warn(f"{path}: {note}", ImageFileWarning, stacklevel=3)
+    return image
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    return path
+
+
+def _load(
+    path: Path, uid: str | None, stack: int | str | None, policy: SpacingPolicy, repeats: Repeats
+) -> tuple[Image, list[str]]:
+    """Loads an image, and returns with it what there is to warn of."""
+    with quiet():
+        found = scan(path)
+        group = _choose(groups_of(found.files), found, path, uid, stack)
+        notes = [f"{len(found.empty)} empty files were left aside, such as {found.empty[0]}"] if found.empty else []
+        if not group.is_segmentation:
+            return assemble(group.slices, path, policy, repeats, notes), notes
+        with parsing(group.file.path):
+            dataset = whole_dataset(group.file)
+    from medjax.io._dicom._segmentation import read_segmentation
+
+    return read_segmentation(dataset, group.file.path), notes
+
+
+def _choose(groups: list[Group], found: Scan, path: Path, uid: str | None, stack: int | str | None) -> Group:
+    """The group that is meant; an error lists them where that is not clear."""
+    if not groups:
+        skipped = ", ".join(f"{count} x {kind}" for kind, count in found.skipped.items())
+        if skipped:
+            raise NotAnImageError(path, f"there is no image among its DICOM objects: {skipped}")
+        raise ImageFileError(path, "there is no DICOM file in it")
+    chosen = [group for group in groups if uid is None or group.uid == uid]
+    if not chosen:
+        raise MultipleSeriesError(path, f"no series has the UID {uid}; there are{_listed(groups)}")
+    if len({group.uid for group in chosen}) > 1:
+        hint = "choose one with io.load_dicom_series(path, series_uid)"
+        raise MultipleSeriesError(path, f"there are {len({g.uid for g in chosen})} series{_listed(chosen)}", hint)
+    if stack == "largest":
+        return max(chosen, key=lambda group: len(group.slices))
+    if stack is not None:
+        if stack not in range(len(chosen)):
+            raise MultipleSeriesError(path, f"the series has no stack {stack!r}{_listed(chosen)}")
+        return chosen[int(stack)]
+    if len(chosen) > 1:
+        hint = 'choose one with io.load_dicom_series(path, stack=0), or stack="largest"'
+        raise MultipleSeriesError(
+            path, f"the series has {len(chosen)} stacks of different orientation or size{_listed(chosen)}", hint
+        )
+    return chosen[0]
+
+
+def _listed(groups: Sequence[Group]) -> str:
+    records = [_record(group) for group in groups[:20]]
+    lines = [f"\n  {_line(record)}" for record in records]
+    return ":" + "".join(lines) + (f"\n  and {len(groups) - 20} more" if len(groups) > 20 else "")
+
+
+def _line(record: DicomSeries) -> str:
+    size = " x ".join(map(str, record.shape))
+    spacing = (
+        "spacing varies or unknown"
+        if record.spacing is None
+        else f"{' x '.join(f'{x:.4g}' for x in record.spacing)} mm"
+    )
+    description = f' "{record.description}"' if record.description else ""
+    where = record.orientation or "no orientation"
+    return f"{record.uid or '(no UID)'} stack {record.stack}: {record.modality or 'image'}{description}, {record.files} files, {size}, {spacing}, {where}"
+
+
+def _record(group: Group) -> DicomSeries:
+    dataset = group.file.dataset
+    number = first_text(dataset, _SERIES_NUMBER)
+    shape, affine, is_even, problem = _outline(group)
+    is_known = affine is not None and is_even
+    return DicomSeries(
+        uid=group.uid,
+        stack=group.stack,
+        modality=first_text(dataset, _MODALITY) or None,
+        description=first_text(dataset, _DESCRIPTION) or None,
+        number=int(number) if number.lstrip("-").isdigit() else None,
+        files=len({id(s.file) for s in group.slices}) or 1,
+        shape=shape,
+        spacing=tuple(round(x, 9) for x in plain(spacing_of(affine))) if is_known else None,
+        orientation=None if affine is None else orientation_of(affine),
+        problem=problem,
+    )
+
+
+def _outline(group: Group) -> tuple[tuple[int, ...], np.ndarray | None, bool, str | None]:
+    """Shape, affine, whether the spacing is even, and what speaks against loading, from headers alone."""
+    if group.is_segmentation:
+        return (), None, False, None
+    rows, columns = group.slices[0].shape
+    path = group.file.path
+    try:
+        volumes, stack = lattice(group.slices, path, "dimension", lambda s: repr(id(s)).encode())
+        shape = (columns, rows, len(volumes.rows), *((len(volumes.rows[0]),) if volumes.by else ()))
+        if stack is None:
+            return shape, None, False, None
+        check_uniform(stack, path)
+        return shape, stack.affine, True, None
+    except ImageFileError as error:
+        return (columns, rows, len(group.slices)), None, False, error.reason
