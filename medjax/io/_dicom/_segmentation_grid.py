@@ -1,0 +1,249 @@
+"""Where the frames of a DICOM Segmentation object lie: its functional groups, and the grid that they make up."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from medjax._grid import shear_degrees
+from medjax.io._dicom._errors import InconsistentGeometryError, NoGeometryError, NonUniformSpacingError
+from medjax.io._dicom._header import quiet
+from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
+from medjax.io._files import warn
+
+__all__ = ["Frames", "Stack", "frames_of", "items_at", "numbers_at", "stack_of", "text_at", "value_at", "whole_at"]
+
+# A sparse object may span many empty slices, but a grid beyond this comes from a wrong spacing, not from a scanner.
+_MOST_SLICES = 20_000
+
+
+# Frames: what the functional groups say of each (PS3.3 section C.7.6.16)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """What the object says of its frames; arrays of `n` have one entry per frame."""
+
+    rows: int
+    columns: int
+    segments: np.ndarray  # (n,) Referenced Segment Number, 0 where the frame has none, as in a label map
+    positions: np.ndarray | None  # (n, 3) LPS mm
+    directions: np.ndarray  # (2, 3) unit vectors along a row and down a column
+    spacing: np.ndarray  # (2,) mm between rows and between columns
+    step: float | None  # Spacing Between Slices, mm
+    thickness: float | None  # Slice Thickness, mm; no step: slices may overlap or leave gaps
+
+
+def frames_of(dataset: Dataset, path: Path) -> Frames:
+    """Reads the functional groups of all frames, those that each states for itself and those that all share."""
+    rows, columns = whole_at(dataset, "Rows", path), whole_at(dataset, "Columns", path)
+    count = whole_at(dataset, "NumberOfFrames", path, default=1)
+    groups = items_at(dataset, "PerFrameFunctionalGroupsSequence", path)
+    shared = next(iter(items_at(dataset, "SharedFunctionalGroupsSequence", path)), Dataset())
+    if min(rows, columns, count) < 1:
+        raise ImageFileError(path, f"{count} frames of {columns} x {rows} pixels hold no voxel")
+    if len(groups) < count and not (count == 1 and not groups):
+        raise ImageFileError(path, f"describes {len(groups)} of its {count} frames (Per-Frame Functional Groups)")
+    if len(groups) > count:
+        warn(path, f"describes {len(groups)} frames but holds {count}: the first {count} are read", ImageFileWarning)
+    groups = groups[:count] or [Dataset()]
+    macro = _Macros(groups, shared, path)
+    positions = macro.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
+    orientation = macro.common("PlaneOrientationSequence", "ImageOrientationPatient", 6)
+    spacing = macro.common("PixelMeasuresSequence", "PixelSpacing", 2)
+    if positions is None or orientation is None or spacing is None:
+        _check_unplaced(dataset, groups, shared, path)
+        positions, orientation = None, np.array([1.0, 0, 0, 0, 1, 0])
+    numbers = macro.numbers("SegmentIdentificationSequence", "ReferencedSegmentNumber", 1)
+    return Frames(
+        rows,
+        columns,
+        np.zeros(count, np.int64) if numbers is None else numbers[:, 0].astype(np.int64),
+        positions,
+        _unit(orientation.reshape(2, 3), path),
+        np.ones(2) if spacing is None else _positive(spacing, path),
+        macro.length("SpacingBetweenSlices"),
+        macro.length("SliceThickness"),
+    )
+
+
+class _Macros:
+    """Values that each frame states for itself or all frames share."""
+
+    def __init__(self, groups: list[Dataset], shared: Dataset, path: Path):
+        self.groups, self.shared, self.path = groups, shared, path
+
+    def numbers(self, sequence: str, keyword: str, count: int) -> np.ndarray | None:
+        """The value of every frame, `(n, count)`; `None` where some frame lacks it."""
+        common = self._value(self.shared, sequence, keyword, count)
+        found = [self._value(group, sequence, keyword, count) for group in self.groups]
+        values = [common if value is None else value for value in found]
+        return None if any(value is None for value in values) else np.array(values)
+
+    def common(self, sequence: str, keyword: str, count: int) -> np.ndarray | None:
+        """The value that all frames agree on, within rounding."""
+        values = self.numbers(sequence, keyword, count)
+        if values is None:
+            return None
+        if not np.allclose(values, values[0], rtol=1e-4, atol=1e-4):
+            raise InconsistentGeometryError(self.path, f"its frames differ in {keyword}, and do not lie on one grid")
+        return values[0]
+
+    def length(self, keyword: str) -> float | None:
+        value = self._value(self.shared, "PixelMeasuresSequence", keyword, 1)
+        if value is None:
+            value = self._value(self.groups[0], "PixelMeasuresSequence", keyword, 1)
+        return None if value is None or value[0] == 0 else abs(float(value[0]))  # the spacing may be negative in NM
+
+    def _value(self, group: Dataset, sequence: str, keyword: str, count: int) -> np.ndarray | None:
+        found = items_at(group, sequence, self.path)
+        return numbers_at(found[0], keyword, count, self.path) if found else None
+
+
+def _check_unplaced(dataset: Dataset, groups: list[Dataset], shared: Dataset, path: Path) -> None:
+    """Frames without a place in the patient: a single one becomes a picture, more cannot be put together."""
+    on_slide = any("PlanePositionSlideSequence" in group for group in (*groups, shared))
+    if on_slide or "TotalPixelMatrixColumns" in dataset:
+        raise UnsupportedFileError(path, "a segmentation of a microscopy slide has no place in a patient")
+    if len(groups) > 1:
+        raise NoGeometryError(path, f"{len(groups)} frames, and not all say where they lie in the patient")
+    warn(path, "does not say where it lies in the patient; its origin is set to 0", ImageFileWarning)
+
+
+def _unit(directions: np.ndarray, path: Path) -> np.ndarray:
+    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+    if not (np.abs(lengths - 1) < 0.01).all() or abs(float(directions[0] @ directions[1])) > 0.01:
+        raise ImageFileError(path, "Image Orientation (Patient) does not hold two perpendicular unit vectors")
+    return directions / lengths
+
+
+def _positive(spacing: np.ndarray, path: Path) -> np.ndarray:
+    if not (spacing > 0).all():
+        raise ImageFileError(path, f"Pixel Spacing must be positive, got {spacing.tolist()}")
+    return spacing
+
+
+# The grid
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """The grid of the object and where on it each frame goes."""
+
+    affine: np.ndarray  # index (column, row, slice) to LPS mm
+    slices: np.ndarray  # (n,) slice of each frame
+    count: int
+
+
+def stack_of(frames: Frames, path: Path) -> Stack:
+    """Finds the grid from the first to the last frame along the normal, row x column, in that order."""
+    affine = np.eye(4)
+    normal = np.cross(*frames.directions)
+    affine[:3, 0], affine[:3, 1] = frames.directions[0] * frames.spacing[1], frames.directions[1] * frames.spacing[0]
+    if frames.positions is None:
+        affine[:3, 2] = normal * (frames.step or frames.thickness or 1.0)
+        return Stack(affine, np.zeros(len(frames.segments), np.int64), 1)
+    offsets = frames.positions @ normal
+    order = np.argsort(offsets, kind="stable")
+    numbers = np.empty(len(offsets), np.int64)
+    numbers[order] = _slice_numbers(offsets[order], frames, path)
+    last = int(numbers.max())
+    first, end = frames.positions[order[0]], frames.positions[order[-1]]
+    affine[:3, 2] = (end - first) / last if last else normal * _single_step(frames, path)
+    affine[:3, 3] = first
+    _check_fit(affine, numbers, frames.positions, path)
+    return Stack(affine, numbers, last + 1)
+
+
+def _slice_numbers(offsets: np.ndarray, frames: Frames, path: Path) -> np.ndarray:
+    """Slice of each of the ascending offsets (mm): counted gap by gap, so that a rounded step does not add up."""
+    gaps = np.diff(offsets)
+    gaps[gaps < 0.01 * frames.spacing.min()] = 0  # the same position, but for rounding in the text
+    distinct = gaps[gaps > 0]
+    if not distinct.size:
+        return np.zeros(len(offsets), np.int64)
+    candidates = [step for step in (frames.step, float(distinct.min())) if step]
+    for step in candidates:
+        counts = np.round(gaps / step)
+        is_fitting = (np.abs(gaps - counts * step) <= 0.1 * step) & ((counts > 0) == (gaps > 0))
+        if is_fitting.all() and counts.sum() < _MOST_SLICES:
+            return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    found = ", ".join(f"{gap:.4g}" for gap in np.unique(np.round(distinct, 3))[:6])
+    raise NonUniformSpacingError(path, f"its frames lie {found} mm apart, which is no multiple of one step")
+
+
+def _single_step(frames: Frames, path: Path) -> float:
+    step = frames.step or frames.thickness
+    if step is None:
+        warn(path, "one slice without a thickness: its thickness is set to 1 mm", ImageFileWarning)
+    return step or 1.0
+
+
+def _check_fit(affine: np.ndarray, numbers: np.ndarray, positions: np.ndarray, path: Path) -> None:
+    """Every frame lies where the grid says, within 1 % of the step or 0.02 mm; a leaning stack keeps its lean."""
+    distance = np.linalg.norm(affine[:3, 3] + numbers[:, None] * affine[:3, 2] - positions, axis=1).max()
+    step = float(np.linalg.norm(affine[:3, 2]))
+    if distance > max(0.01 * step, 0.02):
+        raise InconsistentGeometryError(path, f"a frame lies {distance:.3g} mm off the grid of the others")
+    if (shear := shear_degrees(affine)) > 0.2:
+        warn(path, f"its slices lean by {shear:.2f} degrees; the affine is sheared accordingly", ImageFileWarning)
+
+
+# Attributes of a header that nobody vouches for
+
+
+def items_at(dataset: Dataset, keyword: str, path: Path) -> list[Dataset]:
+    """The items of a sequence, none where it is absent."""
+    value = value_at(dataset, keyword, path)
+    if value is not None and not isinstance(value, Sequence):
+        raise ImageFileError(path, f"{keyword} is no sequence")
+    return list(value or ())
+
+
+def numbers_at(dataset: Dataset, keyword: str, count: int, path: Path) -> np.ndarray | None:
+    """The attribute as `count` finite numbers; `None` where it is absent or empty."""
+    value = value_at(dataset, keyword, path)
+    if value is None or value == "":
+        return None
+    try:
+        numbers = np.atleast_1d(np.asarray(value, np.float64))
+    except (TypeError, ValueError, OverflowError):
+        numbers = np.zeros(0)
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise ImageFileError(path, f"{keyword} must hold {count} finite numbers")
+    return numbers
+
+
+def whole_at(dataset: Dataset, keyword: str, path: Path, default: int | None = None) -> int:
+    """The attribute as a whole number; an error where it is absent and there is no default."""
+    numbers = numbers_at(dataset, keyword, 1, path)
+    if numbers is None:
+        if default is None:
+            raise ImageFileError(path, f"lacks {keyword}")
+        return default
+    if numbers[0] != int(numbers[0]):
+        raise ImageFileError(path, f"{keyword} must be a whole number, got {numbers[0]:g}")
+    return int(numbers[0])
+
+
+def text_at(dataset: Dataset, keyword: str) -> str:
+    """The attribute as text, empty where it is absent or cannot be decoded."""
+    try:
+        with quiet():
+            return str(dataset.get(keyword, "") or "")
+    except Exception:  # a text that cannot be decoded is not known; pydicom raises whatever its converters do
+        return ""
+
+
+def value_at(dataset: Dataset, keyword: str, path: Path) -> Any:
+    """The attribute as pydicom decodes it, `None` where it is absent; no warning of pydicom's, which quote values."""
+    try:
+        with quiet():
+            return dataset.get(keyword)
+    except Exception as error:  # pydicom decodes on access and raises whatever its converters do
+        raise ImageFileError(path, f"{keyword} cannot be decoded: {type(error).__name__}") from error
