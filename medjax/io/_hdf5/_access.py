@@ -93,10 +93,10 @@ def appending(path: Path) -> Iterator[h5py.File]:
                 except BaseException:
                     journaled.abandon()
                     raise
+            journaled.commit()
         except BaseException:
             journaled.roll_back()
             raise
-        journaled.commit()
 
 
 def _lock(descriptor: int, path: Path, *, is_shared: bool) -> None:

@@ -47,7 +47,8 @@ class JournaledFile(io.RawIOBase):
         self._old_end = self._size_on_disk if stated is None or stated > self._size_on_disk else stated
         self._end = self._old_end
         self._position = 0
-        self._is_abandoned = False
+        self._is_abandoned = self._is_committed = False
+        self._failure: OSError | None = None
         self._pages: dict[int, bytearray] = {}
         for offset, data in (held_back or {}).items():
             self._hold_back(memoryview(data), offset)
@@ -84,12 +85,12 @@ class JournaledFile(io.RawIOBase):
         return len(view)
 
     def write(self, data: Any) -> int:
+        """Writes, or remembers why it could not: HDF5 cannot close a file that it failed to write."""
         view = memoryview(data).cast("B")
         inside = max(0, min(len(view), self._old_end - self._position))
         if not self._is_abandoned:
             self._hold_back(view[:inside], self._position)
-            if inside < len(view):
-                write_at(self._descriptor, view[inside:], self._position + inside)
+            self._write_behind(view[inside:], self._position + inside)
         self._position += len(view)
         self._end = max(self._end, self._position)
         return len(view)
@@ -102,20 +103,24 @@ class JournaledFile(io.RawIOBase):
         """Does nothing: nothing is buffered, and `commit` says when the disk must have it."""
 
     def abandon(self) -> None:
-        """Takes all further writes without doing them, so that HDF5 can close a file whose disk is full."""
+        """Takes all further writes without doing them."""
         self._is_abandoned = True
 
     def roll_back(self) -> None:
-        """Cuts off what was written behind the old file."""
-        os.ftruncate(self._descriptor, self._size_on_disk)
+        """Cuts off what was written behind the old file, unless the journal is complete: then it counts."""
+        if not self._is_committed:
+            os.ftruncate(self._descriptor, self._size_on_disk)
 
     def commit(self) -> None:
-        """Makes everything written the file's content, in one step as seen after a crash."""
+        """Makes everything written the file's content, in one step as seen after a crash; raises what a write met."""
+        if self._failure is not None:
+            raise self._failure
         blocks = {page * _PAGE: bytes(block) for page, block in self._pages.items()}
         records = b"".join(_RECORD.pack(offset, len(data)) + data for offset, data in sorted(blocks.items()))
         footer = _FOOTER.pack(len(records), self._end, _digest(records, self._end), _MAGIC)
         write_at(self._descriptor, records + footer, max(self._end, os.fstat(self._descriptor).st_size))
         os.fsync(self._descriptor)
+        self._is_committed = True
         _apply(self._descriptor, blocks, self._end)
 
     def _hold_back(self, view: memoryview, offset: int) -> None:
@@ -125,6 +130,15 @@ class JournaledFile(io.RawIOBase):
                 self._pages[page] = bytearray(read_at(self._descriptor, length, page * _PAGE).ljust(length, b"\0"))
             begin = page * _PAGE + start - offset
             self._pages[page][start:stop] = view[begin : begin + stop - start]
+
+    def _write_behind(self, view: memoryview, offset: int) -> None:
+        if not view:
+            return
+        try:
+            write_at(self._descriptor, view, offset)
+        except OSError as error:
+            self._failure = error
+            self.abandon()
 
     @staticmethod
     def _parts(offset: int, length: int) -> list[tuple[int, int, int]]:
@@ -180,7 +194,7 @@ def _end_of_hdf5(head: bytes) -> int | None:
 
     `None` for a file that medjax does not write: 4-byte offsets, or a user block before the superblock.
     """
-    if head[:8] != b"\x89HDF\r\n\x1a\n":
+    if len(head) < 64 or head[:8] != b"\x89HDF\r\n\x1a\n":
         return None
     version = head[8]
     place = {0: (13, 24, 40), 1: (13, 28, 44), 2: (9, 12, 28), 3: (9, 12, 28)}.get(version)
