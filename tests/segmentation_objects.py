@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pydicom
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.pixels.utils import pack_bits
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
@@ -113,3 +116,18 @@ def frames_of(masks: np.ndarray, order: random.Random | None = None) -> tuple[np
 def metadata_of(image: mj.Image) -> mj.Metadata:
     assert isinstance(image.metadata, mj.Metadata)
     return image.metadata
+
+
+def source_series() -> list[Dataset]:
+    """CT slices on the grid, with what highdicom asks of the images that a segmentation refers to."""
+    template = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+    slices: list[Dataset] = []
+    for k in range(SHAPE[2]):
+        item = copy.deepcopy(template)
+        item.SOPInstanceUID = item.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["seg", str(k)])
+        item.Rows, item.Columns, item.PixelData = SHAPE[1], SHAPE[0], np.zeros(SHAPE[:2], np.int16).tobytes()
+        item.ImagePositionPatient = [round(float(x), 9) for x in ORIGIN + k * SPACING[2] * TURN[:, 2]]
+        item.ImageOrientationPatient = [float(f"{x:.12f}") for x in TURN.T[:2].ravel()]
+        item.PixelSpacing, item.SpacingBetweenSlices = [SPACING[1], SPACING[0]], SPACING[2]
+        slices.append(item)
+    return slices

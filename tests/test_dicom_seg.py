@@ -36,6 +36,7 @@ from segmentation_objects import (
     load,
     metadata_of,
     segment,
+    source_series,
 )
 from shared_data import DATA, needs_data
 
@@ -426,21 +427,6 @@ def highdicom_segment(number: int) -> highdicom.seg.SegmentDescription:
         segmented_property_type=codes.SCT.Liver,
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.MANUAL,
     )
-
-
-def source_series() -> list[Dataset]:
-    """CT slices on the grid, with what highdicom asks of the images that a segmentation refers to."""
-    template = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
-    slices: list[Dataset] = []
-    for k in range(SHAPE[2]):
-        item = copy.deepcopy(template)
-        item.SOPInstanceUID = item.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["seg", str(k)])
-        item.Rows, item.Columns, item.PixelData = SHAPE[1], SHAPE[0], np.zeros(SHAPE[:2], np.int16).tobytes()
-        item.ImagePositionPatient = [round(float(x), 9) for x in ORIGIN + k * SPACING[2] * TURN[:, 2]]
-        item.ImageOrientationPatient = [float(f"{x:.12f}") for x in TURN.T[:2].ravel()]
-        item.PixelSpacing, item.SpacingBetweenSlices = [SPACING[1], SPACING[0]], SPACING[2]
-        slices.append(item)
-    return slices
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "overlapping", "FRACTIONAL", "LABELMAP"])
