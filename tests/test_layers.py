@@ -1,0 +1,172 @@
+"""House rules of the layout: imports point down, files stay short, names say something, importing is cheap."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import medjax
+
+ROOT = Path(medjax.__file__).parent
+
+# A module may import from its own layer and from those below. A folder counts as the module of its name.
+LAYERS = {
+    0: ["_lazy", "_grid", "_orientation", "_metadata", "io._errors"],  # host geometry and facts
+    1: ["_sampling", "_bspline", "_transform"],  # kernels and maps: arrays in, arrays out
+    2: ["_image", "_apply", "_plan", "_pending"],  # data, plans and their application
+    3: ["_resample", "_reorient", "_crop", "_warp", "_fuse", "_intensity", "_mask", "_suv"],  # operations
+    4: ["io", "_plot", "_cli", "__main__"],  # edges
+    5: ["__init__"],  # the public names
+}
+LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}
+
+# An image's `repr` and its picture in a notebook are drawn by _plot, which is loaded when one is asked for.
+EXCEPTIONS = {("_image", "_plot")}
+
+# Where the geometry is: importable without JAX.
+WITHOUT_JAX = ["medjax", "medjax.io", *(f"medjax.{name}" for name in ("_grid", "_orientation", "_metadata"))]
+
+# Loaded on use only.
+LAZY = ["nibabel", "pydicom", "h5py", "matplotlib", "chex", "scipy", "SimpleITK", "torch", "isal", "nrrd", "highdicom"]
+
+
+def modules() -> dict[str, Path]:
+    """Dotted names below `medjax` and files."""
+    paths = {path: path.relative_to(ROOT).with_suffix("").parts for path in ROOT.rglob("*.py")}
+    return {
+        ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts): p for p, parts in paths.items()
+    }
+
+
+MODULES = modules()
+
+
+def unit(name: str) -> str:
+    """The entry of the layer table that a module belongs to, such as `_suv` for `_suv._times`."""
+    known = [entry for entry in LAYER_OF if name == entry or name.startswith(f"{entry}.")]
+    return max(known, key=len, default=name.split(".")[0])
+
+
+def targets(node: ast.AST) -> Iterator[str]:
+    """The modules of the package that an import statement names, dotted below `medjax`."""
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+    elif isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    else:
+        return
+    for name in names:
+        if name == "medjax" or name.startswith("medjax."):
+            below = name.removeprefix("medjax").removeprefix(".")
+            while below and below not in MODULES:  # the last parts name what a module holds
+                below = below.rpartition(".")[0]
+            yield below or "__init__"
+
+
+def imports(name: str, *, at_top: bool = False) -> set[str]:
+    """What a module imports from the package: anywhere, or where it runs when the module is loaded."""
+    tree = ast.parse(MODULES[name].read_text())
+    nodes = list(ast.walk(tree))
+    if at_top:
+        lazy = [
+            inner
+            for node in nodes
+            if isinstance(node, ast.FunctionDef) or _is_for_types(node)
+            for inner in ast.walk(node)
+        ]
+        nodes = [node for node in nodes if node not in lazy]
+    return {target for node in nodes for target in targets(node)} - {name}
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_module_is_in_the_layer_table(name: str) -> None:
+    assert unit(name) in LAYER_OF, f"give medjax.{name} a layer in this file"
+
+
+def test_layer_table_names_no_ghosts() -> None:
+    assert {entry for entry in LAYER_OF if entry not in MODULES and not (ROOT / entry).is_dir()} <= {"_cli", "__main__"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_down(name: str) -> None:
+    here = unit(name)
+    upward = {target for target in imports(name) if LAYER_OF[unit(target)] > LAYER_OF[here]}
+    assert not {target for target in upward if (here, unit(target)) not in EXCEPTIONS}
+
+
+def test_exceptions_are_loaded_on_use_and_needed() -> None:
+    for source, target in EXCEPTIONS:
+        assert target in imports(source)
+        assert target not in imports(source, at_top=True)
+
+
+def test_loading_order_has_no_cycle() -> None:
+    tuple(TopologicalSorter({name: imports(name, at_top=True) for name in MODULES}).static_order())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_file_is_short_and_named_for_what_it_holds(name: str) -> None:
+    path = MODULES[name]
+    assert len(path.read_text().splitlines()) <= 500, "give the concept that grew a module of its own"
+    assert not {"util", "utils", "misc", "helper", "helpers", "common", "core"} & set(name.replace("_", ".").split("."))
+
+
+def test_every_folder_is_a_package() -> None:
+    """A folder without __init__.py imports from a checkout and is missing from the wheel."""
+    assert not {path.parent for path in MODULES.values() if not (path.parent / "__init__.py").is_file()}
+    assert (ROOT / "py.typed").is_file()
+
+
+def loaded_by(statement: str, *, blocked: str = "") -> set[str]:
+    """The modules that a fresh interpreter has loaded after a statement; warnings are errors."""
+    script = f"import sys; sys.modules.update({{name: None for name in {blocked.split()!r}}}); {statement}; "
+    script += "print(*(name for name, module in sys.modules.items() if module is not None))"
+    command = [sys.executable, "-W", "error", "-c", script]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
+    return set(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.split())
+
+
+@pytest.mark.parametrize("name", WITHOUT_JAX)
+def test_geometry_is_importable_without_jax(name: str) -> None:
+    found = loaded_by(f"import {name}", blocked="jax jaxlib")
+    assert name in found
+
+
+def test_geometry_works_without_jax() -> None:
+    loaded_by(
+        "import medjax as mj; grid = mj.Grid.of((2, 3, 4), spacing=2); grid.extent, grid.index(grid.center), repr(grid); "
+        "mj.Metadata(modality='CT').to_json(); mj.ImageFileError('a', 'b'); dir(mj)",
+        blocked="jax jaxlib",
+    )
+
+
+@pytest.mark.parametrize(
+    "statement", ["import medjax", "import medjax; medjax.Image, medjax.resample_to_spacing, medjax.io"]
+)
+def test_import_loads_no_library_before_its_use(statement: str) -> None:
+    found = loaded_by(statement)
+    assert not {name for name in LAZY if name in found}
+    assert ("jax" in found) == ("Image" in statement)
+
+
+def test_all_public_names_load_without_optional_packages() -> None:
+    """Whoever installed nothing but the dependencies can still import every name."""
+    optional = (
+        "matplotlib scipy SimpleITK torch nrrd highdicom hdf5plugin gdcm pylibjpeg optax flax beartype hypothesis"
+    )
+    loaded_by(
+        "import medjax; [getattr(medjax, n) for n in dir(medjax)]; [getattr(medjax.io, n) for n in dir(medjax.io)]",
+        blocked=optional,
+    )
