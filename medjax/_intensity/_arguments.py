@@ -5,6 +5,7 @@ Values are checked where they are concrete; a tracer passes, and the operation's
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ def voxels_of(image: Image, operation: str) -> Any:
 
 def _native(voxels: np.ndarray) -> np.ndarray:
     """Native byte order, which JAX wants, and no 64-bit integers, which it would wrap around at 32 bits."""
-    if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8 and not jax.config.jax_enable_x64:
+    if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8 and not jax.config.read("jax_enable_x64"):
         return voxels.astype(np.float32)
     return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
 
@@ -81,12 +82,11 @@ def number_for(image: Image, value: Any, name: str, *, allow_infinite: bool = Fa
     batch, channels = image.batch_shape, image.channels
     if value.shape == ():
         return value
-    ones = (1, 1, 1)
     if value.shape == batch:
-        return value.reshape(batch + ones + (1,) * len(channels))
+        return value.reshape((*batch, 1, 1, 1, *(1 for _ in channels)))
     wanted = batch + channels
     if value.ndim == len(wanted) and all(n in (1, m) for n, m in zip(value.shape, wanted, strict=True)):
-        return value.reshape(value.shape[: len(batch)] + ones + value.shape[len(batch) :])
+        return value.reshape((*value.shape[: len(batch)], 1, 1, 1, *value.shape[len(batch) :]))
     raise ValueError(
         f"{name} must be one number, or one for each item of the batch {batch} or each item and channel {wanted}; "
         f"got shape {value.shape}"
@@ -116,7 +116,7 @@ def percentiles_of(percentiles: Sequence[Number] | np.ndarray) -> tuple[float, .
     if any(not is_concrete(percentile) for percentile in percentiles):
         raise ValueError("percentiles must be plain numbers: they choose voxels by rank, which has no derivative")
     found = tuple(float(percentile) for percentile in percentiles)
-    rises = all(a < b for a, b in zip(found, found[1:], strict=False))
+    rises = all(a < b for a, b in itertools.pairwise(found))
     if len(found) < 2 or not rises or not (found[0] >= 0 and found[-1] <= 100):
         raise ValueError(f"percentiles must be at least two numbers that rise within 0 to 100, got {found}")
     return found
@@ -156,7 +156,7 @@ def mask_for(image: Image, mask: Any, name: str = "mask") -> Any:
         raise ValueError(
             f"{name} of shape {mask.shape} does not lie on the image's grid, {batch + space}; resample it first"
         )
-    return (mask != 0).reshape(forms[mask.shape])
+    return (mask if mask.dtype == bool else mask != 0).reshape(forms[mask.shape])
 
 
 def _check_same_grid(image: Image, mask: Image, name: str) -> None:

@@ -38,13 +38,13 @@ def background_of(background: Any) -> tuple[Rule, Any]:
 
 
 def foreground_percentiles(
-    voxels: Num[Array, "..."] | Bool[Array, "..."],
-    mask: Bool[Array, "..."] | None,
+    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"],
+    mask: Bool[Array, "*inside"] | None,
     shares: UInt32[Array, "k 4"],
     rule: Rule,
     threshold: Any,
     batch_ndim: int,
-) -> tuple[Float[Array, "rows k"], Int[Array, "..."] | None]:
+) -> tuple[Float[Array, "rows k"], Int[Array, "*count"] | None]:
     """Returns the percentiles of the foreground, one row per item and channel, and how many voxels it has.
 
     The foreground is what is inside the mask and not background; where that is nothing, the mask alone, and where that
@@ -78,11 +78,43 @@ def piecewise_linear(
     width, rise = jnp.diff(knots), jnp.diff(values)
     # Not only 0: a width so small that the slope would overflow has none either.
     has_slope = width > jnp.abs(rise) / jnp.finfo(x.dtype).max
-    slope = jnp.where(has_slope, rise / jnp.where(has_slope, width, 1), 0)
-    search = jax.vmap(lambda row, x: jnp.searchsorted(row, x, side="right", method="scan_unrolled"))
-    segment = search(knots[:, 1:-1], x)
-    start, base, slope = (
-        jnp.take_along_axis(table, segment, axis=1, mode="promise_in_bounds")
-        for table in (knots[:, :-1], values[:, :-1], slope)
-    )
-    return base + slope * (x - start)
+    return _mapped(x, knots, values, jnp.where(has_slope, rise / jnp.where(has_slope, width, 1), 0))
+
+
+@jax.custom_jvp
+def _mapped(
+    x: Float[Array, "rows n"],
+    knots: Float[Array, "rows k"],
+    values: Float[Array, "rows k"],
+    slopes: Float[Array, "rows s"],
+) -> Float[Array, "rows n"]:
+    """Adds up the rise of each segment as far as `x` has come through it: three to five times as fast as a table look-up."""
+    y, last = values[:, :1], slopes.shape[1] - 1
+    for n in range(last + 1):
+        start, stop = knots[:, n : n + 1], knots[:, n + 1 : n + 2]
+        reached = x if n == last else jnp.minimum(x, stop)
+        reached = reached if n == 0 else jnp.maximum(reached, start)
+        y = y + slopes[:, n : n + 1] * (reached - start)
+    return y
+
+
+@_mapped.defjvp
+def _mapped_jvp(primals: Any, tangents: Any) -> Any:
+    """The derivative looks up each voxel's one segment: through the sum it would be reduced once for every segment."""
+    return _mapped(*primals), jax.jvp(_looked_up, primals, tangents)[1]
+
+
+def _looked_up(x: Any, knots: Any, values: Any, slopes: Any) -> Any:
+    """The same map by table: the voxel's segment by bisection, then its start, value and slope."""
+    rows, segments = slopes.shape
+    row = jnp.arange(rows, dtype=jnp.int32)[:, None]
+
+    def look_up(table: Any, index: Any) -> Any:
+        return table.ravel().at[index].get(mode="promise_in_bounds")
+
+    segment = jnp.zeros(x.shape, jnp.int32)
+    for step in reversed([2**n for n in range((segments - 1).bit_length())]):
+        ahead = jnp.minimum(segment + step, segments - 1)
+        segment = jnp.where(look_up(knots, row * (segments + 1) + ahead) <= x, ahead, segment)
+    place = row * (segments + 1) + segment
+    return look_up(values, place) + look_up(slopes, row * segments + segment) * (x - look_up(knots, place))

@@ -44,7 +44,7 @@ class NyulLandmarks:
     """
 
     values: Any
-    percentiles: tuple[float, ...]
+    percentiles: tuple[Number, ...]
     background: Background = None
 
     def to_json(self) -> str:
@@ -154,7 +154,9 @@ def nyul_train(
     # Only constant images: the percentiles themselves, spread over the range.
     even = jnp.asarray(np.interp(found, (found[0], found[-1]), (low, high)), total.dtype)
     values = jnp.where(count > 0, total / jnp.maximum(count, 1), even.reshape((1,) * (total.ndim - 1) + even.shape))
-    return NyulLandmarks(values, found, background)
+    return NyulLandmarks(
+        values, found, background if background is None or isinstance(background, str) else float(background)
+    )
 
 
 def _trained_on(
@@ -185,15 +187,15 @@ def _trained_on(
 
 @functools.partial(jax.jit, static_argnames=("rule", "batch_ndim"))
 def _standard(
-    voxels: Num[Array, "..."] | Bool[Array, "..."],
-    mask: Bool[Array, "..."] | None,
+    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"],
+    mask: Bool[Array, "*inside"] | None,
     shares: UInt32[Array, "k 4"],
     threshold: Any,
     low: Any,
     high: Any,
     rule: Rule,
     batch_ndim: int,
-) -> tuple[Float[Array, "rows k"], Bool[Array, "rows 1"], Int[Array, "..."] | None]:
+) -> tuple[Float[Array, "rows k"], Bool[Array, "rows 1"], Int[Array, "*count"] | None]:
     found, count = foreground_percentiles(voxels, mask, shares, rule, threshold, batch_ndim)
     first, last = found[:, :1], found[:, -1:]
     return stretched(found, first, last, low.astype(found.dtype), high.astype(found.dtype)), last > first, count
@@ -247,14 +249,14 @@ def nyul_transform(image: Image, landmarks: NyulLandmarks, *, mask: Any = None) 
 
 @functools.partial(jax.jit, static_argnames=("rule", "batch_ndim"))
 def _transform(
-    voxels: Num[Array, "..."] | Bool[Array, "..."],
-    mask: Bool[Array, "..."] | None,
+    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"],
+    mask: Bool[Array, "*inside"] | None,
     shares: UInt32[Array, "k 4"],
     values: Num[Array, "*channels k"],
     threshold: Any,
     rule: Rule,
     batch_ndim: int,
-) -> tuple[Float[Array, "..."], Int[Array, "..."] | None]:
+) -> tuple[Float[Array, "*shape"], Int[Array, "*count"] | None]:
     x = as_float(voxels)
     knots, count = foreground_percentiles(voxels, mask, shares, rule, threshold, batch_ndim)
     rows = values.astype(x.dtype).reshape(-1, values.shape[-1])

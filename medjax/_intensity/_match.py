@@ -90,15 +90,15 @@ def histogram_match(
 
 @functools.partial(jax.jit, static_argnames=("rule", "batch_ndims"))
 def _match(
-    voxels: Num[Array, "..."] | Bool[Array, "..."],
-    reference: Num[Array, "..."] | Bool[Array, "..."],
-    mask: Bool[Array, "..."] | None,
-    reference_mask: Bool[Array, "..."] | None,
+    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"],
+    reference: Num[Array, "*theirs"] | Bool[Array, "*theirs"],
+    mask: Bool[Array, "*inside"] | None,
+    reference_mask: Bool[Array, "*theirs_inside"] | None,
     shares: UInt32[Array, "k 4"],
     threshold: Any,
     rule: Rule,
     batch_ndims: tuple[int, int],
-) -> tuple[Float[Array, "..."], Int[Array, "..."] | None, Int[Array, "..."] | None]:
+) -> tuple[Float[Array, "*shape"], Int[Array, "*count"] | None, Int[Array, "*their_count"] | None]:
     x = as_float(voxels)
     knots, count = _quantiles(voxels, mask, shares, threshold, rule, batch_ndims[0])
     values, reference_count = _quantiles(reference, reference_mask, shares, threshold, rule, batch_ndims[1])
@@ -119,5 +119,5 @@ def _quantiles(voxels: Any, mask: Any, shares: Any, threshold: Any, rule: Rule, 
         return found, count
     axes, x = spatial_axes(batch_ndim), as_float(voxels)
     where, _ = selected(voxels, mask, axes)
-    lowest = extremes(x if where is None else jnp.where(where, x, 0), where, axes)[0]
+    lowest = extremes(x, where, axes)[0]
     return jnp.concatenate([to_rows(lowest, batch_ndim), found], 1), count

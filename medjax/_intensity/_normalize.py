@@ -11,12 +11,13 @@ from jaxtyping import Array, Bool, Float, Int, Num, UInt32
 
 from medjax._image import Image
 from medjax._intensity._arguments import Number, check_not_empty, mask_for, percentiles_of, range_for, voxels_of
-from medjax._intensity._percentile import fixed_point, from_rows, percentiles_of_rows, to_rows
+from medjax._intensity._percentile import beside_voxels, fixed_point, percentiles_of_rows, to_rows
 from medjax._intensity._statistics import (
     apply_to_finite,
     as_float,
     extremes,
     mean_and_variance,
+    over_finite,
     selected,
     spatial_axes,
     stretched,
@@ -24,7 +25,7 @@ from medjax._intensity._statistics import (
 
 __all__ = ["min_max_normalize", "percentile_normalize", "z_score_normalize"]
 
-Result = tuple[Float[Array, "..."], Int[Array, "..."] | None]
+Result = tuple[Float[Array, "*shape"], Int[Array, "*count"] | None]
 
 
 def z_score_normalize(image: Image, *, mask: Any = None, ddof: Literal[0, 1] = 1) -> Image:
@@ -69,11 +70,15 @@ def z_score_normalize(image: Image, *, mask: Any = None, ddof: Literal[0, 1] = 1
 
 @functools.partial(jax.jit, static_argnames="batch_ndim")
 def _z_score(
-    voxels: Num[Array, "..."] | Bool[Array, "..."], mask: Bool[Array, "..."] | None, ddof: Any, batch_ndim: int
+    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"],
+    mask: Bool[Array, "*inside"] | None,
+    ddof: Any,
+    batch_ndim: int,
 ) -> Result:
     axes, x = spatial_axes(batch_ndim), as_float(voxels)
     where, count = selected(voxels, mask, axes)
-    mean, variance = mean_and_variance(x, where, axes, jnp.asarray(ddof, x.dtype))
+    degrees = jnp.asarray(ddof, x.dtype)
+    mean, variance = over_finite(lambda where: mean_and_variance(x, where, axes, degrees), x, where, mask)
     is_constant = variance == 0
     deviation = jnp.where(is_constant, 1, jnp.sqrt(jnp.where(is_constant, 1, variance)))
     return apply_to_finite(lambda x: (x - mean) / deviation, x, voxels), count
@@ -119,15 +124,15 @@ def min_max_normalize(image: Image, *, range: tuple[Any, Any] = (0.0, 1.0), mask
 
 @functools.partial(jax.jit, static_argnames="batch_ndim")
 def _min_max(
-    voxels: Num[Array, "..."] | Bool[Array, "..."],
-    mask: Bool[Array, "..."] | None,
-    low: Num[Array, "..."],
-    high: Num[Array, "..."],
+    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"],
+    mask: Bool[Array, "*inside"] | None,
+    low: Num[Array, "*low"],
+    high: Num[Array, "*high"],
     batch_ndim: int,
 ) -> Result:
     axes, x = spatial_axes(batch_ndim), as_float(voxels)
     where, count = selected(voxels, mask, axes)
-    bottom, top = extremes(x if where is None else jnp.where(where, x, 0), where, axes)
+    bottom, top = over_finite(lambda where: extremes(x, where, axes), x, where, mask)
     low, high = low.astype(x.dtype), high.astype(x.dtype)
     return apply_to_finite(lambda x: stretched(x, bottom, top, low, high), x, voxels), count
 
@@ -193,11 +198,11 @@ def percentile_normalize(
 
 @functools.partial(jax.jit, static_argnames=("batch_ndim", "is_clipped"))
 def _percentile(
-    voxels: Num[Array, "..."] | Bool[Array, "..."],
-    mask: Bool[Array, "..."] | None,
+    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"],
+    mask: Bool[Array, "*inside"] | None,
     shares: UInt32[Array, "k 4"],
-    low: Num[Array, "..."],
-    high: Num[Array, "..."],
+    low: Num[Array, "*low"],
+    high: Num[Array, "*high"],
     batch_ndim: int,
     is_clipped: bool,
 ) -> Result:
@@ -205,7 +210,7 @@ def _percentile(
     where, count = selected(voxels, mask, axes)
     inside = jnp.ones(voxels.shape, bool) if where is None else where
     found = percentiles_of_rows(to_rows(voxels, batch_ndim), to_rows(inside, batch_ndim), shares)
-    bottom, top = (from_rows(found[:, n : n + 1], voxels.shape, batch_ndim) for n in (0, 1))
+    bottom, top = (beside_voxels(found[:, n], voxels.shape, batch_ndim) for n in (0, 1))
     low, high = low.astype(x.dtype), high.astype(x.dtype)
     out = apply_to_finite(lambda x: stretched(x, bottom, top, low, high), x, voxels)
     return (jnp.minimum(jnp.maximum(out, low), high) if is_clipped else out), count

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int32, Num, UInt, UInt32
 from medjax._intensity._arguments import Number
 from medjax._intensity._statistics import as_float
 
-__all__ = ["fixed_point", "from_rows", "percentiles_of_rows", "to_rows"]
+__all__ = ["beside_voxels", "fixed_point", "from_rows", "percentiles_of_rows", "to_rows"]
 
 # Digits of at most this many bits: their counts stay in a core's cache.
 _DIGIT_BITS = 11
@@ -57,12 +57,14 @@ def to_rows(voxels: Any, batch_ndim: int) -> Any:
 
 
 def from_rows(rows: Any, shape: tuple[int, ...], batch_ndim: int) -> Any:
-    """Brings rows back to `(*batch, i, j, k, *channels)`, or rows of one value to what broadcasts against it."""
-    batch, space, channels = shape[:batch_ndim], shape[batch_ndim : batch_ndim + 3], shape[batch_ndim + 3 :]
-    if rows.shape[1] == 1 and space != (1, 1, 1):
-        return rows.reshape(batch + (1, 1, 1) + channels)
-    items = int(np.prod(batch))
+    """Brings rows of voxels back to `(*batch, i, j, k, *channels)`."""
+    items = int(np.prod(shape[:batch_ndim]))
     return rows.reshape(items, -1, rows.shape[1]).swapaxes(1, 2).reshape(shape)
+
+
+def beside_voxels(row_values: Any, shape: tuple[int, ...], batch_ndim: int) -> Any:
+    """Shapes one value per row so that it broadcasts against `(*batch, i, j, k, *channels)`."""
+    return row_values.reshape((*shape[:batch_ndim], 1, 1, 1, *shape[batch_ndim + 3 :]))
 
 
 def percentiles_of_rows(
@@ -104,7 +106,7 @@ def _ranks(
         columns[n + 1] = columns[n + 1] + (columns[n] >> 16)
         columns[n] = columns[n] & 0xFFFF
     floor = (columns[3] | (columns[4] << 16)).astype(jnp.int32)
-    dtype = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
+    dtype = jnp.float64 if jax.config.read("jax_enable_x64") else jnp.float32
     fraction = sum(columns[n].astype(dtype) * 2.0 ** (16 * n - _PLACES) for n in range(3))
     return floor, jnp.asarray(fraction)
 
@@ -141,7 +143,8 @@ def _neighbours_jvp(primals: Any, tangents: Any) -> Any:
 @jax.custom_batching.custom_vmap
 def _select(x: Num[Array, "rows n"], where: Bool[Array, "rows n"], shares: UInt32[Array, "k 4"]) -> Any:
     """Radix selection; returns the voxels at the floor of each rank and at the next, and the count of each row."""
-    keys, bits = _sortable(x)
+    # A barrier, or XLA folds the selection over an image that is constant in a jitted function, which takes minutes.
+    keys, bits = _sortable(lax.optimization_barrier(x))
     rows, k = x.shape[0], 2 * shares.shape[0]
     row = jnp.arange(rows, dtype=jnp.int32)[:, None]
     widths = [bits // (-(-bits // _DIGIT_BITS))] * (-(-bits // _DIGIT_BITS))

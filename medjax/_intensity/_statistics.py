@@ -11,12 +11,21 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
-__all__ = ["apply_to_finite", "as_float", "extremes", "mean_and_variance", "selected", "spatial_axes", "stretched"]
+__all__ = [
+    "apply_to_finite",
+    "as_float",
+    "extremes",
+    "mean_and_variance",
+    "over_finite",
+    "selected",
+    "spatial_axes",
+    "stretched",
+]
 
 Axes = tuple[int, ...]
 
 
-def as_float(voxels: Num[Array, "..."] | Bool[Array, "..."]) -> Float[Array, "..."]:
+def as_float(voxels: Num[Array, "*shape"] | Bool[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Returns float64 as it is and anything else as float32."""
     return voxels if voxels.dtype == jnp.float64 else voxels.astype(jnp.float32)
 
@@ -27,8 +36,8 @@ def spatial_axes(batch_ndim: int) -> Axes:
 
 
 def selected(
-    voxels: Num[Array, "..."] | Bool[Array, "..."], mask: Bool[Array, "..."] | None, axes: Axes
-) -> tuple[Bool[Array, "..."] | None, Int[Array, "..."] | None]:
+    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"], mask: Bool[Array, "*inside"] | None, axes: Axes
+) -> tuple[Bool[Array, "*shape"] | None, Int[Array, "*kept"] | None]:
     """Says which voxels statistics are taken of: the finite ones inside the mask, or all finite ones if that leaves none.
 
     Returns:
@@ -44,9 +53,19 @@ def selected(
     return jnp.where(count > 0, inside, True if finite is None else finite), count
 
 
+def over_finite(statistics: Any, x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None, mask: Any) -> Any:
+    """Returns `statistics(where)`, or the same of all voxels where all are finite and there is no mask.
+
+    That is most images, and reductions without a condition are two to three times as fast on a CPU.
+    """
+    if where is None or mask is not None:
+        return statistics(where)
+    return lax.cond(jnp.isfinite(lax.stop_gradient(x).sum()), lambda: statistics(None), lambda: statistics(where))
+
+
 def mean_and_variance(
-    x: Float[Array, "..."], where: Bool[Array, "..."] | None, axes: Axes, ddof: Any
-) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None, axes: Axes, ddof: Any
+) -> tuple[Float[Array, "*kept"], Float[Array, "*kept"]]:
     """Returns mean and variance with `ddof` degrees of freedom taken off; 0 and 0 of no voxels.
 
     The corrected two-pass algorithm, after subtracting the lowest voxel: exact for a constant image, whatever its
@@ -76,11 +95,12 @@ def _count(x: Any, where: Any, axes: Axes) -> Any:
 
 
 def extremes(
-    x: Float[Array, "..."], where: Bool[Array, "..."] | None, axes: Axes
-) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None, axes: Axes
+) -> tuple[Float[Array, "*kept"], Float[Array, "*kept"]]:
     """Returns the lowest and the highest voxel; 0 and 0 of no voxels."""
     if where is None:
         return x.min(axes, keepdims=True), x.max(axes, keepdims=True)
+    x = jnp.where(where, x, 0)  # a gradient must not meet NaN
     low = x.min(axes, keepdims=True, where=where, initial=jnp.inf)
     high = x.max(axes, keepdims=True, where=where, initial=-jnp.inf)
     is_empty = low > high
@@ -94,7 +114,9 @@ def stretched(x: Any, bottom: Any, top: Any, low: Any, high: Any) -> Any:
     return low + jnp.where(is_flat, 0, share) * (high - low)
 
 
-def apply_to_finite(function: Any, x: Float[Array, "..."], voxels: Num[Array, "..."] | Bool[Array, "..."]) -> Any:
+def apply_to_finite(
+    function: Any, x: Float[Array, "*shape"], voxels: Num[Array, "*shape"] | Bool[Array, "*shape"]
+) -> Any:
     """Returns `function(x)`, but voxels that are not finite as they are: no NaN of theirs reaches another's gradient.
 
     Args:

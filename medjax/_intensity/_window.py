@@ -54,7 +54,7 @@ def clip(image: Image, low: Any, high: Any) -> Image:
 
 
 @jax.jit
-def _clip(voxels: Num[Array, "..."], low: Num[Array, "..."], high: Num[Array, "..."]) -> Float[Array, "..."]:
+def _clip(voxels: Num[Array, "*shape"], low: Num[Array, "*low"], high: Num[Array, "*high"]) -> Float[Array, "*shape"]:
     x = as_float(voxels)
     return jnp.minimum(jnp.maximum(x, low.astype(x.dtype)), high.astype(x.dtype))
 
@@ -93,7 +93,9 @@ def rescale(image: Image, slope: Any, intercept: Any) -> Image:
 
 
 @jax.jit
-def _rescale(voxels: Num[Array, "..."], slope: Num[Array, "..."], intercept: Num[Array, "..."]) -> Float[Array, "..."]:
+def _rescale(
+    voxels: Num[Array, "*shape"], slope: Num[Array, "*slope"], intercept: Num[Array, "*intercept"]
+) -> Float[Array, "*shape"]:
     x = as_float(voxels)
     known = jnp.where(jnp.isnan(x), 0, x)  # 0 * NaN in the slope's gradient would spoil it
     return jnp.where(jnp.isnan(x), x, known * slope.astype(x.dtype) + intercept.astype(x.dtype))
@@ -154,13 +156,13 @@ def window(
 
 @functools.partial(jax.jit, static_argnames="function")
 def _window(
-    voxels: Num[Array, "..."],
-    center: Num[Array, "..."],
-    width: Num[Array, "..."],
-    low: Num[Array, "..."],
-    high: Num[Array, "..."],
+    voxels: Num[Array, "*shape"],
+    center: Num[Array, "*center"],
+    width: Num[Array, "*width"],
+    low: Num[Array, "*low"],
+    high: Num[Array, "*high"],
     function: WindowFunction,
-) -> Float[Array, "..."]:
+) -> Float[Array, "*shape"]:
     x = as_float(voxels)
     center, width, low, high = (value.astype(x.dtype) for value in (center, width, low, high))
     known = jnp.where(jnp.isnan(x), center, x)
