@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 import math
 import warnings
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.tag import BaseTag
@@ -49,9 +51,11 @@ _MOST_INFLATED_BYTES = 2**30
 # Every DICOM file has group 2 and an element of group 8 before anything longer than this.
 _HEAD_BYTES = 1024
 
+_TRANSFER_SYNTAX = BaseTag(0x00020010)
 _SOP_CLASS = BaseTag(0x00080016)
 _SOP_INSTANCE = BaseTag(0x00080018)
 _SERIES = BaseTag(0x0020000E)
+_NUMBER_OF_FRAMES = BaseTag(0x00280008)
 _ROWS = BaseTag(0x00280010)
 _COLUMNS = BaseTag(0x00280011)
 _PIXELS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
@@ -70,12 +74,14 @@ class File:
         pixel_offset: Where in the file the pixel data element begins; `None` where `dataset` holds the pixels, because
             the file is deflated as a whole.
         pixel_keyword: "PixelData", "FloatPixelData" or "DoubleFloatPixelData".
+        transfer_syntax: How the data set is encoded.
     """
 
     path: Path
     dataset: FileDataset
     pixel_offset: int | None
     pixel_keyword: str
+    transfer_syntax: UID
 
     @property
     def series_uid(self) -> str:
@@ -92,16 +98,21 @@ class File:
         """SOP Class UID: what kind of object this is."""
         return first_text(self.dataset, _SOP_CLASS)
 
-    @property
-    def transfer_syntax(self) -> UID:
-        """How the data set is encoded; what its first bytes show where the file does not say."""
-        stated = self.dataset.file_meta.get("TransferSyntaxUID")
-        if stated:
-            return UID(stated)
-        implicit, little = self.dataset.original_encoding
-        if implicit:
-            return ImplicitVRLittleEndian
-        return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+
+def _transfer_syntax(dataset: FileDataset) -> UID:
+    """How a data set is encoded; what its first bytes show where the file does not say."""
+    stated = first_text(dataset.file_meta, _TRANSFER_SYNTAX)
+    if stated:
+        return _uid(stated)
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+
+
+@functools.lru_cache(maxsize=256)
+def _uid(text: str) -> UID:
+    return UID(text)
 
 
 def looks_like_dicom(head: bytes) -> bool:
@@ -204,7 +215,7 @@ def open_file(path: Path) -> File:
         ImageFileError: it is not DICOM, or cannot be parsed.
     """
     dataset, offset, pixel_keyword = read_header(path)
-    file = File(path, dataset, offset, pixel_keyword)
+    file = File(path, dataset, offset, pixel_keyword, _transfer_syntax(dataset))
     if file.sop_class == _WHOLE_SLIDE:
         raise UnsupportedFileError(path, "it is a tiled whole-slide image, not a scan on a voxel grid")
     if pixel_keyword:
@@ -269,10 +280,20 @@ def numbers(dataset: Dataset, tag: int, count: int | None = None) -> tuple[float
 
 
 def whole_number(dataset: Dataset, tag: int) -> int | None:
-    """The first value of an integer attribute, binary or written as text; `None` where it is missing or malformed."""
+    """The first value of an unsigned short or integer-string attribute; `None` where it is missing or malformed.
+
+    Nothing is decoded in place, so that the headers of a series can still be compared byte by byte.
+    """
+    element = dataset.get_item(tag)
+    value = None if element is None else element.value
     try:
-        value = dataset[tag].value if tag in dataset else None
+        if isinstance(element, RawDataElement) and isinstance(value, bytes):
+            if element.VR == "IS" or (element.VR is None and tag == _NUMBER_OF_FRAMES):
+                return int(value.split(b"\\")[0].strip(b" \0"))
+            return (
+                int.from_bytes(value[:2], "little" if element.is_little_endian else "big") if len(value) >= 2 else None
+            )
         first = value[0] if isinstance(value, MutableSequence) else value
         return None if first is None or first == "" else int(first)
-    except Exception:
-        return None  # pydicom decodes on access and raises whatever its converters do; the value is then not known
+    except (TypeError, ValueError):
+        return None

@@ -18,11 +18,11 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -38,6 +38,8 @@ __all__ = ["_metadata_from"]
 
 # Value representations of bulk data (PS3.5 section 6.2). UN, unknown, is kept where it turns out to be text.
 _BULK = frozenset({"OB", "OD", "OF", "OL", "OV", "OW"})
+# Those stored as text that needs no character set to read, with one backslash between values.
+_PLAIN_TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"})
 # Functional groups, per frame and shared: they are flattened, so the nested form says nothing more.
 _FRAME_GROUPS = frozenset({0x52009229, 0x52009230})
 _DISPLAY = (
@@ -250,10 +252,49 @@ def json_value(dataset: Dataset, tag: int) -> Any:
     if tag & 0xFFFF == 0:  # group length, retired (PS3.5 section 7.2)
         return None
     try:
-        element = dataset[tag]
-        return None if element.VR in _BULK else _plain(element.value, element.VR)
+        return _decoded(dataset, tag)
     except Exception:
         return None  # pydicom decodes on access and raises whatever its converters do; the value is then not known
+
+
+def _decoded(dataset: Dataset, tag: int) -> Any:
+    raw = dataset.get_item(tag)
+    vr = raw.VR or _vr(tag) if isinstance(raw, RawDataElement) else ""
+    if vr in _BULK:
+        return None
+    if vr in _PLAIN_TEXT and raw.value is not None and raw.value.isascii():  # type: ignore[union-attr]
+        return _from_text(raw.value.decode("ascii"), vr)  # type: ignore[union-attr]
+    element = dataset[tag]
+    return None if element.VR in _BULK else _plain(element.value, element.VR)
+
+
+@functools.lru_cache(maxsize=4096)
+def _vr(tag: int) -> str:
+    """The value representation of a public attribute, for a file that does not state it."""
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return ""
+
+
+def _from_text(text: str, vr: str) -> Any:
+    """Reads a value stored as ASCII text, as pydicom would, without its checks; most of a header is that."""
+    convert = _CONVERTERS.get(vr, str)
+    values = [convert(part.strip(" \0")) if part.strip(" \0") else None for part in text.rstrip(" \0").split("\\")]
+    return values if len(values) > 1 else values[0]
+
+
+def _decimal(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
+def _integer(text: str) -> int | float:
+    """An integer string; one with a fraction breaks the rules and is kept as it is."""
+    return int(text) if "." not in text else float(text)
+
+
+_CONVERTERS: dict[str, Callable[[str], Any]] = {"DS": _decimal, "IS": _integer}
 
 
 def _plain(value: Any, vr: str) -> Any:
