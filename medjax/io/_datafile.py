@@ -16,7 +16,6 @@ from medjax.io._files import warn
 from medjax.io._gzip import Codec, Content
 
 __all__ = [
-    "AT_END",
     "Encoding",
     "Part",
     "checked_affine",
@@ -29,9 +28,6 @@ __all__ = [
 
 Encoding = Literal["raw", "zlib", "gzip", "bzip2", "text", "hex"]
 
-AT_END = -1
-"""As a part's offset: the data are the last bytes of the file."""
-
 _CODECS: dict[Encoding, Codec] = {"zlib": "zlib", "gzip": "gzip", "bzip2": "bzip2"}
 
 # No number needs more characters, and NumPy's parser takes room for the longest one times their count.
@@ -39,6 +35,9 @@ _LONGEST_NUMBER = 400
 
 # Some writers end a file with a line break, which is no sign of a wrong header.
 _LINE_END_BYTES = 2
+
+# Beyond this a number is damage and not a length in mm.
+_LARGEST_MM = 1e9
 
 # Float32 directions of real scanners miss a right angle by up to 5e-5 (cosine); more is a shear.
 _SHEAR_TOLERANCE_DEGREES = float(np.degrees(1e-4))
@@ -50,13 +49,15 @@ class Part:
 
     Attributes:
         path: The file.
-        offset: Bytes before the (encoded) data, or `AT_END`.
+        offset: Bytes before the (encoded) data.
         skip: Bytes of the decoded data that are not voxels.
+        is_at_end: The voxels are the last bytes of what follows the offset, whatever stands before them.
     """
 
     path: Path
     offset: int = 0
     skip: int = 0
+    is_at_end: bool = False
 
 
 def read_elements(parts: Sequence[Part], dtype: np.dtype, count: int, encoding: Encoding) -> np.ndarray:
@@ -81,9 +82,8 @@ def _read_bytes(part: Part, dtype: np.dtype, count: int, encoding: Encoding) -> 
     if encoding == "hex":
         return _read_hex(part, dtype, count)
     size = count * dtype.itemsize
-    offset = _end_offset(part.path, size) if part.offset == AT_END else part.offset
-    with Content(part.path, codec=_CODECS.get(encoding), offset=offset) as content:
-        content.skip(part.skip)
+    with Content(part.path, codec=_CODECS.get(encoding), offset=part.offset) as content:
+        content.skip(max(content.file_bytes - size, 0) if part.is_at_end else part.skip)
         array = content.read_array(size).view(dtype)
         excess = content.finish()
     if excess > max(_LINE_END_BYTES, dtype.itemsize - 1):
@@ -91,13 +91,6 @@ def _read_bytes(part: Part, dtype: np.dtype, count: int, encoding: Encoding) -> 
     if excess:
         warn(part.path, f"{excess} bytes follow the voxels; they are ignored", ImageFileWarning)
     return array
-
-
-def _end_offset(path: Path, size: int) -> int:
-    found = path.stat().st_size
-    if found < size:
-        raise TruncatedFileError(path, f"voxels: expected {size} bytes, found {found}")
-    return found - size
 
 
 def _read_numbers(part: Part, dtype: np.dtype, count: int, encoding: Encoding) -> np.ndarray:
@@ -128,8 +121,6 @@ def _read_hex(part: Part, dtype: np.dtype, count: int) -> np.ndarray:
 
 
 def _text(part: Part, least: int) -> bytes:
-    if part.offset == AT_END:
-        raise UnsupportedFileError(part.path, "the start of data as text cannot be found from their end")
     with Content(part.path, codec=None, offset=part.offset) as content:
         content.skip(part.skip)
         found = content.file_bytes - content.position
@@ -176,6 +167,11 @@ def numbered(header: Path, pattern: str, numbers: Iterable[int]) -> list[Path]:
 
 def checked_affine(path: Path, affine: np.ndarray) -> np.ndarray:
     """Returns the affine as it is; raises where it is no geometry and warns where it is sheared."""
+    largest = np.abs(affine).max()
+    if not largest < _LARGEST_MM:  # also where it is not finite
+        raise ImageFileError(path, f"its geometry holds {largest:g} mm, expected below {_LARGEST_MM:g}")
+    if not (np.abs(affine[:3, :3]).max(0) > 1 / _LARGEST_MM).all():
+        raise ImageFileError(path, "its geometry is singular: a voxel has no size along an axis")
     try:
         checked = check_affine(affine)
     except ValueError as error:

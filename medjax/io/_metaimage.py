@@ -32,7 +32,7 @@ from medjax._image import Image
 from medjax._metadata import Metadata
 from medjax._orientation import orientation_of
 from medjax.io._datafile import (
-    AT_END,
+    Encoding,
     Part,
     checked_affine,
     file_order,
@@ -161,7 +161,8 @@ def _read_header(path: Path) -> _Header:
                 fields[key] = value
         size = file.tell()
         if fields["ElementDataFile"].split()[:1] == ["LIST"]:
-            names = tuple(line.strip() for line in _text(file.read(_MAX_HEADER_BYTES)).splitlines() if line.strip())
+            rest = min(path.stat().st_size, _MAX_HEADER_BYTES)
+            names = tuple(line.strip() for line in _text(file.read(rest)).splitlines() if line.strip())
     return _Header(path, fields, names, size)
 
 
@@ -211,32 +212,33 @@ def _read_voxels(header: _Header, sizes: list[int], channels: int) -> np.ndarray
     if known is None:
         raise UnsupportedFileError(header.path, f"its ElementType {type_name[:40]!r} is none of {', '.join(_DTYPES)}")
     dtype = np.dtype(known).newbyteorder(">" if header.flag(*_BYTE_ORDER_KEYS) else "<")
-    is_compressed = header.flag("CompressedData")
-    offset = header.integers("HeaderSize", 1)[0] if "HeaderSize" in header.fields else 0
-    if offset < AT_END or (offset == AT_END and is_compressed):
-        raise UnsupportedFileError(header.path, f"its HeaderSize {offset} says not where its data start")
-    if not header.flag("BinaryData", default=True):
-        encoding: Any = "text"
-    else:
-        encoding = "zlib" if is_compressed else "raw"  # zlib ends by itself: CompressedDataSize is not needed
-    return read_elements(_parts(header, sizes, offset), dtype, math.prod(sizes) * channels, encoding)
+    is_compressed, is_binary = header.flag("CompressedData"), header.flag("BinaryData", default=True)
+    # zlib ends by itself: CompressedDataSize is not needed
+    encoding: Encoding = "text" if not is_binary else "zlib" if is_compressed else "raw"
+    return read_elements(_parts(header, sizes, encoding), dtype, math.prod(sizes) * channels, encoding)
 
 
-def _parts(header: _Header, sizes: list[int], offset: int) -> list[Part]:
+def _parts(header: _Header, sizes: list[int], encoding: Encoding) -> list[Part]:
     """The files that hold the voxels: this one, a named one, listed ones, or those of a numbered pattern."""
+    skipped = header.integers("HeaderSize", 1)[0] if "HeaderSize" in header.fields else 0
+    if skipped < -1 or (skipped == -1 and encoding != "raw"):
+        raise UnsupportedFileError(header.path, f"its HeaderSize {skipped} does not say where {encoding} data start")
+    offset, is_at_end = max(skipped, 0), skipped == -1
     target = header.fields["ElementDataFile"]
     words = target.split()
     if target == "LOCAL":
         if 0 < offset < header.size:
             raise ImageFileError(header.path, f"HeaderSize {offset} is less than the header's {header.size} bytes")
-        return [Part(header.path, offset or header.size)]
-    if words[:1] == ["LIST"]:
-        return [Part(path, offset) for path in _listed(header, sizes, words[1:])]
-    if "%" in target:
-        return [Part(path, offset) for path in _patterned(header, sizes[-1], words)]
-    if not target:
+        return [Part(header.path, offset or header.size, is_at_end=is_at_end)]
+    if not words:
         raise ImageFileError(header.path, "its ElementDataFile is empty")
-    return [Part(sibling(header.path, target), offset)]
+    if words[0] == "LIST":
+        files = _listed(header, sizes, words[1:])
+    elif "%" in target:
+        files = _patterned(header, sizes[-1], words)
+    else:
+        files = [sibling(header.path, target)]
+    return [Part(file, offset, is_at_end=is_at_end) for file in files]
 
 
 def _listed(header: _Header, sizes: list[int], words: list[str]) -> list[Path]:
@@ -361,7 +363,7 @@ def _layout(path: Path, shape: tuple[int, ...], extra: Mapping[str, Any]) -> tup
     return dimensions, has_channels
 
 
-def _source_steps(extra: Mapping[str, Any], count: int) -> list[float] | None:
+def _source_steps(extra: Mapping[str, Any], count: int) -> list[Any] | None:
     """The spacing of the dimensions behind i, j, k in a MetaImage or NIfTI source that had as many, else `None`."""
     dim = extra.get("dim")
     if isinstance(dim, list) and dim[:1] == [3 + count]:
@@ -372,7 +374,7 @@ def _source_steps(extra: Mapping[str, Any], count: int) -> list[float] | None:
     return (_numbers_in(extra, "ElementSpacing", 3 + count) or [1.0] * (3 + count))[3:]
 
 
-def _numbers_in(extra: Mapping[str, Any], key: str, count: int) -> list[float] | None:
+def _numbers_in(extra: Mapping[str, Any], key: str, count: int) -> list[Any] | None:
     """The value of a key where it is a list of so many numbers."""
     value = extra.get(key)
     is_sound = isinstance(value, list) and len(value) == count and all(isinstance(x, int | float) for x in value)
@@ -397,7 +399,9 @@ def _geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any]) -> lis
 def _kept_lines(path: Path, image: Image, extra: Mapping[str, Any]) -> list[str]:
     text = metadata_to_json(path, image) or ""
     pieces = [text[start : start + _LINE_BYTES] for start in range(0, len(text), _LINE_BYTES)]
-    lines = [f"{METADATA_KEY}{number} = |{piece}|" for number, piece in enumerate(pieces)]  # bars keep blanks at the ends
+    lines = [
+        f"{METADATA_KEY}{number} = |{piece}|" for number, piece in enumerate(pieces)
+    ]  # bars keep blanks at the ends
     if image.kind == "label":
         lines.append(f"{KIND_KEY} = label")
     if isinstance(image.metadata, Metadata):

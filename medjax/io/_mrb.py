@@ -184,11 +184,11 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 
 def _read_text(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    size = archive.getinfo(name).file_size
+    if size > _MAX_SCENE_BYTES:
+        raise ImageFileError(path, f"its scene has {size} bytes, expected {_MAX_SCENE_BYTES} at most")
     with archive.open(name) as file:
-        content = file.read(_MAX_SCENE_BYTES + 1)
-    if len(content) > _MAX_SCENE_BYTES:
-        raise ImageFileError(path, f"its scene has more than {_MAX_SCENE_BYTES} bytes")
-    return content
+        return file.read(size)
 
 
 def _parse(path: Path, content: bytes) -> dict[str, _Node]:

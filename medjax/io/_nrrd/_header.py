@@ -85,7 +85,8 @@ def read_header(path: Path) -> Header:
             if not line.startswith("#"):
                 _sort_line(path, line, lines, pairs)
             if lines.get("data file", "").split()[:1] == ["LIST"]:
-                names = tuple(name.strip() for name in _text(file.read(_MAX_HEADER_BYTES)).splitlines() if name.strip())
+                rest = min(path.stat().st_size, _MAX_HEADER_BYTES)
+                names = tuple(name.strip() for name in _text(file.read(rest)).splitlines() if name.strip())
                 break
         size = file.tell()
     return Header(path, _parsed(path, _text(magic), lines), pairs, names, size)

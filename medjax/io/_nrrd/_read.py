@@ -10,7 +10,7 @@ import numpy as np
 
 from medjax._image import Image
 from medjax._metadata import Metadata
-from medjax.io._datafile import AT_END, Encoding, Part, numbered, read_elements, sibling
+from medjax.io._datafile import Encoding, Part, numbered, read_elements, sibling
 from medjax.io._errors import ImageFileError, UnsupportedFileError
 from medjax.io._kept import KIND_KEY, METADATA_KEY, kept_kind, metadata_from_json
 from medjax.io._nrrd._geometry import place
@@ -83,7 +83,7 @@ def _dtype(header: Header, encoding: Encoding) -> np.dtype:
 
 def _parts(header: Header, encoding: Encoding) -> list[Part]:
     lines, skipped = header.fields.get("line skip", 0), header.fields.get("byte skip", 0)
-    if lines < 0 or skipped < AT_END or (skipped == AT_END and encoding != "raw"):
+    if lines < 0 or skipped < -1 or (skipped == -1 and encoding != "raw"):
         raise UnsupportedFileError(header.path, f"line skip {lines} and byte skip {skipped} with encoding {encoding}")
     target = header.fields.get("data file")
     if target is None:
@@ -93,8 +93,8 @@ def _parts(header: Header, encoding: Encoding) -> list[Part]:
 
 def _part(path: Path, start: int, lines: int, skipped: int) -> Part:
     """Lines are skipped in the file, bytes in what it decodes to."""
-    if skipped == AT_END:
-        return Part(path, AT_END)
+    if skipped == -1:
+        return Part(path, start, is_at_end=True)
     with path.open("rb") as file:
         file.seek(start)
         for number in range(lines):
