@@ -38,9 +38,15 @@ def lattice(
     """
     if slices[0].orientation is None:
         return _unplaced(slices, path), None
-    axes, spacing = axes_of(slices, path), pixel_spacing_of(slices, path)
+    axes = axes_of(slices, path)
+    spacing = pixel_spacing_of(slices, path) if _has_size(slices) else (1.0, 1.0)
     volumes = arrange(slices, places(depth_of(slices, axes, path), spacing), repeats, path, digest)
     return volumes, measure(volumes.rows, axes, spacing, path)
+
+
+def _has_size(slices: Sequence[Slice]) -> bool:
+    """Whether pixel spacing is stated, or at least must be, because the slices have positions."""
+    return slices[0].is_placed or any(s.pixel_spacing is not None for s in slices)
 
 
 def _unplaced(slices: Sequence[Slice], path: Path) -> Volumes:
@@ -90,7 +96,7 @@ _RESAMPLED = {
 
 def _copies_note(copies: Sequence[Slice]) -> str:
     names = ", ".join(sorted(s.file.path.name for s in copies)[:3])
-    return f"{len(copies)} slices were left out, as their pixels are those of another at the same position: {names}"
+    return f"{len(copies)} of the slices are copies, with the pixels of another at the same position, and left out: {names}"
 
 
 def _is_placed(slice_: Slice) -> bool:
@@ -98,9 +104,13 @@ def _is_placed(slice_: Slice) -> bool:
 
 
 def _unplaced_affine(slice_: Slice, notes: list[str]) -> np.ndarray:
-    size = "" if slice_.pixel_spacing else ", nor a pixel spacing, which is set to 1 mm"
-    notes.append(f"the file does not say where the image lies: it is put at the origin, along the world's axes{size}")
+    notes.append(_unplaced_note(slice_))
     return affine_of_single(slice_)
+
+
+def _unplaced_note(slice_: Slice) -> str:
+    size = "" if slice_.pixel_spacing else ", with pixels of 1 mm, as their size is not stated either"
+    return f"the file does not say where the image lies: it is put at the origin, along the world's axes{size}"
 
 
 def _notes_on(stack: Stack, rows: Sequence[Sequence[Slice]]) -> list[str]:
@@ -111,7 +121,7 @@ def _notes_on(stack: Stack, rows: Sequence[Sequence[Slice]]) -> list[str]:
             "resample_to_grid onto an orthogonal grid straightens the voxels"
         )
     if not rows[0][0].is_placed:
-        notes.append("the file does not say where the image lies: it is put at the origin, along the world's axes")
+        notes.append(_unplaced_note(rows[0][0]))
     if len(rows) == 1 and rows[0][0].thickness is None:
         notes.append("the file states no slice thickness, which is set to 1 mm")
     return notes

@@ -169,14 +169,17 @@ def _unevenness(rows: Sequence[Sequence[Slice]], depths: np.ndarray) -> str | No
     if np.abs(steps - usual).max() <= allowed and drift <= _PLACE_TOLERANCE * usual:
         return None
     widest = int(np.argmax(steps))
-    missing = round(float(steps[widest] / usual)) - 1
-    between = " and ".join(
-        f"{row[0].file.path.name} ({depth:.2f} mm)"
-        for row, depth in zip(rows[widest : widest + 2], depths[widest : widest + 2], strict=True)
-    )
-    kinds = _kinds_of_steps(steps)
-    found = f"{missing} slice{'s' if missing > 1 else ''} missing" if missing else "the widest step is"
-    return f"steps of {kinds}; {found} between {between}"
+    ends = zip(rows[widest : widest + 2], depths[widest : widest + 2], strict=True)
+    between = " and ".join(f"{row[0].file.path.name} ({depth:.2f} mm)" for row, depth in ends)
+    return f"steps of {_kinds_of_steps(steps)}; {_gap(steps / usual, widest)} between {between}"
+
+
+def _gap(ratios: np.ndarray, widest: int) -> str:
+    """What lies at the widest step: missing slices, if all steps are multiples of the usual one."""
+    missing = round(float(ratios[widest])) - 1
+    if missing < 1 or np.abs(ratios - np.round(ratios)).max() > _PLACE_TOLERANCE or ratios.min() < 0.5:
+        return "the widest"
+    return f"{missing} slice{'s' if missing > 1 else ''} missing"
 
 
 def _kinds_of_steps(steps: np.ndarray) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,6 +22,7 @@ from medjax.io._errors import ImageFileError, MissingDependencyError, TruncatedF
 
 __all__ = ["Layout", "Target", "check_size", "fill", "layout_of"]
 
+_PALETTE = BaseTag(0x00281101)
 _MODALITY_LUT = BaseTag(0x00283000)
 _PHOTOMETRIC = BaseTag(0x00280004)
 _ATTRIBUTES = {
@@ -53,6 +54,7 @@ class Layout:
         bits_allocated, bits_stored, high_bit: The bits of a value that count.
         kind: NumPy's letter: "i" signed, "u" unsigned, "f" floating point.
         has_modality_lut: Whether a table, not a slope, makes the values.
+        palette_bits: Bits of a palette's entries, 0 where there is none.
     """
 
     rows: int
@@ -65,6 +67,7 @@ class Layout:
     high_bit: int
     kind: str
     has_modality_lut: bool
+    palette_bits: int = 0
 
     @property
     def dtype(self) -> np.dtype:
@@ -118,7 +121,7 @@ def layout_of(file: File, known: dict[Any, Layout]) -> Layout:
     Raises:
         ImageFileError: one is missing or has a value that it cannot have.
     """
-    found = (file.dataset.get_item(tag) for tag in (*_ATTRIBUTES.values(), _PHOTOMETRIC, _MODALITY_LUT))
+    found = (file.dataset.get_item(tag) for tag in (*_ATTRIBUTES.values(), _PHOTOMETRIC, _PALETTE, _MODALITY_LUT))
     values = (None if element is None else element.value for element in found)
     key = (file.pixel_keyword, *(value if isinstance(value, bytes) else str(value) for value in values))
     if key not in known:
@@ -141,6 +144,7 @@ def _read_layout(file: File) -> Layout:
         high_bit=whole("HighBit", max(stored - 1, 0), 63),
         kind=_kind(file, whole("PixelRepresentation", 0, 1)),
         has_modality_lut=_MODALITY_LUT in file.dataset,
+        palette_bits=_palette_bits(file),
     )
     if 0 in (layout.rows, layout.columns, layout.samples):
         size = f"{layout.rows} rows, {layout.columns} columns and {layout.samples} samples"
@@ -158,6 +162,15 @@ def _whole(file: File, keyword: str, default: int | None = None, most: int = 655
     if value is None or not 0 <= value <= most:
         raise ImageFileError(file.path, f"{keyword} is {'missing' if value is None else value}")
     return value
+
+
+def _palette_bits(file: File) -> int:
+    """The third number of Red Palette Color Lookup Table Descriptor (0028,1101): bits per entry, 8 or 16."""
+    element = file.dataset.get_item(_PALETTE)
+    value = None if element is None else element.value
+    if isinstance(value, bytes):
+        return int.from_bytes(value[4:6], "big" if file.transfer_syntax == ExplicitVRBigEndian else "little")
+    return int(value[2]) if value is not None and len(value) == 3 else 0
 
 
 def _kind(file: File, representation: int) -> str:
@@ -280,16 +293,18 @@ def _fill_decoded(file: File, layout: Layout, targets: Sequence[Target]) -> None
     for target in targets:
         by_frame.setdefault(target.frame, []).append(target)
     frames = sorted(by_frame)
+    is_12_bit = file.transfer_syntax == JPEGExtended12Bit and layout.bits_stored > 8
     try:
         dataset = whole_dataset(file)
-        for frame, stored in zip(frames, iter_pixels(dataset, indices=frames), strict=True):
+        decoded = _iter_12_bit(file, layout, frames) if is_12_bit else iter_pixels(dataset, indices=frames)
+        for frame, stored in zip(frames, decoded, strict=True):
             values = _values(stored, dataset, layout)
             for target in by_frame[frame]:
                 _put(values, target)
     except (ImageFileError, OSError):
         raise
     except Exception as error:  # decoders raise whatever they like
-        raise _decoding_error(file, layout, error) from None
+        raise _decoding_error(file, error) from None
 
 
 def _values(stored: np.ndarray, dataset: Any, layout: Layout) -> np.ndarray:
@@ -323,16 +338,28 @@ def _check_decoder(file: File) -> None:
         )
 
 
-def _decoding_error(file: File, layout: Layout, error: Exception) -> ImageFileError:
-    syntax = file.transfer_syntax
-    if syntax == JPEGExtended12Bit and layout.bits_stored > 8:
-        reason = f"its pixels are 12-bit lossy JPEG, {_name(syntax)}, which no permissively licensed decoder reads"
-        return UnsupportedFileError(file.path, reason, "convert it with dcm2niix or DCMTK's dcmdjpeg")
+def _iter_12_bit(file: File, layout: Layout, frames: Sequence[int]) -> Iterator[np.ndarray]:
+    """Decodes 12-bit lossy JPEG with GDCM itself: pydicom knows of no permissively licensed decoder for it."""
+    try:
+        import gdcm
+    except ImportError:
+        reason = f"its pixels are 12-bit lossy JPEG: {_name(file.transfer_syntax)}"
+        raise MissingDependencyError(file.path, reason, 'pip install "medjax[dicom]"') from None
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(file.path))
+    if not reader.Read():
+        raise ValueError("GDCM cannot read it")
+    pixels = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")  # bytes, as SWIG hands them over
+    stored = np.frombuffer(pixels, layout.dtype)
+    yield from stored.reshape(layout.frames, layout.rows, layout.columns, *layout.channels)[list(frames)]
+
+
+def _decoding_error(file: File, error: Exception) -> ImageFileError:
     if "less than expected" in str(error):
         return TruncatedFileError(
             file.path, "its pixel data is shorter than its header promises", "copy or export it again"
         )
-    reason = f"its pixels cannot be decoded ({_name(syntax)}: {type(error).__name__})"
+    reason = f"its pixels cannot be decoded ({_name(file.transfer_syntax)}: {type(error).__name__})"
     return ImageFileError(file.path, reason, "the file is damaged, or its header does not match its pixels")
 
 

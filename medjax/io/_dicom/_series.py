@@ -222,7 +222,9 @@ def _line(record: DicomSeries) -> str:
     )
     description = f' "{record.description}"' if record.description else ""
     where = record.orientation or "no orientation"
-    return f"{record.uid or '(no UID)'} stack {record.stack}: {record.modality or 'image'}{description}, {record.files} files, {size}, {spacing}, {where}"
+    files = f"{record.files} file{'s' if record.files > 1 else ''}"
+    what = f"{record.modality or 'image'}{description}"
+    return f"{record.uid or '(no UID)'} stack {record.stack}: {what}, {files}, {size}, {spacing}, {where}"
 
 
 def _record(group: Group) -> DicomSeries:

@@ -61,7 +61,7 @@ def _dtype(slices: Sequence[Slice], is_scaled: bool) -> np.dtype:
     if is_scaled:
         return np.dtype(np.float64 if stored == np.float64 and slices[0].layout.kind == "f" else np.float32)
     if slices[0].layout.is_palette:
-        return np.dtype(np.uint8 if all(s.layout.bits_stored <= 8 for s in slices) else np.uint16)
+        return np.dtype(np.uint8 if all(s.layout.palette_bits == 8 for s in slices) else np.uint16)
     return np.result_type(stored, np.int16) if any(s.intercept for s in slices) and stored.itemsize == 1 else stored
 
 
