@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medjax.io._errors import ImageFileError
+
 __all__ = ["find_pair", "pair_names"]
 
 _COMPRESSIONS = ("", ".gz", ".bz2", ".zst")
 
 
 def find_pair(path: Path) -> tuple[Path, Path | None]:
-    """Returns the file with the header and the one that would hold a pair's voxels, if there is one."""
-    if _base(path)[1].lower() == ".img":
-        header = _existing(path, ".hdr")
-        return (header, path) if header is not None else (path, None)
-    return path, _existing(path, ".img")
+    """Returns the file with the header and the one that would hold a pair's voxels, if there is one.
+
+    Raises:
+        ImageFileError: the voxels are given and there is no header.
+    """
+    base, ending, _ = _base(path)
+    if ending.lower() != ".img":
+        return path, _existing(path, ".img")
+    header = _existing(path, ".hdr")
+    if header is None:
+        raise ImageFileError(path, f"its header is in another file, {base}.hdr, which is not here")
+    return header, path
 
 
 def pair_names(path: Path) -> tuple[Path, Path]:
