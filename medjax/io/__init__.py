@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING
 from medjax._lazy import lazy_names
 
 _MODULE_OF = {
+    "DicomSeries": "medjax.io._dicom",
+    "DuplicatePositionError": "medjax.io._dicom._errors",
+    "InconsistentGeometryError": "medjax.io._dicom._errors",
+    "MultipleSeriesError": "medjax.io._dicom._errors",
+    "NoGeometryError": "medjax.io._dicom._errors",
+    "NonUniformSpacingError": "medjax.io._dicom._errors",
+    "NotAnImageError": "medjax.io._dicom._errors",
+    "list_dicom_series": "medjax.io._dicom",
+    "load_dicom_series": "medjax.io._dicom",
     "StoredImage": "medjax.io._hdf5",
     "delete_hdf5": "medjax.io._hdf5",
     "list_hdf5": "medjax.io._hdf5",
@@ -24,6 +33,15 @@ _MODULE_OF = {
 }
 
 if TYPE_CHECKING:
+    from medjax.io._dicom import DicomSeries as DicomSeries
+    from medjax.io._dicom import list_dicom_series as list_dicom_series
+    from medjax.io._dicom import load_dicom_series as load_dicom_series
+    from medjax.io._dicom._errors import DuplicatePositionError as DuplicatePositionError
+    from medjax.io._dicom._errors import InconsistentGeometryError as InconsistentGeometryError
+    from medjax.io._dicom._errors import MultipleSeriesError as MultipleSeriesError
+    from medjax.io._dicom._errors import NoGeometryError as NoGeometryError
+    from medjax.io._dicom._errors import NonUniformSpacingError as NonUniformSpacingError
+    from medjax.io._dicom._errors import NotAnImageError as NotAnImageError
     from medjax.io._errors import ImageFileError as ImageFileError
     from medjax.io._errors import ImageFileWarning as ImageFileWarning
     from medjax.io._errors import MissingDependencyError as MissingDependencyError
