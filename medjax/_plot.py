@@ -1,19 +1,35 @@
-"""How an image looks to a person: one line of text, a small picture for a notebook, figures of orthogonal slices."""
+"""How an image looks to a person: one line of text, a small picture for a notebook, figures of orthogonal slices.
+
+Slices are shown as radiologists read them: the patient's right at the left, anterior or superior at the top. A panel
+follows the image's own axes, so on an oblique scan its letters name the nearest anatomical directions.
+"""
 
 from __future__ import annotations
 
 import base64
+import colorsys
+import dataclasses
 import html as _html
+import os
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from medjax._image import Image
+from medjax._metadata import Metadata
+from medjax._orientation import reorientation
 
-__all__ = ["describe", "html"]
+__all__ = ["describe", "html", "save_comparison"]
+
+# Panels of an image whose axes run to L, P, S: name, the axis cut, the axes across and down, whether down is reversed.
+_PANELS = (("axial", 2, 0, 1, False), ("coronal", 1, 0, 2, True), ("sagittal", 0, 1, 2, True))
+_LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))
+
+Box = tuple[float, float, float, float]
 
 
 def _numbers(values: Any) -> str:
@@ -35,13 +51,94 @@ def describe(image: Image) -> str:
         parts.append("traced")
     elif not image.batch_shape:
         parts += [f"spacing {_numbers(image.spacing)} mm", image.orientation]
-        if isinstance(image.metadata, object) and getattr(image.metadata, "modality", None):
+        if isinstance(image.metadata, Metadata) and image.metadata.modality:
             parts.append(image.metadata.modality)
     return f"Image({', '.join(parts)})"
 
 
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """A slice as it is displayed.
+
+    Attributes:
+        name: "axial", "coronal" or "sagittal", after the nearest plane.
+        pixels: `(rows, columns)`, the first row at the top.
+        extent: Left, right, bottom and top edge in mm along the panel's two directions, from the centre that was asked for.
+        edges: Letters at the left, right, bottom and top.
+    """
+
+    name: str
+    pixels: np.ndarray
+    extent: Box
+    edges: tuple[str, ...]
+
+    @property
+    def millimetres(self) -> tuple[float, float]:
+        """Width and height."""
+        left, right, bottom, top = self.extent
+        return abs(right - left), abs(top - bottom)
+
+
+def panels(image: Image, center: np.ndarray | None = None) -> list[Panel]:
+    """Cuts a single concrete image along its axes through a world point (LPS mm), by default its centre."""
+    grid = image.grid
+    middle = grid.center if center is None else np.asarray(center, np.float64)
+    axes, flips = reorientation(grid.affine, "LPS")
+    near = np.clip(np.floor(grid.index(middle) + 0.5), 0, np.array(image.shape) - 1).astype(int)
+    shown = []
+    for name, cut, across, down, is_upright in _PANELS:
+        pixels = _cut(image.voxels, axes[cut], int(near[axes[cut]]))
+        pixels = pixels if axes[across] > axes[down] else pixels.T  # rows go down, columns across
+        pixels = pixels[:: -1 if flips[down] != is_upright else 1, :: -1 if flips[across] else 1]
+        left, right = _reach(image, axes[across], flips[across], middle)
+        first, last = _reach(image, axes[down], flips[down], middle)
+        ends = ((first, last), _LETTERS[down]) if is_upright else ((last, first), _LETTERS[down][::-1])
+        shown.append(Panel(name, pixels, (left, right, *ends[0]), (*_LETTERS[across], *ends[1])))
+    return shown
+
+
+def _cut(voxels: Any, axis: int, number: int) -> np.ndarray:
+    """One slice, first channel, on the host; only that much of a device array is copied."""
+    place = [slice(None)] * 3 + [0] * (voxels.ndim - 3)
+    place[axis] = number
+    return np.asarray(voxels[tuple(place)])
+
+
+def _reach(image: Image, axis: int, is_flipped: bool, middle: np.ndarray) -> tuple[float, float]:
+    """Where the outer faces lie along an axis, in mm from a world point, in display direction."""
+    direction = image.direction[:, axis] * (-1 if is_flipped else 1)
+    ends = [-0.5, image.shape[axis] - 0.5]
+    first = float(direction @ (np.asarray(image.origin) - middle))
+    along = [first + (-1 if is_flipped else 1) * end * image.spacing[axis] for end in ends]
+    return min(along), max(along)
+
+
+def grey_range(shown: Sequence[Panel]) -> tuple[float, float]:
+    """Returns the display range of slices: the 0.5 and 99.5 percentiles of their finite values."""
+    values = np.concatenate([panel.pixels.ravel() for panel in shown]).astype(np.float64)
+    values = values[np.isfinite(values)]
+    low, high = np.percentile(values, (0.5, 99.5)) if values.size else (0.0, 1.0)
+    if low == high and values.size:  # mostly background: show what there is
+        low, high = values.min(), values.max()
+    return float(low), float(high if high > low else low + 1.0)
+
+
+def to_grey(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Maps values to 0 ... 255; what is not a number is black."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        grey = (pixels.astype(np.float64) - low) / (high - low)
+    return (np.nan_to_num(grey, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1) * 255).astype(np.uint8)
+
+
+def to_colours(labels: np.ndarray) -> np.ndarray:
+    """Gives each label its own colour, `(rows, columns, 3)` 8-bit; 0 is black. Hues step by the golden ratio."""
+    names, places = np.unique(labels, return_inverse=True)
+    hues = [colorsys.hsv_to_rgb(int(name) * 0.618034 % 1.0, 0.65, 1.0) if name else (0.0, 0.0, 0.0) for name in names]
+    return (np.array(hues) * 255).astype(np.uint8)[places.reshape(labels.shape)]
+
+
 def png(pixels: np.ndarray) -> bytes:
-    """Encodes an 8-bit grey `(rows, columns)` picture as PNG, with nothing but zlib.
+    """Encodes an 8-bit picture, grey `(rows, columns)` or colour `(rows, columns, 3)`, as PNG, with nothing but zlib.
 
     Source: PNG specification, third edition, section 5 (signature, IHDR, IDAT, IEND).
     """
@@ -49,57 +146,109 @@ def png(pixels: np.ndarray) -> bytes:
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    rows, columns = pixels.shape
-    lines = np.zeros((rows, columns + 1), np.uint8)  # each line starts with its filter type, 0: none
-    lines[:, 1:] = pixels
-    header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines.tobytes(), 6)) + chunk(b"IEND", b"")
-
-
-def middle_slices(image: Image) -> list[tuple[np.ndarray, float, tuple[str, str]]]:
-    """Cuts a single image at its centre along each axis, for display.
-
-    Returns:
-        For each of the axes k, j, i: the slice as displayed (rows downwards), the height of a pixel over its width, and
-        the names of the horizontal and vertical index axes.
-    """
-    volume = np.asarray(image.voxels).reshape(*image.shape, -1)[..., 0]
-    spacing, names = image.spacing, "ijk"
-    views = []
-    for axis, across, down in ((2, 0, 1), (1, 0, 2), (0, 1, 2)):
-        plane = np.take(volume, volume.shape[axis] // 2, axis=axis).T
-        is_upright = down == 2  # the third axis of most scans runs to the head: show it upwards
-        views.append((plane[::-1] if is_upright else plane, spacing[down] / spacing[across], (names[across], names[down])))
-    return views
-
-
-def grey_range(voxels: np.ndarray) -> tuple[float, float]:
-    """Returns the display range: the 0.5 and 99.5 percentiles of the finite values, of a sample when there are many."""
-    flat = np.asarray(voxels).ravel()
-    sample = flat[:: max(1, flat.size // 500_000)].astype(np.float64)
-    sample = sample[np.isfinite(sample)]
-    low, high = np.percentile(sample, (0.5, 99.5)) if sample.size else (0.0, 1.0)
-    return float(low), float(max(high, low + 1e-12))
+    rows, columns = pixels.shape[:2]
+    lines = np.zeros((rows, 1 + pixels[0].size), np.uint8)  # each line starts with its filter type, 0: none
+    lines[:, 1:] = pixels.reshape(rows, -1)
+    colour_type = 0 if pixels.ndim == 2 else 2
+    header = struct.pack(">IIBBBBB", columns, rows, 8, colour_type, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines.tobytes(), 6)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def html(image: Image) -> str:
-    """Returns a table and three orthogonal slices, as a notebook shows an image."""
-    text = _html.escape(describe(image))
-    is_traced = isinstance(image.voxels, jax.core.Tracer) or isinstance(image.affine, jax.core.Tracer)
-    is_shown = isinstance(image.voxels, np.ndarray | jax.Array) and not is_traced and not image.batch_shape
-    if not is_shown or np.iscomplexobj(image.voxels):
-        return f"<code>{text}</code>"
-    low, high = grey_range(np.asarray(image.voxels))
+    """Returns a line of text and three orthogonal slices in true proportion, as a notebook shows an image.
+
+    Of a batch the first item is shown, of several channels the first.
+    """
+    text = f"<code>{_html.escape(describe(image))}</code>"
+    leaves = (image.voxels, image.affine)
+    is_concrete = all(isinstance(x, np.ndarray | jax.Array) and not isinstance(x, jax.core.Tracer) for x in leaves)
+    if not is_concrete or np.iscomplexobj(image.voxels):
+        return text
+    first = (0,) * len(image.batch_shape)
+    shown = panels(Image(image.voxels[first], image.grid.affine[first], image.kind))
+    scale = 160 / max(side for panel in shown for side in panel.millimetres)
+    low, high = grey_range(shown)
     pictures = []
-    for plane, aspect, (across, down) in middle_slices(image):
-        with np.errstate(invalid="ignore"):
-            grey = np.nan_to_num((plane.astype(np.float64) - low) / (high - low)).clip(0, 1) * 255
-        step = max(1, max(grey.shape) // 192)
-        data = base64.b64encode(png(grey[::step, ::step].astype(np.uint8))).decode()
-        width, height = 160.0, 160.0 * aspect * plane.shape[0] / plane.shape[1]
-        shrink = min(1.0, 160.0 / height)
+    for panel in shown:
+        step = max(1, max(panel.pixels.shape) // 192)
+        thin = panel.pixels[::step, ::step]
+        data = base64.b64encode(png(to_colours(thin) if image.kind == "label" else to_grey(thin, low, high))).decode()
+        width, height = (max(1, round(side * scale)) for side in panel.millimetres)
         pictures.append(
-            f'<img alt="slice across {across} and {down}" src="data:image/png;base64,{data}" '
-            f'style="width:{width * shrink:.0f}px;height:{height * shrink:.0f}px;margin-right:6px;image-rendering:auto">'
+            f'<img alt="{panel.name} slice" title="{panel.name}" src="data:image/png;base64,{data}" '
+            f'style="display:inline;width:{width}px;height:{height}px;margin-right:6px;image-rendering:auto">'
         )
-    return f"<div><code>{text}</code><br>{''.join(pictures)}</div>"
+    return f"<div>{text}<br>{''.join(pictures)}</div>"
+
+
+def save_comparison(
+    before: Image, after: Image, path: str | os.PathLike[str], titles: tuple[str, str] = ("before", "after")
+) -> None:
+    """Writes a PNG with three orthogonal slices of two images, to be compared.
+
+    Both are cut through the centre of `before`, shown in millimetres over one field of view with one grey window, their
+    voxels as they are (no smoothing). Images are single, of several channels the first is shown. Needs matplotlib.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    center = before.grid.center
+    columns = [panels(before, center), panels(after, center)]
+    low, high = grey_range(columns[0])
+    views = [_field_of_view(row) for row in zip(*columns, strict=True)]
+    boxes, size = _layout(views)
+    figure = Figure(figsize=size, facecolor="black")
+    FigureCanvasAgg(figure)
+    for number, (image, column) in enumerate(zip((before, after), columns, strict=True)):
+        for panel, view, box in zip(column, views, boxes[number], strict=True):
+            axis = figure.add_axes(box)
+            colours = to_colours(panel.pixels) if image.kind == "label" else to_grey(panel.pixels, low, high)
+            axis.imshow(colours, extent=panel.extent, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            _frame(axis, panel, view)
+        left, bottom, _, height = boxes[number][0]
+        caption = _caption(titles[number], image)
+        figure.text(left, bottom + height + 0.1 / size[1], caption, color="white", fontsize=10)
+    figure.savefig(path, dpi=120, format="png")
+
+
+def _layout(views: Sequence[Box]) -> tuple[list[list[Box]], tuple[float, float]]:
+    """Places two columns of panels in one scale; returns their boxes in parts of the figure, and its size in inches."""
+    gap, title, column = 0.3, 0.4, 5.2
+    sizes = [(view[1] - view[0], abs(view[3] - view[2])) for view in views]
+    scale = column / max(width for width, _ in sizes)  # inches per mm
+    total = (2 * column + 3 * gap, title + sum(height * scale + gap / 2 for _, height in sizes))
+    boxes: list[list[Box]] = [[], []]
+    for number in range(2):
+        top = total[1] - title
+        for width, height in ((width * scale, height * scale) for width, height in sizes):
+            left = gap + number * (column + gap) + (column - width) / 2
+            boxes[number].append((left / total[0], (top - height) / total[1], width / total[0], height / total[1]))
+            top -= height + gap / 2
+    return boxes, total
+
+
+def _field_of_view(row: Sequence[Panel]) -> Box:
+    """The least window that holds all panels; the vertical direction is theirs."""
+    left, right = min(panel.extent[0] for panel in row), max(panel.extent[1] for panel in row)
+    ends = [end for panel in row for end in panel.extent[2:]]
+    bottom, top = (min(ends), max(ends)) if row[0].extent[2] < row[0].extent[3] else (max(ends), min(ends))
+    return left, right, bottom, top
+
+
+def _caption(title: str, image: Image) -> str:
+    return f"{title}: {'x'.join(map(str, image.shape))} voxels of {_numbers(image.spacing)} mm, {image.orientation}"
+
+
+def _frame(axis: Any, panel: Panel, view: Box) -> None:
+    """Draws letters at the edges of a panel, over the common field of view."""
+    from matplotlib.patheffects import withStroke
+
+    axis.set(xlim=view[:2], ylim=view[2:], aspect="auto", xticks=[], yticks=[], facecolor="black")
+    axis.spines[:].set_color("0.35")
+    sides = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"))
+    places = (*sides, (0.5, 0.02, "center", "bottom"), (0.5, 0.98, "center", "top"))
+    for letter, (x, y, across, down) in zip(panel.edges, places, strict=True):
+        text = axis.text(x, y, letter, ha=across, va=down, transform=axis.transAxes, color="gold", weight="bold")
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="black")])
+    axis.set_ylabel(panel.name, color="0.7", fontsize=9)
