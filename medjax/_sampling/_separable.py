@@ -8,6 +8,7 @@ gather, never a scatter. A cubic spline's matrix, prefilter included, is full: t
 from __future__ import annotations
 
 import dataclasses
+import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,8 +71,11 @@ def along_axis(volume: Any, operator: Sequence[Any], axis: int, dtype: Any) -> j
         The volume with `n_out` along the axis.
     """
     if len(operator) == 1:
-        product = jnp.tensordot(operator[0], volume.astype(dtype), axes=(1, axis), precision=jax.lax.Precision.HIGHEST)
-        return jnp.moveaxis(product, 0, axis)
+        # One einsum leaves the layout to XLA: twice as fast on a CPU as a product followed by a transposition.
+        inner = string.ascii_lowercase[: volume.ndim]
+        outer = inner.replace(inner[axis], "z")
+        spec = f"z{inner[axis]},{inner}->{outer}"
+        return jnp.einsum(spec, operator[0], volume.astype(dtype), precision=jax.lax.Precision.HIGHEST)
     index, weight, index_t, weight_t = operator
     exact = weight is None
     dummy = jnp.zeros((volume.shape[axis], 1), np.float32 if dtype is None else dtype)

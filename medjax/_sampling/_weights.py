@@ -43,7 +43,8 @@ def spline_weights(order: int, place: Any, derivative: int = 0) -> list[Any]:
         left = [place + (degree - j) for j in range(1, degree + 1)]
         grown = [None, *(a * w for a, w in zip(left, weights, strict=True))]
         shrunk = [*((1 + j - place) * w for j, w in enumerate(weights)), None]
-        weights = [_add(a, b) / degree if degree > 1 else _add(a, b) for a, b in zip(grown, shrunk, strict=True)]
+        # A product, not a quotient: XLA holds a division for expensive and would keep the weights in memory.
+        weights = [_add(a, b) * (1 / degree) if degree > 1 else _add(a, b) for a, b in zip(grown, shrunk, strict=True)]
     for _ in range(derivative):
         weights = [_add(a, None if b is None else -b) for a, b in zip([None, *weights], [*weights, None], strict=True)]
     return weights
