@@ -356,6 +356,12 @@ def stack(images: Sequence[Image]) -> Image:
 def unstack(batch: Image) -> list[Image]:
     """Splits a batch along its first axis into images; the reverse of `stack`.
 
+    Args:
+        batch: An image with at least one batch axis.
+
+    Returns:
+        One image for each item, with its own geometry and metadata.
+
     Raises:
         ValueError: the image is not a batch.
 

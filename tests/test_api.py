@@ -1,0 +1,140 @@
+"""House rules of the public API: every name is documented, has an example that runs, and is in the README's table."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import inspect
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import medjax as mj
+
+README = Path(mj.__file__).parent.parent / "README.md"
+NAMES = [(mj, name) for name in dir(mj) if name != "io"] + [(mj.io, name) for name in dir(mj.io)]
+PUBLIC = [pytest.param(getattr(package, name), id=f"{package.__name__}.{name}") for package, name in NAMES]
+CALLABLES = [case for case in PUBLIC if inspect.isroutine(case.values[0])]
+
+
+# Raised by the package and never made by a user: their base class shows what all of them hold.
+ERRORS = [case for case in PUBLIC if inspect.isclass(case.values[0]) and issubclass(case.values[0], Exception)]
+WITH_EXAMPLE = [case for case in PUBLIC if case not in ERRORS or case.values[0] is mj.ImageFileError]
+
+
+def own_members(thing: Any) -> dict[str, Any]:
+    """A class's public methods; what registers it as a pytree is for JAX alone."""
+    if not inspect.isclass(thing):
+        return {}
+    members = {name: member for name, member in vars(thing).items() if not name.startswith(("_", "tree_"))}
+    return {name: member for name, member in members.items() if callable(getattr(member, "__func__", member))}
+
+
+@pytest.mark.parametrize("thing", PUBLIC)
+def test_public_name_is_documented(thing: Any) -> None:
+    docstring = (thing.__doc__ or "").strip()
+    assert docstring.partition("\n")[0].endswith((".", ":")), "the first line is a sentence"
+    assert not [name for name, member in own_members(thing).items() if not inspect.getdoc(member)]
+
+
+@pytest.mark.parametrize("thing", WITH_EXAMPLE)
+def test_public_name_has_an_example_that_says_something(thing: Any) -> None:
+    """The examples themselves run as doctests; here one must exist, under its heading, and expect an output."""
+    texts = [inspect.getdoc(part) or "" for part in (thing, *own_members(thing).values())]
+    with_example = [text for text in texts if "Example:" in text]
+    assert with_example
+    examples = [example for text in with_example for example in doctest.DocTestParser().get_examples(text)]
+    assert any(example.want for example in examples)
+
+
+@pytest.mark.parametrize("thing", CALLABLES)
+def test_docstring_names_every_argument_and_no_other(thing: Any) -> None:
+    docstring = inspect.getdoc(thing) or ""
+    parameters = [name for name in inspect.signature(thing).parameters if not name.startswith("_")]
+    section = re.search(r"^Args:\n((?:[ ]{4}.*\n|\n)+)", docstring + "\n", re.MULTILINE)
+    documented = re.findall(r"^ {4}((?:\*{0,2}\w+(?:, )?)+)", section[1], re.MULTILINE) if section else []
+    listed = [name.strip("*") for group in documented for name in group.split(", ")]
+    if section:
+        assert sorted(listed) == sorted(parameters)
+    else:
+        assert not [name for name in parameters if f"`{name}`" not in docstring and name != "image"]
+
+
+@pytest.mark.parametrize("thing", CALLABLES)
+def test_options_are_keyword_only(thing: Any) -> None:
+    """What has a default is passed by name, but where the order is as natural as in `affine_matrix` or SciPy's own."""
+    positional = [
+        parameter.name
+        for parameter in inspect.signature(thing).parameters.values()
+        if parameter.default is not parameter.empty and parameter.kind is not parameter.KEYWORD_ONLY
+    ]
+    assert positional == NATURAL_ORDER.get(thing.__name__, [])
+
+
+NATURAL_ORDER = {
+    "affine_matrix": ["translation", "rotation", "scale", "shear"],
+    "label_volumes": ["num_classes"],
+    "list_hdf5": ["group"],
+    "load_hdf5": ["group", "name"],
+    "load_dicom_series": ["series_uid"],
+    "load_image": ["modality"],
+    "map_coordinates": ["order", "mode", "cval", "prefilter"],
+    "max_radius": ["center"],
+    "save_hdf5": ["group", "name"],
+    "suv_factor": ["kind"],
+    "to_suv": ["kind"],
+}
+
+
+def table_rows() -> set[str]:
+    """Names in the first column of the README's API tables, such as `resample_to_spacing` or `io.load_hdf5`."""
+    text = README.read_text()
+    section = text[text.index("## API") : text.index("\n## ", text.index("## API") + 1)]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    return {name.partition("(")[0] for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_readme_table_lists_exactly_the_public_names() -> None:
+    both = set(dir(mj.io)) & set(dir(mj))
+    public = {name for name in dir(mj) if name != "io"} | {f"io.{name}" for name in set(dir(mj.io)) - both}
+    listed = {row for row in table_rows() if "." not in row or row.startswith("io.")}
+    assert listed - public == set()
+    assert public - listed == set()
+
+
+@pytest.mark.parametrize("package", [mj, mj.io], ids=["medjax", "medjax.io"])
+def test_lazy_table_and_type_checkers_agree(package: ModuleType) -> None:
+    """The names for type checkers are those of the table, from the same modules."""
+    tree = ast.parse(Path(str(package.__file__)).read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    typed = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        for alias in node.names:
+            assert alias.asname == alias.name, "`import x as x` is what re-exports"
+            typed[alias.name] = node.module
+    table = vars(package)["_MODULE_OF"]
+    assert typed == {
+        name: module if module != f"{package.__name__}.{name}" else package.__name__ for name, module in table.items()
+    }
+    assert package.__all__ == dir(package) == sorted(table)
+
+
+@pytest.mark.parametrize("package", [mj, mj.io], ids=["medjax", "medjax.io"])
+def test_unknown_name_is_an_attribute_error_with_a_suggestion(package: ModuleType) -> None:
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'load_imag'") as caught:
+        package.load_imag  # noqa: B018
+    assert caught.value.name == "load_imag"  # from which Python suggests load_image
+
+
+def test_star_import_gives_the_public_names() -> None:
+    names: dict[str, Any] = {}
+    exec("from medjax import *", names)
+    assert set(names) - {"__builtins__"} == set(dir(mj))
+
+
+def test_version_is_the_installed_one() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", mj.__version__)
