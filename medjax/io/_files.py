@@ -122,7 +122,9 @@ def _as_dtype(voxels: np.ndarray, dtype: np.dtype, path: Path) -> np.ndarray:
     with np.errstate(invalid="ignore", over="ignore"):
         cast = voxels.astype(dtype)
     if dtype.kind in "biu":
-        is_kept = np.array_equal(cast, voxels)
+        least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        is_within = least <= voxels.min().item() and voxels.max().item() <= most  # exactly, by Python's numbers
+        is_kept = is_within and np.array_equal(cast, voxels)
     else:
         is_kept = np.array_equal(np.isfinite(cast), np.isfinite(voxels))
     if not is_kept:

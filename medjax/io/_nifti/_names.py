@@ -6,24 +6,35 @@ from pathlib import Path
 
 from medjax.io._errors import ImageFileError
 
-__all__ = ["find_pair", "pair_names"]
+__all__ = ["find_header", "find_voxels", "pair_names"]
 
 _COMPRESSIONS = ("", ".gz", ".bz2", ".zst")
 
 
-def find_pair(path: Path) -> tuple[Path, Path | None]:
-    """Returns the file with the header and the one that would hold a pair's voxels, if there is one.
+def find_header(path: Path) -> Path:
+    """Returns the file with the header: the given one, or its partner where the voxels are given.
 
     Raises:
-        ImageFileError: the voxels are given and there is no header.
+        ImageFileError: there is no such partner.
     """
     base, ending, _ = _base(path)
-    if ending.lower() != ".img":
-        return path, _existing(path, ".img")
-    header = _existing(path, ".hdr")
+    header = _existing(path, ".hdr") if ending.lower() == ".img" else path
     if header is None:
         raise ImageFileError(path, f"its header is in another file, {base}.hdr, which is not here")
-    return header, path
+    return header
+
+
+def find_voxels(header_path: Path) -> Path:
+    """Returns the file with the voxels that belong to a header.
+
+    Raises:
+        ImageFileError: there is none.
+    """
+    voxels = _existing(header_path, ".img")
+    if voxels is None:
+        base = _base(header_path)[0]
+        raise ImageFileError(header_path, f"its voxels are in another file, {base}.img, which is not here")
+    return voxels
 
 
 def pair_names(path: Path) -> tuple[Path, Path]:

@@ -22,7 +22,7 @@ from medjax.io._nifti._geometry import (
     stated_affine,
 )
 from medjax.io._nifti._header import Header, read_extensions, read_header
-from medjax.io._nifti._names import find_pair
+from medjax.io._nifti._names import find_header, find_voxels
 
 __all__ = ["read"]
 
@@ -38,18 +38,13 @@ def read(path: Path) -> Image:
     Raises:
         ImageFileError: the file is damaged, foreign or contradicts itself; a subclass says which.
     """
-    header_path, voxels_path = find_pair(path)
-    with Content(header_path) as content:
+    with Content(find_header(path)) as content:
         header = read_header(content)
         note, others = note_of(read_extensions(content, header))
         affine = _affine(header, note)
         stored = _read_voxels(content, header) if not header.is_pair else None
     if stored is None:
-        if voxels_path is None:
-            raise ImageFileError(
-                header_path, f"its voxels are in another file, {header_path.stem}.img, which is not here"
-            )
-        with Content(voxels_path) as content:
+        with Content(find_voxels(header.path)) as content:
             content.skip(header.vox_offset)
             stored = _read_voxels(content, header)
     voxels, kind = _as_kind(_with_image_axes(_scaled(stored, header), header, note), header)
