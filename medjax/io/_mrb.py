@@ -127,9 +127,20 @@ def load_mrb(path: str | os.PathLike[str]) -> dict[str, Image]:
         ImageFileWarning: a node is left out, having no voxels in the archive.
 
     Example:
-        >>> scene = load_mrb("scene.mrb")  # doctest: +SKIP
-        >>> scene["CT head"].spacing  # doctest: +SKIP
-        (3.756, 0.839, 1.041)
+        >>> import tempfile, zipfile
+        >>> scene = (
+        ...     '<MRML><VolumeArchetypeStorage id="a" fileName="Data/ct%201.mha"/>'
+        ...     '<LinearTransform id="b" matrixTransformToParent="1 0 0 10  0 1 0 0  0 0 1 0  0 0 0 1"/>'
+        ...     '<Volume id="c" name="CT" references="storage:a;transform:b;"/></MRML>'
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_image(Image.from_array(np.zeros((2, 3, 4), np.int16), spacing=(1, 2, 3)), f"{folder}/ct.mha")
+        ...     with zipfile.ZipFile(f"{folder}/scene.mrb", "w") as archive:
+        ...         archive.writestr("scene/scene.mrml", scene)
+        ...         archive.write(f"{folder}/ct.mha", "scene/Data/ct 1.mha")
+        ...     images = mj.io.load_mrb(f"{folder}/scene.mrb")
+        >>> images, images["CT"].origin  # 10 mm to the right
+        ({'CT': Image(2x3x4 int16 intensity, spacing 1 x 2 x 3 mm, LPS)}, (-10.0, 0.0, 0.0))
 
     Source: https://slicer.readthedocs.io/en/latest/developer_guide/mrml_overview.html
     """
