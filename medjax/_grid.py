@@ -82,7 +82,8 @@ def affine_from(spacing: Any = None, origin: Any = None, direction: Any = None) 
     turn = np.eye(3) if direction is None else np.asarray(direction, np.float64)
     if turn.size != 9 or not np.isfinite(turn).all():
         raise ValueError(f"direction must hold 3x3 finite numbers, got {np.asarray(direction).tolist()}")
-    affine[:3, :3] = turn.reshape(3, 3) * size
+    with np.errstate(over="ignore"):  # what overflows is not finite, and refused below
+        affine[:3, :3] = turn.reshape(3, 3) * size
     affine[:3, 3] = as_triple(0.0 if origin is None else origin, "origin")
     return check_affine(affine)
 
@@ -112,8 +113,10 @@ def check_affine(affine: Any) -> np.ndarray:
         raise ValueError(f"affine must be finite, got {matrix.tolist()}")
     if not (matrix[..., 3, :] == (0, 0, 0, 1)).all():
         raise ValueError(f"the last row of an affine must be (0, 0, 0, 1), got {matrix[..., 3, :].tolist()}")
-    volume = np.abs(np.linalg.det(matrix[..., :3, :3]))
-    if not (volume > 1e-9 * spacing_of(matrix).prod(-1)).all():
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # columns too long to square count as singular
+        volume = np.abs(np.linalg.det(matrix[..., :3, :3]))
+        spans_space = volume > 1e-9 * spacing_of(matrix).prod(-1)
+    if not spans_space.all():
         raise ValueError(f"affine is singular: its columns do not span space, got {matrix.tolist()}")
     return matrix
 
