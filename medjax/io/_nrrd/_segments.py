@@ -67,25 +67,36 @@ def segment_pairs(voxels: np.ndarray, segments: Sequence[Any]) -> dict[str, str]
     the whole image, which is what is known after a crop or a resampling.
     """
     layers = voxels[..., None] if voxels.ndim == 3 else voxels
-    known = {(item.get("layer"), item.get("label_value")): item for item in segments if isinstance(item, Mapping)}
+    known = {(item.get("layer", 0), item["label_value"]): item for item in segments if _is_segment(item)}
     present = [(layer, int(v)) for layer in range(layers.shape[-1]) for v in np.unique(layers[..., layer]) if v]
     extent = " ".join(f"0 {size - 1}" for size in layers.shape[:3])
     pairs: dict[str, str] = {}
     for number, (layer, value) in enumerate(dict.fromkeys([*known, *present])):
         item = known.get((layer, value), {})
+        color, tags = item.get("color"), item.get("tags")
         fields = {
             "ID": item.get("id", f"Segment_{layer}_{value}"),
             "Name": item.get("name", f"Segment_{value}"),
             "LabelValue": value,
             "Layer": layer,
             "Extent": extent,
-            **({"Color": " ".join(f"{part:.9g}" for part in item["color"])} if "color" in item else {}),
-            **({"Tags": item["tags"]} if "tags" in item else {}),
+            "Color": " ".join(f"{part:.9g}" for part in color) if _is_color(color) else None,
+            "Tags": tags,
         }
-        pairs |= {f"Segment{number}_{name}": str(content) for name, content in fields.items()}
+        pairs |= {f"Segment{number}_{name}": str(content) for name, content in fields.items() if content is not None}
     representation = {
         "Segmentation_MasterRepresentation": "Binary labelmap",
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
     return pairs | representation
+
+
+def _is_segment(item: Any) -> bool:
+    return (
+        isinstance(item, Mapping) and isinstance(item.get("label_value"), int) and isinstance(item.get("layer", 0), int)
+    )
+
+
+def _is_color(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 3 and all(isinstance(part, int | float) for part in value)
