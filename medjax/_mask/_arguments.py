@@ -67,7 +67,7 @@ def labels_of(mask: Image, num_classes: int | None, operation: str = "this opera
             f"{operation} takes one label per voxel, but the mask has channels {mask.channels}; index them first"
         )
     if num_classes is None:
-        return (voxels != 0).astype(np.int32)
+        return voxels.astype(bool).astype(np.int32)
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}")
     if is_concrete(voxels):
@@ -99,7 +99,7 @@ def weights_of(mask: Image) -> Any:
     """
     voxels = mask.voxels
     if voxels.dtype == bool or np.issubdtype(voxels.dtype, np.integer):
-        voxels = (voxels != 0).astype(np.int32)
+        voxels = voxels.astype(bool).astype(np.int32)
     elif not np.issubdtype(voxels.dtype, np.floating):
         raise ValueError(f"a mask holds booleans, integers or fractions, got {voxels.dtype}")
     return channels_first(voxels, mask)

@@ -95,9 +95,7 @@ class SuvFactor:
         return {name: _listed(value) for name, value in fields.items() if value not in (None, ())}
 
 
-def suv_factor(
-    image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, Any] | None = None
-) -> SuvFactor | tuple[SuvFactor, ...]:
+def suv_factor(image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, Any] | None = None) -> Any:
     """Computes the factor from a PET image's values to standardised uptake values, and says by which rule.
 
     `SUV = c N / (D 2^(-t / T))`: activity concentration c in Bq/ml, normaliser N (1 g of body weight for "bw"), injected
@@ -119,7 +117,7 @@ def suv_factor(
             an image from a format without header convertible too.
 
     Returns:
-        The factor with its rule; for a batch a tuple, one per item.
+        A `SuvFactor`, the factor with its rule; for a batch a tuple of them, one per item.
 
     Raises:
         ValueError: the image has no metadata or already holds SUV, or an attribute is missing, impossible or contradicts
@@ -148,7 +146,7 @@ def suv_factor(
         raise ValueError(f"kind={kind!r} is not one of {', '.join(KINDS)}; lean body mass has three formulas, name one")
     if image.kind == "label":
         raise ValueError("a label image holds no activity; give the PET image itself")
-    records = tuple(_factor_of(item, kind, tags or {}) for item in _per_item(image))
+    records = tuple(_factor_of(item, image.shape[2], kind, tags or {}) for item in _per_item(image))
     return records if image.batch_shape else records[0]
 
 
@@ -164,11 +162,11 @@ def _per_item(image: Image) -> tuple[Metadata, ...]:
     return tuple(item for item in items if item is not None)
 
 
-def _factor_of(metadata: Metadata, kind: str, tags: Mapping[str, Any]) -> SuvFactor:
+def _factor_of(metadata: Metadata, slices: int, kind: str, tags: Mapping[str, Any]) -> SuvFactor:
     if holds_suv(metadata):
         raise ValueError(f"the image already holds {metadata.subtype or 'SUV'}; convert the image it was made from")
     findings = Findings()
-    outcome = apply_rule(Header(metadata.extra, tags), kind, findings)
+    outcome = apply_rule(Header(metadata.extra, tags, slices), kind, findings)
     if tags:
         findings.note(f"stated by the caller: {', '.join(sorted(tags))}")
     for text in findings.warnings:

@@ -85,10 +85,12 @@ class Header:
     Attributes:
         extra: Attributes by keyword; those that differ between slices under "per_slice", private ones under "private".
         stated: The caller's values by keyword; they come first.
+        slices: How many slices the image has.
     """
 
     extra: Mapping[str, Any]
     stated: Mapping[str, Any]
+    slices: int
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.stated) - set(TAGS)):

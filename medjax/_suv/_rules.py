@@ -91,19 +91,19 @@ def _from_activity(
     _check_decay(header, correction)
     dose, body = _dose(header, findings), body_size(kind, header, findings)
     per_bqml = _product(1.0 if to_bqml is None else to_bqml, body.amount / dose)
-    rule = f"{units}, {correction}: {scale}SUV = c N / D"
+    rule = f"{units}, {correction}: {scale}SUV ="
     if correction == "ADMIN":  # decay-corrected to the injection: the dose as given
-        return Outcome(per_bqml, units, rule, correction, dose_bq=dose, body=body)
+        return Outcome(per_bqml, units, f"{rule} c N / D", correction, dose_bq=dose, body=body)
     half_life = _half_life(header)
     if correction == "START":
         uptake = uptake_until_reference(header, half_life, findings)
         left = np.asarray(np.exp2(-uptake.seconds / half_life))
         factor = _product(per_bqml, 1 / left)
-        return Outcome(factor, units, f"{rule} / 2^(-t / T)", correction, uptake, left, dose, half_life, body)
+        return Outcome(factor, units, f"{rule} c N / (D 2^(-t / T))", correction, uptake, left, dose, half_life, body)
     uptake = uptake_until_acquisition(header, half_life, findings)
     left = _mean_fraction(header, uptake, half_life)
     factor = _product(per_bqml, 1 / left)
-    rule = f"{rule} / (2^(-t / T) (1 - exp(-x)) / x), x = ln 2 frame / T"
+    rule = f"{rule} c N x / (D 2^(-t / T) (1 - exp(-x))), x = ln 2 frame / T"
     return Outcome(factor, units, rule, correction, uptake, left, dose, half_life, body)
 
 

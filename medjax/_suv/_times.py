@@ -131,10 +131,9 @@ def mean_activity_time(duration: np.ndarray, half_life: float) -> np.ndarray:
 
 def _doubt_earliest(header: Header, acquired: np.ndarray, findings: Findings) -> None:
     text = f"the reference time is the earliest acquisition, {_both('AcquisitionDate', 'AcquisitionTime')}: right only if the first bed position is here"
-    slices, count = header.number("NumberOfSlices"), acquired.shape[0] if acquired.ndim else None
-    several = any(time != acquired.flat[0] for time in acquired.flat)
-    is_cropped = slices is not None and count is not None and slices > count
-    (findings.warn if is_cropped or (several and slices is None) else findings.note)(text)
+    slices, are_several = header.number("NumberOfSlices"), any(time != acquired.flat[0] for time in acquired.flat)
+    is_doubtful = are_several if slices is None else slices > header.slices
+    (findings.warn if is_doubtful else findings.note)(text)
 
 
 def _injection(header: Header, reference: dt.datetime, half_life: float, findings: Findings) -> tuple[dt.datetime, str]:
