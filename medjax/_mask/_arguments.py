@@ -58,7 +58,7 @@ def labels_of(mask: Image, num_classes: int | None, operation: str = "this opera
         ValueError: the mask holds fractions or has channels, or a concrete label is not within 0 to `num_classes - 1`.
     """
     voxels = mask.voxels
-    if voxels.dtype != bool and not np.issubdtype(voxels.dtype, np.integer):
+    if voxels.dtype != bool and not jnp.issubdtype(voxels.dtype, np.integer):
         raise ValueError(
             f"{operation} takes booleans or integers, got {voxels.dtype}; compare the mask first, such as voxels > 0.5"
         )
@@ -98,9 +98,11 @@ def weights_of(mask: Image) -> Any:
     Integers and booleans become int32, so that counts are exact.
     """
     voxels = mask.voxels
-    if voxels.dtype == bool or np.issubdtype(voxels.dtype, np.integer):
+    if voxels.dtype == bool or jnp.issubdtype(voxels.dtype, np.integer):
         voxels = voxels.astype(bool).astype(np.int32)
-    elif not np.issubdtype(voxels.dtype, np.floating):
+    elif jnp.issubdtype(voxels.dtype, np.floating):
+        voxels = voxels.astype(np.float32) if voxels.dtype.itemsize < 4 else voxels
+    else:
         raise ValueError(f"a mask holds booleans, integers or fractions, got {voxels.dtype}")
     return channels_first(voxels, mask)
 
