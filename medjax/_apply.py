@@ -14,7 +14,7 @@ from medjax._image import Image
 from medjax._sampling._gather import Inverse, inside, sample
 from medjax._sampling._separable import along_axis
 
-__all__ = ["background", "compute_dtype", "device_voxels", "general", "separable"]
+__all__ = ["background", "compute_dtype", "device_voxels", "general", "host_fill", "separable"]
 
 
 def background(voxels: jax.Array, spatial: int = 3) -> jax.Array:
@@ -193,6 +193,15 @@ def compute_dtype(image: Image) -> np.dtype:
     """The real dtype of interpolation: float32, or float64 where x64 is on and the data is that wide."""
     is_wide = np.dtype(image.dtype) in (np.float64, np.complex128) if image.dtype != jnp.bfloat16 else False
     return np.dtype(np.float64 if jax.config.jax_enable_x64 and is_wide else np.float32)
+
+
+def host_fill(image: Image, fill: Any) -> np.ndarray:
+    """The fill value of a single concrete image on the host, `(*channels)`: as given, else the background."""
+    value = _fill(image, fill)
+    if value is not None:
+        return np.asarray(value)
+    corners = np.asarray(image.voxels)[np.ix_(*([0, n - 1] for n in image.shape))].reshape(8, *image.channels)
+    return np.median(corners.astype(np.result_type(compute_dtype(image), corners.dtype)), axis=0)
 
 
 def _fill(image: Image, fill: Any) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 
 from medjax import _apply
 from medjax._bspline import gaussian_matrix, prefilter_matrix, spline_matrix
+from medjax._buckets import is_bucketing, sampled, through_matrices
 from medjax._grid import Grid, index_map
 from medjax._image import Image
 from medjax._pending import Pending
@@ -65,39 +66,66 @@ def resample(
         raise ValueError(
             f"parameters for a batch of shape {matrix.shape[:-2]} meet an image of batch shape {image.batch_shape}: use jax.vmap, or stack the image"
         )
-    is_concrete = isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray)
-    axes = _alignment(matrix, target.shape) if is_concrete and shift is None else None
-    dtype = _apply.compute_dtype(image)
-    if axes is not None:
-        operators, masks = _operators(
-            matrix, offset, source.shape, target.shape, axes, order, dtype, sigma, _is_traced(image)
-        )
-        voxels = _apply.separable(image, operators, masks, axes, fill, dtype)
+    is_known = isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray) and shift is None
+    axes = _alignment(matrix, target.shape) if is_known else None
+    if axes is None and sigma is not None:
+        raise ValueError("antialias needs concrete geometry and a map along the image's axes; smooth the image first")
+    sampling = matrix, offset, source.shape, target.shape
+    if is_known and is_bucketing(image):
+        voxels = _by_bucket(image, *sampling, axes, order, sigma, fill)
+    elif axes is not None:
+        voxels = _along_axes(image, *sampling, axes, order, sigma, fill)
     else:
-        if sigma is not None:
-            raise ValueError(
-                "antialias needs concrete geometry and a map along the image's axes; smooth the image first"
-            )
-        orders = _orders(matrix, offset, target.shape, order) if is_concrete and shift is None else (order,) * 3
-        inverse = (
-            _inverse(matrix, offset, source.shape, orders, dtype)
-            if is_concrete and shift is None and _is_traced(image)
-            else None
+        voxels = _anywhere(
+            image, *sampling, shift, order if not is_known else _orders(matrix, offset, target.shape, order), fill
         )
-        tables = tables_of(matrix, offset, target.shape, dtype)
-        filters = tuple(
-            prefilter_matrix(n, o).astype(dtype) if o > 1 and n > 1 else None
-            for n, o in zip(source.shape, orders, strict=True)
-        )
-        to_index = index_map(_linear_affine(source.affine), source.affine)[0] if shift is not None else None
-        points = None if shift is None else (shift, to_index)
-        voxels = _apply.general(image, tables, points, filters, orders, inverse, fill)
     batch = image.batch_shape
     affine = on_host(target.affine)
     if affine.shape[:-2] != batch:
         xp = affine.__array_namespace__()
         affine = xp.broadcast_to(affine, (*batch, 4, 4))
     return dataclasses.replace(image, voxels=voxels, affine=affine)
+
+
+def _along_axes(
+    image: Image, matrix: Any, offset: Any, sizes: Any, shape: Any, axes: Any, order: int, sigma: Any, fill: Any
+) -> Any:
+    """Applies an axis-aligned map, one axis after the other."""
+    dtype = _apply.compute_dtype(image)
+    operators, masks = _operators(matrix, offset, sizes, shape, axes, order, dtype, sigma, _is_traced(image))
+    return _apply.separable(image, operators, masks, axes, fill, dtype)
+
+
+def _anywhere(image: Image, matrix: Any, offset: Any, sizes: Any, shape: Any, shift: Any, order: Any, fill: Any) -> Any:
+    """Applies any map; `order` is one for all axes while the map is not known, else one for each."""
+    dtype = _apply.compute_dtype(image)
+    orders = (order,) * 3 if isinstance(order, int) else order
+    is_known = not isinstance(order, int)
+    inverse = _inverse(matrix, offset, sizes, orders, dtype) if is_known and _is_traced(image) else None
+    filters = tuple(
+        prefilter_matrix(n, o).astype(dtype) if o > 1 and n > 1 else None for n, o in zip(sizes, orders, strict=True)
+    )
+    points = None
+    if shift is not None:
+        own = image.grid.affine
+        points = shift, index_map(_linear_affine(own), own)[0]
+    return _apply.general(image, tables_of(matrix, offset, shape, dtype), points, filters, orders, inverse, fill)
+
+
+def _by_bucket(
+    image: Image, matrix: Any, offset: Any, sizes: Any, shape: Any, axes: Any, order: int, sigma: Any, fill: Any
+) -> Any:
+    """Applies a known map with kernels that are compiled for the bucket of the image's size."""
+    if axes is not None and (order > 1 or sigma is not None):
+        dtype = np.dtype(np.float64)
+        operators, masks = _operators(matrix, offset, sizes, shape, axes, order, dtype, sigma, has_gradient=False)
+        full = [
+            operator[0] if len(operator) == 1 else _dense(Band(operator[0], operator[1], sizes[axis]))
+            for operator, axis in zip(operators, axes, strict=True)
+        ]
+        return through_matrices(image, full, masks, axes, fill)
+    tables = tables_of(matrix, offset, shape, _apply.compute_dtype(image))
+    return sampled(image, tables, (order,) * 3, fill)
 
 
 def check_interpolation(image: Any, interpolation: Interpolation | None) -> Interpolation:

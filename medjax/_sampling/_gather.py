@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,7 +24,7 @@ import numpy as np
 from medjax._sampling._linear import linear_pair
 from medjax._sampling._weights import BOUNDARIES, Boundary, cell, spline_weights
 
-__all__ = ["Inverse", "Sampling", "inside", "sample"]
+__all__ = ["Inverse", "Sampling", "inside", "inside_cell", "sample", "taps"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,14 +175,16 @@ def inside(tables: Sequence[tuple[Any, Any]], points: Any, sizes: Sequence[Any],
     data = [jnp.asarray(array) for table in tables for array in table] + ([] if points is None else [points])
     result: Any = True
     for (base, fraction), size, order in zip(coordinates(data, sampling), sizes, orders, strict=True):
-        integer, place = cell(base, fraction, order)
-        if order % 2 == 0:
-            result = result & (integer >= 0) & (integer < size)
-            continue
-        above = (integer >= 0) | ((integer == -1) & (place >= 0.5))
-        below = (integer < size - 1) | ((integer == size - 1) & (place < 0.5))
-        result = result & above & below
+        result = result & inside_cell(*cell(base, fraction, order), size, order)
     return result
+
+
+def inside_cell(integer: Any, place: Any, size: Any, order: int) -> Any:
+    """The same along one axis, for a coordinate that is split into its cell and the place in it."""
+    if order % 2 == 0:
+        return (integer >= 0) & (integer < size)
+    above = (integer >= 0) | ((integer == -1) & (place >= 0.5))
+    return above & ((integer < size - 1) | ((integer == size - 1) & (place < 0.5)))
 
 
 def taps(base: Any, fraction: Any, size: Any, order: int, boundary: Boundary, derivative: int) -> list[tuple[Any, Any]]:
