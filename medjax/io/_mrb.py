@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import posixpath
 import re
@@ -190,6 +191,10 @@ def _damage_named(path: Path) -> Iterator[None]:
         yield
     except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError) as error:
         raise ImageFileError(path, f"the archive is damaged: {error}", "copy or export it again") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place before the start of the file, which the directory points to
+            raise
+        raise ImageFileError(path, "the archive's directory is damaged", "copy or export it again") from error
     except (NotImplementedError, RuntimeError) as error:  # a compression method of its own, or a password
         raise UnsupportedFileError(path, f"the archive cannot be unpacked: {error}") from error
 
