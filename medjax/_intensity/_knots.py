@@ -7,7 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Num, UInt32
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 
 from medjax._intensity._arguments import Number, is_concrete
 from medjax._intensity._percentile import percentiles_of_rows, to_rows
@@ -38,7 +38,7 @@ def background_of(background: Any) -> tuple[Rule, Any]:
 
 
 def foreground_percentiles(
-    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"],
+    voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
     shares: UInt32[Array, "k 4"],
     rule: Rule,
@@ -54,7 +54,8 @@ def foreground_percentiles(
     where, count = selected(voxels, mask, axes)
     if rule != "none":
         if rule == "mean":
-            is_foreground = x >= mean_and_variance(x, where, axes, jnp.asarray(0, x.dtype))[0]
+            lowest, mean, _ = mean_and_variance(x, where, axes, jnp.asarray(0, x.dtype))
+            is_foreground = x - lowest >= mean
         else:
             is_foreground = x > jnp.asarray(threshold, x.dtype)
         inside = is_foreground if where is None else is_foreground & where

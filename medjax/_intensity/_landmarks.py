@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Num, UInt32
+from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
 from medjax._image import Image
 from medjax._intensity._arguments import Number, check_not_empty, is_concrete, mask_for, percentiles_of, voxels_of
@@ -73,9 +73,10 @@ class NyulLandmarks:
             'mean'
         """
         fields = json.loads(text)
-        missing = {"percentiles", "values", "background"} - set(fields)
-        if missing:
-            raise ValueError(f"these are not Nyul landmarks: {', '.join(sorted(missing))} missing")
+        if not isinstance(fields, dict) or not {"percentiles", "values", "background"} <= set(fields):
+            raise ValueError("these are not Nyul landmarks: percentiles, values and background are needed")
+        if not isinstance(fields["percentiles"], list):
+            raise ValueError(f"percentiles must be a list, got {fields['percentiles']!r}")
         percentiles, values = percentiles_of(fields["percentiles"]), np.asarray(fields["values"], np.float64)
         if values.ndim < 1 or values.shape[-1] != len(percentiles):
             raise ValueError(
@@ -187,7 +188,7 @@ def _trained_on(
 
 @functools.partial(jax.jit, static_argnames=("rule", "batch_ndim"))
 def _standard(
-    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"],
+    voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
     shares: UInt32[Array, "k 4"],
     threshold: Any,
@@ -249,7 +250,7 @@ def nyul_transform(image: Image, landmarks: NyulLandmarks, *, mask: Any = None) 
 
 @functools.partial(jax.jit, static_argnames=("rule", "batch_ndim"))
 def _transform(
-    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"],
+    voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
     shares: UInt32[Array, "k 4"],
     values: Num[Array, "*channels k"],

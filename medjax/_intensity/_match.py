@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Num, UInt32
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 
 from medjax._image import Image
 from medjax._intensity._arguments import check_not_empty, mask_for, voxels_of
@@ -90,8 +90,8 @@ def histogram_match(
 
 @functools.partial(jax.jit, static_argnames=("rule", "batch_ndims"))
 def _match(
-    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"],
-    reference: Num[Array, "*theirs"] | Bool[Array, "*theirs"],
+    voxels: Shaped[Array, "*shape"],
+    reference: Shaped[Array, "*theirs"],
     mask: Bool[Array, "*inside"] | None,
     reference_mask: Bool[Array, "*theirs_inside"] | None,
     shares: UInt32[Array, "k 4"],

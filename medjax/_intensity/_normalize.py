@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num, UInt32
+from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
 from medjax._image import Image
 from medjax._intensity._arguments import Number, check_not_empty, mask_for, percentiles_of, range_for, voxels_of
@@ -70,7 +70,7 @@ def z_score_normalize(image: Image, *, mask: Any = None, ddof: Literal[0, 1] = 1
 
 @functools.partial(jax.jit, static_argnames="batch_ndim")
 def _z_score(
-    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"],
+    voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
     ddof: Any,
     batch_ndim: int,
@@ -78,10 +78,10 @@ def _z_score(
     axes, x = spatial_axes(batch_ndim), as_float(voxels)
     where, count = selected(voxels, mask, axes)
     degrees = jnp.asarray(ddof, x.dtype)
-    mean, variance = over_finite(lambda where: mean_and_variance(x, where, axes, degrees), x, where, mask)
+    lowest, mean, variance = over_finite(lambda where: mean_and_variance(x, where, axes, degrees), x, where, mask)
     is_constant = variance == 0
     deviation = jnp.where(is_constant, 1, jnp.sqrt(jnp.where(is_constant, 1, variance)))
-    return apply_to_finite(lambda x: (x - mean) / deviation, x, voxels), count
+    return apply_to_finite(lambda x: (x - lowest - mean) / deviation, x, voxels), count
 
 
 def min_max_normalize(image: Image, *, range: tuple[Any, Any] = (0.0, 1.0), mask: Any = None) -> Image:
@@ -124,7 +124,7 @@ def min_max_normalize(image: Image, *, range: tuple[Any, Any] = (0.0, 1.0), mask
 
 @functools.partial(jax.jit, static_argnames="batch_ndim")
 def _min_max(
-    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"],
+    voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
     low: Num[Array, "*low"],
     high: Num[Array, "*high"],
@@ -198,7 +198,7 @@ def percentile_normalize(
 
 @functools.partial(jax.jit, static_argnames=("batch_ndim", "is_clipped"))
 def _percentile(
-    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"],
+    voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
     shares: UInt32[Array, "k 4"],
     low: Num[Array, "*low"],

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int32, Num, UInt, UInt32
+from jaxtyping import Array, Bool, Float, Int32, Num, Shaped, UInt, UInt32
 
 from medjax._intensity._arguments import Number
 from medjax._intensity._statistics import as_float
@@ -68,7 +68,7 @@ def beside_voxels(row_values: Any, shape: tuple[int, ...], batch_ndim: int) -> A
 
 
 def percentiles_of_rows(
-    voxels: Num[Array, "rows n"] | Bool[Array, "rows n"], where: Bool[Array, "rows n"], shares: UInt32[Array, "k 4"]
+    voxels: Shaped[Array, "rows n"], where: Bool[Array, "rows n"], shares: UInt32[Array, "k 4"]
 ) -> Float[Array, "rows k"]:
     """Returns percentiles of each row, NumPy's `method="linear"`, over the voxels where `where`; 0 where there are none.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 __all__ = [
     "apply_to_finite",
@@ -25,7 +25,7 @@ __all__ = [
 Axes = tuple[int, ...]
 
 
-def as_float(voxels: Num[Array, "*shape"] | Bool[Array, "*shape"]) -> Float[Array, "*shape"]:
+def as_float(voxels: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Returns float64 as it is and anything else as float32."""
     return voxels if voxels.dtype == jnp.float64 else voxels.astype(jnp.float32)
 
@@ -36,7 +36,7 @@ def spatial_axes(batch_ndim: int) -> Axes:
 
 
 def selected(
-    voxels: Num[Array, "*shape"] | Bool[Array, "*shape"], mask: Bool[Array, "*inside"] | None, axes: Axes
+    voxels: Shaped[Array, "*shape"], mask: Bool[Array, "*inside"] | None, axes: Axes
 ) -> tuple[Bool[Array, "*shape"] | None, Int[Array, "*kept"] | None]:
     """Says which voxels statistics are taken of: the finite ones inside the mask, or all finite ones if that leaves none.
 
@@ -65,9 +65,10 @@ def over_finite(statistics: Any, x: Float[Array, "*shape"], where: Bool[Array, "
 
 def mean_and_variance(
     x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None, axes: Axes, ddof: Any
-) -> tuple[Float[Array, "*kept"], Float[Array, "*kept"]]:
-    """Returns mean and variance with `ddof` degrees of freedom taken off; 0 and 0 of no voxels.
+) -> tuple[Float[Array, "*kept"], Float[Array, "*kept"], Float[Array, "*kept"]]:
+    """Returns the lowest voxel, the mean above it, and the variance with `ddof` degrees of freedom taken off; 0 of no voxels.
 
+    The mean is left in two parts, as their sum would be rounded, by a good part of the deviation where the offset is large.
     The corrected two-pass algorithm, after subtracting the lowest voxel: exact for a constant image, whatever its
     value, and as accurate as the dtype allows where the mean is large beside the spread.
 
@@ -81,7 +82,7 @@ def mean_and_variance(
     total = rest.sum(axes, keepdims=True, where=where)
     squares = (rest * rest).sum(axes, keepdims=True, where=where)
     variance = (squares - total * total / count) / jnp.maximum(count - ddof, 1)
-    return lowest + rough + total / count, jnp.maximum(variance, 0)
+    return lowest, rough + total / count, jnp.maximum(variance, 0)
 
 
 def _count(x: Any, where: Any, axes: Axes) -> Any:
@@ -114,9 +115,7 @@ def stretched(x: Any, bottom: Any, top: Any, low: Any, high: Any) -> Any:
     return low + jnp.where(is_flat, 0, share) * (high - low)
 
 
-def apply_to_finite(
-    function: Any, x: Float[Array, "*shape"], voxels: Num[Array, "*shape"] | Bool[Array, "*shape"]
-) -> Any:
+def apply_to_finite(function: Any, x: Float[Array, "*shape"], voxels: Shaped[Array, "*shape"]) -> Any:
     """Returns `function(x)`, but voxels that are not finite as they are: no NaN of theirs reaches another's gradient.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Num, Shaped
 
 from medjax._image import Image
 from medjax._intensity._arguments import is_concrete, number_for, range_for, voxels_of
@@ -54,7 +54,9 @@ def clip(image: Image, low: Any, high: Any) -> Image:
 
 
 @jax.jit
-def _clip(voxels: Num[Array, "*shape"], low: Num[Array, "*low"], high: Num[Array, "*high"]) -> Float[Array, "*shape"]:
+def _clip(
+    voxels: Shaped[Array, "*shape"], low: Num[Array, "*low"], high: Num[Array, "*high"]
+) -> Float[Array, "*shape"]:
     x = as_float(voxels)
     return jnp.minimum(jnp.maximum(x, low.astype(x.dtype)), high.astype(x.dtype))
 
@@ -94,7 +96,7 @@ def rescale(image: Image, slope: Any, intercept: Any) -> Image:
 
 @jax.jit
 def _rescale(
-    voxels: Num[Array, "*shape"], slope: Num[Array, "*slope"], intercept: Num[Array, "*intercept"]
+    voxels: Shaped[Array, "*shape"], slope: Num[Array, "*slope"], intercept: Num[Array, "*intercept"]
 ) -> Float[Array, "*shape"]:
     x = as_float(voxels)
     known = jnp.where(jnp.isnan(x), 0, x)  # 0 * NaN in the slope's gradient would spoil it
@@ -156,7 +158,7 @@ def window(
 
 @functools.partial(jax.jit, static_argnames="function")
 def _window(
-    voxels: Num[Array, "*shape"],
+    voxels: Shaped[Array, "*shape"],
     center: Num[Array, "*center"],
     width: Num[Array, "*width"],
     low: Num[Array, "*low"],
