@@ -9,7 +9,7 @@ import numpy as np
 
 from medjax._image import Image
 from medjax.io._dicom._dimensions import Repeats, Volumes, arrange
-from medjax.io._dicom._errors import NoGeometryError
+from medjax.io._dicom._errors import InconsistentGeometryError, NoGeometryError, NonUniformSpacingError
 from medjax.io._dicom._geometry import (
     Stack,
     affine_of_single,
@@ -23,7 +23,7 @@ from medjax.io._dicom._geometry import (
 from medjax.io._dicom._header import parsing
 from medjax.io._dicom._metadata import metadata_of_slices
 from medjax.io._dicom._slices import Slice
-from medjax.io._dicom._volume import SpacingPolicy, digest, even_out, read_volume
+from medjax.io._dicom._volume import SpacingPolicy, digest, even_count, even_out, read_volume
 
 __all__ = ["assemble", "lattice"]
 
@@ -53,7 +53,7 @@ def _unplaced(slices: Sequence[Slice], path: Path) -> Volumes:
     """A picture, or the frames of a loop; several files of which nobody knows where they lie make no volume."""
     files = len({id(s.file) for s in slices})
     if files > 1:
-        reason = f"{files} files state neither position nor orientation, and their numbers or names are no substitute"
+        reason = f"{files} files have no ImageOrientationPatient, and their numbers or names do not say where they lie"
         raise NoGeometryError(path, reason, "load each file on its own")
     if len(slices) == 1:
         return Volumes([list(slices)])
@@ -77,6 +77,10 @@ def assemble(slices: Sequence[Slice], path: Path, policy: SpacingPolicy, repeats
         notes += _notes_on(stack, rows)
     volume = read_volume(rows)
     if stack is not None and stack.uneven is not None:
+        if even_count(stack.depths) > _MOST_ADDED * len(rows):
+            raise NonUniformSpacingError(
+                path, f"{stack.uneven}: an even grid would need {even_count(stack.depths)} slices"
+            )
         volume, nearest = even_out(volume, stack.depths, policy)
         affine = _restepped(affine, len(rows), volume.shape[1])
         notes.append(f"the slices are not evenly spaced ({stack.uneven}): {_RESAMPLED[policy]}")
@@ -85,9 +89,15 @@ def assemble(slices: Sequence[Slice], path: Path, policy: SpacingPolicy, repeats
         metadata = metadata_of_slices(
             rows, volumes.by, volumes.values, source=path.name, is_placed=_is_placed(rows[0][0])
         )
-    return Image.from_array(_in_image_order(volume, is_series=bool(volumes.by)), affine=affine, metadata=metadata)
+    voxels = _in_image_order(volume, is_series=bool(volumes.by))
+    try:
+        return Image.from_array(voxels, affine=affine, metadata=metadata)
+    except ValueError as error:
+        raise InconsistentGeometryError(path, f"its geometry is not that of a grid: {error}") from None
 
 
+# An even grid with more slices than this, per slice that is there, comes from stray positions and not from a gap.
+_MOST_ADDED = 50
 _RESAMPLED = {
     "resample": "interpolated onto even positions",
     "nearest": "each even position shows the nearest of them",

@@ -17,7 +17,7 @@ from medjax.io._dicom._enhanced import slices_of_enhanced
 from medjax.io._dicom._errors import InconsistentGeometryError
 from medjax.io._dicom._header import File, first_text, numbers
 from medjax.io._dicom._mosaic import slices_of_mosaic
-from medjax.io._dicom._pixels import Layout, layout_of
+from medjax.io._dicom._pixels import Layout, check_size, layout_of
 from medjax.io._dicom._slices import ORIENTATION, POSITION, Slice, single_slice, unit_axes
 
 __all__ = ["slices_of"]
@@ -43,6 +43,8 @@ def slices_of(file: File, known_layouts: dict[Any, Layout]) -> list[Slice]:
         ImageFileError: the header contradicts itself.
     """
     layout = layout_of(file, known_layouts)
+    if layout.frames > 1:
+        check_size(file, layout)  # before anything is made for each frame that the header promises
     if _FRAME_GROUPS in file.dataset or _SHARED_GROUPS in file.dataset:
         return slices_of_enhanced(file, layout)
     if b"MOSAIC" in _stored(file, _IMAGE_TYPE):

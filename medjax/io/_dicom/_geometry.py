@@ -170,8 +170,8 @@ def _unevenness(rows: Sequence[Sequence[Slice]], depths: np.ndarray) -> str | No
         return None
     widest = int(np.argmax(steps))
     ends = zip(rows[widest : widest + 2], depths[widest : widest + 2], strict=True)
-    between = " and ".join(f"{row[0].file.path.name} ({depth:.2f} mm)" for row, depth in ends)
-    return f"steps of {_kinds_of_steps(steps)}; {_gap(steps / usual, widest)} between {between}"
+    between = " and ".join(f"{row[0].file.path.name} at {depth:.2f} mm" for row, depth in ends)
+    return f"steps of {_kinds_of_steps(steps)}; {_gap(steps / usual, widest)} between {between} from the first"
 
 
 def _gap(ratios: np.ndarray, widest: int) -> str:

@@ -262,7 +262,7 @@ def _decoded(dataset: Dataset, tag: int) -> Any:
     vr = raw.VR or _vr(tag) if isinstance(raw, RawDataElement) else ""
     if vr in _BULK:
         return None
-    if vr in _PLAIN_TEXT and raw.value is not None and raw.value.isascii():  # type: ignore[union-attr]
+    if vr in _PLAIN_TEXT and raw.value is not None and _is_ascii(raw.value):
         return _from_text(raw.value.decode("ascii"), vr)  # type: ignore[union-attr]
     element = dataset[tag]
     return None if element.VR in _BULK else _plain(element.value, element.VR)
@@ -275,6 +275,11 @@ def _vr(tag: int) -> str:
         return dictionary_VR(tag)
     except KeyError:
         return ""
+
+
+def _is_ascii(value: Any) -> bool:
+    """Whether no character set is needed, nor an escape sequence (ISO 2022) changes it."""
+    return isinstance(value, bytes) and value.isascii() and b"\x1b" not in value
 
 
 def _from_text(text: str, vr: str) -> Any:

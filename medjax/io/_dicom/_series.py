@@ -131,7 +131,7 @@ def load_dicom_series(
     Example:
         >>> from pydicom.data import get_testdata_file
         >>> load_dicom_series(get_testdata_file("CT_small.dcm"))
-        Image(128x128x1 int16 CT, spacing 0.661468 x 0.661468 x 5 mm, LPS)
+        Image(128x128x1 int16 intensity, spacing 0.6615 x 0.6615 x 5 mm, LPS, CT)
 
     Source: DICOM PS3.3 sections C.7.6.2 (image plane), C.7.6.16 (functional groups), C.11.1 (modality LUT).
     """

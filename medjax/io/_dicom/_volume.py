@@ -13,7 +13,7 @@ from medjax.io._dicom._pixels import Target, check_size, fill
 from medjax.io._dicom._progress import progress
 from medjax.io._dicom._slices import Slice
 
-__all__ = ["SpacingPolicy", "digest", "even_out", "read_volume"]
+__all__ = ["SpacingPolicy", "digest", "even_count", "even_out", "read_volume"]
 
 SpacingPolicy = Literal["error", "resample", "nearest"]
 
@@ -106,6 +106,11 @@ def digest(slice_: Slice) -> bytes:
     return hashlib.sha256(out.tobytes() + repr((slice_.slope, slice_.intercept)).encode()).digest()
 
 
+def even_count(depths: np.ndarray) -> int:
+    """How many slices an even grid has that keeps the first, the last and the median step."""
+    return max(round(float(depths[-1] / np.median(np.diff(depths)))), 1) + 1
+
+
 def even_out(volume: np.ndarray, depths: np.ndarray, policy: SpacingPolicy) -> tuple[np.ndarray, np.ndarray]:
     """Puts unevenly spaced slices onto an even grid from the first to the last.
 
@@ -120,7 +125,7 @@ def even_out(volume: np.ndarray, depths: np.ndarray, policy: SpacingPolicy) -> t
     Returns:
         The volume, and for each new slice the number of the nearest old one.
     """
-    count = max(round(float(depths[-1] / np.median(np.diff(depths)))), 1) + 1
+    count = even_count(depths)
     places = np.linspace(0.0, depths[-1], count)
     above = np.clip(np.searchsorted(depths, places, side="left"), 1, len(depths) - 1)
     weight = (places - depths[above - 1]) / (depths[above] - depths[above - 1])

@@ -1,0 +1,510 @@
+"""Classic DICOM series: order, geometry, values, and what is refused."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dicom_data import COLUMNS, ROWS, SLICES, Lattice, image_dataset, save, series, stored_values, voxels_of
+from pydicom.uid import UltrasoundImageStorage
+
+import medjax as mj
+
+STORED = stored_values()
+LATTICE = Lattice()
+# Positions and cosines are written with ten significant digits; a straight stack's normal is computed from the cosines.
+GEOMETRY_MM = 1e-7
+
+
+def test_voxels_are_column_row_slice_on_the_stated_grid(tmp_path: Path) -> None:
+    series(tmp_path)
+    image = mj.load_image(tmp_path)
+    assert image.shape == (COLUMNS, ROWS, SLICES)
+    assert image.dtype == np.int16
+    np.testing.assert_array_equal(image.voxels, voxels_of(STORED))
+    np.testing.assert_allclose(image.affine, LATTICE.affine, rtol=0, atol=GEOMETRY_MM)
+    np.testing.assert_allclose(image.spacing, (3.756, 0.839, 1.041), rtol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_order_of_files_names_and_numbers_does_not_matter(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = rng.permutation(SLICES)
+    series(tmp_path, order=rng.permutation(SLICES).tolist(), name=lambda n, k: f"{names[n]}.dcm")
+    image = mj.load_image(tmp_path)
+    np.testing.assert_array_equal(image.voxels, voxels_of(STORED))
+    np.testing.assert_allclose(image.affine, LATTICE.affine, rtol=0, atol=GEOMETRY_MM)
+
+
+def test_slices_ascend_along_the_normal_wherever_that_points(tmp_path: Path) -> None:
+    flipped = Lattice(turn=np.diag([-1.0, 1.0, -1.0]))  # a row towards the right: the normal points to the feet
+    series(tmp_path, lattice=flipped)
+    image = mj.load_image(tmp_path)
+    assert image.orientation == "RPI"
+    np.testing.assert_array_equal(image.voxels, voxels_of(STORED))
+    np.testing.assert_allclose(image.affine, flipped.affine, rtol=0, atol=GEOMETRY_MM)
+
+
+def test_files_without_ending_in_folders_with_odd_names_among_junk(tmp_path: Path) -> None:
+    folder = tmp_path / "Schädel ąęß 日本"
+    series(folder, name=lambda n, k: f"teil {n % 2}/IM ü{k}")
+    (folder / "notes.txt").write_text("DICM is only a word here")
+    (folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    (folder / "random").write_bytes(b"\x08\0" + np.random.default_rng(0).bytes(4000))
+    (folder / "gone").symlink_to(folder / "nowhere")
+    report = image_dataset(np.zeros((2, 2), np.int16), sop_class="1.2.840.10008.5.1.4.1.1.88.11", PixelData=b"")
+    del report.PixelData, report.Rows, report.Columns
+    save(report, folder / "report.dcm")
+    np.testing.assert_array_equal(mj.load_image(folder).voxels, voxels_of(STORED))
+
+
+def test_an_empty_file_with_a_dicom_name_is_left_aside_with_a_warning(tmp_path: Path) -> None:
+    series(tmp_path)
+    (tmp_path / "lost.dcm").write_bytes(b"")
+    with pytest.warns(mj.ImageFileWarning, match=r"1 empty files were left aside, such as lost\.dcm"):
+        image = mj.load_image(tmp_path)
+    assert image.shape == (COLUMNS, ROWS, SLICES)
+
+
+def test_one_file_is_one_slice_as_thick_as_it_says(tmp_path: Path) -> None:
+    paths = series(tmp_path)
+    image = mj.load_image(paths[2])
+    assert image.shape == (COLUMNS, ROWS, 1)
+    np.testing.assert_array_equal(image.voxels[:, :, 0], STORED[2].T)
+    np.testing.assert_allclose(image.origin, LATTICE.position(2), rtol=0, atol=GEOMETRY_MM)
+    np.testing.assert_allclose(image.spacing, (3.756, 0.839, 1.041), rtol=1e-8)
+
+
+def test_a_single_slice_without_thickness_is_one_millimetre_thick_and_says_so(tmp_path: Path) -> None:
+    (path,) = series(tmp_path, STORED[:1], each=lambda k: {"SliceThickness": None})
+    with pytest.warns(mj.ImageFileWarning, match="no slice thickness"):
+        assert mj.load_image(path).spacing[2] == 1.0
+
+
+def test_positions_win_over_thickness_spacing_and_location(tmp_path: Path) -> None:
+    series(tmp_path, each=lambda k: {"SliceThickness": 9, "SpacingBetweenSlices": 4, "SliceLocation": -k})
+    image = mj.load_image(tmp_path)
+    np.testing.assert_allclose(image.affine, LATTICE.affine, rtol=0, atol=GEOMETRY_MM)
+
+
+def test_rounded_cosines_are_made_orthonormal(tmp_path: Path) -> None:
+    rounded = [f"{x:.4f}" for x in (*LATTICE.turn[:, 0], *LATTICE.turn[:, 1])]
+    series(tmp_path, each=lambda k: {"ImageOrientationPatient": rounded})
+    image = mj.load_image(tmp_path)
+    np.testing.assert_allclose(image.direction.T @ image.direction, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(image.affine, LATTICE.affine, atol=5e-4)  # four digits of cosines times 3.8 mm
+
+
+def test_jitter_below_one_percent_is_one_grid(tmp_path: Path) -> None:
+    series(tmp_path, places=[k + 0.003 * (-1) ** k for k in range(SLICES)])
+    image = mj.load_image(tmp_path)
+    np.testing.assert_array_equal(image.voxels, voxels_of(STORED))
+    np.testing.assert_allclose(image.spacing[2], 1.041, rtol=2e-3)
+
+
+def test_gantry_tilt_loads_with_the_exact_sheared_affine_and_warns(tmp_path: Path) -> None:
+    lean = Lattice(lean=1.041 * np.tan(np.radians(12.0)))
+    series(tmp_path, lattice=lean)
+    with pytest.warns(mj.ImageFileWarning, match=r"leans 12\.00 degrees"):
+        image = mj.load_image(tmp_path)
+    np.testing.assert_array_equal(image.voxels, voxels_of(STORED))
+    np.testing.assert_allclose(image.affine, lean.affine, rtol=0, atol=GEOMETRY_MM)
+
+
+def test_a_lean_of_a_tenth_of_a_degree_is_kept_without_a_word(tmp_path: Path) -> None:
+    lean = Lattice(between_slices=5.0, lean=5.0 * np.tan(np.radians(0.1)))
+    series(tmp_path, lattice=lean)
+    np.testing.assert_allclose(mj.load_image(tmp_path).affine, lean.affine, rtol=0, atol=GEOMETRY_MM)
+
+
+# Values
+
+
+def test_each_slice_has_its_own_slope_and_intercept(tmp_path: Path) -> None:
+    slopes, intercepts = 1 + 0.37 * np.arange(SLICES), -3.25 * np.arange(SLICES)
+    series(tmp_path, each=lambda k: {"RescaleSlope": f"{slopes[k]:.6g}", "RescaleIntercept": f"{intercepts[k]:.6g}"})
+    image = mj.load_image(tmp_path)
+    assert image.dtype == np.float32
+    expected = STORED * slopes[:, None, None] + intercepts[:, None, None]
+    np.testing.assert_array_equal(image.voxels, voxels_of(expected.astype(np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("stored", "intercept", "bits", "dtype"),
+    [
+        (np.uint16, 0, 16, np.uint16),
+        (np.uint8, 0, 8, np.uint8),
+        (np.int32, 0, 32, np.int32),
+        (np.uint16, -1024, 12, np.int16),  # every value that 12 bits allow fits
+        (np.uint16, -1024, 16, np.int16),  # every value that is there fits
+        (np.uint16, -40000, 16, np.int32),
+        (np.uint8, -1024, 8, np.int16),
+        (np.int32, 7, 32, np.int16),
+        (np.uint16, -0.5, 16, np.float32),
+    ],
+)
+def test_integers_stay_integers_where_that_is_exact(
+    tmp_path: Path, stored: Any, intercept: float, bits: int, dtype: Any
+) -> None:
+    values = np.random.default_rng(1).integers(0, min(2**bits, 4096), (3, ROWS, COLUMNS)).astype(stored)
+    attributes = {"RescaleSlope": "1", "RescaleIntercept": str(intercept), "BitsStored": bits, "HighBit": bits - 1}
+    series(tmp_path, values, each=lambda k: attributes)
+    image = mj.load_image(tmp_path)
+    assert image.dtype == dtype
+    np.testing.assert_array_equal(image.voxels, voxels_of(values.astype(np.float64) + intercept))
+
+
+def test_intercepts_may_differ_between_slices_and_stay_whole(tmp_path: Path) -> None:
+    series(tmp_path, each=lambda k: {"RescaleSlope": "1.0", "RescaleIntercept": str(-1000 * k)})
+    image = mj.load_image(tmp_path)
+    assert image.dtype == np.int16
+    np.testing.assert_array_equal(
+        image.voxels, voxels_of(STORED - 1000 * np.arange(SLICES, dtype=np.int16)[:, None, None])
+    )
+
+
+def test_slices_of_different_signedness_are_one_image(tmp_path: Path) -> None:
+    values = np.abs(STORED)
+    series(tmp_path, values, each=lambda k: {"PixelRepresentation": k % 2})
+    np.testing.assert_array_equal(mj.load_image(tmp_path).voxels, voxels_of(values))
+
+
+def test_padding_and_monochrome1_are_kept_and_flagged(tmp_path: Path) -> None:
+    values = STORED.copy()
+    values[:, :2] = -2000
+    each = {
+        "PixelPaddingValue": -2000,
+        "RescaleSlope": "1",
+        "RescaleIntercept": "-24",
+        "PhotometricInterpretation": "MONOCHROME1",
+    }
+    series(tmp_path, values, each=lambda k: each)
+    image = mj.load_image(tmp_path)
+    np.testing.assert_array_equal(image.voxels, voxels_of(values - np.int16(24)))
+    assert isinstance(image.metadata, mj.Metadata)
+    assert image.metadata.display["PhotometricInterpretation"] == "MONOCHROME1"
+    assert image.metadata.extra["PixelPaddingValue"] == -2000
+
+
+def test_the_display_window_is_not_applied(tmp_path: Path) -> None:
+    series(tmp_path, each=lambda k: {"WindowCenter": "40", "WindowWidth": "80"})
+    image = mj.load_image(tmp_path)
+    np.testing.assert_array_equal(image.voxels, voxels_of(STORED))
+    assert isinstance(image.metadata, mj.Metadata)
+    assert dict(image.metadata.display) == {
+        "PhotometricInterpretation": "MONOCHROME2",
+        "WindowCenter": 40.0,
+        "WindowWidth": 80.0,
+    }
+
+
+# What is refused, and how to choose
+
+
+def two_series(folder: Path) -> None:
+    series(folder, each=lambda k: {"SeriesDescription": "THORAX", "SeriesNumber": 2})
+    series(folder / "b", STORED[:4] - 5, uid="1.2.3.4", each=lambda k: {"Modality": "PT", "SeriesNumber": 1})
+
+
+def test_several_series_are_listed_with_how_to_choose(tmp_path: Path) -> None:
+    two_series(tmp_path)
+    with pytest.raises(mj.io.MultipleSeriesError) as info:
+        mj.load_image(tmp_path)
+    text = str(info.value)
+    assert "there are 2 series" in text
+    assert 'CT "THORAX", 7 files, 12 x 9 x 7, 3.756 x 0.839 x 1.041 mm' in text
+    assert "1.2.3.4 stack 0: PT, 4 files" in text
+    assert "series_uid" in (info.value.hint or "")
+    image = mj.io.load_dicom_series(tmp_path, "1.2.3.4")
+    np.testing.assert_array_equal(image.voxels, voxels_of(STORED[:4] - np.int16(5)))
+    with pytest.raises(mj.io.MultipleSeriesError, match=r"no series has the UID 9\.9"):
+        mj.io.load_dicom_series(tmp_path, "9.9")
+
+
+def test_series_are_listed_from_headers_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_series(tmp_path)
+
+    def never(*args: Any) -> None:
+        raise AssertionError("pixels were read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medjax.io._dicom._volume.fill", never)
+        first, second = mj.io.list_dicom_series(tmp_path)
+    assert (first.uid, first.modality, first.number, first.files, first.shape) == ("1.2.3.4", "PT", 1, 4, (12, 9, 4))
+    assert (second.description, second.shape, second.spacing) == ("THORAX", (12, 9, 7), (3.756, 0.839, 1.041))
+    assert second.orientation == mj.io.load_dicom_series(tmp_path, second.uid).orientation
+    assert (first.problem, second.problem) == (None, None)
+
+
+def with_localiser(folder: Path) -> None:
+    series(folder)
+    sagittal = Lattice(turn=LATTICE.turn[:, [1, 2, 0]])
+    series(folder, STORED[:2], lattice=sagittal, name=lambda n, k: f"scout{n}.dcm")
+
+
+def test_a_localiser_inside_a_series_is_a_stack_of_its_own(tmp_path: Path) -> None:
+    with_localiser(tmp_path)
+    with pytest.raises(mj.io.MultipleSeriesError, match="2 stacks of different orientation or size") as info:
+        mj.load_image(tmp_path)
+    assert 'stack="largest"' in (info.value.hint or "")
+    assert [record.shape for record in mj.io.list_dicom_series(tmp_path)] == [(12, 9, 7), (12, 9, 2)]
+    for choice in ("largest", 0):
+        image = mj.io.load_dicom_series(tmp_path, stack=choice)
+        np.testing.assert_array_equal(image.voxels, voxels_of(STORED))
+    assert mj.io.load_dicom_series(tmp_path, stack=1).shape == (12, 9, 2)
+    with pytest.raises(mj.io.MultipleSeriesError, match="no stack 2"):
+        mj.io.load_dicom_series(tmp_path, stack=2)
+
+
+def test_slices_of_another_size_are_a_stack_of_their_own(tmp_path: Path) -> None:
+    series(tmp_path)
+    series(tmp_path, STORED[:1, 1:], name=lambda n, k: "small.dcm")
+    with pytest.raises(mj.io.MultipleSeriesError, match="different orientation or size"):
+        mj.load_image(tmp_path)
+
+
+def test_a_missing_slice_is_named(tmp_path: Path) -> None:
+    series(tmp_path, order=[6, 5, 4, 2, 1, 0], name=lambda n, k: f"IM{k}")
+    with pytest.raises(mj.io.NonUniformSpacingError) as info:
+        mj.load_image(tmp_path)
+    assert (
+        "steps of 1.04 mm (4x), 2.08 mm (1x); 1 slice missing between IM2 at 2.08 mm and IM4 at 4.16 mm"
+        in info.value.reason
+    )
+    assert 'spacing_policy="resample"' in (info.value.hint or "")
+    (record,) = mj.io.list_dicom_series(tmp_path)
+    assert record.spacing is None
+    assert "1 slice missing" in (record.problem or "")
+
+
+def test_a_gap_is_interpolated_or_filled_on_request(tmp_path: Path) -> None:
+    series(tmp_path, order=[0, 1, 2, 4, 5, 6])
+    with pytest.warns(mj.ImageFileWarning, match="interpolated onto even positions"):
+        image = mj.io.load_dicom_series(tmp_path, spacing_policy="resample")
+    assert image.dtype == np.float32
+    expected = STORED.astype(np.float32)
+    expected[3] = (expected[2] + expected[4]) / 2
+    np.testing.assert_allclose(
+        image.voxels, voxels_of(expected), atol=1e-3
+    )  # weights of 0.5 and 1 to 1e-7, values to 2e3
+    np.testing.assert_allclose(image.affine, LATTICE.affine, rtol=0, atol=GEOMETRY_MM)
+    with pytest.warns(mj.ImageFileWarning, match="shows the nearest"):
+        nearest = mj.io.load_dicom_series(tmp_path, spacing_policy="nearest")
+    assert nearest.dtype == np.int16
+    np.testing.assert_array_equal(nearest.voxels[..., [0, 1, 2, 4, 5, 6]], voxels_of(STORED[[0, 1, 2, 4, 5, 6]]))
+    assert any(np.array_equal(nearest.voxels[..., 3], STORED[k].T) for k in (2, 4))
+    assert isinstance(nearest.metadata, mj.Metadata)
+    assert len(nearest.metadata.extra["per_slice"]["InstanceNumber"]) == SLICES
+
+
+def test_variable_spacing_is_resampled_in_millimetres(tmp_path: Path) -> None:
+    places = np.array([0.0, 1, 2, 3, 4, 5.5, 8])
+    ramp = np.round(100 * places).astype(np.int16)[:, None, None] * np.ones((1, ROWS, COLUMNS), np.int16)
+    series(tmp_path, ramp, places=list(places))
+    with pytest.raises(mj.io.NonUniformSpacingError, match="the widest between"):
+        mj.load_image(tmp_path)
+    with pytest.warns(mj.ImageFileWarning, match="not evenly spaced"):
+        image = mj.io.load_dicom_series(tmp_path, spacing_policy="resample")
+    assert image.shape == (COLUMNS, ROWS, 9)  # the median step is 1, the last slice lies at 8
+    depth = (image.grid.world(np.stack([np.zeros(9), np.zeros(9), np.arange(9)], -1)) - LATTICE.origin) @ LATTICE.turn[
+        :, 2
+    ]
+    np.testing.assert_allclose(image.voxels[0, 0], 100 * depth / 1.041, atol=1e-3)
+
+
+def test_tilt_and_variable_spacing_are_named_together(tmp_path: Path) -> None:
+    lean = Lattice(lean=0.4)
+    series(tmp_path, lattice=lean, order=[0, 1, 2, 4, 5, 6])
+    with pytest.raises(mj.io.NonUniformSpacingError, match=r"1 slice missing.*also leans 21\.0 degrees"):
+        mj.load_image(tmp_path)
+    with pytest.warns(mj.ImageFileWarning) as caught:
+        image = mj.io.load_dicom_series(tmp_path, spacing_policy="resample")
+    np.testing.assert_allclose(image.affine, lean.affine, rtol=0, atol=GEOMETRY_MM)
+    assert {"leans", "interpolated"} <= {
+        word for w in caught for word in re.findall("leans|interpolated", str(w.message))
+    }
+
+
+def test_stray_positions_are_no_gap_to_fill(tmp_path: Path) -> None:
+    series(tmp_path, places=[0, 1, 2, 3, 4, 5, 10**6])
+    with pytest.raises(mj.io.NonUniformSpacingError, match="would need 1000001 slices"):
+        mj.io.load_dicom_series(tmp_path, spacing_policy="resample")
+
+
+@pytest.mark.parametrize("policy", ["dimension", "error"])
+def test_copies_of_a_slice_are_left_out_with_a_warning(tmp_path: Path, policy: Any) -> None:
+    series(tmp_path, order=[0, 1, 2, 3, 3, 4, 5, 6])
+    with pytest.warns(mj.ImageFileWarning, match=r"1 of the slices are copies.*00[34]\.dcm"):
+        image = mj.io.load_dicom_series(tmp_path, repeats=policy)
+    np.testing.assert_array_equal(image.voxels, voxels_of(STORED))
+
+
+def test_two_slices_at_one_position_are_refused_by_name(tmp_path: Path) -> None:
+    series(tmp_path)
+    series(tmp_path, STORED[3:4] + 1, places=[3], name=lambda n, k: "other.dcm")
+    with pytest.raises(
+        mj.io.DuplicatePositionError, match=r"7 positions hold from 1 to 2 slices each; 003\.dcm and other\.dcm"
+    ):
+        mj.load_image(tmp_path)
+
+
+def test_repeats_at_one_position_are_stacked_only_when_asked(tmp_path: Path) -> None:
+    series(tmp_path, STORED[:3], places=[0, 0, 0], order=[2, 0, 1], each=lambda k: {"AcquisitionNumber": 9 - k})
+    with pytest.raises(mj.io.DuplicatePositionError, match="3 different slices at one position") as info:
+        mj.load_image(tmp_path)
+    assert 'repeats="order"' in (info.value.hint or "")
+    image = mj.io.load_dicom_series(tmp_path, repeats="order")
+    assert image.voxels.shape == (COLUMNS, ROWS, 1, 3)
+    np.testing.assert_array_equal(image.voxels[:, :, 0], STORED[2::-1].transpose(2, 1, 0))  # by AcquisitionNumber
+
+
+def test_positions_are_never_guessed(tmp_path: Path) -> None:
+    series(tmp_path, each=lambda k: {"ImagePositionPatient": None})
+    with pytest.raises(mj.io.NoGeometryError, match="7 of 7 slices have no ImagePositionPatient"):
+        mj.load_image(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("each", "error", "message"),
+    [
+        (
+            lambda k: {"PixelSpacing": ["0.8", "0.8" if k else "0.9"]},
+            mj.io.InconsistentGeometryError,
+            "PixelSpacing differs",
+        ),
+        (lambda k: {"PixelSpacing": None}, mj.io.NoGeometryError, "PixelSpacing is missing"),
+        (lambda k: {"PixelSpacing": ["0", "1"]}, mj.io.NoGeometryError, "PixelSpacing is missing"),
+        (lambda k: {"ImageOrientationPatient": None}, mj.io.NoGeometryError, "7 files have no ImageOrientationPatient"),
+        (
+            lambda k: {"ImageOrientationPatient": list("110100")},
+            mj.io.InconsistentGeometryError,
+            "perpendicular unit vectors",
+        ),
+        (lambda k: {"ImagePositionPatient": ["0", "0", "nan"]}, mj.io.NoGeometryError, "no ImagePositionPatient"),
+        (lambda k: {"ImagePositionPatient": ["1e300", "0", str(k)]}, mj.ImageFileError, "geometry|shifted|evenly"),
+    ],
+)
+def test_geometry_that_fits_no_grid_is_refused(
+    tmp_path: Path, each: Callable[[int], dict[str, Any]], error: type[Exception], message: str
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pydicom comments on what is written
+        series(tmp_path, each=each)
+    with pytest.raises(error, match=message):
+        mj.load_image(tmp_path)
+
+
+def test_slices_shifted_within_their_planes_are_refused(tmp_path: Path) -> None:
+    def moved(k: int) -> dict[str, Any]:
+        place = LATTICE.position(k) + LATTICE.turn[:, 0] * (2.0 if k == 3 else 0.0)
+        return {"ImagePositionPatient": [f"{x:.8g}" for x in place]}
+
+    series(tmp_path, each=moved)
+    with pytest.raises(mj.io.InconsistentGeometryError, match=r"shifted .* by up to 2\.00 mm"):
+        mj.load_image(tmp_path)
+
+
+# Pictures without a place
+
+
+def test_a_picture_without_a_place_lies_at_the_origin_and_says_so(tmp_path: Path) -> None:
+    attributes: dict[str, Any] = {"Modality": "US", "PixelSpacing": ["0.2", "0.3"]}
+    path = save(image_dataset(STORED[0], sop_class=UltrasoundImageStorage, **attributes), tmp_path / "us.dcm")
+    with pytest.warns(mj.ImageFileWarning, match="does not say where the image lies"):
+        image = mj.load_image(path)
+    np.testing.assert_array_equal(image.voxels[:, :, 0], STORED[0].T)
+    np.testing.assert_array_equal(image.affine, np.diag([0.3, 0.2, 1.0, 1.0]))
+    assert isinstance(image.metadata, mj.Metadata)
+    assert image.metadata.extra["geometry"] == "unknown"
+
+
+@pytest.mark.parametrize("keyword", ["ImagerPixelSpacing", "NominalScannedPixelSpacing"])
+def test_spacing_at_the_detector_stands_in_for_pixel_spacing(tmp_path: Path, keyword: str) -> None:
+    attributes: dict[str, Any] = {"Modality": "DX", keyword: ["0.2", "0.3"]}
+    path = save(image_dataset(STORED[0], **attributes), tmp_path / "dx.dcm")
+    with pytest.warns(mj.ImageFileWarning):
+        assert mj.load_image(path).spacing == (0.3, 0.2, 1.0)
+
+
+def test_a_picture_without_any_size_says_that_too(tmp_path: Path) -> None:
+    path = save(image_dataset(STORED[0]), tmp_path / "sc.dcm")
+    with pytest.warns(mj.ImageFileWarning, match="pixels of 1 mm"):
+        assert mj.load_image(path).spacing == (1.0, 1.0, 1.0)
+
+
+# Folders and options
+
+
+def test_a_folder_without_dicom_or_without_images_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(mj.ImageFileError, match="no DICOM file"):
+        mj.load_image(tmp_path)
+    plan = image_dataset(STORED[0], sop_class="1.2.840.10008.5.1.4.1.1.481.5")
+    del plan.PixelData, plan.Rows, plan.Columns
+    save(plan, tmp_path / "plan.dcm")
+    with pytest.raises(mj.io.NotAnImageError, match=r"1 x RT Plan \(1\.2\.840"):
+        mj.load_image(tmp_path)
+    with pytest.raises(mj.io.NotAnImageError, match="holds no image: RT Plan"):
+        mj.load_image(tmp_path / "plan.dcm")
+    assert mj.io.list_dicom_series(tmp_path) == []
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_missing_paths_and_unknown_options(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        mj.io.load_dicom_series(tmp_path / "none")
+    with pytest.raises(FileNotFoundError):
+        mj.io.list_dicom_series(tmp_path / "none")
+    series(tmp_path)
+    with pytest.raises(ValueError, match="spacing_policy must be one of 'error', 'resample', 'nearest'"):
+        mj.io.load_dicom_series(tmp_path, spacing_policy="guess")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="repeats must be one of"):
+        mj.io.load_dicom_series(tmp_path, repeats="drop")  # type: ignore[arg-type]
+
+
+def test_errors_and_warnings_name_no_patient(tmp_path: Path) -> None:
+    problems: list[Callable[[Path], Any]] = [
+        lambda folder: two_series(folder),
+        lambda folder: with_localiser(folder),
+        lambda folder: series(folder, order=[0, 1, 2, 4]),
+        lambda folder: series(folder, places=[0, 0, 1, 2, 3, 4, 5]),
+        lambda folder: series(folder, lattice=Lattice(lean=0.3)),
+        lambda folder: series(folder, order=[0, 1, 1, 2]),
+    ]
+    for number, make in enumerate(problems):
+        folder = tmp_path / str(number)
+        make(folder)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                mj.load_image(folder)
+            except mj.ImageFileError as error:
+                text = str(error)
+            else:
+                text = " ".join(str(w.message) for w in caught)
+        assert text
+        assert "Nobody" not in text
+        assert "PATIENT" not in text
+        assert all(issubclass(w.category, mj.ImageFileWarning) for w in caught)
+
+
+def test_a_progress_bar_appears_on_a_terminal_only_for_many_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    series(tmp_path)
+    monkeypatch.setattr("medjax.io._dicom._progress._FEWEST", SLICES)
+    mj.load_image(tmp_path)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    mj.load_image(tmp_path)
+    shown = capsys.readouterr().err
+    assert "Reading headers" in shown
+    assert f"Reading slices [{'#' * 30}] 7/7" in shown
+    monkeypatch.setattr("medjax.io._dicom._progress._FEWEST", SLICES + 1)
+    mj.load_image(tmp_path)
+    assert capsys.readouterr().err == ""
