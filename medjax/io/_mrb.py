@@ -16,9 +16,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import lzma
 import os
 import posixpath
 import re
+import struct
 import tempfile
 import urllib.parse
 import xml.parsers.expat
@@ -47,6 +49,12 @@ _TRUSTED_BYTES = 2**30
 _MAX_EXPANSION = 200
 
 _PIECE_BYTES = 2**20
+
+# What zipfile and its decompressors raise on archives that make no sense.
+_DAMAGE = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, ValueError, IndexError, OverflowError),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,8 +171,10 @@ def read(path: Path) -> Image:
 @contextlib.contextmanager
 def _open_scene(path: Path) -> Iterator[_Scene]:
     if not path.exists():
-        raise FileNotFoundError(f"no such file: {path}")
-    with _damage_named(path), zipfile.ZipFile(path) as archive:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    with _damage_named(path):
+        archive = zipfile.ZipFile(path)
+    with archive:
         for name in archive.namelist():
             _check_inside(path, name)
         scenes = sorted((name for name in archive.namelist() if name.lower().endswith(".mrml")), key=_depth)
@@ -186,24 +196,26 @@ def _check_inside(path: Path, name: str) -> None:
 
 @contextlib.contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
-    """Turns what zipfile raises on damaged archives into the package's errors."""
+    """Turns what zipfile raises on damaged archives into the package's errors; other errors of the system pass."""
     try:
         yield
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError) as error:
-        raise ImageFileError(path, f"the archive is damaged: {error}", "copy or export it again") from error
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # a place before the start of the file, which the directory points to
-            raise
-        raise ImageFileError(path, "the archive's directory is damaged", "copy or export it again") from error
     except (NotImplementedError, RuntimeError) as error:  # a compression method of its own, or a password
         raise UnsupportedFileError(path, f"the archive cannot be unpacked: {error}") from error
+    except _DAMAGE as error:
+        raise ImageFileError(path, f"the archive is damaged: {error}", "copy or export it again") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place before the start of the file
+            raise
+        raise ImageFileError(
+            path, "the archive is damaged: a member lies outside", "copy or export it again"
+        ) from error
 
 
 def _read_text(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
     size = archive.getinfo(name).file_size
     if size > _MAX_SCENE_BYTES:
         raise ImageFileError(path, f"its scene has {size} bytes, expected {_MAX_SCENE_BYTES} at most")
-    with archive.open(name) as file:
+    with _damage_named(path), archive.open(name) as file:
         return file.read(size)
 
 
@@ -335,7 +347,7 @@ def _unpack_member(scene: _Scene, name: str, target: Path) -> None:
             "unpack it by hand if you trust it",
         )
     written = 0
-    with scene.archive.open(info) as source, target.open("wb") as file:
+    with _damage_named(scene.path), scene.archive.open(info) as source, target.open("wb") as file:
         while piece := source.read(_PIECE_BYTES):
             written += file.write(piece)
     if written < info.file_size:
