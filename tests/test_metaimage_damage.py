@@ -90,6 +90,8 @@ REFUSED: dict[str, tuple[str, bytes, type[Exception], str]] = {
     "text too long": (header(BinaryData="False"), b"1 " * 61, mj.ImageFileError, "found 61"),
     "text of one long word": (header(BinaryData="False"), b"1" * 5000 + b" 1" * 59, mj.ImageFileError, "word"),
     "data file missing": (header("other.raw"), b"", mj.ImageFileError, "'other.raw' is missing"),
+    "data file with a long name": (header("x" * 5000), b"", mj.ImageFileError, "xxx' is missing"),
+    "huge spacing": (header(ElementSpacing="1e300 1e300 1e308", TransformMatrix="9 1 0 0 9 0 0 0 9"), RAW, mj.ImageFileError, "mm"),
     "data file is a folder": (header("."), b"", mj.ImageFileError, "missing"),
     "data file without name": (header(""), b"", mj.ImageFileError, "empty"),
     "list too short": (header("LIST\nscan.mha"), b"", mj.ImageFileError, "names 1 data files, DimSize needs 3"),
@@ -138,7 +140,7 @@ def test_compression_bomb_stays_small(tmp_path: Path) -> None:
     "text",
     [
         "{", "[1]", "3", '{"modality": 5}', '{"extra": 3}', '{"extra": [1]}', '{"acquisition_time": "yesterday"}',
-        '{"is_contrast_administered": "no"}', "[" * 20_000, '{"extra": {"a": ' + "[" * 9000 + "]" * 9000 + "}}", '{"display": null}',
+        '{"is_contrast_administered": "no"}', "[" * 20_000, '{"extra": {"a": ' + "[" * 9000 + "]" * 9000 + "}}", '{"display": 7}',
     ],
     ids=range(11),
 )  # fmt: skip

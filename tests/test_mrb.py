@@ -245,6 +245,10 @@ FAULTY = {
     "15 numbers": ((node("LinearTransform", id="t", matrixTransformToParent=numbers(CHILD)[:-2]),), "not 16 numbers"),
     "17 numbers": ((node("LinearTransform", id="t", matrixTransformToParent=numbers(CHILD) + " 0"),), "not 16 numbers"),
     "words": ((node("LinearTransform", id="t", matrixTransformToParent="a " * 16),), "not 16 numbers"),
+    "huge": (
+        (linear("t", np.diag([1e300, 1e300, 1e300, 1.0]), "u"), linear("u", np.diag([1e300, 1.0, 1.0, 1.0]))),
+        "mm",
+    ),
     "flat": ((linear("t", np.diag([1.0, 1.0, 0.0, 1.0])),), "singular"),
 }
 

@@ -87,6 +87,8 @@ REFUSED: dict[str, tuple[str, bytes, type[Exception], str]] = {
     "line skip too far": (at(line_skip="999999999999"), RAW, mj.ImageFileError, "line skip is 999999999999"),
     "version 9": (at().replace("NRRD0005", "NRRD0009"), RAW, mj.ImageFileError, "version"),
     "data file missing": (at(data_file="other.raw"), b"", mj.ImageFileError, "'other.raw' is missing"),
+    "data file with a long name": (at(data_file="x" * 5000), b"", mj.ImageFileError, "xxx' is missing"),
+    "huge, in metres": (at(space_units='"m" "m" "m"', space_origin="(1,2,1e308)"), RAW, mj.ImageFileError, "mm"),
     "data file without name": (at(data_file=""), b"", mj.ImageFileError, "no name"),
     "empty list": (at(data_file="LIST"), b"", mj.ImageFileError, "list of data files is empty"),
     "list of a wrong count": (
@@ -99,6 +101,7 @@ REFUSED: dict[str, tuple[str, bytes, type[Exception], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.*converted to mm")
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(name: str, tmp_path: Path) -> None:
     text, data, kind, message = REFUSED[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Iterable, Sequence
@@ -140,16 +141,16 @@ def sibling(header: Path, name: str) -> Path:
         ImageFileError: the name leads out of the folder, or there is no such file.
     """
     steps = re.split(r"[/\\]", name)
+    shown = repr(name[:100])
     if steps[0] == "" or ".." in steps or re.match("[A-Za-z]:", name) or "\0" in name:
         raise ImageFileError(
-            header, f"its data file {name!r} lies outside the header's folder", "put the two together and name it alone"
+            header, f"its data file {shown} lies outside the header's folder", "put the two together and name it alone"
         )
-    path = header.parent / name
-    if not path.is_file():
-        path = header.parent.joinpath(*steps)  # written on Windows
-    if not path.is_file():
-        raise ImageFileError(header, f"its data file {name!r} is missing", "keep header and data together")
-    return path
+    for path in (header.parent / name, header.parent.joinpath(*steps)):  # the second was written on Windows
+        with contextlib.suppress(OSError):  # a name too long for the system
+            if path.is_file():
+                return path
+    raise ImageFileError(header, f"its data file {shown} is missing", "keep header and data together")
 
 
 def numbered(header: Path, pattern: str, numbers: Iterable[int]) -> list[Path]:
@@ -160,7 +161,7 @@ def numbered(header: Path, pattern: str, numbers: Iterable[int]) -> list[Path]:
     """
     match = re.fullmatch(r"([^%]*)%(0?)(\d{0,2})[diu]([^%]*)", pattern)
     if match is None:
-        raise ImageFileError(header, f"data file pattern {pattern!r} needs exactly one number, such as %03d")
+        raise ImageFileError(header, f"data file pattern {pattern[:100]!r} needs exactly one number, such as %03d")
     before, zero, width, after = match.groups()
     return [sibling(header, f"{before}{number:{zero}{width}d}{after}") for number in numbers]
 

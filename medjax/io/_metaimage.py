@@ -192,8 +192,9 @@ def _affine(header: _Header, dimensions: int) -> np.ndarray:
     spatial = min(n, 3)
     factor = _to_millimetres(header)
     affine = np.eye(4)
-    affine[:spatial, :spatial] = (turn * spacing)[:spatial, :spatial] * factor
-    affine[:spatial, 3] = origin[:spatial] * factor
+    with np.errstate(over="ignore"):  # found below
+        affine[:spatial, :spatial] = (turn * spacing)[:spatial, :spatial] * factor
+        affine[:spatial, 3] = origin[:spatial] * factor
     return checked_affine(header.path, affine)
 
 
@@ -256,13 +257,15 @@ def _patterned(header: _Header, count: int, words: list[str]) -> list[Path]:
     try:
         numbers = [int(word) for word in words[1:4]]
     except ValueError:
-        raise ImageFileError(header.path, f"data file pattern {' '.join(words)!r} needs whole numbers") from None
+        raise ImageFileError(header.path, f"data file pattern {' '.join(words)[:100]!r} needs whole numbers") from None
     first = numbers[0] if numbers else 1
     step = numbers[2] if len(numbers) > 2 else 1
     last = numbers[1] if len(numbers) > 1 else first + (count - 1) * step
     found = range(first, last + 1, step) if step > 0 else range(0)
     if len(found) != count:
-        raise ImageFileError(header.path, f"its pattern {' '.join(words)!r} names {len(found)} files, DimSize {count}")
+        raise ImageFileError(
+            header.path, f"its pattern {' '.join(words)[:100]!r} names {len(found)} files, DimSize {count}"
+        )
     return numbered(header.path, words[0], found)
 
 

@@ -263,7 +263,8 @@ def _load_node(scene: _Scene, node: _Node) -> Image:
         image = _load_member(scene, _unpack(scene, node, Path(folder)))
     kind = kept_kind("label" if node.is_label else image.kind, image.voxels)
     metadata = (image.metadata if isinstance(image.metadata, Metadata) else Metadata()).replace(source=scene.path.name)
-    moved = lps_to_ras(to_world @ lps_to_ras(image.affine))
+    with np.errstate(over="ignore", invalid="ignore"):  # checked_affine finds it
+        moved = lps_to_ras(to_world @ lps_to_ras(image.affine))
     affine = checked_affine(scene.path, moved) if (to_world != np.eye(4)).any() else image.affine
     return Image.from_array(image.voxels, affine=affine, kind=kind, metadata=metadata)
 
@@ -287,7 +288,8 @@ def _world_matrix(scene: _Scene, node: _Node) -> np.ndarray:
             fault = "is missing" if transform is None else "is its own parent"
             raise ImageFileError(scene.path, f"transform {key[:80]!r} of {node.name!r} {fault}")
         seen.add(key)
-        to_world = _matrix(scene, transform) @ to_world
+        with np.errstate(over="ignore", invalid="ignore"):
+            to_world = _matrix(scene, transform) @ to_world
         key = transform.reference("transform")
     return to_world
 

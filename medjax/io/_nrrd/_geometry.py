@@ -67,9 +67,10 @@ def place(header: Header) -> Placement:
     affine[:n, : len(axes)] = rows[:n]
     affine[:n, 3] = origin[:n]
     if len(axes) == 2 and n == 3:
-        normal = np.cross(affine[:3, 0], affine[:3, 1])
-        length = np.linalg.norm(normal)
-        affine[:3, 2] = normal / length if length else 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            normal = np.cross(affine[:3, 0], affine[:3, 1])
+            length = np.linalg.norm(normal)
+            affine[:3, 2] = normal / length if length else 0.0
     return Placement(axes, checked_affine(header.path, affine))
 
 
@@ -106,7 +107,8 @@ def _in_space(header: Header, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     if len(origin) < len(rows) or None in origin:
         raise ImageFileError(header.path, f"its space origin must hold {len(rows)} finite numbers")
     factors = _factors(header, "space units", len(rows)) * np.array((signs or (1.0, 1.0, 1.0))[: len(rows)])
-    return rows * factors[:, None], np.array(origin[: len(rows)]) * factors
+    with np.errstate(over="ignore"):  # checked_affine finds it
+        return rows * factors[:, None], np.array(origin[: len(rows)]) * factors
 
 
 def _undirected_axes(header: Header) -> tuple[int, ...]:
