@@ -67,15 +67,15 @@ def _frames(first: Slice) -> list[Slice]:
         return [dataclasses.replace(first, frame=frame, position=None, orientation=None) for frame in range(count)]
     if first.position is None or first.orientation is None:
         first = _placed_by_detector(first)
-    if first.position is None or first.orientation is None:  # the distances are known, so it can be looked at
-        first = dataclasses.replace(
-            first, position=(0.0, 0.0, 0.0), orientation=(1.0, 0, 0, 0, 1.0, 0), is_placed=False
-        )
-    assert first.position is not None
-    assert first.orientation is not None
-    normal = unit_axes(first.orientation, file)[2]
-    places = np.asarray(first.position) + (offsets - offsets[0])[:, None] * normal
-    return [dataclasses.replace(first, frame=n, position=tuple(place)) for n, place in enumerate(places.tolist())]
+    is_placed = first.position is not None and first.orientation is not None
+    position = first.position if first.position and is_placed else (0.0, 0.0, 0.0)
+    orientation = first.orientation if first.orientation and is_placed else (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    depths = (offsets - offsets[0])[:, None]  # known, so that a volume without a place can be looked at
+    places = (np.asarray(position) + depths * unit_axes(orientation, file)[2]).tolist()
+    return [
+        dataclasses.replace(first, frame=n, position=tuple(place), orientation=orientation, is_placed=is_placed)
+        for n, place in enumerate(places)
+    ]
 
 
 def _frame_offsets(file: File, count: int) -> np.ndarray | None:

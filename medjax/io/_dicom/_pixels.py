@@ -40,6 +40,8 @@ _PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 # A compressed file that promises more than this, and thousands of times its own size, is taken for a bomb.
 _MOST_TRUSTED_BYTES = 2**28
 _MOST_COMPRESSION = 4000
+# Every frame costs memory for its place and attributes, however few pixels it has.
+_MOST_FRAMES = 200_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -201,6 +203,8 @@ def check_size(file: File, layout: Layout) -> None:
         UnsupportedFileError: it promises thousands of times its own size.
     """
     promised, size = layout.frame_bytes * layout.frames, file.path.stat().st_size
+    if layout.frames > _MOST_FRAMES:
+        raise UnsupportedFileError(file.path, f"it promises {layout.frames} frames in a file of {size} bytes")
     if file.pixel_offset is not None and not file.transfer_syntax.is_encapsulated:
         found = size - file.pixel_offset - (8 if file.transfer_syntax == ImplicitVRLittleEndian else 12)
         if layout.photometric == "YBR_FULL_422":
