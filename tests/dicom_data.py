@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 ROWS, COLUMNS, SLICES = 9, 12, 7
@@ -83,7 +83,7 @@ def stored_values(seed: int = 0, slices: int = SLICES) -> np.ndarray:
     return np.random.default_rng(seed).integers(-800, 1500, (slices, ROWS, COLUMNS)).astype(np.int16)
 
 
-def image_dataset(pixels: np.ndarray, *, sop_class: str = CTImageStorage, **attributes: Any) -> FileDataset:
+def image_dataset(pixels: np.ndarray, *, sop_class: str = CTImageStorage, **attributes: Any) -> Dataset:
     """A data set with integer pixels `(row, column)`, `(row, column, 3)` or `(frame, row, column)`.
 
     An attribute of `None` is left out, also where it would have a default.
@@ -91,7 +91,8 @@ def image_dataset(pixels: np.ndarray, *, sop_class: str = CTImageStorage, **attr
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = UID(sop_class)
-    dataset = FileDataset("", Dataset(), file_meta=meta, preamble=b"\0" * 128)
+    dataset = Dataset()
+    dataset.file_meta = meta
     is_colour = pixels.ndim > 2 and pixels.shape[-1] == 3
     rows, columns = pixels.shape[-3:-1] if is_colour else pixels.shape[-2:]
     frames = pixels.ndim - is_colour - 2
@@ -124,7 +125,7 @@ def image_dataset(pixels: np.ndarray, *, sop_class: str = CTImageStorage, **attr
     return dataset
 
 
-def save(dataset: FileDataset, path: Path) -> Path:
+def save(dataset: Dataset, path: Path) -> Path:
     """Writes a data set as a DICOM file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
@@ -142,7 +143,7 @@ def series(
     each: Callable[[int], dict[str, Any]] = lambda k: {},
     name: Callable[[int, int], str] = lambda n, k: f"{n:03d}.dcm",
     uid: str = "1.2.826.0.1.3680043.8.498.2",
-    prepare: Callable[[FileDataset], None] = lambda dataset: None,
+    prepare: Callable[[Dataset], None] = lambda dataset: None,
 ) -> list[Path]:
     """Writes a series of single-slice files.
 

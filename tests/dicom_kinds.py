@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from dicom_data import Lattice, decimals, image_dataset
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import Tag
 from pydicom.uid import EnhancedMRImageStorage, MRImageStorage, NuclearMedicineImageStorage, RTDoseStorage
@@ -44,7 +44,7 @@ def enhanced(
     shared: Mapping[str, Mapping[str, Any]] | None = None,
     dimensions: Sequence[str] = (),
     **attributes: Any,
-) -> FileDataset:
+) -> Dataset:
     """An enhanced MR object with pixels `(frame, row, column)` and the macros of each frame."""
     values: dict[str, Any] = {
         "Modality": "MR",
@@ -64,7 +64,7 @@ def mosaic(
     normal_sign: float = 1.0,
     stated_count: int | None = None,
     **attributes: Any,
-) -> FileDataset:
+) -> Dataset:
     """A Siemens mosaic of tiles `(slice, row, column)`; the first tile lies at the lattice's origin.
 
     Args:
@@ -117,7 +117,7 @@ def csa_header(values: Mapping[str, Sequence[str]], version: int) -> bytes:
     return body
 
 
-def dose(stored: np.ndarray, lattice: Lattice, *, is_absolute: bool = False, **attributes: Any) -> FileDataset:
+def dose(stored: np.ndarray, lattice: Lattice, *, is_absolute: bool = False, **attributes: Any) -> Dataset:
     """RT Dose with its frames at offsets along the normal, from 0 or from the z of the origin."""
     offsets = np.arange(len(stored)) * lattice.between_slices + (lattice.origin[2] if is_absolute else 0)
     values: dict[str, Any] = {
@@ -129,7 +129,7 @@ def dose(stored: np.ndarray, lattice: Lattice, *, is_absolute: bool = False, **a
     return image_dataset(stored, sop_class=RTDoseStorage, **(lattice.plane(0) | values | attributes))
 
 
-def nuclear(stored: np.ndarray, lattice: Lattice, *, step: float, **attributes: Any) -> FileDataset:
+def nuclear(stored: np.ndarray, lattice: Lattice, *, step: float, **attributes: Any) -> Dataset:
     """Reconstructed tomography in nuclear medicine: the detector states the first slice's place."""
     plane = lattice.plane(0)
     detector = item(**{k: plane.pop(k) for k in ("ImagePositionPatient", "ImageOrientationPatient")})

@@ -185,7 +185,7 @@ def _read_deflated(path: Path) -> FileDataset:
     content = path.read_bytes()
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = inflater.decompress(content[_end_of_meta(content) :], _MOST_INFLATED_BYTES)
-    if inflater.unconsumed_tail:
+    if not inflater.eof and len(inflated) >= _MOST_INFLATED_BYTES:
         raise UnsupportedFileError(path, f"its deflated data set is larger than {_MOST_INFLATED_BYTES >> 20} MiB")
     if not inflater.eof:
         raise TruncatedFileError(path, "its deflated data set ends early", "copy or export it again")
