@@ -113,11 +113,6 @@ def frames_of(masks: np.ndarray, order: random.Random | None = None) -> tuple[np
     return planes, [k for _, k in places], [n + 1 for n, _ in places]
 
 
-def metadata_of(image: mj.Image) -> mj.Metadata:
-    assert isinstance(image.metadata, mj.Metadata)
-    return image.metadata
-
-
 def source_series() -> list[Dataset]:
     """CT slices on the grid, with what highdicom asks of the images that a segmentation refers to."""
     template = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))

@@ -20,6 +20,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from dicom_headers import metadata_of
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -34,7 +35,6 @@ from segmentation_objects import (
     build,
     frames_of,
     load,
-    metadata_of,
     segment,
     source_series,
 )

@@ -8,6 +8,7 @@ agent, the acquisition. Attributes of pixels and geometry are written anew; priv
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from medjax._metadata import Metadata
 from medjax.io._errors import ImageFileError
 from medjax.io._files import warn
 
-__all__ = ["carried", "derived_header", "merged", "new_uid"]
+__all__ = ["carried", "derived_header", "is_uid", "merged", "new_uid"]
 
 # Patient (0010) and clinical trial and de-identification (0012): every attribute of these groups is taken over.
 _PATIENT_GROUPS = (0x0010, 0x0012)
@@ -150,7 +151,7 @@ def derived_header(
     Raises:
         ValueError: a text is too long for its attribute, or a UID is none.
     """
-    if frame_of_reference_uid is not None and not UID(frame_of_reference_uid).is_valid:
+    if frame_of_reference_uid is not None and not is_uid(frame_of_reference_uid):
         raise ValueError(f"frame_of_reference_uid must be a DICOM UID, got {frame_of_reference_uid!r}")
     for name, text, most in (("series_description", description, 64), ("derivation", derivation, 1024)):
         if text is not None and (len(text) > most or "\\" in text):
@@ -175,7 +176,9 @@ def derived_header(
     header.SeriesNumber = _number(number, header)
     header.InstanceCreationDate = header.ContentDate = now.strftime("%Y%m%d")
     header.InstanceCreationTime = header.ContentTime = now.strftime("%H%M%S.%f")
-    if sop_class != PositronEmissionTomographyImageStorage:  # there it is the reference of the decay correction
+    if sop_class == PositronEmissionTomographyImageStorage:
+        _put_first_acquisition(header, metadata)
+    else:  # in PET the source's is kept: it is the reference of the decay correction
         header.SeriesDate, header.SeriesTime = header.ContentDate, header.ContentTime
     if sop_class == SecondaryCaptureImageStorage:
         header.ConversionType = "WSD"  # workstation, PS3.3 section C.8.6.1
@@ -203,6 +206,13 @@ def _put_typed_fields(header: Dataset, metadata: Metadata, path: Path) -> None:
     }
     stated = {key: value for key, value in fields.items() if value is not None and key not in header}
     header.update(carried(stated, stated, path))
+
+
+def _put_first_acquisition(header: Dataset, metadata: Metadata) -> None:
+    """States the earliest acquisition of all bed positions, which SUV rules refer to, though a crop may leave it out."""
+    first = metadata.acquisition_time
+    if first is not None and "AcquisitionTime" not in header:
+        header.AcquisitionDate, header.AcquisitionTime = first.strftime("%Y%m%d"), first.strftime("%H%M%S.%f")
 
 
 def _modality(metadata: Metadata) -> str:
@@ -252,6 +262,16 @@ def _version() -> str:
     import medjax
 
     return medjax.__version__
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text is a UID (PS3.5 section 9.1).
+
+    Example:
+        >>> is_uid("1.2.840.10008.1.2"), is_uid("1.02"), is_uid("here")
+        (True, False, False)
+    """
+    return len(text) <= 64 and re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*", text) is not None
 
 
 def new_uid() -> str:

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
 
 from medjax._metadata import Metadata
-from medjax.io._dicom._derived import carried
+from medjax.io._dicom._derived import carried, is_uid
 
 __all__ = ["Sources"]
 
@@ -37,7 +36,7 @@ class Sources:
         """
         instances = list(dict.fromkeys(item for slice_ in self._near(corners) for item in self._instances(slice_)))
         series = str(self.extra.get("SeriesInstanceUID"))
-        if not instances or not UID(series).is_valid:
+        if not instances or not is_uid(series):
             return {}
         sources = [_reference(*instance) for instance in instances]
         for source in sources:
@@ -60,9 +59,8 @@ class Sources:
             return []
         depths, span = self.positions @ self.normal, corners @ self.normal
         steps = np.diff(np.unique(np.round(depths, 3)))
-        reach = (
-            0.999 * float(np.median(steps)) if steps.size else 1.0
-        )  # less than a step: on a slice it is that one alone
+        # Less than a step, by more than real slices stray from an even grid: on a slice it is that one alone.
+        reach = 0.98 * float(np.median(steps)) if steps.size else 1.0
         return np.flatnonzero((depths > span.min() - reach) & (depths < span.max() + reach)).tolist()
 
     def _instances(self, slice_: int) -> list[tuple[str, str]]:
@@ -71,7 +69,7 @@ class Sources:
         instances = instance if isinstance(instance, list) else [instance]
         kinds = kind if isinstance(kind, list) else [kind] * len(instances)
         pairs = [(str(k), str(i)) for k, i in zip(kinds, instances, strict=False)]
-        return [pair for pair in pairs if all(UID(uid).is_valid for uid in pair)]
+        return [pair for pair in pairs if all(is_uid(uid) for uid in pair)]
 
     def _at(self, keyword: str, slice_: int) -> Any:
         values = self.per_slice.get(keyword)

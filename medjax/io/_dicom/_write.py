@@ -38,18 +38,8 @@ __all__ = ["save_dicom_series", "write_series"]
 _MOST_SHEAR_DEGREES = 0.01
 
 # What the source states slice by slice, and a derived slice takes from the nearest one.
-_FROM_NEAREST = (
-    "AcquisitionNumber",
-    "AcquisitionTime",
-    "AcquisitionDate",
-    "AcquisitionDateTime",
-    "FrameReferenceTime",
-    "ActualFrameDuration",
-    "DecayFactor",
-    "EchoTime",
-    "RepetitionTime",
-    "TriggerTime",
-)
+_FROM_NEAREST = ("AcquisitionNumber", "FrameReferenceTime", "ActualFrameDuration", "DecayFactor", "TriggerTime")
+_TIMES = ("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime")
 
 
 def save_dicom_series(
@@ -177,14 +167,15 @@ class _Series:
         dataset = Dataset()
         dataset.update(self.header)
         corners = self._corners(k)
-        dataset.update(self.sources.values(corners, _FROM_NEAREST))
+        is_pet = self.sop_class == PositronEmissionTomographyImageStorage
+        dataset.update(self.sources.values(corners, _FROM_NEAREST if is_pet else _FROM_NEAREST + _TIMES))
         for keyword, items in self.sources.references(corners).items():
             setattr(dataset, keyword, items)
         dataset.SOPInstanceUID = new_uid()
         dataset.InstanceNumber = k + 1
         dataset.ImagePositionPatient = [_ds(x) for x in corners[0]]
         dataset.SliceLocation = _ds(corners[0] @ _normal(self.affine))
-        if self.sop_class == PositronEmissionTomographyImageStorage:
+        if is_pet:
             dataset.ImageIndex = k + 1
         plane = self.voxels[:, :, self.count - 1 - k if self.is_reversed else k]
         stored = self.encoding.stored(np.ascontiguousarray(plane.T))

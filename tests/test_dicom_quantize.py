@@ -1,0 +1,55 @@
+"""Values as 16-bit integers with slope and intercept: the bound on what changes, and what does not change at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from medjax.io._dicom._quantize import encoding_for
+
+
+@given(
+    hnp.arrays(np.float64, (2, 3, 2), elements=st.floats(-1e30, 1e30, allow_subnormal=False)),
+    st.booleans(),
+)
+def test_no_value_changes_by_more_than_half_a_step(values: np.ndarray, needs_zero_intercept: bool) -> None:
+    encoding = encoding_for(values, Path("x"), needs_zero_intercept=needs_zero_intercept)
+    assert (float(encoding.slope_text), float(encoding.intercept_text)) == (encoding.slope, encoding.intercept)
+    assert max(len(encoding.slope_text), len(encoding.intercept_text)) <= 16
+    assert not (needs_zero_intercept and encoding.intercept)
+    back = encoding.stored(values) * encoding.slope + encoding.intercept
+    size = np.abs(values).max()
+    # Half a step, the rounding of float64, and of the intercept's 10 digits where it is no short decimal.
+    assert np.abs(back - values).max() <= encoding.slope / 2 + size * (1e-15 + 1e-9 * (abs(encoding.intercept) > 2**40))
+    widest = 2 * size if needs_zero_intercept else np.ptp(values)
+    assert encoding.slope <= max(2 * widest / 65532 * (1 + 1e-8), 2.0**-15, 1.0 * (values == np.rint(values)).all())
+
+
+@pytest.mark.parametrize("low", [0.0, -0.3, -1000.7])
+@pytest.mark.parametrize("high", [0.9, 3071.3, 66454.1])
+def test_zero_stays_zero(low: float, high: float) -> None:
+    values = np.array([[[low, 0.0, high]]])
+    encoding = encoding_for(values, Path("x"), needs_zero_intercept=False)
+    assert encoding.stored(values)[0, 0, 1] * encoding.slope + encoding.intercept == 0.0
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([-32768, 32767], (1.0, 0.0, True)),
+        ([0, 65535], (1.0, 0.0, False)),
+        ([1000, 66000], (1.0, 33768.0, True)),
+        ([-70000, -5000], (1.0, -37232.0, True)),
+        ([0.0, 40000.0], (1.0, 0.0, False)),
+        ([0, 65536], (2.0, 0.0, False)),
+        ([0.0, 0.25], (3.8148136883e-06, 0.0, False)),
+    ],
+)
+def test_chosen_encodings(values: list[float], expected: tuple[float, float, bool]) -> None:
+    encoding = encoding_for(np.array([[values]]), Path("x"), needs_zero_intercept=False)
+    assert (encoding.slope, encoding.intercept, encoding.is_signed) == expected
