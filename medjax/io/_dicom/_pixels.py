@@ -205,7 +205,7 @@ def check_size(file: File, layout: Layout) -> None:
     promised, size = layout.frame_bytes * layout.frames, file.path.stat().st_size
     if layout.frames > _MOST_FRAMES:
         raise UnsupportedFileError(file.path, f"it promises {layout.frames} frames in a file of {size} bytes")
-    if file.pixel_offset is not None and not file.transfer_syntax.is_encapsulated:
+    if file.pixel_offset is not None and file.transfer_syntax in _PLAIN:
         found = size - file.pixel_offset - (8 if file.transfer_syntax == ImplicitVRLittleEndian else 12)
         if layout.photometric == "YBR_FULL_422":
             promised = promised * 2 // 3  # two pixels share their colour
