@@ -12,6 +12,6 @@ __all__ = ["DicomSeries", "list_dicom_series", "load_dicom_series", "read", "wri
 
 def write(image: Image, path: Path, *, compress: bool) -> None:
     """Writes an image as a new DICOM series."""
-    from medjax.io._dicom import _write
+    from medjax.io._dicom._write import write_series
 
-    _write.write_series(image, path, compress=compress)
+    write_series(image, path, compress=compress)
