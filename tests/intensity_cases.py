@@ -46,16 +46,12 @@ OPERATIONS: dict[str, Callable[[Image], Image]] = {
     "z_score": mj.z_score_normalize,
     "z_score_masked": lambda image: mj.z_score_normalize(image, mask=half_mask(), ddof=0),
     "min_max": lambda image: mj.min_max_normalize(image, range=(-1, 1)),
-    "percentile": lambda image: mj.percentile_normalize(image, percentiles=(5, 90)),
-    "percentile_extend": lambda image: mj.percentile_normalize(image, mask=half_mask(), outside="extend"),
+    "percentile": lambda image: mj.percentile_normalize(image, percentiles=(5, 90), outside="extend"),
     "clip": lambda image: mj.clip(image, -600, 200),
     "window": lambda image: mj.window(image, 40, 400, range=(0, 255)),
     "window_sigmoid": lambda image: mj.window(image, 40, 400, function="sigmoid"),
     "rescale": lambda image: mj.rescale(image, 0.5, -1024),
-    "histogram_match": lambda image: mj.histogram_match(image, reference_like(image), points=7),
-    "histogram_match_foreground": lambda image: mj.histogram_match(
-        image, reference_like(image), points=9, background="mean"
-    ),
+    "histogram_match": lambda image: mj.histogram_match(image, reference_like(image), points=5, background=-800),
     "nyul": lambda image: mj.nyul_transform(image, landmarks_like(image)),
 }
 

@@ -40,7 +40,7 @@ def background_of(background: Any) -> tuple[Rule, Any]:
 def foreground_percentiles(
     voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
-    shares: UInt32[Array, "k 4"],
+    shares: UInt32[Array, "k limbs"],
     rule: Rule,
     threshold: Any,
     batch_ndim: int,

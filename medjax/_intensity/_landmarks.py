@@ -190,7 +190,7 @@ def _trained_on(
 def _standard(
     voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
-    shares: UInt32[Array, "k 4"],
+    shares: UInt32[Array, "k limbs"],
     threshold: Any,
     low: Any,
     high: Any,
@@ -252,7 +252,7 @@ def nyul_transform(image: Image, landmarks: NyulLandmarks, *, mask: Any = None) 
 def _transform(
     voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
-    shares: UInt32[Array, "k 4"],
+    shares: UInt32[Array, "k limbs"],
     values: Num[Array, "*channels k"],
     threshold: Any,
     rule: Rule,

@@ -94,7 +94,7 @@ def _match(
     reference: Shaped[Array, "*theirs"],
     mask: Bool[Array, "*inside"] | None,
     reference_mask: Bool[Array, "*theirs_inside"] | None,
-    shares: UInt32[Array, "k 4"],
+    shares: UInt32[Array, "k limbs"],
     threshold: Any,
     rule: Rule,
     batch_ndims: tuple[int, int],

@@ -200,7 +200,7 @@ def percentile_normalize(
 def _percentile(
     voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
-    shares: UInt32[Array, "k 4"],
+    shares: UInt32[Array, "k limbs"],
     low: Num[Array, "*low"],
     high: Num[Array, "*high"],
     batch_ndim: int,

@@ -26,22 +26,23 @@ __all__ = ["beside_voxels", "fixed_point", "from_rows", "percentiles_of_rows", "
 
 # Digits of at most this many bits: their counts stay in a core's cache.
 _DIGIT_BITS = 11
-# A percentile as a share of 1 has 48 binary places, in limbs of 16 bits that multiply within 32.
-_PLACES = 48
+# A percentile as a share of 1 has 64 binary places, in limbs of 16 bits that multiply within 32.
+_PLACES = 64
+_LIMBS = _PLACES // 16 + 1
 
 
 def fixed_point(percentiles: Sequence[Number] | np.ndarray) -> np.ndarray:
-    """Returns percentiles as shares of 1 in fixed point, `(k, 4)` uint32: 16-bit limbs, lowest first, of 48 binary places.
+    """Returns percentiles as shares of 1 in fixed point, `(k, 5)` uint32: 16-bit limbs, lowest first, of 64 binary places.
 
     float32 cannot hold a rank beyond 2^24; integers are exact with x64 off too.
 
     Example:
         >>> from medjax._intensity._percentile import fixed_point
         >>> fixed_point([0, 50, 100]).tolist()
-        [[0, 0, 0, 0], [0, 0, 32768, 0], [0, 0, 0, 1]]
+        [[0, 0, 0, 0, 0], [0, 0, 0, 32768, 0], [0, 0, 0, 0, 1]]
     """
     whole = [round(Fraction(float(percentile)) / 100 * 2**_PLACES) for percentile in percentiles]
-    return np.array([[(share >> shift) & 0xFFFF for shift in (0, 16, 32, 48)] for share in whole], np.uint32)
+    return np.array([[(share >> shift) & 0xFFFF for shift in range(0, 16 * _LIMBS, 16)] for share in whole], np.uint32)
 
 
 def to_rows(voxels: Any, batch_ndim: int) -> Any:
@@ -68,7 +69,7 @@ def beside_voxels(row_values: Any, shape: tuple[int, ...], batch_ndim: int) -> A
 
 
 def percentiles_of_rows(
-    voxels: Shaped[Array, "rows n"], where: Bool[Array, "rows n"], shares: UInt32[Array, "k 4"]
+    voxels: Shaped[Array, "rows n"], where: Bool[Array, "rows n"], shares: UInt32[Array, "k limbs"]
 ) -> Float[Array, "rows k"]:
     """Returns percentiles of each row, NumPy's `method="linear"`, over the voxels where `where`; 0 where there are none.
 
@@ -92,28 +93,28 @@ def percentiles_of_rows(
 
 
 def _ranks(
-    count: Int32[Array, " rows"], shares: UInt32[Array, "k 4"]
+    count: Int32[Array, " rows"], shares: UInt32[Array, "k limbs"]
 ) -> tuple[Int32[Array, "rows k"], Float[Array, "rows k"]]:
     """Returns floor and fraction of share * (count - 1), by long multiplication in limbs of 16 bits."""
     last = jnp.maximum(count - 1, 0).astype(jnp.uint32)
-    columns = [jnp.zeros((count.shape[0], shares.shape[0]), jnp.uint32)] * 6
+    columns = [jnp.zeros((count.shape[0], shares.shape[0]), jnp.uint32)] * (_LIMBS + 2)
     for place, limb in enumerate((last & 0xFFFF, last >> 16)):
-        for n in range(4):
+        for n in range(_LIMBS):
             product = limb[:, None] * shares[None, :, n]
             columns[n + place] = columns[n + place] + (product & 0xFFFF)
             columns[n + place + 1] = columns[n + place + 1] + (product >> 16)
-    for n in range(5):
+    for n in range(_LIMBS + 1):
         columns[n + 1] = columns[n + 1] + (columns[n] >> 16)
         columns[n] = columns[n] & 0xFFFF
-    floor = (columns[3] | (columns[4] << 16)).astype(jnp.int32)
+    floor = (columns[_LIMBS - 1] | (columns[_LIMBS] << 16)).astype(jnp.int32)
     dtype = jnp.float64 if jax.config.read("jax_enable_x64") else jnp.float32
-    fraction = sum(columns[n].astype(dtype) * 2.0 ** (16 * n - _PLACES) for n in range(3))
+    fraction = sum(columns[n].astype(dtype) * 2.0 ** (16 * n - _PLACES) for n in range(_LIMBS - 1))
     return floor, jnp.asarray(fraction)
 
 
 @jax.custom_jvp
 def _neighbours(
-    x: Float[Array, "rows n"], where: Bool[Array, "rows n"], shares: UInt32[Array, "k 4"]
+    x: Float[Array, "rows n"], where: Bool[Array, "rows n"], shares: UInt32[Array, "k limbs"]
 ) -> tuple[Float[Array, "rows k"], Float[Array, "rows k"], Int32[Array, " rows"]]:
     """Returns the voxels on both sides of each percentile, and how many voxels count."""
     return _select(x, where, shares)
@@ -141,7 +142,7 @@ def _neighbours_jvp(primals: Any, tangents: Any) -> Any:
 
 
 @jax.custom_batching.custom_vmap
-def _select(x: Num[Array, "rows n"], where: Bool[Array, "rows n"], shares: UInt32[Array, "k 4"]) -> Any:
+def _select(x: Num[Array, "rows n"], where: Bool[Array, "rows n"], shares: UInt32[Array, "k limbs"]) -> Any:
     """Radix selection; returns the voxels at the floor of each rank and at the next, and the count of each row."""
     # A barrier, or XLA folds the selection over an image that is constant in a jitted function, which takes minutes.
     keys, bits = _sortable(lax.optimization_barrier(x))
