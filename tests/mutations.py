@@ -10,67 +10,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import medjax as mj
+from fuzz_mutations import change_lines, cut, double, drop, flip, replace_word
 
-NUMBERS = [b"0", b"-1", b"1e308", b"nan", b"2147483648", b"18446744073709551616", b"999999999999", b"%s", b"../x", b""]
+import medjax as mj
 
 
 def mutations(content: bytes, head_bytes: int, count: int, seed: int) -> Iterator[bytes]:
-    """Yields the content cut short everywhere, with bytes changed, words replaced, lines lost, doubled or swapped."""
+    """Yields the content with its head changed by words, lines and bytes, or, every fourth time, its data damaged."""
     rng = random.Random(seed)
-    makers = [_cut, _flip, _replace_word, _lose_line, _double_line, _swap_lines, _insert]
     for number in range(count):
         head, tail = content[:head_bytes], content[head_bytes:]
         if number % 4 == 3:
-            tail = rng.choice([_cut, _flip, _insert])(tail, rng)
+            tail = rng.choice([cut, flip, drop, double])(tail, rng)
         else:
-            head = rng.choice(makers)(head, rng)
+            head = rng.choice([replace_word, replace_word, change_lines, cut, flip])(head, rng)
         yield head + tail
-
-
-def _cut(content: bytes, rng: random.Random) -> bytes:
-    return content[: rng.randrange(len(content) + 1)]
-
-
-def _flip(content: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(content)
-    for _ in range(rng.choice([1, 1, 2, 8])):
-        if changed:
-            changed[rng.randrange(len(changed))] = rng.randrange(256)
-    return bytes(changed)
-
-
-def _insert(content: bytes, rng: random.Random) -> bytes:
-    place = rng.randrange(len(content) + 1)
-    return content[:place] + rng.randbytes(rng.choice([1, 3, 1000])) + content[place:]
-
-
-def _replace_word(content: bytes, rng: random.Random) -> bytes:
-    lines = content.split(b"\n")
-    number = rng.randrange(len(lines))
-    words = lines[number].split(b" ")
-    words[rng.randrange(len(words))] = rng.choice(NUMBERS)
-    lines[number] = b" ".join(words)
-    return b"\n".join(lines)
-
-
-def _lose_line(content: bytes, rng: random.Random) -> bytes:
-    lines = content.split(b"\n")
-    del lines[rng.randrange(len(lines))]
-    return b"\n".join(lines)
-
-
-def _double_line(content: bytes, rng: random.Random) -> bytes:
-    lines = content.split(b"\n")
-    number = rng.randrange(len(lines))
-    return b"\n".join([*lines[:number], lines[number], *lines[number:]])
-
-
-def _swap_lines(content: bytes, rng: random.Random) -> bytes:
-    lines = content.split(b"\n")
-    a, b = rng.randrange(len(lines)), rng.randrange(len(lines))
-    lines[a], lines[b] = lines[b], lines[a]
-    return b"\n".join(lines)
 
 
 def loads_or_refuses(path: Path, load: Callable[[Path], Any] = mj.load_image) -> bool:

@@ -82,6 +82,7 @@ REFUSED: dict[str, tuple[str, bytes, type[Exception], str]] = {
     "spacing not a number": (header(ElementSpacing="a b c"), RAW, mj.ImageFileError, "3 finite numbers"),
     "line without key": (header().replace("DimSize", "just words\nDimSize"), RAW, mj.ImageFileError, "key = value"),
     "HeaderSize in the header": (header(HeaderSize="4"), RAW, mj.ImageFileError, "less than the header's"),
+    "HeaderSize beyond the file": (header(HeaderSize="1e30"), RAW, mj.io.TruncatedFileError, "data start after"),
     "HeaderSize -2": (header(HeaderSize="-2"), RAW, mj.io.UnsupportedFileError, "HeaderSize"),
     "HeaderSize -1 of zlib": (header(HeaderSize="-1", CompressedData="True"), ZLIB, mj.io.UnsupportedFileError, "HeaderSize"),
     "text that is none": (header(BinaryData="False"), b"x " * 60, mj.ImageFileError, "60 numbers"),

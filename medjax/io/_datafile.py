@@ -73,6 +73,10 @@ def read_elements(parts: Sequence[Part], dtype: np.dtype, count: int, encoding: 
     share, rest = divmod(count, len(parts))
     if rest:
         raise ImageFileError(parts[0].path, f"{count} voxels cannot be shared equally by {len(parts)} data files")
+    for part in parts:
+        size = part.path.stat().st_size
+        if part.offset > size:
+            raise TruncatedFileError(part.path, f"its data start after {part.offset} bytes, it has {size}")
     read = _read_numbers if encoding == "text" else _read_bytes
     arrays = [read(part, dtype, share, encoding) for part in parts]
     array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
