@@ -86,11 +86,13 @@ class Content:
         self._ends_early = False
         self._file: Any = self._open()
         try:
-            self.file_bytes = max(self._file.seek(0, os.SEEK_END) - offset, 0)
-            self._file.seek(offset)
+            size = self._file.seek(0, os.SEEK_END)
+            start = min(offset, size)  # what a header says can be more than a file can have
+            self.file_bytes = size - start
+            self._file.seek(start)
             if codec == "auto":
                 codec = codec_of(self._file.read(4))
-                self._file.seek(offset)
+                self._file.seek(start)
             self.codec = codec
             self._source = _source(self._file, codec, path)
         except BaseException:
