@@ -74,6 +74,12 @@ _MAKERS: dict[str, list[Callable[[random.Random], Files]]] = {
     "metaimage": [functools.partial(text_bomb, "metaimage")],
     "nrrd": [functools.partial(text_bomb, "nrrd")],
     "hdf5": [containers.hdf5_structure] * 3,
-    "mrb": [*[containers.scene_text] * 4, *[containers.scene_names] * 2, containers.scene_bomb],
+    "mrb": [
+        *[containers.scene_values] * 6,
+        *[containers.scene_members] * 4,
+        *[containers.scene_text] * 2,
+        *[containers.scene_names] * 2,
+        containers.scene_bomb,
+    ],
     "dicom": [*[containers.dicom_element] * 5, *[containers.dicom_folder] * 2, containers.dicom_bomb],
 }

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io as bytes_io
 import random
+import re
 import struct
 import tempfile
 import zipfile
@@ -18,6 +19,7 @@ import h5py
 import numpy as np
 from fuzz_mutations import (
     BLIND,
+    WORDS,
     change_lines,
     cut,
     flip,
@@ -163,6 +165,27 @@ def scene_text(rng: random.Random) -> Files:
     if rng.random() < 0.1:
         text = text.replace(b"</MRML>", b"<a>" * 20000 + b"</MRML>")
     return {"a.mrb": fuzz_seeds.scene(text.decode("latin-1"))}
+
+
+def scene_values(rng: random.Random) -> Files:
+    """Well-formed scenes whose attributes say something else."""
+    text = fuzz_seeds.SCENE
+    for _ in range(rng.choice([1, 1, 2, 4])):
+        value = rng.choice([*re.findall(r'"[^"]*"', text), *re.findall(r"[-\d]+(?= )", text)])
+        word = rng.choice(WORDS).decode("latin-1").translate({ord(char): "_" for char in '<&"\0\n\r\xff\xfe'})
+        text = text.replace(value, f'"{word}"' if value.startswith('"') else word, rng.choice([1, 1, 99]))
+    return {"a.mrb": fuzz_seeds.scene(text)}
+
+
+def scene_members(rng: random.Random) -> Files:
+    """Sound scenes whose volumes are damaged."""
+    packed = bytes_io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("s/s.mrml", fuzz_seeds.SCENE)
+        for name, kind in (("s/Data/CT head.nii.gz", "nifti"), ("s/Data/seg.nrrd", "nrrd")):
+            content = next(iter(rng.choice(SEEDS[rng.choice([kind, kind, "metaimage", "hdf5"])]()).values()))
+            archive.writestr(name, rng.choice(BLIND)(content, rng) if rng.random() < 0.6 else content)
+    return {"a.mrb": packed.getvalue()}
 
 
 def scene_names(rng: random.Random) -> Files:

@@ -69,17 +69,19 @@ def open_everyway(path: Path) -> None:
     import medjax as mj
     from medjax import io
 
+    if path.suffix == ".mrb":
+        with contextlib.suppress(io.ImageFileError):
+            mj.load_image(path)  # refuses scenes of several images
+        for image in io.load_mrb(path).values():
+            _touch(image)
+        return
     with contextlib.suppress(io.ImageFileError):
-        if path.suffix == ".mrb":
-            for image in io.load_mrb(path).values():
-                _touch(image)
-        elif path.suffix == ".h5":
-            for entry in io.list_hdf5(path):
-                with contextlib.suppress(io.ImageFileError):
-                    _touch(io.load_hdf5(path, entry.group, entry.name))
-                    io.load_hdf5(path, entry.group, entry.name, size=(1, 1, 1))
-        elif path.is_dir():
+        if path.is_dir():
             io.list_dicom_series(path)
+        for entry in io.list_hdf5(path) if path.suffix == ".h5" else []:
+            with contextlib.suppress(io.ImageFileError):
+                _touch(io.load_hdf5(path, entry.group, entry.name))
+                io.load_hdf5(path, entry.group, entry.name, size=(1, 1, 1))
     _touch(mj.load_image(path))
 
 
