@@ -138,9 +138,11 @@ def parsing(path: Path) -> Iterator[None]:
     """Turns whatever pydicom raises on damaged headers into one error, which does not quote values as pydicom does."""
     try:
         yield
-    except (ImageFileError, OSError):
+    except ImageFileError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's; pydicom has OSErrors of its own
         reason = f"its header cannot be parsed as DICOM ({type(error).__name__})"
         raise ImageFileError(path, reason, "copy or export it again") from None
 

@@ -305,9 +305,12 @@ def _fill_decoded(file: File, layout: Layout, targets: Sequence[Target]) -> None
             values = _values(stored, dataset, layout)
             for target in by_frame[frame]:
                 _put(values, target)
-    except (ImageFileError, OSError):
+    except ImageFileError:
         raise
-    except Exception as error:  # decoders raise whatever they like
+    except BaseException as error:  # decoders raise whatever they like, those in Rust what is not even an Exception
+        is_decoders = isinstance(error, Exception) or type(error).__name__ == "PanicException"
+        if not is_decoders or (isinstance(error, OSError) and error.errno is not None):
+            raise
         raise _decoding_error(file, error) from None
 
 
@@ -358,7 +361,7 @@ def _iter_12_bit(file: File, layout: Layout, frames: Sequence[int]) -> Iterator[
     yield from stored.reshape(layout.frames, layout.rows, layout.columns, *layout.channels)[list(frames)]
 
 
-def _decoding_error(file: File, error: Exception) -> ImageFileError:
+def _decoding_error(file: File, error: BaseException) -> ImageFileError:
     if "less than expected" in str(error):
         return TruncatedFileError(
             file.path, "its pixel data is shorter than its header promises", "copy or export it again"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+from pydicom.dataset import FileDataset
 
 from medjax._grid import plain, spacing_of
 from medjax._image import Image
@@ -175,9 +176,19 @@ def _load(
             return assemble(group.slices, path, policy, repeats, notes), notes
         with parsing(group.file.path):
             dataset = whole_dataset(group.file)
+        return _segmentation(dataset, group.file.path, notes), notes
+
+
+def _segmentation(dataset: FileDataset, path: Path, notes: list[str]) -> Image:
+    """Reads a Segmentation object; of what it warns of, pydicom's warnings are left out, as they quote values."""
     from medjax.io._dicom._segmentation import read_segmentation
 
-    return read_segmentation(dataset, group.file.path), notes
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        image = read_segmentation(dataset, path)
+    own = (str(w.message) for w in caught if issubclass(w.category, ImageFileWarning))
+    notes += [message.removeprefix(f"{path}: ") for message in own]
+    return image
 
 
 def _choose(groups: list[Group], found: Scan, path: Path, uid: str | None, stack: int | str | None) -> Group:

@@ -51,7 +51,11 @@ def _is_colour(slice_: Slice) -> bool:
 def _is_scaled(slices: Sequence[Slice]) -> bool:
     """Whether the modality transform needs floating point."""
     return not _is_colour(slices[0]) and any(
-        s.slope != 1 or s.intercept != round(s.intercept) or s.layout.kind == "f" or s.layout.has_modality_lut
+        s.slope != 1
+        or s.intercept != round(s.intercept)
+        or abs(s.intercept) >= 2**31
+        or s.layout.kind == "f"
+        or s.layout.has_modality_lut
         for s in slices
     )
 
