@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Num, Shaped
 
 from medjax._image import Image
@@ -78,8 +79,8 @@ def rescale(image: Image, slope: Any, intercept: Any) -> Image:
         ValueError: the image holds labels, or a parameter is not finite or of another shape.
 
     Transforms:
-        Differentiable in voxels, `slope` and `intercept`; a NaN voxel stays NaN and leaves the gradients of others and of
-        the parameters finite. Compiles once per shape and dtype.
+        Differentiable in voxels, `slope` and `intercept`; a NaN or infinite voxel stays so and leaves the gradients of
+        the others and of the parameters finite. Compiles once per shape and dtype.
 
     Example:
         >>> image = Image.from_array(np.array([0, 1024, 2048], np.uint16).reshape(3, 1, 1))
@@ -99,8 +100,9 @@ def _rescale(
     voxels: Shaped[Array, "*shape"], slope: Num[Array, "*slope"], intercept: Num[Array, "*intercept"]
 ) -> Float[Array, "*shape"]:
     x = as_float(voxels)
-    known = jnp.where(jnp.isnan(x), 0, x)  # 0 * NaN in the slope's gradient would spoil it
-    return jnp.where(jnp.isnan(x), x, known * slope.astype(x.dtype) + intercept.astype(x.dtype))
+    slope, is_finite = slope.astype(x.dtype), jnp.isfinite(x)
+    known = jnp.where(is_finite, x, 0)  # 0 * NaN and 0 * inf in the slope's gradient would spoil it
+    return jnp.where(is_finite, known * slope + intercept.astype(x.dtype), x * lax.stop_gradient(slope))
 
 
 def window(
