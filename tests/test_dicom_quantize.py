@@ -12,9 +12,13 @@ from hypothesis import given
 
 from medjax.io._dicom._quantize import encoding_for
 
+RANGES = [(-1e30, 1e30), (-32000.0, 32000.0), (0.0, 65000.0), (-1.0, 3000.0), (1e5, 1.1e5), (-1e-7, 1e-7)]
+
 
 @given(
-    hnp.arrays(np.float64, (2, 3, 2), elements=st.floats(-1e30, 1e30, allow_subnormal=False)),
+    st.sampled_from(RANGES).flatmap(
+        lambda ends: hnp.arrays(np.float64, (2, 3, 2), elements=st.floats(*ends, allow_subnormal=False))
+    ),
     st.booleans(),
 )
 def test_no_value_changes_by_more_than_half_a_step(values: np.ndarray, needs_zero_intercept: bool) -> None:
@@ -28,6 +32,16 @@ def test_no_value_changes_by_more_than_half_a_step(values: np.ndarray, needs_zer
     assert np.abs(back - values).max() <= encoding.slope / 2 + size * (1e-15 + 1e-9 * (abs(encoding.intercept) > 2**40))
     widest = 2 * size if needs_zero_intercept else np.ptp(values)
     assert encoding.slope <= max(2 * widest / 65532 * (1 + 1e-8), 2.0**-15, 1.0 * (values == np.rint(values)).all())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("ends", [(0.0, 40000.0), (-20000.0, 30000.0), (100000.0, 150000.0)])
+def test_a_slope_of_one_rounds_what_is_not_whole(ends: tuple[float, float], dtype: type) -> None:
+    values = np.linspace(*ends, 4003).astype(dtype).reshape(1, 1, -1)
+    encoding = encoding_for(values, Path("x"), needs_zero_intercept=False)
+    assert encoding.slope == 1.0
+    back = encoding.stored(values) * encoding.slope + encoding.intercept
+    assert 0.4 < np.abs(back - values.astype(np.float64)).max() <= 0.5
 
 
 @pytest.mark.parametrize("low", [0.0, -0.3, -1000.7])

@@ -60,7 +60,7 @@ class Encoding:
     def stored(self, values: np.ndarray) -> np.ndarray:
         """The integers for values within the range that the encoding was made for."""
         dtype = np.int16 if self.is_signed else np.uint16
-        if self.is_identity:
+        if self.is_identity and values.dtype.kind != "f":
             return values.astype(dtype)
         limits = np.iinfo(dtype)
         scaled = np.rint((values.astype(np.float64) - self.intercept) / self.slope)

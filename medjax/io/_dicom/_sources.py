@@ -27,6 +27,7 @@ class Sources:
         self.per_slice: dict[str, Any] = dict(metadata.extra.get("per_slice") or {})
         self.positions = self._table("ImagePositionPatient", 3)
         self.normal = self._normal()
+        self.reach = self._reach()
 
     def references(self, corners: np.ndarray) -> dict[str, list[Dataset]]:
         """Source Image Sequence and Referenced Series Sequence (PS3.3 sections C.7.6.1.1.4 and C.12.2) of a slice.
@@ -58,10 +59,7 @@ class Sources:
         if self.positions is None or self.normal is None:
             return []
         depths, span = self.positions @ self.normal, corners @ self.normal
-        steps = np.diff(np.unique(np.round(depths, 3)))
-        # Less than a step, by more than real slices stray from an even grid: on a slice it is that one alone.
-        reach = 0.98 * float(np.median(steps)) if steps.size else 1.0
-        return np.flatnonzero((depths > span.min() - reach) & (depths < span.max() + reach)).tolist()
+        return np.flatnonzero((depths > span.min() - self.reach) & (depths < span.max() + self.reach)).tolist()
 
     def _instances(self, slice_: int) -> list[tuple[str, str]]:
         """SOP class and instance of a source slice; of all its volumes, where the header tells of several."""
@@ -94,6 +92,16 @@ class Sources:
         except (TypeError, ValueError):
             return None
         return table if table.shape[1:] == (count,) and np.isfinite(table).all() else None
+
+    def _reach(self) -> float:
+        """How far a source slice counts, in mm: less than a step, so that on a slice it is that one alone.
+
+        Less by more than real slices stray from an even grid.
+        """
+        if self.positions is None or self.normal is None:
+            return 0.0
+        steps = np.diff(np.unique(np.round(self.positions @ self.normal, 3)))
+        return 0.98 * float(np.median(steps)) if steps.size else 1.0
 
     def _normal(self) -> np.ndarray | None:
         table = self._table("ImageOrientationPatient", 6)

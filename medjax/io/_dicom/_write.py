@@ -99,7 +99,7 @@ def save_dicom_series(
 
     Source: DICOM PS3.3 sections C.7.6.1 (derived images), C.7.6.2 (image plane), C.11.1 (modality LUT).
     """
-    path = Path(folder)
+    path = Path(os.path.realpath(folder))
     known = source.metadata if isinstance(source, Image) else source
     series = _Series(
         image,
