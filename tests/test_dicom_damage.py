@@ -1,0 +1,202 @@
+"""Damaged and hostile DICOM: everything loads or raises the package's own exception, quickly and in little memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dicom_data import Lattice, image_dataset, save, series, stored_values, voxels_of
+from dicom_kinds import dose, enhanced, item, mosaic, plane_groups
+from mutations import cost, loads_or_refuses
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.fileset import FileSet
+from pydicom.sequence import Sequence as Items
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    RLELossless,
+)
+
+import medjax as mj
+
+STORED = stored_values()
+LATTICE = Lattice()
+
+
+def encoded(dataset: Dataset, syntax: Any) -> Dataset:
+    dataset.file_meta.TransferSyntaxUID = syntax
+    return dataset
+
+
+def compressed(dataset: Dataset) -> Dataset:
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    return dataset
+
+
+def slice_dataset(**attributes: Any) -> Dataset:
+    return image_dataset(STORED[0], **(LATTICE.plane(0) | attributes))
+
+
+KINDS: dict[str, Callable[[], Dataset]] = {
+    "explicit": slice_dataset,
+    "implicit": lambda: encoded(slice_dataset(), ImplicitVRLittleEndian),
+    "deflated": lambda: encoded(slice_dataset(), DeflatedExplicitVRLittleEndian),
+    "RLE": lambda: compressed(slice_dataset()),
+    "colour": lambda: image_dataset(np.zeros((9, 12, 3), np.uint8), **LATTICE.plane(0)),
+    "enhanced": lambda: enhanced(STORED, [plane_groups(LATTICE, k) for k in range(7)]),
+    "mosaic": lambda: mosaic(STORED, LATTICE),
+    "dose": lambda: dose(np.abs(STORED), LATTICE),
+}
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """Cuts, overwrites, inserts or loses bytes; three times in four where the header is."""
+    region = len(content) if rng.random() < 0.25 else min(len(content), 1500)
+    place = rng.randrange(128, region)
+    kind = rng.randrange(5)
+    if kind == 0:
+        return content[:place]
+    if kind == 1:
+        return content[:place] + bytes(rng.choice([[255] * 4, [0] * 4, [255, 255, 255, 127]])) + content[place + 4 :]
+    if kind == 2:
+        return content[:place] + rng.randbytes(rng.choice([1, 2, 8])) + content[place:]
+    if kind == 3:
+        return content[:place] + content[place + rng.choice([1, 2, 8, 64]) :]
+    changed = bytearray(content)
+    for _ in range(rng.choice([1, 2, 6])):
+        changed[rng.randrange(128, region)] = rng.randrange(256)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_files_load_or_are_refused(kind: str, tmp_path: Path) -> None:
+    rng = random.Random(kind)
+    path = tmp_path / "x.dcm"
+    content = save(KINDS[kind](), path).read_bytes()
+    outcomes = set()
+    for _ in range(50):
+        path.write_bytes(damaged(content, rng))
+        outcomes.add(loads_or_refuses(path))
+    assert outcomes == {True, False}, "some of the damage matters, and some does not"
+
+
+def test_a_damaged_file_in_a_series_loads_or_is_refused(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    paths = series(tmp_path)
+    for _ in range(60):
+        victim = rng.choice(paths)
+        content = victim.read_bytes()
+        victim.write_bytes(damaged(content, rng))
+        loads_or_refuses(tmp_path, mj.io.load_dicom_series)
+        loads_or_refuses(tmp_path, mj.io.list_dicom_series)
+        victim.write_bytes(content)
+    np.testing.assert_array_equal(mj.load_image(tmp_path).voxels, voxels_of(STORED))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"Rows": 65535, "Columns": 65535},
+        {"NumberOfFrames": 2**31 - 1},
+        {"Rows": 1, "Columns": 1, "NumberOfFrames": 10**9},
+        {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0, "Rows": 65535},
+    ],
+)
+@pytest.mark.parametrize("make", [lambda d: d, compressed], ids=["plain", "RLE"])
+def test_a_file_that_promises_too_much_costs_little(tmp_path: Path, attributes: Any, make: Any) -> None:
+    dataset = make(slice_dataset())
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    path = save(dataset, tmp_path / "x.dcm")
+    seconds, most_bytes = cost(lambda: loads_or_refuses(path))
+    assert seconds < 5
+    assert most_bytes < 2**26
+    with pytest.raises(mj.ImageFileError):
+        mj.load_image(path)
+
+
+def test_sequences_within_sequences_within_sequences(tmp_path: Path) -> None:
+    nested = item(CodeValue="x")
+    for _ in range(200):
+        nested = item(ConceptCodeSequence=Items([nested]))
+    path = save(slice_dataset(ReferencedImageSequence=Items([nested])), tmp_path / "x.dcm")
+    loads_or_refuses(path)
+
+
+def test_an_element_that_claims_four_gigabytes(tmp_path: Path) -> None:
+    path = save(slice_dataset(ImageComments="comment"), tmp_path / "x.dcm")
+    content = path.read_bytes()
+    place = content.index(b"\x20\x00\x00\x40LT")
+    path.write_bytes(content[:place] + b"\x20\x00\x00\x40UT\0\0\xf0\xff\xff\xff" + content[place + 8 :])
+    seconds, most_bytes = cost(lambda: loads_or_refuses(path))
+    assert seconds < 5
+    assert most_bytes < 2**26
+
+
+# DICOMDIR
+
+
+def directory(folder: Path) -> Path:
+    """Two series in a file set as media have it, with pydicom's own writer."""
+    files = FileSet()
+    for number, shift in ((1, 0), (2, 5)):
+        attributes = {
+            "StudyDate": "20240101",
+            "StudyTime": "120000",
+            "StudyID": "1",
+            "AccessionNumber": "",
+            "SeriesNumber": number,
+        }
+        paths = series(
+            folder / "source",
+            STORED + np.int16(shift),
+            uid=f"1.2.{number}",
+            each=lambda k, a=attributes: a,  # type: ignore[misc]
+            name=lambda n, k, number=number: f"{number}-{n}",  # type: ignore[misc]
+        )
+        for path in paths:
+            files.add(path)
+    files.write(folder / "media")
+    return folder / "media" / "DICOMDIR"
+
+
+def test_a_dicomdir_leads_to_its_series(tmp_path: Path) -> None:
+    index = directory(tmp_path)
+    assert [(s.uid, s.files) for s in mj.io.list_dicom_series(index)] == [("1.2.1", 7), ("1.2.2", 7)]
+    with pytest.raises(mj.io.MultipleSeriesError, match="2 series"):
+        mj.load_image(index)
+    np.testing.assert_array_equal(mj.io.load_dicom_series(index, "1.2.2").voxels, voxels_of(STORED + np.int16(5)))
+    np.testing.assert_array_equal(mj.io.load_dicom_series(index.parent, "1.2.1").voxels, voxels_of(STORED))
+
+
+def test_a_dicomdir_says_what_is_missing(tmp_path: Path) -> None:
+    index = directory(tmp_path)
+    lost = next(path for path in sorted(index.parent.rglob("*")) if path.is_file() and path != index)
+    lost.unlink()
+    with pytest.raises(mj.ImageFileError, match=f"lists .*{lost.name}, which is missing"):
+        mj.io.list_dicom_series(index)
+    assert len(mj.io.list_dicom_series(index.parent)) == 2
+
+
+@pytest.mark.parametrize("parts", [["..", "secret"], ["/etc/hostname"], [".", "..", "secret"]])
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")  # pydicom, as it writes them
+def test_a_dicomdir_does_not_lead_out_of_its_folder(tmp_path: Path, parts: list[str]) -> None:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    save(slice_dataset(), tmp_path / "secret")
+    record = item(DirectoryRecordType="IMAGE")
+    record.add_new(0x00041500, "CS", parts)
+    dataset = item(DirectoryRecordSequence=Items([record]), SOPInstanceUID="1.2.3")
+    dataset.SOPClassUID = MediaStorageDirectoryStorage
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    index = save(dataset, folder / "DICOMDIR")
+    with pytest.raises(mj.ImageFileError, match="leaves its folder"):
+        mj.load_image(index)
