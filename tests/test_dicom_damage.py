@@ -13,7 +13,6 @@ from dicom_data import Lattice, image_dataset, save, series, stored_values, voxe
 from dicom_kinds import dose, enhanced, item, mosaic, plane_groups
 from mutations import cost, loads_or_refuses
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.fileset import FileSet
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -142,28 +141,28 @@ def test_an_element_that_claims_four_gigabytes(tmp_path: Path) -> None:
 # DICOMDIR
 
 
+def index_of(folder: Path, references: list[list[str]]) -> Path:
+    """A DICOMDIR whose image records refer to files by the parts of their paths, after a record that refers to none."""
+    records = [item(DirectoryRecordType="PATIENT")]
+    for parts in references:
+        record = item(DirectoryRecordType="IMAGE")
+        record.add_new(0x00041500, "CS", parts)  # Referenced File ID
+        records.append(record)
+    dataset = item(DirectoryRecordSequence=Items(records), SOPInstanceUID="1.2.3")
+    dataset.SOPClassUID = MediaStorageDirectoryStorage
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    return save(dataset, folder / "DICOMDIR")
+
+
 def directory(folder: Path) -> Path:
-    """Two series in a file set as media have it, with pydicom's own writer."""
-    files = FileSet()
-    for number, shift in ((1, 0), (2, 5)):
-        attributes = {
-            "StudyDate": "20240101",
-            "StudyTime": "120000",
-            "StudyID": "1",
-            "AccessionNumber": "",
-            "SeriesNumber": number,
-        }
-        paths = series(
-            folder / "source",
-            STORED + np.int16(shift),
-            uid=f"1.2.{number}",
-            each=lambda k, a=attributes: a,  # type: ignore[misc]
-            name=lambda n, k, number=number: f"{number}-{n}",  # type: ignore[misc]
-        )
-        for path in paths:
-            files.add(path)
-    files.write(folder / "media")
-    return folder / "media" / "DICOMDIR"
+    """A folder as on a disc: two series in subfolders, an image that the index does not list, and the index."""
+    for number in (1, 2):
+        shifted = STORED + np.int16(5 * (number - 1))
+        series(folder / f"S{number}", shifted, uid=f"1.2.{number}", name=lambda n, k: f"IM{n}")
+    save(slice_dataset(SeriesInstanceUID="1.2.9"), folder / "STRAY")
+    return index_of(folder, [[f"S{number}", f"IM{k}"] for number in (1, 2) for k in range(7)])
 
 
 def test_a_dicomdir_leads_to_its_series(tmp_path: Path) -> None:
@@ -177,11 +176,10 @@ def test_a_dicomdir_leads_to_its_series(tmp_path: Path) -> None:
 
 def test_a_dicomdir_says_what_is_missing(tmp_path: Path) -> None:
     index = directory(tmp_path)
-    lost = next(path for path in sorted(index.parent.rglob("*")) if path.is_file() and path != index)
-    lost.unlink()
-    with pytest.raises(mj.ImageFileError, match=f"lists .*{lost.name}, which is missing"):
+    (tmp_path / "S2" / "IM3").unlink()
+    with pytest.raises(mj.ImageFileError, match="lists S2/IM3, which is missing"):
         mj.io.list_dicom_series(index)
-    assert len(mj.io.list_dicom_series(index.parent)) == 2
+    assert [series.uid for series in mj.io.list_dicom_series(tmp_path)] == ["1.2.1", "1.2.2", "1.2.9"]
 
 
 @pytest.mark.parametrize("parts", [["..", "secret"], ["/etc/hostname"], [".", "..", "secret"]])
@@ -190,13 +188,6 @@ def test_a_dicomdir_does_not_lead_out_of_its_folder(tmp_path: Path, parts: list[
     folder = tmp_path / "media"
     folder.mkdir()
     save(slice_dataset(), tmp_path / "secret")
-    record = item(DirectoryRecordType="IMAGE")
-    record.add_new(0x00041500, "CS", parts)
-    dataset = item(DirectoryRecordSequence=Items([record]), SOPInstanceUID="1.2.3")
-    dataset.SOPClassUID = MediaStorageDirectoryStorage
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
-    index = save(dataset, folder / "DICOMDIR")
+    index = index_of(folder, [parts])
     with pytest.raises(mj.ImageFileError, match="leaves its folder"):
         mj.load_image(index)
