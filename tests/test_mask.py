@@ -316,6 +316,8 @@ def test_bounding_boxes_of_masks_and_labels() -> None:
     start, size = mj.bounding_box(image, num_classes=4)
     assert start.tolist() == [[0, 0, 0], [2, 1, 3], [0, 0, 0], [8, 6, 0]]
     assert size.tolist() == [[9, 7, 6], [3, 1, 3], [0, 0, 0], [1, 1, 1]]
+    cut = mj.crop(image, *mj.bounding_box(image.with_voxels(labels == 1)))
+    assert (cut.shape, np.asarray(cut.voxels).all()) == ((3, 1, 3), True)
     empty = mj.bounding_box(image.with_voxels(np.zeros(SHAPE, np.uint8)))
     assert (empty.start.tolist(), empty.size.tolist()) == ([0, 0, 0], [0, 0, 0])
 

@@ -162,6 +162,9 @@ def test_image_says_that_it_holds_suv_and_is_not_converted_twice() -> None:
     for kind in ("bw", "lbm_james"):
         with pytest.raises(ValueError, match="already holds SUVlbm_james"):
             to_suv(suv, kind)
+    renamed = suv.with_metadata(suv.metadata.replace(subtype="FDG"))
+    with pytest.raises(ValueError, match="already holds FDG"):
+        to_suv(renamed)
     again = suv.with_metadata(Metadata.from_json(suv.metadata.to_json()))  # through a file
     with pytest.raises(ValueError, match="already holds"):
         suv_factor(again)

@@ -24,7 +24,7 @@ def test_start_divides_by_what_is_left_of_the_dose(minutes: float) -> None:
     assert found.factor == pytest.approx(70_000 / (370e6 * decayed(minutes)), rel=1e-13)
     assert found.uptake_s == 60 * minutes
     assert found.decay_factor == pytest.approx(decayed(minutes), rel=1e-13)
-    assert found.dose_bq, found.half_life_s == (370e6, FLUORINE)
+    assert (found.dose_bq, found.half_life_s) == (370e6, FLUORINE)
 
 
 def test_one_half_life_doubles_the_factor() -> None:
