@@ -220,6 +220,13 @@ def test_scaling_beyond_float32_gives_float64(load: Any) -> None:
     assert np.isfinite(image.voxels).all()
 
 
+def test_scaling_beyond_float64(load: Any) -> None:
+    with pytest.raises(mj.ImageFileError, match="beyond float64"):
+        load(nifti_bytes(ramp(dtype="f8") * 1e300, scl_slope=1e30))
+    infinite = np.full((2, 2, 2), np.inf)
+    np.testing.assert_array_equal(load(nifti_bytes(infinite, scl_slope=2)).voxels, infinite)
+
+
 def test_scaled_complex(load: Any) -> None:
     image = load(nifti_bytes(ramp(dtype="c8") * np.complex64(1j), scl_slope=2, scl_inter=0))
     np.testing.assert_array_equal(image.voxels, ramp() * 2j)

@@ -110,7 +110,7 @@ def pixdim_spacing(fields: Mapping[str, Any]) -> np.ndarray:
 
 
 def _checked(affine: np.ndarray, fields: Mapping[str, Any], *, is_ras: bool = True) -> np.ndarray:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         affine[:3] *= _MM_PER_UNIT.get(fields["xyzt_units"] & 7, 1.0)
     if not (np.abs(affine) < _LARGEST_MM).all():  # also where it is not finite
         raise ValueError(f"affine must be finite and below {_LARGEST_MM:g} mm, got {affine.tolist()}")

@@ -26,6 +26,8 @@ from medjax.io._nifti._names import find_header, find_voxels
 
 __all__ = ["read"]
 
+_SLAB = 2**18
+
 
 def read(path: Path) -> Image:
     """Reads a NIfTI file, or a pair by either of its names.
@@ -85,23 +87,26 @@ def _scaled(voxels: np.ndarray, header: Header) -> np.ndarray:
     if not math.isfinite(inter):
         raise ImageFileError(header.path, f"scl_slope is {slope:g} but scl_inter is {inter}; there is no valid scaling")
     wide, usual = (np.complex128, np.complex64) if voxels.dtype.kind == "c" else (np.float64, np.float32)
-    if voxels.dtype == wide:
-        with np.errstate(over="ignore", invalid="ignore"):
-            return voxels * slope + inter
-    try:
-        return _scaled_by_slab(voxels, slope, inter, np.dtype(wide), np.dtype(usual))
-    except FloatingPointError:  # beyond float32
-        return voxels.astype(wide) * slope + inter
+    for dtype in (usual, wide) if voxels.dtype != wide else (wide,):
+        result = _scaled_by_slab(voxels, slope, inter, np.dtype(wide), np.dtype(dtype))
+        if result is not None:
+            return result
+    raise ImageFileError(header.path, f"voxels * {slope:g} + {inter:g} are beyond {np.dtype(wide)}")
 
 
-def _scaled_by_slab(voxels: np.ndarray, slope: float, inter: float, wide: np.dtype, usual: np.dtype) -> np.ndarray:
-    """Computes in the wide dtype, a few megabytes at a time, so that the whole volume never exists in it."""
-    result = np.empty(voxels.shape, usual, order="F")
+def _scaled_by_slab(
+    voxels: np.ndarray, slope: float, inter: float, wide: np.dtype, dtype: np.dtype
+) -> np.ndarray | None:
+    """Computes in the wide dtype, a few megabytes at a time; `None` where a finite number overflows."""
+    result = np.empty(voxels.shape, dtype, order="F")
     source, target = voxels.reshape(-1, order="F"), result.reshape(-1, order="F")
     with np.errstate(over="raise", invalid="ignore", under="ignore"):
-        for start in range(0, source.size, 2**20):
-            part = slice(start, start + 2**20)
-            target[part] = source[part].astype(wide) * slope + inter
+        for start in range(0, source.size, _SLAB):
+            part = slice(start, start + _SLAB)
+            try:
+                target[part] = source[part].astype(wide) * slope + inter
+            except FloatingPointError:
+                return None
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ __all__ = ["write"]
 
 _CODECS: dict[str, Codec] = {".gz": "gzip", ".bz2": "bzip2", ".zst": "zstd"}
 _BLOCK_BYTES = 2**24
-_TILE_ROWS = 16
 
 
 def write(image: Image, path: Path, *, compress: bool) -> None:
@@ -58,26 +58,38 @@ def _open(path: Path, codec: Codec | None) -> Iterator[Any]:
 
 
 def _write_voxels(stream: Any, voxels: np.ndarray) -> None:
-    """Writes voxels with the first axis running fastest, little-endian, a few megabytes at a time."""
-    if voxels.ndim > 1 and (voxels.nbytes > _BLOCK_BYTES or voxels.shape[-1] == 1):
-        last = voxels.shape[-1]
-        step = max(1, last * _BLOCK_BYTES // voxels.nbytes)
-        for start in range(0, last, step):
-            part = voxels[..., start : start + step]
-            _write_voxels(stream, part[..., 0] if part.shape[-1] == 1 else part)
+    """Writes voxels with the first axis running fastest, little-endian; a thread keeps one block ahead."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        ready: Future[np.ndarray] | None = None
+        for block in _blocks(voxels):
+            coming = pool.submit(_in_file_order, block)
+            if ready is not None:
+                stream.write(ready.result().data)
+            ready = coming
+        if ready is not None:
+            stream.write(ready.result().data)
+
+
+def _blocks(voxels: np.ndarray) -> Iterator[np.ndarray]:
+    """Cuts voxels into pieces of some megabytes that follow each other in the file."""
+    if voxels.ndim == 1 or (voxels.nbytes <= _BLOCK_BYTES and voxels.shape[-1] > 1):
+        yield voxels
         return
-    flat = _in_file_order(voxels)
-    stream.write(flat.astype(flat.dtype.newbyteorder("<"), copy=False).view(np.uint8).data)
+    step = max(1, voxels.shape[-1] * _BLOCK_BYTES // voxels.nbytes)
+    for start in range(0, voxels.shape[-1], step):
+        part = voxels[..., start : start + step]
+        yield from _blocks(part[..., 0]) if part.shape[-1] == 1 else (part,)
 
 
 def _in_file_order(voxels: np.ndarray) -> np.ndarray:
-    """Flattens with the first axis running fastest; a few rows at a time, which keeps to the cache (2.3x faster)."""
-    if voxels.flags.f_contiguous:
-        return voxels.reshape(-1, order="F")
-    turned = np.empty(voxels.shape, voxels.dtype, order="F")
-    for row in range(0, len(voxels), _TILE_ROWS):
-        turned[row : row + _TILE_ROWS] = voxels[row : row + _TILE_ROWS]
-    return turned.reshape(-1, order="F")
+    """Flattens to bytes, some rows at a time, which keeps to the cache (2.3x faster than at once)."""
+    turned = voxels
+    if not voxels.flags.f_contiguous:
+        turned = np.empty(voxels.shape, voxels.dtype, order="F")
+        rows = max(16, len(voxels) // 64)
+        for row in range(0, len(voxels), rows):
+            turned[row : row + rows] = voxels[row : row + rows]
+    return turned.reshape(-1, order="F").astype(voxels.dtype.newbyteorder("<"), copy=False).view(np.uint8)
 
 
 def _storable(voxels: np.ndarray, path: Path) -> np.ndarray:
