@@ -119,6 +119,9 @@ def test_generated_examination(seed: int, tmp_path: Path) -> None:
     # Stored integers lose half a step; float32 holds 1e-7 of the value.
     np.testing.assert_allclose(suv.voxels, truth.pet_suv, atol=truth.suv_step * 1.001 + 2e-6)
     assert (record["injection_time"][:10] < record["reference_time"][:10]) == (seed == 1)
+    ct = mj.load_image(truth.ct_folder)
+    np.testing.assert_array_equal(ct.voxels, truth.ct_hu)
+    np.testing.assert_allclose(ct.affine, truth.ct_affine, atol=1e-5)
     for sphere in truth.spheres:
         found = mj.suv_statistics(suv, suv.with_voxels(sphere.covers(suv.affine, suv.shape)).with_kind("label"))
         assert float(found.max) == pytest.approx(sphere.suv, abs=truth.suv_step * 1.01)
