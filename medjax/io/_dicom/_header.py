@@ -229,7 +229,7 @@ def open_file(path: Path) -> File:
 
 def _kind_of_object(file: File) -> str:
     """What an object without pixels is, such as "RT Structure Set"."""
-    uid = file.sop_class or str(file.dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    uid = file.sop_class or first_text(file.dataset.file_meta, 0x00020002)
     if uid == _DICOMDIR or is_dicomdir(file.dataset):
         return "a DICOMDIR, the index of a set of files"
     name = UID(uid).name if uid else ""
@@ -254,7 +254,10 @@ def whole_dataset(file: File) -> FileDataset:
 
 def first_text(dataset: Dataset, tag: int) -> str:
     """The first value of a text attribute; empty where there is none."""
-    element = dataset.get_item(tag)
+    try:
+        element = dataset.get_item(tag)
+    except NotImplementedError:  # pydicom, of an empty element whose value representation does not exist
+        return ""
     value = None if element is None else element.value
     if isinstance(value, bytes):
         return value.split(b"\\")[0].decode("ascii", "replace").strip(" \0")
