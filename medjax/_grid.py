@@ -31,6 +31,8 @@ __all__ = [
     "spacing_of",
 ]
 
+Size = Sequence[int] | np.ndarray
+
 # Reverses the first two world axes: RAS+ to LPS+ and, being its own inverse, back.
 _FLIP_XY = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -190,7 +192,7 @@ def _cross(xp: Any, a: Any, b: Any) -> Any:
     return xp.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-1)
 
 
-def rescaled_size(shape: Sequence[int], spacing: np.ndarray, new_spacing: np.ndarray) -> tuple[int, ...]:
+def rescaled_size(shape: Size, spacing: np.ndarray, new_spacing: np.ndarray) -> tuple[int, ...]:
     """Returns `max(1, round(n * spacing / new_spacing))` per axis.
 
     The ratio is formed first and a result within 1e-9 of a half is rounded up, so that equal spacing gives equal size
@@ -222,9 +224,7 @@ class Grid:
     affine: Any
 
     @staticmethod
-    def of(
-        shape: Sequence[int], *, affine: Any = None, spacing: Any = None, origin: Any = None, direction: Any = None
-    ) -> Grid:
+    def of(shape: Size, *, affine: Any = None, spacing: Any = None, origin: Any = None, direction: Any = None) -> Grid:
         """Builds and checks a grid, from an affine or from spacing (mm), origin (LPS mm) and direction.
 
         Raises:
@@ -291,7 +291,7 @@ class Grid:
         position, origin = same_rank(as_points(world), origin_of(self.affine))
         return (inverse_3x3(self.affine[..., :3, :3]) @ (position - origin)[..., None])[..., 0]
 
-    def moved(self, index: Any, shape: Sequence[int] | None = None) -> Grid:
+    def moved(self, index: Any, shape: Size | None = None) -> Grid:
         """Returns the lattice continued from another corner: voxel (0, 0, 0) moves to the given index of this grid.
 
         Example:
@@ -302,7 +302,7 @@ class Grid:
         origin = self.world(self._vector(index))
         top = xp.concat([self.affine[..., :3, :3], origin[..., None]], axis=-1)
         affine = xp.concat([top, self.affine[..., 3:, :]], axis=-2)
-        return Grid(self.shape if shape is None else tuple(shape), affine)
+        return Grid(self.shape if shape is None else tuple(int(n) for n in shape), affine)
 
     def _vector(self, values: Any) -> Any:
         return self.affine.__array_namespace__().asarray(values, dtype=self.affine.dtype)

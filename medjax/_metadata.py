@@ -97,10 +97,10 @@ class Metadata:
             >>> Metadata.from_json('{"modality": "MR", "colour": "blue"}').extra["colour"]
             'blue'
         """
-        fields = dict(json.loads(text))
+        fields = {name: value for name, value in json.loads(text).items() if value is not None}
         known = {field.name for field in dataclasses.fields(cls)}
         extra = dict(fields.pop("extra", {})) | {k: fields.pop(k) for k in list(fields) if k not in known}
-        if fields.get("acquisition_time") is not None:
+        if "acquisition_time" in fields:
             fields["acquisition_time"] = dt.datetime.fromisoformat(fields["acquisition_time"])
         return cls(**fields, extra=extra)
 
@@ -109,8 +109,10 @@ class Metadata:
         return [(name, value) for name, value in pairs if value is not None and not (name in _MAPPINGS and not value)]
 
     def __repr__(self) -> str:
-        shown = (f"{n}=<{len(v)} fields>" if n in _MAPPINGS else f"{n}={v!r}" for n, v in self._stated())
-        return f"Metadata({', '.join(shown)})"
+        """What the fields hold but who the patient is: a `repr` ends in logs and in error messages."""
+        shown = {name: f"<{len(value)} fields>" if name in _MAPPINGS else repr(value) for name, value in self._stated()}
+        shown |= dict.fromkeys(shown.keys() & set(_IDENTITY), "<withheld>")
+        return f"Metadata({', '.join(f'{name}={text}' for name, text in shown.items())})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = (getattr(self, field.name) for field in dataclasses.fields(self))
@@ -121,3 +123,4 @@ class Metadata:
 
 
 _MAPPINGS = ("display", "clinical", "extra")
+_IDENTITY = ("patient_id", "patient_uid")
