@@ -261,12 +261,11 @@ def _patterned(header: _Header, count: int, words: list[str]) -> list[Path]:
     first = numbers[0] if numbers else 1
     step = numbers[2] if len(numbers) > 2 else 1
     last = numbers[1] if len(numbers) > 1 else first + (count - 1) * step
-    found = range(first, last + 1, step) if step > 0 else range(0)
-    if len(found) != count:
-        raise ImageFileError(
-            header.path, f"its pattern {' '.join(words)[:100]!r} names {len(found)} files, DimSize {count}"
-        )
-    return numbered(header.path, words[0], found)
+    found = (last - first) // step + 1 if step > 0 else 0
+    if found != count:
+        shown = " ".join(words)[:100]
+        raise ImageFileError(header.path, f"its pattern {shown!r} names {found} files, DimSize needs {count}")
+    return numbered(header.path, words[0], range(first, last + 1, step))
 
 
 def _warn_of_scaling(header: _Header) -> None:
