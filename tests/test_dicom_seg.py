@@ -390,17 +390,6 @@ def test_fractions_above_their_maximum_are_refused(tmp_path: Path) -> None:
         load(build(stored, [0], [1], kind="FRACTIONAL"), tmp_path)
 
 
-@pytest.mark.parametrize("tag", [b"\2\0\2\0", b"\10\0\26\0"])
-def test_an_object_whose_class_is_no_uid(tag: bytes, tmp_path: Path) -> None:
-    build(np.ones((1, SHAPE[1], SHAPE[0]), np.uint8), [0], [1]).save_as(tmp_path / "whole.dcm")
-    path, data = tmp_path / "object.dcm", (tmp_path / "whole.dcm").read_bytes()
-    at = data.index(tag + b"UI")
-    end = at + 8 + int.from_bytes(data[at + 6 : at + 8], "little")
-    path.write_bytes(data[:at] + tag + b"U1\0\0\0\0\0\0" + data[end:].partition(b"\x62\0\2\0SQ")[0])
-    with pytest.raises(mj.ImageFileError):
-        mj.load_image(path)
-
-
 def test_damaged_objects_load_or_raise_the_package_s_error(tmp_path: Path) -> None:
     """Bytes changed at random: whatever pydicom still parses is read or refused, and most changes are noticed or kept."""
     masks = blobs(3, overlap=False)
