@@ -151,22 +151,17 @@ def test_index_map_onto_itself_is_the_identity(seed: int) -> None:
 
 
 def test_index_map_in_float32_is_good_to_the_last_slice() -> None:
-    """On 512 x 512 x 300 oblique CTs, half a metre from the origin.
-
-    The origins are subtracted first, so that grids of one origin have an offset of exactly zero, and a shift of a few
-    voxels does not carry the rounding of 500 mm.
-    """
+    """On 512 x 512 x 300 oblique CTs, half a metre from the origin: no sample may leave its half voxel at the edge."""
     size = np.array([512, 512, 300])
     for seed in range(100):
         rng = np.random.default_rng(seed)
         turn = Rotation.random(random_state=seed).as_matrix()
         source = affine_from((0.7, 0.7, 1.25), rng.uniform(-500, 500, 3), turn)
-        assert not np.any(jax.jit(index_map)(source, source)[1])
         target = Grid.of(size, affine=source).moved(rng.uniform(-3, 3, 3)).affine
         matrix, offset = jax.jit(index_map)(target, source)
         exact_matrix, exact_offset = index_map(target, source)
         error = (np.asarray(matrix, np.float64) - exact_matrix) @ (size - 1) + (offset - exact_offset)
-        assert np.abs(error).max() < 3e-4  # of a voxel: a few roundings of float32 at 512, 3e-5 each
+        assert np.abs(error).max() < 1.5e-4  # of a voxel: a few roundings of float32 at 512, 3e-5 each
 
 
 def test_inverse_is_that_of_numpy_and_differentiable() -> None:
