@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,21 @@ from dicom_data import Lattice, image_dataset, save, series, stored_values, voxe
 from dicom_kinds import dose, enhanced, item, mosaic, plane_groups
 from mutations import cost, loads_or_refuses
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLSLossless,
     MediaStorageDirectoryStorage,
     RLELossless,
 )
 
 import medjax as mj
+from medjax.io._dicom._codecs import coded_size
 
 STORED = stored_values()
 LATTICE = Lattice()
@@ -191,3 +197,43 @@ def test_a_dicomdir_does_not_lead_out_of_its_folder(tmp_path: Path, parts: list[
     index = index_of(folder, [parts])
     with pytest.raises(mj.ImageFileError, match="leaves its folder"):
         mj.load_image(index)
+
+
+@pytest.mark.parametrize(
+    ("stream", "size"),
+    [
+        ("ffd8 ffe0 0004 0000 ffff c1 000b 0c 0400 0100 01 000000", (1024, 256, 1)),  # a segment and a fill byte before
+        ("ffd8 fff7 000b 08 0009 000c 03 000000", (9, 12, 3)),  # JPEG-LS
+        ("00" * 20 + "ff4fff51 0029 0000 00000110 00000088 00000010 00000008" + "00" * 16 + "0001", (128, 256, 1)),
+        ("ffd8 ffda 0008 0000", None),  # pixels, but no frame header
+        ("ffd8 ffc1 000b 0c 04", None),  # cut
+        ("ff4f ff51 0029", None),
+        ("", None),
+        ("0001 0203", None),
+    ],
+)
+def test_the_size_that_a_code_stream_states(stream: str, size: Any) -> None:
+    assert coded_size(bytes.fromhex(stream)) == size
+
+
+@pytest.mark.parametrize("syntax", [JPEGExtended12Bit, JPEGLSLossless, JPEG2000Lossless])
+def test_a_code_stream_of_another_size_never_reaches_a_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: Any
+) -> None:
+    streams = {
+        JPEG2000Lossless: "ff4fff51 0029 0000 00100000 00100000 00000000 00000000" + "00" * 16 + "0001",
+        JPEGLSLossless: "ffd8 fff7 000b 10 ffff ffff 01 000000",
+        JPEGExtended12Bit: "ffd8 ffc1 000b 0c ffff ffff 01 000000",
+    }
+    dataset = slice_dataset(BitsStored=12, HighBit=11, PixelRepresentation=0)
+    dataset.PixelData = encapsulate([bytes.fromhex(streams[syntax])])
+    dataset["PixelData"].VR = "OB"
+    path = save(encoded(dataset, syntax), tmp_path / "x.dcm")
+    decoder = SimpleNamespace(is_available=True, available_plugins=())
+    monkeypatch.setattr("medjax.io._dicom._codecs.get_decoder", lambda uid: decoder)
+    monkeypatch.setattr("medjax.io._dicom._codecs.iter_pixels", None)
+    monkeypatch.setattr("medjax.io._dicom._codecs._decode_12_bit", None)
+    with pytest.raises(
+        mj.ImageFileError, match=r"its code stream states .* its header 9 rows, 12 columns and 1 samples"
+    ):
+        mj.load_image(path)

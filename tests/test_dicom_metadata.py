@@ -194,6 +194,13 @@ def test_what_differs_is_kept_per_slice_in_the_order_of_the_slices(tmp_path: Pat
     json.loads(metadata_of(tmp_path).to_json())
 
 
+def test_long_values_that_differ_are_told_apart_although_they_were_left_on_disk(tmp_path: Path) -> None:
+    series(tmp_path, STORED[:3], each=lambda k: {"ImageComments": "x" * 5000 + str(k), "TextValue": "y" * 5000})
+    extra = metadata_of(tmp_path).extra
+    assert [text[-1] for text in extra["per_slice"]["ImageComments"]] == ["0", "1", "2"]
+    assert extra["TextValue"] == "y" * 5000
+
+
 def test_metadata_does_not_depend_on_file_order(tmp_path: Path) -> None:
     for name, order in (("a", [0, 1, 2, 3, 4, 5, 6]), ("b", [6, 2, 0, 1, 5, 3, 4])):
         uids = {k: f"1.2.3.{k}" for k in range(SLICES)}

@@ -162,7 +162,7 @@ def test_a_missing_decoder_says_what_to_install(tmp_path: Path, monkeypatch: pyt
     dataset.compress(RLELossless, generate_instance_uid=False)
     dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless  # the pixels are never reached
     path = save(dataset, tmp_path / "x")
-    monkeypatch.setattr("medjax.io._dicom._pixels.get_decoder", lambda uid: SimpleNamespace(is_available=False))
+    monkeypatch.setattr("medjax.io._dicom._codecs.get_decoder", lambda uid: SimpleNamespace(is_available=False))
     with pytest.raises(
         mj.io.MissingDependencyError, match=r"compressed as JPEG 2000 .*1\.2\.840\.10008\.1\.2\.4\.90"
     ) as info:
@@ -202,7 +202,9 @@ def test_12_bit_lossy_jpeg_without_gdcm_names_the_situation(monkeypatch: pytest.
     import sys
 
     monkeypatch.setitem(sys.modules, "gdcm", None)
-    monkeypatch.setattr("medjax.io._dicom._pixels.get_decoder", lambda uid: SimpleNamespace(is_available=True))
+    monkeypatch.setattr(
+        "medjax.io._dicom._codecs.get_decoder", lambda uid: SimpleNamespace(is_available=True, available_plugins=())
+    )
     with pytest.raises(mj.io.MissingDependencyError, match="12-bit lossy JPEG"):
         mj.load_image(str(get_testdata_file("JPGExtended.dcm")))
 

@@ -15,7 +15,7 @@ from pydicom.tag import BaseTag
 
 from medjax.io._dicom._enhanced import slices_of_enhanced
 from medjax.io._dicom._errors import InconsistentGeometryError
-from medjax.io._dicom._header import File, first_text, numbers
+from medjax.io._dicom._header import File, first_text, numbers, stored_value
 from medjax.io._dicom._mosaic import slices_of_mosaic
 from medjax.io._dicom._pixels import Layout, check_size, layout_of
 from medjax.io._dicom._slices import ORIENTATION, POSITION, Slice, single_slice, unit_axes
@@ -47,16 +47,15 @@ def slices_of(file: File, known_layouts: dict[Any, Layout]) -> list[Slice]:
         check_size(file, layout)  # before anything is made for each frame that the header promises
     if _FRAME_GROUPS in file.dataset or _SHARED_GROUPS in file.dataset:
         return slices_of_enhanced(file, layout)
-    if b"MOSAIC" in _stored(file, _IMAGE_TYPE):
+    if _is_mosaic(file):
         return slices_of_mosaic(file, layout, single_slice(file, layout))
     first = single_slice(file, layout)
     return [first] if layout.frames == 1 else _frames(first)
 
 
-def _stored(file: File, tag: int) -> bytes:
-    element = file.dataset.get_item(tag)
-    value = None if element is None else element.value
-    return value if isinstance(value, bytes) else "\\".join(value or ()).encode()
+def _is_mosaic(file: File) -> bool:
+    value = stored_value(file.dataset, _IMAGE_TYPE)
+    return b"MOSAIC" in value if isinstance(value, bytes) else "MOSAIC" in (value or ())
 
 
 def _frames(first: Slice) -> list[Slice]:

@@ -11,7 +11,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, MutableSequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pydicom
 from pydicom.dataelem import RawDataElement
@@ -39,6 +39,8 @@ __all__ = [
     "parsing",
     "quiet",
     "read_header",
+    "stored_element",
+    "stored_value",
     "whole_dataset",
     "whole_number",
 ]
@@ -51,6 +53,7 @@ _MOST_INFLATED_BYTES = 2**30
 # Every DICOM file has group 2 and an element of group 8 before anything longer than this.
 _HEAD_BYTES = 1024
 
+_MEDIA_SOP_CLASS = BaseTag(0x00020002)
 _TRANSFER_SYNTAX = BaseTag(0x00020010)
 _SOP_CLASS = BaseTag(0x00080016)
 _SOP_INSTANCE = BaseTag(0x00080018)
@@ -252,6 +255,20 @@ def whole_dataset(file: File) -> FileDataset:
     return dataset
 
 
+def stored_element(dataset: Dataset, tag: int) -> Any:
+    """An element as it was read, undecoded unless somebody has decoded it; `None` where it is missing or damaged."""
+    try:
+        return dataset.get_item(tag)
+    except Exception:
+        return None  # one left on disk is decoded on access, and pydicom raises whatever its converters do
+
+
+def stored_value(dataset: Dataset, tag: int) -> Any:
+    """What an element holds: bytes, unless somebody has decoded it; `None` where it is missing or damaged."""
+    element = stored_element(dataset, tag)
+    return None if element is None else element.value
+
+
 def first_text(dataset: Dataset, tag: int) -> str:
     """The first value of a text attribute; empty where there is none."""
     try:
@@ -268,8 +285,7 @@ def first_text(dataset: Dataset, tag: int) -> str:
 
 def numbers(dataset: Dataset, tag: int, count: int | None = None) -> tuple[float, ...] | None:
     """The values of a decimal-string attribute; `None` where it is missing, malformed, not finite or of another count."""
-    element = dataset.get_item(tag)
-    value = None if element is None else element.value
+    value = stored_value(dataset, tag)
     if not value and value != 0:
         return None
     try:
@@ -289,7 +305,7 @@ def whole_number(dataset: Dataset, tag: int) -> int | None:
 
     Nothing is decoded in place, so that the headers of a series can still be compared byte by byte.
     """
-    element = dataset.get_item(tag)
+    element = stored_element(dataset, tag)
     value = None if element is None else element.value
     try:
         if isinstance(element, RawDataElement) and isinstance(value, bytes):

@@ -19,6 +19,7 @@ import datetime as dt
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from pydicom.tag import BaseTag
 from pydicom.valuerep import PersonName
 
 from medjax._metadata import Metadata
+from medjax.io._dicom._header import stored_value
 
 if TYPE_CHECKING:
     from medjax.io._dicom._slices import Slice
@@ -203,18 +205,25 @@ def _header(datasets: Sequence[Dataset]) -> dict[str, Any]:
 
 def _differing_tags(datasets: Sequence[Dataset]) -> set[int]:
     """Tags whose stored values are not the same bytes in all datasets; nothing is decoded to find them."""
-    reference = {tag: stored_value(element) for tag, element in datasets[0].items()}
+    reference = {tag: _comparable(datasets[0], element) for tag, element in datasets[0].items()}
     differing: set[int] = set()
     for dataset in datasets[1:]:
-        found = {tag: stored_value(element) for tag, element in dataset.items()}
+        found = {tag: _comparable(dataset, element) for tag, element in dataset.items()}
         if found != reference:
             differing |= {tag for tag in found.keys() | reference.keys() if found.get(tag) != reference.get(tag)}
     return differing
 
 
-def stored_value(element: DataElement | RawDataElement) -> Any:
-    """What an element holds, for comparison: its bytes where nobody has decoded it yet."""
-    return element.value
+def _comparable(dataset: Dataset, element: DataElement | RawDataElement) -> Any:
+    """What an element holds, undecoded; of a long one that was left on disk, its bytes from there unless it is bulk."""
+    if element.value is not None or not isinstance(element, RawDataElement) or not element.length:
+        return element.value
+    vr = element.VR or _vr(element.tag)
+    if not vr or vr in _BULK:
+        return element.length
+    with Path(str(dataset.filename)).open("rb") as file:
+        file.seek(element.value_tell)
+        return file.read(element.length)
 
 
 def _value_at(dataset: Dataset, tag: int) -> Any:
@@ -351,8 +360,7 @@ def acquisition_time(dataset: Dataset) -> dt.datetime | None:
 
 
 def _get_text(dataset: Dataset, tag: int) -> str:
-    element = dataset.get_item(tag)
-    value = None if element is None else element.value
+    value = stored_value(dataset, tag)
     if isinstance(value, bytes):
         return value.decode("ascii", "replace").strip(" \0")
     return "" if value is None else str(value).strip()

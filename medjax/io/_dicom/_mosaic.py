@@ -17,7 +17,7 @@ import numpy as np
 from pydicom.tag import BaseTag
 
 from medjax.io._dicom._errors import NoGeometryError
-from medjax.io._dicom._header import File, numbers
+from medjax.io._dicom._header import File, numbers, stored_value
 from medjax.io._dicom._pixels import Layout
 from medjax.io._dicom._slices import Slice, unit_axes
 from medjax.io._errors import UnsupportedFileError
@@ -79,8 +79,7 @@ def _count(file: File, csa: dict[str, list[str]]) -> int:
     stated = csa.get("NumberOfImagesInMosaic", [])
     if stated and stated[0].strip().isdigit():
         return int(stated[0])
-    element = file.dataset.get_item(_TILES)
-    value = None if element is None else element.value
+    value = stored_value(file.dataset, _TILES)
     if isinstance(value, bytes):  # an unsigned short whose VR an implicit file does not state
         return int.from_bytes(value[:2], "little") if len(value) == 2 else 0
     return value if isinstance(value, int) else 0

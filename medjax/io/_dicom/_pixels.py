@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
-from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, iter_pixels
+from pydicom.pixels import apply_color_lut, apply_modality_lut
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from medjax.io._dicom._header import File, first_text, whole_dataset, whole_number
-from medjax.io._errors import ImageFileError, MissingDependencyError, TruncatedFileError, UnsupportedFileError
+from medjax.io._dicom._codecs import iter_frames, syntax_name
+from medjax.io._dicom._header import File, first_text, stored_value, whole_dataset, whole_number
+from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 
 __all__ = ["Layout", "Target", "check_size", "fill", "layout_of"]
 
@@ -123,8 +124,7 @@ def layout_of(file: File, known: dict[Any, Layout]) -> Layout:
     Raises:
         ImageFileError: one is missing or has a value that it cannot have.
     """
-    found = (file.dataset.get_item(tag) for tag in (*_ATTRIBUTES.values(), _PHOTOMETRIC, _PALETTE, _MODALITY_LUT))
-    values = (None if element is None else element.value for element in found)
+    values = [stored_value(file.dataset, tag) for tag in (*_ATTRIBUTES.values(), _PHOTOMETRIC, _PALETTE, _MODALITY_LUT)]
     key = (file.pixel_keyword, *(value if isinstance(value, bytes) else str(value) for value in values))
     if key not in known:
         known[key] = _read_layout(file)
@@ -148,9 +148,9 @@ def _read_layout(file: File) -> Layout:
         has_modality_lut=_MODALITY_LUT in file.dataset,
         palette_bits=_palette_bits(file),
     )
-    if 0 in (layout.rows, layout.columns, layout.samples):
+    if 0 in (layout.rows, layout.columns) or layout.samples not in (1, 3, 4):
         size = f"{layout.rows} rows, {layout.columns} columns and {layout.samples} samples"
-        raise ImageFileError(file.path, f"an image of {size} is empty")
+        raise ImageFileError(file.path, f"an image of {size} is none")
     is_real = layout.kind == "f" and allocated in (32, 64)
     if not is_real and (allocated not in (1, 8, 16, 32) or not 0 < stored <= layout.high_bit + 1 <= allocated):
         bits = f"BitsAllocated {allocated}, BitsStored {stored} and HighBit {layout.high_bit}"
@@ -168,8 +168,7 @@ def _whole(file: File, keyword: str, default: int | None = None, most: int = 655
 
 def _palette_bits(file: File) -> int:
     """The third number of Red Palette Color Lookup Table Descriptor (0028,1101): bits per entry, 8 or 16."""
-    element = file.dataset.get_item(_PALETTE)
-    value = None if element is None else element.value
+    value = stored_value(file.dataset, _PALETTE)
     if isinstance(value, bytes):
         return int.from_bytes(value[4:6], "big" if file.transfer_syntax == ExplicitVRBigEndian else "little")
     return int(value[2]) if value is not None and len(value) == 3 else 0
@@ -292,16 +291,13 @@ def clear_unused_bits(values: np.ndarray, layout: Layout) -> None:
 
 def _fill_decoded(file: File, layout: Layout, targets: Sequence[Target]) -> None:
     """Decodes with pydicom, frame after frame: compressed, colour, palette, single bits, tables of values."""
-    _check_decoder(file)
     by_frame: dict[int, list[Target]] = {}
     for target in targets:
         by_frame.setdefault(target.frame, []).append(target)
     frames = sorted(by_frame)
-    is_12_bit = file.transfer_syntax == JPEGExtended12Bit and layout.bits_stored > 8
     try:
         dataset = whole_dataset(file)
-        decoded = _iter_12_bit(file, layout, frames) if is_12_bit else iter_pixels(dataset, indices=frames)
-        for frame, stored in zip(frames, decoded, strict=True):
+        for frame, stored in zip(frames, iter_frames(file, dataset, layout, frames), strict=True):
             values = _values(stored, dataset, layout)
             for target in by_frame[frame]:
                 _put(values, target)
@@ -332,43 +328,10 @@ def _put(values: np.ndarray, target: Target) -> None:
         target.out[...] = values * np.float64(target.slope) + target.intercept
 
 
-def _check_decoder(file: File) -> None:
-    """Says what to install where a compressed file has no decoder here."""
-    syntax = file.transfer_syntax
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
-        raise UnsupportedFileError(file.path, f"its transfer syntax is not known: {_name(syntax)}") from None
-    if not decoder.is_available:
-        raise MissingDependencyError(
-            file.path, f"its pixels are compressed as {_name(syntax)}", 'pip install "medjax[dicom]"'
-        )
-
-
-def _iter_12_bit(file: File, layout: Layout, frames: Sequence[int]) -> Iterator[np.ndarray]:
-    """Decodes 12-bit lossy JPEG with GDCM itself: pydicom knows of no permissively licensed decoder for it."""
-    try:
-        import gdcm
-    except ImportError:
-        reason = f"its pixels are 12-bit lossy JPEG: {_name(file.transfer_syntax)}"
-        raise MissingDependencyError(file.path, reason, 'pip install "medjax[dicom]"') from None
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(file.path))
-    if not reader.Read():
-        raise ValueError("GDCM cannot read it")
-    pixels = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")  # bytes, as SWIG hands them over
-    stored = np.frombuffer(pixels, layout.dtype)
-    yield from stored.reshape(layout.frames, layout.rows, layout.columns, *layout.channels)[list(frames)]
-
-
 def _decoding_error(file: File, error: BaseException) -> ImageFileError:
     if "less than expected" in str(error):
         return TruncatedFileError(
             file.path, "its pixel data is shorter than its header promises", "copy or export it again"
         )
-    reason = f"its pixels cannot be decoded ({_name(file.transfer_syntax)}: {type(error).__name__})"
+    reason = f"its pixels cannot be decoded ({syntax_name(file.transfer_syntax)}: {type(error).__name__})"
     return ImageFileError(file.path, reason, "the file is damaged, or its header does not match its pixels")
-
-
-def _name(syntax: UID) -> str:
-    return f"{syntax.name} ({syntax})" if syntax.name != syntax else str(syntax)

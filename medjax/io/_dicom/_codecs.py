@@ -1,0 +1,161 @@
+"""Compressed pixels: which decoder to ask, and whether a code stream is of the size that the header promises.
+
+The decoders are those of the extra "dicom", all permissively licensed. They are C, C++ and Rust: a code stream of another
+size than its header's can make one take any amount of memory, and GDCM end the process. So the sizes are compared first,
+and GDCM is asked only for what no other decodes, which is JPEG in its older forms.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels import get_decoder, iter_pixels
+from pydicom.uid import (
+    UID,
+    JPEG2000TransferSyntaxes,
+    JPEGExtended12Bit,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
+
+from medjax.io._dicom._header import File
+from medjax.io._errors import ImageFileError, MissingDependencyError, UnsupportedFileError
+
+if TYPE_CHECKING:
+    from medjax.io._dicom._pixels import Layout
+
+__all__ = ["coded_size", "iter_frames", "syntax_name"]
+
+# Decoders in the order in which they are asked; where none of them is here, pydicom chooses among what is.
+_PREFERRED = {
+    **dict.fromkeys(JPEG2000TransferSyntaxes, ("pylibjpeg", "pillow")),
+    **dict.fromkeys(JPEGLSTransferSyntaxes, ("pyjpegls",)),
+    RLELossless: ("pylibjpeg", "pydicom"),
+}
+_CODE_STREAMS = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes}
+
+
+def iter_frames(file: File, dataset: Dataset, layout: Layout, frames: Sequence[int]) -> Iterator[np.ndarray]:
+    """Decodes frames of a file, in ascending order; uncompressed ones as well, where their form needs pydicom.
+
+    Args:
+        file: Which file, for errors.
+        dataset: Its data set with the pixels.
+        layout: What the header says of them.
+        frames: Which ones.
+
+    Raises:
+        MissingDependencyError: no decoder for this compression is installed.
+        UnsupportedFileError: the transfer syntax is unknown.
+        ImageFileError: a code stream is not of the size that the header says.
+    """
+    plugin = _plugin(file)
+    if file.transfer_syntax in _CODE_STREAMS:
+        coded = generate_frames(dataset.PixelData, number_of_frames=layout.frames)
+        wanted = [frame for number, frame in enumerate(coded) if number in set(frames)]
+        for frame in wanted:
+            _check_size(frame, layout, file)
+        if file.transfer_syntax == JPEGExtended12Bit and layout.bits_stored > 8:
+            return (_decode_12_bit(frame, layout, file) for frame in wanted)
+    return iter_pixels(dataset, indices=frames, decoding_plugin=plugin)
+
+
+def _plugin(file: File) -> str:
+    """The decoder to ask, empty for pydicom's choice; says what to install where there is none."""
+    try:
+        decoder = get_decoder(file.transfer_syntax)
+    except NotImplementedError:
+        reason = f"its transfer syntax is not known: {syntax_name(file.transfer_syntax)}"
+        raise UnsupportedFileError(file.path, reason) from None
+    if not decoder.is_available:
+        reason = f"its pixels are compressed as {syntax_name(file.transfer_syntax)}"
+        raise MissingDependencyError(file.path, reason, 'pip install "medjax[dicom]"')
+    preferred = _PREFERRED.get(file.transfer_syntax, ())
+    return next((name for name in preferred if name in decoder.available_plugins), "")
+
+
+def _check_size(frame: bytes, layout: Layout, file: File) -> None:
+    found, promised = coded_size(frame), (layout.rows, layout.columns, layout.samples)
+    if found != promised:
+        shown = "no size" if found is None else "{} rows, {} columns and {} samples".format(*found)
+        rows, columns, samples = promised
+        reason = f"its code stream states {shown}, its header {rows} rows, {columns} columns and {samples} samples"
+        raise ImageFileError(file.path, reason, "the file is damaged")
+
+
+def coded_size(frame: bytes) -> tuple[int, int, int] | None:
+    """Rows, columns and components that a JPEG, JPEG-LS or JPEG 2000 code stream states; `None` if it is none of these.
+
+    Source: ITU-T T.81 section B.2.2 (frame header) and T.800 section A.5.1 (SIZ marker segment).
+
+    Example:
+        >>> coded_size(bytes.fromhex("ffd8 ffc0 000b 08 0009 000c 01 000000"))
+        (9, 12, 1)
+    """
+    start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)  # behind the boxes of a JP2 file, where there are any
+    try:
+        if start >= 0:
+            x, y, x_offset, y_offset = struct.unpack_from(">4I", frame, start + 8)
+            (components,) = struct.unpack_from(">H", frame, start + 40)
+            return y - y_offset, x - x_offset, components
+        return _size_in_frame_header(frame) if frame[:2] == b"\xff\xd8" else None
+    except struct.error:
+        return None
+
+
+def _size_in_frame_header(frame: bytes) -> tuple[int, int, int] | None:
+    """Walks over the marker segments of JPEG or JPEG-LS to the frame header."""
+    position = 2
+    while position + 4 <= len(frame) and frame[position] == 0xFF:
+        marker = frame[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            rows, columns, components = struct.unpack_from(">HHB", frame, position + 5)
+            return rows, columns, components
+        (length,) = struct.unpack_from(">H", frame, position + 2)
+        position += 2 + length
+    return None
+
+
+def _decode_12_bit(frame: bytes, layout: Layout, file: File) -> np.ndarray:
+    """Decodes 12-bit lossy JPEG with GDCM itself: pydicom knows of no permissively licensed decoder for it."""
+    try:
+        import gdcm
+    except ImportError:
+        reason = f"its pixels are 12-bit lossy JPEG: {syntax_name(file.transfer_syntax)}"
+        raise MissingDependencyError(file.path, reason, 'pip install "medjax[dicom]"') from None
+    if layout.samples != 1:
+        raise UnsupportedFileError(file.path, "its pixels are 12-bit lossy JPEG in colour, which no decoder here reads")
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((layout.columns, layout.rows, 1))
+    image.SetDataElement(_gdcm_element(gdcm, frame))
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
+    image.SetPixelFormat(gdcm.PixelFormat(1, 16, 12, 11, int(layout.kind == "i")))
+    pixels = image.GetBuffer().encode("utf-8", "surrogateescape")  # bytes, as SWIG hands them over
+    return np.frombuffer(pixels, f"{layout.kind}2").reshape(layout.rows, layout.columns)
+
+
+def _gdcm_element(gdcm: Any, frame: bytes) -> Any:
+    """One frame as the pixel data element of a data set of its own."""
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(frame)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    return element
+
+
+def syntax_name(syntax: UID) -> str:
+    """A transfer syntax by name and UID."""
+    return f"{syntax.name} ({syntax})" if syntax.name != syntax else str(syntax)
