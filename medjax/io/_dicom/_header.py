@@ -49,7 +49,7 @@ __all__ = [
 # data into every slice.
 _DEFERRED_BYTES = 4096
 # A deflated data set can be a thousand times its size on disk; one larger than this is taken for a bomb.
-_MOST_INFLATED_BYTES = 2**30
+_MOST_INFLATED_BYTES = 2**28
 # Every DICOM file has group 2 and an element of group 8 before anything longer than this.
 _HEAD_BYTES = 1024
 
