@@ -39,7 +39,7 @@ def ulps(found: np.ndarray, wanted: np.ndarray) -> float:
     )
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32])
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.int32, np.uint8, np.uint32])
 def test_numpy_s_percentiles_of_any_dtype(dtype: Any) -> None:
     rng = np.random.default_rng(0)
     rows = (
