@@ -84,7 +84,11 @@ def panels(image: Image, center: np.ndarray | None = None) -> list[Panel]:
     grid = image.grid
     middle = grid.center if center is None else np.asarray(center, np.float64)
     axes, flips = reorientation(grid.affine, "LPS")
-    near = np.clip(np.floor(grid.index(middle) + 0.5), 0, np.array(image.shape) - 1).astype(int)
+    sign = np.where(np.array(flips)[np.argsort(axes)], -1, 1)
+    near = sign * np.floor(
+        sign * grid.index(middle) + 0.5 + 1e-6
+    )  # between two slices the left, posterior, superior one
+    near = near.clip(0, np.array(image.shape) - 1).astype(int)
     shown = []
     for name, cut, across, down, is_upright in _PANELS:
         pixels = _cut(image.voxels, axes[cut], int(near[axes[cut]]))
