@@ -71,8 +71,9 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
         f"space origin: {_vector(image.affine[:3, 3])}",
         'space units: "mm" "mm" "mm"',
         *_frame_lines(extra),
-        *([f"data file: {_data_name(path, data_path)}"] if is_detached else []),
         *(f"{key}:={escaped(value)}" for key, value in _pairs(image, path, voxels, is_segmentation).items()),
+        # Last, so that a header cut short names no data.
+        *([f"data file: {_data_name(path, data_path)}"] if is_detached else []),
     ]
     head = "".join(f"{line}\n" for line in lines).encode()
     data = file_order(voxels, axes)
