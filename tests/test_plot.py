@@ -273,20 +273,23 @@ def test_comparison_of_an_image_with_itself_shows_it_twice(tmp_path: Path) -> No
 
 def test_comparison_keeps_field_of_view_and_window(tmp_path: Path) -> None:
     """What is cropped away is black in the second column, and what stays has the place and the grey it had."""
-    voxels = np.full((10, 10, 10), 100.0)
-    voxels[5] = 200.0
-    image = Image.from_array(voxels, spacing=2.0)
+    left, _, up = np.mgrid[:10, :10, :10].astype(float)
+    image = Image.from_array(10 * left + up, spacing=2.0)
     half = mj.crop(image, (5, 0, 0), (5, 10, 10))
-    pixels = shown_by(image, half, tmp_path / "crop.png")
+    pixels = shown_by(image, half, tmp_path / "crop.png")[..., 0]
     period, gap, side = round(5.5 * 120), 36, round(5.2 * 120)
-    row = 48 + side // 3
-    before, after = pixels[row, gap : gap + side, 0], pixels[row, gap + period : gap + period + side, 0]
-    inside = np.arange(side) > side // 2 + 4
-    inside[-40:] = False  # the letter and the frame
-    np.testing.assert_array_equal(after[inside], before[inside])
-    assert (after[60 : side // 2 - 4] == 0).all()
-    bright = np.flatnonzero(before == 255)
-    assert abs(bright.mean() - side * 0.55) < 3  # voxel 5 of 10
+    voxel = side / 10
+    centers = ((np.arange(10) + 0.5) * voxel).astype(int)
+    row = 48 + side // 4  # of the axial panels, beside the letters
+    before, after = pixels[row, gap + centers], pixels[row, gap + period + centers]
+    low, high = grey_range(panels(image))
+    np.testing.assert_allclose(
+        before, 255 * (10.0 * np.arange(10) + 5 - low).clip(0, high - low) / (high - low), atol=2
+    )
+    np.testing.assert_array_equal(after[5:], before[5:])
+    assert not after[:5].any()
+    column = pixels[48 + side + 18 + centers, gap + round(2.5 * voxel)]  # of the first coronal panel
+    assert (np.diff(column.astype(int)) < 0).all()  # superior, which is brighter, at the top
 
 
 def test_comparison_has_captions_and_takes_labels_and_devices(tmp_path: Path) -> None:
