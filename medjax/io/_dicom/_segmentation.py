@@ -20,10 +20,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from pydicom.dataset import Dataset
-from pydicom.pixels import get_decoder, iter_pixels
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -35,8 +35,10 @@ from pydicom.uid import (
 from medjax._image import Image
 from medjax._metadata import Metadata
 from medjax.io._dicom import _metadata
+from medjax.io._dicom._codecs import iter_frames
 from medjax.io._dicom._errors import DuplicatePositionError
-from medjax.io._dicom._header import quiet
+from medjax.io._dicom._header import File, quiet
+from medjax.io._dicom._pixels import check_size, layout_of
 from medjax.io._dicom._segmentation_grid import (
     Frames,
     Stack,
@@ -51,7 +53,6 @@ from medjax.io._dicom._segmentation_grid import (
 from medjax.io._errors import (
     ImageFileError,
     ImageFileWarning,
-    MissingDependencyError,
     TruncatedFileError,
     UnsupportedFileError,
 )
@@ -202,8 +203,7 @@ def _planes(dataset: Dataset, frames: Frames, path: Path) -> Iterator[tuple[int,
     if whole_at(dataset, "BitsAllocated", path) == 1 and syntax in _NATIVE:
         yield from enumerate(_bit_planes(data, count, shape, path))
         return
-    _check_decoder(syntax, path)
-    planes = iter_pixels(dataset, raw=True)
+    planes = _decoded(dataset, syntax, count, path)
     for number in range(count):
         plane = _next(planes, syntax, path)
         if plane is None:
@@ -213,24 +213,26 @@ def _planes(dataset: Dataset, frames: Frames, path: Path) -> Iterator[tuple[int,
         yield number, plane
 
 
+def _decoded(dataset: Dataset, syntax: UID, count: int, path: Path) -> Iterator[np.ndarray]:
+    file = File(path, cast(FileDataset, dataset), None, "PixelData", syntax)
+    layout = layout_of(file, {})
+    check_size(file, layout)
+    yield from iter_frames(file, dataset, layout, range(count))
+
+
 def _next(planes: Iterator[np.ndarray], syntax: UID, path: Path) -> np.ndarray | None:
     """The next decoded frame, `None` after the last."""
     try:
         with quiet():
             return next(planes, None)
-    except Exception as error:  # pydicom and its codecs raise almost anything for damaged pixels
+    except ImageFileError:
+        raise
+    except BaseException as error:  # decoders raise whatever they like, those in Rust what is not even an Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         if "less than expected" in str(error):
             raise TruncatedFileError(path, "its pixel data is shorter than its header promises") from None
         raise ImageFileError(path, f"its pixels cannot be decoded ({syntax.name}: {type(error).__name__})") from None
-
-
-def _check_decoder(syntax: UID, path: Path) -> None:
-    try:
-        is_available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        raise UnsupportedFileError(path, f"its transfer syntax is not known: {str(syntax)[:64]!r}") from None
-    if not is_available:
-        raise MissingDependencyError(path, f"its pixels are compressed as {syntax.name}", 'pip install "medjax[dicom]"')
 
 
 def _bit_planes(data: bytes, count: int, shape: tuple[int, int], path: Path) -> Iterator[np.ndarray]:
