@@ -373,8 +373,8 @@ def test_window_is_dicoms(function: Any, center: float, width: float) -> None:
 @pytest.mark.parametrize("function", ["linear", "linear_exact", "sigmoid"])
 def test_window_agrees_with_pydicom(function: Any) -> None:
     header = pydicom.Dataset()
-    header.update({"PhotometricInterpretation": "MONOCHROME2", "BitsStored": 12, "PixelRepresentation": 0})
-    header.update({"WindowCenter": 40.0, "WindowWidth": 400.0, "VOILUTFunction": function.upper()})
+    header.PhotometricInterpretation, header.BitsStored, header.PixelRepresentation = "MONOCHROME2", 12, 0
+    header.WindowCenter, header.WindowWidth, header.VOILUTFunction = 40.0, 400.0, function.upper()
     image = scan(dtype=np.int16)
     wanted = pydicom.pixels.apply_windowing(image.voxels, header)
     close(mj.window(image, 40, 400, function=function, range=(0, 4095)).voxels, wanted)
@@ -399,30 +399,34 @@ def test_parameters_per_item_and_channel() -> None:
 
 # --- Wrong arguments -------------------------------------------------------------------------------------------------
 
+ANY: Any = mj  # wrong on purpose, so not for the type checker
 WRONG = {
-    "clip order": (lambda i: mj.clip(i, 2, 1), "low must not be above high"),
-    "clip nan": (lambda i: mj.clip(i, np.nan, 1), "low must be a number"),
-    "rescale infinite": (lambda i: mj.rescale(i, np.inf, 0), "slope must be finite"),
-    "rescale shape": (lambda i: mj.rescale(i, [1, 2], 0), "one number, or one for each item"),
-    "linear width": (lambda i: mj.window(i, 0, 0.5), "width must be at least 1"),
-    "exact width": (lambda i: mj.window(i, 0, 0, function="linear_exact"), "width must be above 0"),
-    "function": (lambda i: mj.window(i, 0, 1, function="LINEAR"), "linear, linear_exact, sigmoid"),
-    "range order": (lambda i: mj.min_max_normalize(i, range=(1, 1)), "range must rise"),
-    "range length": (lambda i: mj.min_max_normalize(i, range=(1, 2, 3)), "two numbers"),
-    "ddof": (lambda i: mj.z_score_normalize(i, ddof=2), "ddof must be 0 or 1"),
-    "outside": (lambda i: mj.percentile_normalize(i, outside="cut"), "'clip' or 'extend'"),
-    "percentile order": (lambda i: mj.percentile_normalize(i, percentiles=(99, 1)), "rise within 0 to 100"),
-    "percentile range": (lambda i: mj.percentile_normalize(i, percentiles=(1, 101)), "rise within 0 to 100"),
-    "three percentiles": (lambda i: mj.percentile_normalize(i, percentiles=(1, 2, 3)), "two numbers"),
-    "points": (lambda i: mj.histogram_match(i, i, points=0), "points must be at least 1"),
-    "background": (lambda i: mj.histogram_match(i, i, background="median"), "None, 'mean' or a number"),
-    "reference labels": (lambda i: mj.histogram_match(i, i.with_voxels(i.voxels > 0).with_kind("label")), "labels"),
-    "reference batch": (lambda i: mj.histogram_match(i, batch(channels=())), "one reference"),
-    "landmark channels": (lambda i: mj.nyul_transform(i, mj.NyulLandmarks(np.zeros((2, 2)), (1.0, 99.0))), "channels"),
-    "no images": (lambda i: mj.nyul_train([]), "at least one image"),
-    "masks": (lambda i: mj.nyul_train([i], masks=[None, None]), "a mask or None for each"),
-    "train range": (lambda i: mj.nyul_train([i], range=(1, 0)), "range must rise"),
-    "train channels": (lambda i: mj.nyul_train([i, mj.unstack(batch())[0]]), "same channels"),
+    "clip order": (lambda i: ANY.clip(i, 2, 1), "low must not be above high"),
+    "clip nan": (lambda i: ANY.clip(i, np.nan, 1), "low must be a number"),
+    "rescale infinite": (lambda i: ANY.rescale(i, np.inf, 0), "slope must be finite"),
+    "rescale shape": (lambda i: ANY.rescale(i, [1, 2], 0), "one number, or one for each item"),
+    "linear width": (lambda i: ANY.window(i, 0, 0.5), "width must be at least 1"),
+    "exact width": (lambda i: ANY.window(i, 0, 0, function="linear_exact"), "width must be above 0"),
+    "function": (lambda i: ANY.window(i, 0, 1, function="LINEAR"), "linear, linear_exact, sigmoid"),
+    "range order": (lambda i: ANY.min_max_normalize(i, range=(1, 1)), "range must rise"),
+    "range length": (lambda i: ANY.min_max_normalize(i, range=(1, 2, 3)), "two numbers"),
+    "ddof": (lambda i: ANY.z_score_normalize(i, ddof=2), "ddof must be 0 or 1"),
+    "outside": (lambda i: ANY.percentile_normalize(i, outside="cut"), "'clip' or 'extend'"),
+    "percentile order": (lambda i: ANY.percentile_normalize(i, percentiles=(99, 1)), "rise within 0 to 100"),
+    "percentile range": (lambda i: ANY.percentile_normalize(i, percentiles=(1, 101)), "rise within 0 to 100"),
+    "three percentiles": (lambda i: ANY.percentile_normalize(i, percentiles=(1, 2, 3)), "two numbers"),
+    "points": (lambda i: ANY.histogram_match(i, i, points=0), "points must be at least 1"),
+    "background": (lambda i: ANY.histogram_match(i, i, background="median"), "None, 'mean' or a number"),
+    "reference labels": (lambda i: ANY.histogram_match(i, i.with_voxels(i.voxels > 0).with_kind("label")), "labels"),
+    "reference batch": (lambda i: ANY.histogram_match(i, batch(channels=())), "one reference"),
+    "landmark channels": (
+        lambda i: ANY.nyul_transform(i, ANY.NyulLandmarks(np.zeros((2, 2)), (1.0, 99.0))),
+        "channels",
+    ),
+    "no images": (lambda i: ANY.nyul_train([]), "at least one image"),
+    "masks": (lambda i: ANY.nyul_train([i], masks=[None, None]), "a mask or None for each"),
+    "train range": (lambda i: ANY.nyul_train([i], range=(1, 0)), "range must rise"),
+    "train channels": (lambda i: ANY.nyul_train([i, ANY.unstack(batch())[0]]), "same channels"),
 }
 
 

@@ -123,6 +123,7 @@ def test_an_image_closed_over_is_not_folded_by_the_compiler() -> None:
     reference = Image.from_array(np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32))
     match = jax.jit(lambda image: mj.histogram_match(image, reference, points=5))
     text = match.lower(reference).compile().as_text()
+    assert text is not None
     assert text.count(" scatter(") >= 2 * 3, "both images' histograms are left to the run"
 
 
