@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from medjax._grid import check_affine
 from medjax._metadata import Metadata
 from medjax.io._errors import UnsupportedFileError
 from medjax.io._nifti._header import Header
@@ -186,12 +187,12 @@ def note_of(extensions: list[tuple[int, bytes]]) -> tuple[Note, list[tuple[int, 
 def _parsed(content: bytes) -> Note | None:
     try:
         parts = json.loads(content.rstrip(b"\0"))
-        affine = None if parts.get("affine") is None else np.array(parts["affine"], np.float64)
+        affine = None if parts.get("affine") is None else check_affine(parts["affine"])
         channels = None if parts.get("channels") is None else tuple(int(size) for size in parts["channels"])
         stated = parts.get("metadata", {}).items()
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
-    if affine is not None and not (affine.shape == (4, 4) and np.isfinite(affine).all()):
+    if affine is not None and affine.shape != (4, 4):
         return None
     known: dict[str, Any] = {name: value for name, value in stated if isinstance(value, _SHARED_TYPES.get(name, ()))}
     dtype = parts.get("dtype")
