@@ -6,8 +6,10 @@ errors (pyproject.toml); hypothesis is bounded and draws the same examples on ev
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax is imported
@@ -25,11 +27,23 @@ jaxtyping.install_import_hook("medjax", "beartype.beartype")
 
 import medjax as mj  # noqa: E402, after the hook
 
+PACKAGE = Path(mj.__file__).parent
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 hypothesis.settings.register_profile("medjax", deadline=None, derandomize=True, max_examples=40, database=None)
 hypothesis.settings.load_profile("medjax")
+
+
+def pytest_collect_file(file_path: Path) -> None:
+    """Imports a module of the package by its name before pytest does.
+
+    Pytest first imports the package that a module lies in; where that imports the module, pytest loads it a second time.
+    """
+    if file_path.suffix == ".py" and PACKAGE in file_path.parents:
+        parts = file_path.relative_to(PACKAGE.parent).with_suffix("").parts
+        importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
 
 
 @pytest.fixture(autouse=True, scope="session")

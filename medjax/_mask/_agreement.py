@@ -95,6 +95,11 @@ class SurfaceDistances(NamedTuple):
         hausdorff_mm: The largest distance from a point of either surface to the other.
         hd95_mm: The larger of the two directed 95th percentiles.
         mean_mm: Mean over the points of both surfaces (average symmetric surface distance).
+
+    Example:
+        >>> a, b = (Image.from_array(np.arange(9)[:, None, None] == n, spacing=2.0) for n in (1, 4))
+        >>> [float(distance) for distance in surface_distances(a, b)]
+        [6.0, 6.0, 6.0]
     """
 
     hausdorff_mm: Any

@@ -95,6 +95,12 @@ class BoundingBox(NamedTuple):
     Attributes:
         start: First index along each axis, `(*batch, 3)` or `(*batch, num_classes, 3)` int32.
         size: Voxels along each axis, 0 where there is nothing.
+
+    Example:
+        >>> image = Image.from_array(np.arange(24).reshape(2, 3, 4) > 20)
+        >>> start, size = box = bounding_box(image)
+        >>> start.tolist(), size.tolist(), crop(image, *box).shape
+        ([1, 2, 1], [1, 1, 3], (1, 1, 3))
     """
 
     start: Any

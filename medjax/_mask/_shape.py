@@ -176,6 +176,11 @@ class MaskPoints(NamedTuple):
     Attributes:
         points: `(*batch, *channels, max_points, 3)`; rows from `count` on repeat the first.
         count: Rows that hold a voxel of their own, `(*batch, *channels)` int32.
+
+    Example:
+        >>> points, count = mask_points(Image.from_array(np.eye(2, dtype=bool)[..., None], spacing=3.0), 3)
+        >>> points.tolist(), int(count)
+        ([[0.0, 0.0, 0.0], [3.0, 3.0, 0.0], [0.0, 0.0, 0.0]], 2)
     """
 
     points: Any

@@ -46,6 +46,12 @@ class SuvStatistics:
         volume_ml: Volume in ml.
         tlg_g: Total lesion glycolysis: mean times volume, g.
         voxel_count: Number of voxels, int32.
+
+    Example:
+        >>> uptake = Image.from_array(np.full((2, 2, 2), 3.0, np.float32), spacing=10.0)
+        >>> found = suv_statistics(uptake, uptake.with_voxels(np.arange(8).reshape(2, 2, 2) < 4))
+        >>> float(found.mean), float(found.volume_ml), float(found.tlg_g)
+        (3.0, 4.0, 12.0)
     """
 
     mean: Any

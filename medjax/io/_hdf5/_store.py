@@ -42,6 +42,14 @@ class StoredImage:
         kind: "intensity" or "label".
         grid: Shape and index-to-LPS affine in mm.
         layout: Who wrote it: "medjax", "MedImages.jl" or "ITK".
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     name = save_hdf5(f"{folder}/scans.h5", Image.from_array(np.zeros((2, 3, 4)), spacing=2.0), name="a")
+        ...     (found,) = list_hdf5(f"{folder}/scans.h5")
+        >>> found.name, found.shape, found.grid.spacing, found.layout
+        ('a', (2, 3, 4), (2.0, 2.0, 2.0), 'medjax')
     """
 
     group: str
