@@ -36,6 +36,7 @@ _MODULE_OF = {
     "io": "medjax.io",
     "label_volumes": "medjax._mask",
     "load_image": "medjax.io._files",
+    "map_coordinates": "medjax._map_coordinates",
     "mask_points": "medjax._mask",
     "MaskPoints": "medjax._mask",
     "max_radius": "medjax._mask",
@@ -54,6 +55,7 @@ _MODULE_OF = {
     "rotate": "medjax._warp",
     "save_image": "medjax.io._files",
     "scale": "medjax._resample",
+    "shape_buckets": "medjax._buckets",
     "stack": "medjax._image",
     "surface_distances": "medjax._mask",
     "SurfaceDistances": "medjax._mask",
@@ -71,6 +73,7 @@ _MODULE_OF = {
 
 if TYPE_CHECKING:
     from medjax import io as io
+    from medjax._buckets import shape_buckets as shape_buckets
     from medjax._crop import crop as crop
     from medjax._crop import crop_or_pad as crop_or_pad
     from medjax._crop import crop_to_mask as crop_to_mask
@@ -91,6 +94,7 @@ if TYPE_CHECKING:
     from medjax._intensity import rescale as rescale
     from medjax._intensity import window as window
     from medjax._intensity import z_score_normalize as z_score_normalize
+    from medjax._map_coordinates import map_coordinates as map_coordinates
     from medjax._mask import BoundingBox as BoundingBox
     from medjax._mask import MaskPoints as MaskPoints
     from medjax._mask import SurfaceDistances as SurfaceDistances

@@ -130,17 +130,19 @@ def _sampled_volume(
     flat, strides, start = _flattened(volume)
     shape = [len(base) for base, _ in tables]
     lanes = _memory_order(tables, strides)
-    ordered = [tables[axis] for axis in lanes]
+    ordered = _from_zero([tables[axis] for axis in lanes])
     sizes = [shape[axis] for axis in lanes]
     per_row = -(-sizes[2] // LANES)
     count = sizes[0] * sizes[1] * per_row
-    padded = [_padded_table(table) for table in ordered]
+    axes, across = _walked(ordered[2])
+    padded = [_padded_table(base[:, axes], fraction[:, axes]) for base, fraction in ordered]
     static = {
         "orders": tuple(orders),
         "boundary": "clamp" if max(orders) <= 1 else "fold" if min(volume.shape) > 3 else "mirror",
         "dtype": None if keeps else np.dtype(dtype).name,
+        "across": across,
     }
-    extents = np.array([*volume.shape, *strides, start], np.int32)
+    extents = np.array([*np.array(volume.shape)[axes], *strides[axes], start], np.int32)
     layout = np.array([sizes[1], per_row], np.int32)
     chunks = []
     for first in range(0, count, SEGMENTS):
@@ -194,10 +196,30 @@ def _memory_order(tables: Sequence[Any], strides: np.ndarray) -> list[int]:
     return sorted(range(3), key=lambda axis: -steps[axis])
 
 
-def _padded_table(table: Any) -> tuple[np.ndarray, np.ndarray]:
+def _from_zero(tables: Sequence[Any]) -> list[Any]:
+    """Moves the last table's first row into the first table: what is left says where a segment walks."""
+    (first, part), middle, (base, fraction) = tables
+    return [(first + base[0], part + fraction[0]), middle, (base - base[0], fraction - fraction[0])]
+
+
+def _walked(table: Any) -> tuple[list[int], tuple[int, ...]]:
+    """Orders the input axes so that the one a segment walks along is the last, and tells which of them it walks along.
+
+    One, for a map along the axes, or all: the kernel knows no other cases, and never which axis it is.
+    """
+    base, fraction = table
+    moving = np.flatnonzero(base.any(0) | fraction.any(0)).tolist()
+    if len(moving) > 1:
+        return [0, 1, 2], (0, 1, 2)
+    last = moving[0] if moving else 2
+    return [*(axis for axis in range(3) if axis != last), last], (2,)
+
+
+def _padded_table(base: np.ndarray, fraction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pads a coordinate table to a power of two of at least 512 entries, its last one repeated."""
-    size = max(512, 1 << (len(table[0]) + LANES - 1).bit_length())
-    return tuple(np.pad(part, ((0, size - len(part)), (0, 0)), "edge") for part in table)  # type: ignore[return-value]
+    size = max(512, 1 << (len(base) + LANES - 1).bit_length())
+    widths = ((0, size - len(base)), (0, 0))
+    return np.pad(base, widths, "edge"), np.pad(fraction, widths, "edge")
 
 
 @jax.jit
@@ -210,16 +232,20 @@ def _rows(outer: Any, middle: Any, layout: Any, first: Any) -> Any:
     return base, fraction, piece * LANES
 
 
-@functools.partial(jax.jit, static_argnames=("orders", "boundary", "dtype"))
-def _chunk(flat: Any, extents: Any, rows: Any, lanes: Any, fill: Any, *, orders: Any, boundary: Any, dtype: Any) -> Any:
+@functools.partial(jax.jit, static_argnames=("orders", "boundary", "dtype", "across"))
+def _chunk(
+    flat: Any, extents: Any, rows: Any, lanes: Any, fill: Any, *, orders: Any, boundary: Any, dtype: Any, across: Any
+) -> Any:
     """Samples one chunk, `(SEGMENTS, LANES)`."""
     base, fraction, begin = rows
     place = begin[:, None] + jnp.arange(LANES, dtype=jnp.int32)
     valid: Any = True
     axes = []
     for d, order in enumerate(orders):
-        whole = base[:, d, None] + lanes[0][:, d].at[place].get(mode="promise_in_bounds")
-        part = fraction[:, d, None] + lanes[1][:, d].at[place].get(mode="promise_in_bounds")
+        whole, part = base[:, d, None], fraction[:, d, None]
+        if d in across:
+            whole = whole + lanes[0][:, d].at[place].get(mode="promise_in_bounds")
+            part = part + lanes[1][:, d].at[place].get(mode="promise_in_bounds")
         valid = valid & inside_cell(*cell(whole, part, order), extents[d], order)
         axes.append(taps(whole, part, extents[d], order, boundary, 0))
 
