@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,6 +28,7 @@ import SimpleITK as sitk
 import medjax as mj
 
 SHAPE = (512, 512, 300)
+WRITERS = ("medjax", "medjax, C order", "nibabel", "nibabel, C order", "SimpleITK")
 RESULT = Path(__file__).parent / "results" / "nifti.json"
 
 
@@ -37,6 +39,10 @@ def volume() -> np.ndarray:
     smooth = 600 * np.sin(9 * i + 2 * k) * np.cos(7 * j) + 300 * np.sin(23 * k + 5 * j)
     noise = np.random.default_rng(0).normal(0, 0.8, SHAPE).astype(np.float32)
     return np.asfortranarray((smooth + noise).astype(np.int16))
+
+
+def read(path: str) -> np.ndarray:
+    return mj.load_image(path).voxels
 
 
 def read_with_nibabel(path: str) -> np.ndarray:
@@ -52,21 +58,23 @@ def readers_and_writers(voxels: np.ndarray, folder: Path) -> dict[tuple[str, str
         nib.Nifti1Image(voxels, np.eye(4)),
         sitk.GetImageFromArray(voxels.T),
     )
-    from_c = mj.Image.from_array(np.ascontiguousarray(voxels))
+    in_c = np.ascontiguousarray(voxels)  # as results come from JAX
+    from_c, theirs_c = mj.Image.from_array(in_c), nib.Nifti1Image(in_c, np.eye(4))
     calls: dict[tuple[str, str, str], Callable[[], Any]] = {}
     for suffix in (".nii.gz", ".nii"):
         # A folder for each: SimpleITK reads x.nii where x.nii.gz is asked for, if both are there.
         (folder / suffix[1:]).mkdir(exist_ok=True)
-        path = {name: str(folder / suffix[1:] / f"{name}{suffix}") for name in ("medjax", "c", "nibabel", "SimpleITK")}
+        path = {name: str(folder / suffix[1:] / f"{name}{suffix}") for name in WRITERS}
         calls |= {
-            ("write", suffix, "medjax"): lambda p=path: mj.save_image(ours, p["medjax"]),
-            ("write", suffix, "medjax, C order"): lambda p=path: mj.save_image(from_c, p["c"]),
-            ("write", suffix, "nibabel"): lambda p=path: nib.save(theirs, p["nibabel"]),
-            ("write", suffix, "SimpleITK"): lambda p=path: sitk.WriteImage(itk, p["SimpleITK"], useCompression=True),
-            ("read", suffix, "medjax"): lambda p=path: mj.load_image(p["medjax"]).voxels,
-            ("read", suffix, "medjax, nibabel's file"): lambda p=path: mj.load_image(p["nibabel"]).voxels,
-            ("read", suffix, "nibabel"): lambda p=path: read_with_nibabel(p["nibabel"]),
-            ("read", suffix, "SimpleITK"): lambda p=path: sitk.ReadImage(p["nibabel"]),
+            ("write", suffix, "medjax"): partial(mj.save_image, ours, path["medjax"]),
+            ("write", suffix, "medjax, C order"): partial(mj.save_image, from_c, path["medjax, C order"]),
+            ("write", suffix, "nibabel"): partial(nib.save, theirs, path["nibabel"]),
+            ("write", suffix, "nibabel, C order"): partial(nib.save, theirs_c, path["nibabel, C order"]),
+            ("write", suffix, "SimpleITK"): partial(sitk.WriteImage, itk, path["SimpleITK"], useCompression=True),
+            ("read", suffix, "medjax"): partial(read, path["medjax"]),
+            ("read", suffix, "medjax, nibabel's file"): partial(read, path["nibabel"]),
+            ("read", suffix, "nibabel"): partial(read_with_nibabel, path["nibabel"]),
+            ("read", suffix, "SimpleITK"): partial(sitk.ReadImage, path["nibabel"]),
         }
     return calls
 
@@ -95,10 +103,13 @@ def row(
     operation, suffix, library = key
     own = seconds[key]
     against = {
-        other: [theirs / ours for ours, theirs in zip(own, seconds[operation, suffix, other], strict=True)]
+        other: [
+            theirs / ours
+            for ours, theirs in zip(own, seconds[operation, suffix, in_order(other, library)], strict=True)
+        ]
         for other in ("nibabel", "SimpleITK")
     }
-    name = "c" if "C order" in library else "nibabel" if operation == "read" and library != "medjax" else library
+    name = library if operation == "write" or library == "medjax" else "nibabel"
     file = folder / suffix[1:] / f"{name}{suffix}"
     found = mj.load_image(file).voxels if operation == "write" else call()
     found = sitk.GetArrayFromImage(found).T if isinstance(found, sitk.Image) else found
@@ -112,6 +123,11 @@ def row(
         "equal": bool(np.array_equal(found, voxels)),
         "peak_megabytes_above_volume": peak(operation, suffix, library),
     }
+
+
+def in_order(other: str, library: str) -> str:
+    """Volumes in C order are compared with nibabel's writing of one."""
+    return f"{other}, C order" if other == "nibabel" and "C order" in library else other
 
 
 def peak(operation: str, suffix: str, library: str) -> float:

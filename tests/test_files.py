@@ -233,6 +233,20 @@ def test_the_old_header_goes_before_the_new_voxels_come(tmp_path: Path, monkeypa
     assert sorted(each.read_text() for each in tmp_path.iterdir()) == ["new", "new"]
 
 
+@pytest.mark.parametrize("name", ["a.hdr", "a.img.gz"])
+def test_the_header_of_a_nifti_pair_comes_last(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    replace = Path.replace
+
+    def watched(source: Path, target: Any) -> Any:
+        order.append(target.name)
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    mj.save_image(IMAGE, tmp_path / name)
+    assert order == [f"a.img{Path(name).suffix.removeprefix('.hdr')}", f"a.hdr{Path(name).suffix.removeprefix('.hdr')}"]
+
+
 def test_permissions(tmp_path: Path) -> None:
     """A new file gets those the umask leaves; a replaced one keeps its own; links are followed."""
     old = os.umask(0o027)

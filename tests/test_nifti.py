@@ -105,6 +105,12 @@ def test_signs_of_pixdim_do_not_matter(load: Any) -> None:
     np.testing.assert_allclose(signed.affine, plain.affine, atol=1e-6)
 
 
+def test_sizes_of_zero_count_as_one(load: Any) -> None:
+    """As nibabel reads them; two-dimensional files leave the third size at zero."""
+    image = load(nifti_bytes(ramp((7, 5)), sform=None, qform=np.diag([2.0, 3, 1, 1]), pixdim=[1, 2, 3, 0, 0, 0, 0, 0]))
+    assert image.spacing == (2, 3, 1)
+
+
 @pytest.mark.parametrize(("unit", "factor"), [(0, 1.0), (1, 1e-3), (2, 1.0), (3, 1e3)], ids=["none", "m", "mm", "um"])
 @pytest.mark.parametrize("form", ["sform", "qform", "pixdim"])
 def test_lengths_become_millimetres(load: Any, unit: int, factor: float, form: str) -> None:
@@ -190,6 +196,11 @@ def test_no_scaling_keeps_integers(load: Any, slope: float, inter: float) -> Non
     image = load(nifti_bytes(ramp(), scl_slope=slope, scl_inter=inter))
     np.testing.assert_array_equal(image.voxels, ramp())
     assert image.dtype == np.int16
+
+
+def test_an_intercept_alone_is_scaling(load: Any) -> None:
+    image = load(nifti_bytes(ramp(), scl_slope=1, scl_inter=-1024))
+    np.testing.assert_array_equal(image.voxels, ramp().astype(np.float32) - 1024)
 
 
 @pytest.mark.parametrize("name", ["u1", "i2", "i4", "u4", "f4"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import bz2
 import gzip
+import json
 import struct
 import time
 import tracemalloc
@@ -91,6 +93,39 @@ def test_bytes_after_the_voxels_are_mentioned(load: Any, suffix: str) -> None:
     with pytest.warns(mj.ImageFileWarning, match="9 bytes follow the voxels and are ignored"):
         image = load(COMPRESSIONS[suffix](nifti_bytes(ramp()) + b"123456789"), f"scan{suffix}")
     np.testing.assert_array_equal(image.voxels, ramp())
+
+
+# The note of our own, in an extension that anybody can write
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        b'{"medjax": 1, "affine": "x"}', b'{"medjax": 1, "affine": [[1]]}', b'{"medjax"', b'{"medjax": 1, "channels": 3}',
+        b'{"medjax": 1, "metadata": 5}', b'{"medjax": 1, "affine": [[NaN,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]}',
+        b'{"medjax":' + b"[" * 100_000, b'{"medjax": 1, "channels": [1e999]}',
+    ],
+)  # fmt: skip
+def test_a_note_that_makes_no_sense_is_a_comment(tmp_path: Path, note: bytes) -> None:
+    (tmp_path / "a.nii").write_bytes(nifti_bytes(ramp(), extensions=extension(6, note)))
+    image: Any = mj.load_image(tmp_path / "a.nii")
+    np.testing.assert_array_equal(image.voxels, ramp())
+    (kept,) = image.metadata.extra["extensions"]
+    assert base64.b64decode(kept["base64"]).rstrip(b"\0") == note
+
+
+def test_wrong_parts_of_a_note_are_left_out(tmp_path: Path) -> None:
+    document = {
+        "medjax": 1,
+        "channels": [9, 9],
+        "dtype": 3,
+        "metadata": {"modality": 7, "subtype": "T1", "patient_id": "x"},
+    }
+    (tmp_path / "a.nii").write_bytes(nifti_bytes(ramp(), extensions=extension(6, json.dumps(document).encode())))
+    image: Any = mj.load_image(tmp_path / "a.nii")
+    assert (image.metadata.modality, image.metadata.subtype, image.metadata.patient_id) == (None, "T1", None)
+    assert image.voxels.shape == (7, 5, 4)
+    assert "saved_from_dtype" not in image.metadata.extra
 
 
 # Damage

@@ -76,8 +76,10 @@ def load_image(
 ) -> Image:
     """Loads an image from a file, or a DICOM series from a folder.
 
-    The format is found by content first and by name second. Voxels stay NumPy in the stored dtype (scaled data is
-    floating point) until the first operation; geometry becomes LPS+ millimetres; metadata is what the file states.
+    The format is found by content first and by name second. Everything is read into memory at once, so the image does
+    not change with the file. Voxels stay NumPy in the stored dtype (scaled data is floating point, complex stays complex,
+    colours become trailing channels) until the first operation; geometry becomes LPS+ millimetres; metadata is what the
+    file states.
 
     Args:
         path: A NIfTI, MetaImage, NRRD, HDF5 or DICOM file, or a folder that holds one DICOM series.
@@ -137,7 +139,8 @@ def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = T
     """Saves an image; the format follows from the name.
 
     The file is written beside the target and renamed, so a failure leaves the old file whole or none at all; a killed
-    process can leave a hidden `.part` file behind. A format that cannot hold the voxels or the geometry raises.
+    process can leave a hidden `.part` file behind, and of a pair (`.hdr` and `.img`) the voxels without the header, which
+    is no image, but never a mixture. A format that cannot hold the voxels or the geometry raises.
 
     NIfTI files are made to be passed on, so they get no identifiers: of the metadata they hold `modality`, `subtype`,
     `is_contrast_administered` and `display` (as JSON in a comment extension), and the NIfTI header fields in `extra` as

@@ -72,7 +72,7 @@ def _write_voxels(stream: Any, voxels: np.ndarray) -> None:
 
 def _blocks(voxels: np.ndarray) -> Iterator[np.ndarray]:
     """Cuts voxels into pieces of some megabytes that follow each other in the file."""
-    if voxels.ndim == 1 or (voxels.nbytes <= _BLOCK_BYTES and voxels.shape[-1] > 1):
+    if voxels.ndim == 1 or voxels.nbytes <= _BLOCK_BYTES:
         yield voxels
         return
     step = max(1, voxels.shape[-1] * _BLOCK_BYTES // voxels.nbytes)
