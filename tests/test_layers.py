@@ -20,8 +20,18 @@ ROOT = Path(medjax.__file__).parent
 LAYERS = {
     0: ["_lazy", "_grid", "_orientation", "_metadata", "io._errors"],  # host geometry and facts
     1: ["_sampling", "_bspline", "_transform"],  # kernels and maps: arrays in, arrays out
-    2: ["_image", "_apply", "_plan", "_pending"],  # data, plans and their application
-    3: ["_resample", "_reorient", "_crop", "_warp", "_fuse", "_intensity", "_mask", "_suv"],  # operations
+    2: ["_image", "_apply", "_buckets", "_plan", "_pending"],  # data, plans and their application
+    3: [
+        "_resample",
+        "_reorient",
+        "_crop",
+        "_warp",
+        "_fuse",
+        "_map_coordinates",
+        "_intensity",
+        "_mask",
+        "_suv",
+    ],  # operations
     4: ["io", "_plot", "_cli", "__main__"],  # edges
     5: ["__init__"],  # the public names
 }
