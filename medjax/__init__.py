@@ -6,8 +6,7 @@ A public name takes two lines: the module it lives in, below, and its import for
 from typing import TYPE_CHECKING
 
 from medjax._lazy import lazy_names
-
-__version__ = "0.1.0"
+from medjax._version import __version__ as __version__
 
 _MODULE_OF = {
     "affine_matrix": "medjax._warp",
