@@ -26,6 +26,7 @@ from dicom_headers import (
     with_fields,
 )
 from pydicom import config
+from pydicom.data import get_testdata_file
 from pydicom.uid import (
     CTImageStorage,
     MRImageStorage,
@@ -302,6 +303,22 @@ def test_monochrome1_stays_with_its_values(tmp_path: Path) -> None:
     (item, *_) = saved(with_fields(image, PhotometricInterpretation="MONOCHROME1"), tmp_path)
     assert item.PhotometricInterpretation == "MONOCHROME1"
     np.testing.assert_array_equal(mj.load_image(tmp_path / "series").voxels, image.voxels)
+
+
+def test_a_picture_without_a_place_gets_none(tmp_path: Path) -> None:
+    path = str(get_testdata_file("JPEG2000.dcm"))
+    with pytest.warns(mj.ImageFileWarning, match="where the image lies"):
+        image = mj.load_image(path)
+    (item,) = saved(image, tmp_path)
+    assert not {"ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID"} & set(item.dir())
+    with pytest.warns(mj.ImageFileWarning, match="where the image lies"):
+        again = mj.load_image(tmp_path / "series")
+    np.testing.assert_array_equal(again.voxels, image.voxels)
+    assert again.spacing == image.spacing
+    unknown = mj.Image.from_array(image.voxels, metadata=mj.Metadata(extra={"geometry": "unknown"}))
+    assert "PixelSpacing" not in saved(unknown, tmp_path / "half")[0]
+    placed = mj.Image.from_array(image.voxels, origin=(1, 2, 3), metadata=image.metadata)
+    assert saved(placed, tmp_path / "same")[0].ImagePositionPatient == [1, 2, 3]
 
 
 def test_the_source_fills_what_an_image_from_elsewhere_does_not_know(tmp_path: Path) -> None:

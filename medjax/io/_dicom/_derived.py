@@ -28,6 +28,7 @@ from pydicom.uid import (
 from pydicom.valuerep import DSfloat
 
 from medjax._metadata import Metadata
+from medjax._version import __version__
 from medjax.io._errors import ImageFileError
 from medjax.io._files import warn
 
@@ -132,6 +133,8 @@ def _sop_class(header: Dataset, metadata: Metadata) -> UID:
     complete = {key for key in varying if isinstance(varying[key], list) and None not in varying[key]}
     if modality not in _SOP_CLASS or not complete.union(header.dir()).issuperset(_REQUIRED[modality]):
         return SecondaryCaptureImageStorage
+    if metadata.extra.get("geometry") == "unknown":  # the only one of these objects that may lack a place
+        return SecondaryCaptureImageStorage
     if modality == "PT" and "GATED" in _as_list(metadata.extra.get("SeriesType")):
         return SecondaryCaptureImageStorage  # the gating of each image would have to be known
     return _SOP_CLASS[modality]
@@ -166,9 +169,7 @@ def derived_header(
     header.Modality = _modality(metadata)
     header.ImageType = _image_type(metadata, sop_class)
     if metadata.extra.get("PhotometricInterpretation") == "MONOCHROME1" and sop_class in _SHOWN_INVERTED:
-        header.PhotometricInterpretation = (
-            "MONOCHROME1"  # low values stay bright; the values themselves are as they were
-        )
+        header.PhotometricInterpretation = "MONOCHROME1"  # low values stay bright; the values are as they were
     header.SeriesInstanceUID = new_uid()
     header.StudyInstanceUID = header.get("StudyInstanceUID") or new_uid()
     header.FrameOfReferenceUID = frame_of_reference_uid or header.get("FrameOfReferenceUID") or new_uid()
@@ -182,7 +183,7 @@ def derived_header(
         header.SeriesDate, header.SeriesTime = header.ContentDate, header.ContentTime
     if sop_class == SecondaryCaptureImageStorage:
         header.ConversionType = "WSD"  # workstation, PS3.3 section C.8.6.1
-    header.DerivationDescription = derivation or f"Derived with medjax {_version()}"
+    header.DerivationDescription = derivation or f"Derived with medjax {__version__}"
     header.ContributingEquipmentSequence = [_contribution(now)]
     for keyword in f"{_EMPTY_IF_UNKNOWN} {_EMPTY_IF_UNKNOWN_OF[sop_class]}".split():
         if keyword not in header:
@@ -253,15 +254,9 @@ def _contribution(now: dt.datetime) -> Dataset:
     purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = "109102", "DCM", "Processing Equipment"
     item.PurposeOfReferenceCodeSequence = [purpose]
     item.Manufacturer = item.ManufacturerModelName = "medjax"
-    item.SoftwareVersions = _version()
+    item.SoftwareVersions = __version__
     item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S.%f")
     return item
-
-
-def _version() -> str:
-    import medjax
-
-    return medjax.__version__
 
 
 def is_uid(text: str) -> bool:

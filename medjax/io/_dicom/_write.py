@@ -6,8 +6,9 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -159,6 +160,7 @@ class _Series:
         self.count = image.shape[2]
         is_pet = self.sop_class == PositronEmissionTomographyImageStorage
         self.encoding = encoding_for(self.voxels, path, needs_zero_intercept=is_pet)
+        self.is_placed = not _is_unplaced(known, image.grid.affine, self.count)
         self.header.update(_plane_attributes(self.affine, image.shape))
         self.header.update(_pixel_attributes(self.encoding, self.header, self.sop_class, self.count))
 
@@ -177,6 +179,8 @@ class _Series:
         dataset.SliceLocation = _ds(corners[0] @ _normal(self.affine))
         if is_pet:
             dataset.ImageIndex = k + 1
+        if not self.is_placed:
+            _remove_place(dataset, self.sources.extra)
         plane = self.voxels[:, :, self.count - 1 - k if self.is_reversed else k]
         stored = self.encoding.stored(np.ascontiguousarray(plane.T))
         dataset.PixelData = stored.astype(stored.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -251,6 +255,26 @@ def _plane_attributes(affine: np.ndarray, shape: tuple[int, ...]) -> Dataset:
     plane.PixelSpacing = [_ds(spacing[1]), _ds(spacing[0])]  # between rows, then between columns
     plane.SliceThickness = plane.SpacingBetweenSlices = _ds(spacing[2])
     return plane
+
+
+def _is_unplaced(metadata: Metadata, affine: np.ndarray, count: int) -> bool:
+    """Whether this is a picture whose file did not say where it lies, and nobody has said since."""
+    is_stand_in = not affine[:3, 3].any() and not (affine - np.diag(affine.diagonal())).any()
+    return metadata.extra.get("geometry") == "unknown" and count == 1 and is_stand_in
+
+
+def _remove_place(dataset: Dataset, extra: Mapping[str, Any]) -> None:
+    """Takes out what would place a picture in the patient that has no known place there."""
+    keywords = ["ImagePositionPatient", "ImageOrientationPatient", "SliceLocation", "SpacingBetweenSlices"]
+    keywords += ["SliceThickness"] * ("SliceThickness" not in extra) + [
+        "FrameOfReferenceUID",
+        "PositionReferenceIndicator",
+    ]
+    if not any(key in extra for key in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")):
+        keywords += ["PixelSpacing", "NominalScannedPixelSpacing"]
+    for keyword in keywords:
+        if keyword in dataset:
+            delattr(dataset, keyword)
 
 
 def _ds(value: float) -> str:
