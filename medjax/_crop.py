@@ -188,10 +188,7 @@ def _pad_value(voxels: Any, fill: Any, depth: int, kind: str) -> Any:
                 keepdims=True,
             )
         else:
-            corner = background
-            for _ in lead:
-                corner = jax.vmap(corner)
-            value = corner(voxels).reshape((*lead, 1, 1, 1, *channels))
+            value = _background_on_device(voxels, depth)
         xp = np if isinstance(value, np.ndarray) else jnp
         return (xp.round(value) if is_integer else value).astype(dtype)
     array = fill if isinstance(fill, jax.Array) else np.asarray(fill)
@@ -206,6 +203,14 @@ def _pad_value(voxels: Any, fill: Any, depth: int, kind: str) -> Any:
             f"fill={fill!r} does not fit voxels of {dtype}; cast the image to a floating dtype first, or choose another fill"
         )
     return array.astype(dtype)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _background_on_device(voxels: jax.Array, depth: int) -> jax.Array:
+    corner = background
+    for _ in range(depth):
+        corner = jax.vmap(corner)
+    return corner(voxels).reshape((*voxels.shape[:depth], 1, 1, 1, *voxels.shape[depth + 3 :]))
 
 
 def _holds(dtype: Any, array: np.ndarray) -> bool:

@@ -1,0 +1,407 @@
+"""Spatial operations and their gradients, 256x256x128 float32 unless said, beside SimpleITK, torch, TorchIO, SciPy and JAX.
+
+Run: `python benchmarks/spatial.py [rounds]`. Public calls, data on the device, medians of rounds in which the libraries take
+turns; each row with its error against SciPy in float64 at 100,000 voxels. Writes results/spatial.json and spatial.png.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from harness import RESULTS, Row, chart, measured, optional, save
+from scipy import ndimage
+
+import medjax as mj
+from medjax import _apply
+
+sitk, torch, torchio = (optional(name) for name in ("SimpleITK", "torch", "torchio"))
+
+SHAPE = (256, 256, 128)
+ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+rng = np.random.default_rng(0)
+VOXELS = ndimage.gaussian_filter(rng.normal(size=SHAPE), 1.0).astype(np.float32)
+VOXELS /= np.abs(VOXELS).max()
+IMAGE = mj.Image.from_array(jnp.asarray(VOXELS))
+CENTER = (np.array(SHAPE) - 1) / 2
+ANGLE = 45.0
+
+
+def in_itk(image: Any = IMAGE) -> Any:
+    if sitk is None:
+        return None
+    out = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(image.voxels).T))
+    out.SetSpacing(image.spacing)
+    out.SetOrigin(image.origin)
+    out.SetDirection(np.asarray(image.direction).ravel().tolist())
+    return out
+
+
+ITK = in_itk()
+
+
+def peer(name: str, module: Any, call: Any) -> dict[str, Any]:
+    return {} if module is None else {name: call}
+
+
+def truth_error(out: Any, matrix: np.ndarray, offset: np.ndarray, order: int) -> float:
+    """Largest difference from SciPy in float64 at a sample of voxels that lie well inside, over the value range."""
+    values = np.asarray(out)
+    index = np.stack([rng.integers(0, n, 100_000) for n in values.shape])
+    points = matrix @ index + offset[:, None]
+    inside = ((points >= 0) & (points <= np.array(SHAPE)[:, None] - 1)).all(0)
+    if order == 0:  # ties may fall either way
+        inside &= (np.abs(points - np.floor(points) - 0.5) > 1e-5).all(0)
+    points, index = points[:, inside], index[:, inside]
+    wanted = ndimage.map_coordinates(VOXELS.astype(np.float64), points, order=order, mode="mirror")
+    return float(np.abs(values[tuple(index)] - wanted).max() / np.ptp(VOXELS))
+
+
+def turn(degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """Output index to input index of a rotation of the content about k."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    matrix = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+    return matrix, CENTER - matrix @ CENTER
+
+
+def rotations() -> list[Row]:
+    rows = []
+    matrix, offset = turn(ANGLE)
+    if sitk is not None:
+        transform = sitk.Euler3DTransform()
+        transform.SetCenter(CENTER.tolist())
+        transform.SetRotation(0, 0, float(-np.radians(ANGLE)))
+    targets = {"linear": (1, 2.5, 4), "nearest": (0, 2, 3), "bspline": (3, 3, 6)}
+    for name, (order, must, aim) in targets.items():
+
+        def ours(name: Any = name) -> Any:
+            return mj.rotate(IMAGE, "k", ANGLE, interpolation=name, fill=0.0).voxels
+
+        code = getattr(
+            sitk, {"linear": "sitkLinear", "nearest": "sitkNearestNeighbor", "bspline": "sitkBSpline"}[name], None
+        )
+        peers = peer("SimpleITK", sitk, lambda code=code: sitk.Resample(ITK, ITK, transform, code, 0.0))
+        if name == "linear":
+            grid = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in SHAPE), indexing="ij")
+            points = [
+                sum(float(m) * g for m, g in zip(row, grid, strict=True)) + float(t)
+                for row, t in zip(matrix, offset, strict=True)
+            ]
+            points = [np.asarray(p, np.float32) for p in points]
+            on_device = [jnp.asarray(p) for p in points]
+            theirs = jax.jit(lambda v, p: jax.scipy.ndimage.map_coordinates(v, p, order=1))
+            peers["SciPy"] = lambda points=points: ndimage.affine_transform(VOXELS, matrix, offset, order=1)
+            peers["jax.scipy"] = lambda theirs=theirs, on_device=on_device: theirs(IMAGE.voxels, on_device)
+        error = truth_error(ours(), matrix, offset, order)
+        rows.append(
+            measured(
+                f"rotate 45, {name}",
+                ours,
+                peers,
+                error=error,
+                must={"SimpleITK": must},
+                aim={"SimpleITK": aim},
+                rounds=ROUNDS,
+            )
+        )
+    general = mj.affine_matrix(rotation=(20.0, -10.0, 30.0))
+    inverse = np.linalg.inv(general)
+    affine = None if sitk is None else sitk.AffineTransform(3)
+    if affine is not None:
+        affine.SetCenter(CENTER.tolist())
+        affine.SetMatrix(inverse[:3, :3].ravel().tolist())
+    for name, code in (("linear", "sitkLinear"), ("bspline", "sitkBSpline")):
+        rows.append(
+            measured(
+                f"affine about three axes, {name}",
+                lambda name=name: mj.affine_transform(IMAGE, general, interpolation=name, fill=0.0).voxels,
+                peer("SimpleITK", sitk, lambda code=code: sitk.Resample(ITK, ITK, affine, getattr(sitk, code), 0.0)),
+                error=truth_error(
+                    mj.affine_transform(IMAGE, general, interpolation=name, fill=0.0).voxels,
+                    inverse[:3, :3],
+                    CENTER - inverse[:3, :3] @ CENTER,
+                    1 if name == "linear" else 3,
+                ),
+                rounds=ROUNDS,
+            )
+        )
+    return rows
+
+
+def spacings() -> list[Row]:
+    rows = []
+    for factor, name, must, aim in ((1.5, "linear", 2.5, 5), (0.5, "linear", 1.5, 3), (1.5, "bspline", 5, 15)):
+        size = [round(n * factor) for n in SHAPE]
+        spacing = [n / m for n, m in zip(SHAPE, size, strict=True)]
+
+        def theirs(size: Any = size, spacing: Any = spacing, name: str = name) -> Any:
+            code = sitk.sitkLinear if name == "linear" else sitk.sitkBSpline
+            origin = [(s - 1) / 2 for s in spacing]
+            return sitk.Resample(ITK, size, sitk.Transform(), code, origin, spacing, ITK.GetDirection(), 0.0)
+
+        def ours(spacing: Any = spacing, name: Any = name) -> Any:
+            return mj.resample_to_spacing(IMAGE, spacing, interpolation=name, fill=0.0).voxels
+
+        matrix = np.diag(spacing)
+        error = truth_error(ours(), matrix, (np.array(spacing) - 1) / 2, 1 if name == "linear" else 3)
+        rows.append(
+            measured(
+                f"resample x{factor}, {name}",
+                ours,
+                peer("SimpleITK", sitk, theirs),
+                error=error,
+                must={"SimpleITK": must},
+                aim={"SimpleITK": aim},
+                rounds=ROUNDS,
+            )
+        )
+    rows.append(
+        measured(
+            "change_orientation, permuting and flipping",
+            lambda: mj.change_orientation(IMAGE, "SRP").voxels,
+            peer("SimpleITK", sitk, lambda: sitk.DICOMOrient(ITK, "SRP")),
+            error=0.0,
+            must={"SimpleITK": 1.5},
+            rounds=ROUNDS,
+        )
+    )
+    copy = jax.jit(lambda v: v + 1)
+    rows.append(measured("(a copy of the volume)", lambda: copy(IMAGE.voxels), rounds=ROUNDS))
+    return rows
+
+
+def chains() -> list[Row]:
+    scan = mj.Image.from_array(IMAGE.voxels, spacing=(0.9, 0.9, 1.5))
+
+    @mj.fuse
+    def prepare(image: mj.Image) -> mj.Image:
+        image = mj.rotate(mj.change_orientation(image, "RAS"), "k", 10.0, fill=0.0)
+        return mj.crop_or_pad(mj.resample_to_spacing(image, 1.2, fill=0.0), (192, 192, 160), fill=0.0)
+
+    target = prepare(scan)
+    peers: dict[str, Any] = {}
+    if sitk is not None:
+        moving, reference = in_itk(scan), in_itk(target)
+        rotation = sitk.Euler3DTransform()
+        rotation.SetCenter(scan.grid.center.tolist())
+        rotation.SetRotation(0, 0, float(-np.radians(10.0)))
+        composite = sitk.CompositeTransform([sitk.Transform(3, sitk.sitkIdentity), rotation])
+        peers["SimpleITK"] = lambda: sitk.Resample(moving, reference, composite, sitk.sitkLinear, 0.0)
+    if torchio is not None:
+        steps = torchio.Compose(
+            [
+                torchio.ToOrientation("RAS") if hasattr(torchio, "ToOrientation") else torchio.ToCanonical(),
+                torchio.Affine(scales=1, degrees=(0, 0, 10), translation=0),
+                torchio.Resample(1.2),
+                torchio.CropOrPad((192, 192, 160)),
+            ]
+        )
+        subject = torchio.ScalarImage(tensor=VOXELS[None], affine=np.asarray(scan.affine_ras))
+        peers["TorchIO"] = lambda: steps(subject).data
+    rows = [
+        measured(
+            "fused reorient + rotate + spacing + crop_or_pad",
+            lambda: prepare(scan).voxels,
+            peers,
+            must={"SimpleITK": 2.5, "TorchIO": 8},
+            aim={"SimpleITK": 5, "TorchIO": 20},
+            rounds=ROUNDS,
+        )
+    ]
+    field = (2 * rng.normal(size=(*SHAPE, 3))).astype(np.float32)
+    on_device = jnp.asarray(field)
+    peers = {}
+    if sitk is not None:
+        vectors = sitk.GetImageFromArray(
+            np.ascontiguousarray(field.transpose(2, 1, 0, 3)).astype(np.float64), isVector=True
+        )
+        warp = sitk.DisplacementFieldTransform(vectors)
+        peers["SimpleITK"] = lambda: sitk.Resample(ITK, ITK, warp, sitk.sitkLinear, 0.0)
+    rows.append(
+        measured(
+            "warp by a dense field",
+            lambda: mj.warp(IMAGE, on_device, fill=0.0).voxels,
+            peers,
+            must={"SimpleITK": 2},
+            aim={"SimpleITK": 4},
+            rounds=ROUNDS,
+        )
+    )
+    return rows
+
+
+def torch_theta(matrices: np.ndarray, size: int | tuple[int, ...]) -> Any:
+    """affine_grid's matrices (align_corners=False, axes reversed) for index maps about the centre."""
+    n = np.broadcast_to(np.asarray(size), (3,)).astype(float)
+    theta = np.zeros((len(matrices), 3, 4), np.float32)
+    for item, matrix in zip(theta, matrices, strict=True):
+        item[:, :3] = (np.diag(1 / n) @ matrix @ np.diag(n))[::-1, ::-1]
+    return torch.tensor(theta)
+
+
+def batches() -> list[Row]:
+    cubes = rng.normal(size=(8, 96, 96, 96)).astype(np.float32)
+    batch = mj.stack([mj.Image.from_array(jnp.asarray(cube)) for cube in cubes])
+    content = np.stack([mj.affine_matrix(rotation=(5.0 * n, 3.0 * n, -4.0 * n), scale=1 + 0.02 * n) for n in range(8)])
+    peers = {}
+    if torch is not None:
+        theta = torch_theta(np.linalg.inv(content)[:, :3, :3], 96)
+        tensor = torch.tensor(cubes)[:, None]
+
+        def theirs() -> Any:
+            with torch.no_grad():
+                grid = torch.nn.functional.affine_grid(theta, list(tensor.shape), align_corners=False)
+                return torch.nn.functional.grid_sample(tensor, grid, align_corners=False)
+
+        peers["torch"] = theirs
+    ours = lambda: mj.affine_transform(batch, content, fill=0.0).voxels  # noqa: E731
+    error = None
+    if torch is not None:
+        core = (slice(None), *[slice(30, 66)] * 3)  # away from the edges, where torch pads
+        error = float(np.abs(np.asarray(ours())[core] - theirs().numpy()[:, 0][core]).max() / np.ptp(cubes))
+    return [
+        measured(
+            "8 x 96^3, an affine each", ours, peers, error=error, must={"torch": 5}, aim={"torch": 10}, rounds=ROUNDS
+        )
+    ]
+
+
+def gradients() -> list[Row]:
+    """Value and gradient of a weighted sum; the weights are the cotangent."""
+    rows = []
+    weights = rng.normal(size=SHAPE).astype(np.float32)
+    on_device = jnp.asarray(weights)
+
+    size = [round(n * 1.5) for n in SHAPE]
+    spacing = [n / m for n, m in zip(SHAPE, size, strict=True)]
+    large = jnp.asarray(rng.normal(size=size).astype(np.float32))
+
+    def rotated(voxels: Any, weight: Any) -> Any:
+        return (mj.rotate(IMAGE.with_voxels(voxels), "k", ANGLE, fill=0.0).voxels * weight).sum()
+
+    def moved(matrix: Any, image: Any, weight: Any) -> Any:
+        return (mj.affine_transform(IMAGE.with_voxels(image), matrix, fill=0.0).voxels * weight).sum()
+
+    def grown(voxels: Any, weight: Any) -> Any:
+        return (mj.resample_to_spacing(IMAGE.with_voxels(voxels), spacing, fill=0.0).voxels * weight).sum()
+
+    by_voxels, by_matrix, resampled = (jax.jit(jax.value_and_grad(f)) for f in (rotated, moved, grown))
+    matrix, _ = turn(ANGLE)
+    peers: dict[str, dict[str, Any]] = {"voxels": {}, "matrix": {}, "resample": {}}
+    if torch is not None:
+        functional = torch.nn.functional
+        volume = torch.tensor(VOXELS)[None, None]
+        theta = torch_theta(matrix[None], SHAPE)
+        weight = torch.tensor(weights)[None, None]
+        big = torch.tensor(np.asarray(large))[None, None]
+
+        def grids(v: Any, t: Any) -> Any:
+            grid = functional.affine_grid(t, list(v.shape), align_corners=False)
+            out = (functional.grid_sample(v, grid, align_corners=False) * weight).sum()
+            out.backward()
+            return v.grad if v.grad is not None else t.grad
+
+        peers["voxels"]["torch"] = lambda: grids(volume.clone().requires_grad_(True), theta)
+        peers["matrix"]["torch"] = lambda: grids(volume, theta.clone().requires_grad_(True))
+
+        def zoomed() -> Any:
+            v = volume.clone().requires_grad_(True)
+            (functional.interpolate(v, size=size, mode="trilinear", align_corners=False) * big).sum().backward()
+            return v.grad
+
+        peers["resample"]["torch"] = zoomed
+    content = jnp.asarray(mj.affine_matrix(rotation=(0.0, 0.0, ANGLE)), jnp.float32)
+    calls = {
+        "rotate, value and gradient by voxels": (lambda: by_voxels(IMAGE.voxels, on_device), "voxels", 2, 5),
+        "rotate, value and gradient by matrix": (lambda: by_matrix(content, IMAGE.voxels, on_device), "matrix", 4, 10),
+        "resample x1.5, value and gradient by voxels": (lambda: resampled(IMAGE.voxels, large), "resample", 8, 15),
+    }
+    for name, (call, which, must, aim) in calls.items():
+        error = None
+        if which != "matrix":  # linear in the voxels: the gradient's product with them is the value
+            value, gradient = call()
+            error = float(abs(np.vdot(np.asarray(gradient, np.float64), VOXELS) / float(value) - 1))
+        rows.append(
+            measured(name, call, peers[which], error=error, must={"torch": must}, aim={"torch": aim}, rounds=ROUNDS)
+        )
+    return rows
+
+
+def memory() -> dict[str, float]:
+    """XLA's temporary memory over the size of the output, by its own analysis, for 512^3 float32; nothing is run."""
+    shape = (512, 512, 512)
+    found: dict[str, float] = {}
+    kernel = _apply._general
+
+    def spy(*args: Any, **kwargs: Any) -> Any:
+        voxels = jax.ShapeDtypeStruct(shape, jnp.float32)
+        analysis = kernel.lower(voxels, *args[1:], **kwargs).compile().memory_analysis()
+        found["last"] = analysis.temp_size_in_bytes / analysis.output_size_in_bytes
+        return jnp.zeros((1, 1, 1), jnp.float32)
+
+    image = mj.Image.from_array(np.broadcast_to(np.float32(0), shape))
+    table = {}
+    original, original_device = _apply._general, _apply.device_voxels
+    _apply._general, _apply.device_voxels = spy, lambda image: (image.voxels, lambda out: out)
+    try:
+        for name in ("linear", "bspline"):
+            mj.affine_transform(image, mj.affine_matrix(rotation=(10, 20, 30)), interpolation=name, fill=0.0)
+            table[f"affine on 512^3, {name}: temporary / output"] = found["last"]
+    finally:
+        _apply._general, _apply.device_voxels = original, original_device
+    for name, value in table.items():
+        print(f"{name}: {value:.4f}")
+    return table
+
+
+def overhead() -> dict[str, dict[str, float]]:
+    """Milliseconds of a public call on 8^3 voxels, and of the first call on a new shape with its compilation."""
+    calls = {
+        "rotate": lambda i: mj.rotate(i, "k", 30.0),
+        "rotate, bspline": lambda i: mj.rotate(i, "k", 30.0, interpolation="bspline"),
+        "affine_transform, bspline": lambda i: mj.affine_transform(
+            i, mj.affine_matrix(rotation=(10, 20, 30)), interpolation="bspline"
+        ),
+        "affine_transform": lambda i: mj.affine_transform(i, mj.affine_matrix(rotation=(10, 20, 30))),
+        "resample_to_spacing": lambda i: mj.resample_to_spacing(i, 1.5),
+        "resample_to_image": lambda i: mj.resample_to_image(i, i),
+        "change_orientation": lambda i: mj.change_orientation(i, "SRP"),
+        "flip": lambda i: mj.flip(i, "i"),
+        "crop": lambda i: mj.crop(i, (1, 1, 1), (4, 4, 4)),
+        "pad": lambda i: mj.pad(i, 1, 2),
+        "crop_or_pad": lambda i: mj.crop_or_pad(i, (6, 10, 8)),
+        "warp": lambda i: mj.warp(i, np.zeros((*i.shape, 3), np.float32)),
+    }
+    table = {}
+    for number, (name, call) in enumerate(calls.items()):
+        fresh = mj.Image.from_array(jnp.zeros((120 + number, 110, 100), jnp.float32))
+        start = time.perf_counter()
+        jax.block_until_ready(call(fresh).voxels)
+        first = 1e3 * (time.perf_counter() - start)
+        small = mj.Image.from_array(jnp.zeros((8, 8, 8), jnp.float32))
+        jax.block_until_ready(call(small).voxels)
+        samples = []
+        for _ in range(50):
+            start = time.perf_counter()
+            jax.block_until_ready(call(small).voxels)
+            samples.append(1e3 * (time.perf_counter() - start))
+        table[name] = {"eager_8_cubed_ms": float(np.median(samples)), "first_call_ms": first}
+        print(f"{name:28s} 8^3: {table[name]['eager_8_cubed_ms']:.2f} ms   first call on a new shape: {first:.0f} ms")
+    return table
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    print(f"{'work':44s} {'median ms':>9s} {'first ms':>8s} {'error':>7s}  peers")
+    rows = [*rotations(), *spacings(), *chains(), *batches(), *gradients()]
+    save("spatial", rows, memory=memory(), overhead=overhead())
+    chart([row for row in rows if row.peers], RESULTS / "spatial.png", "medjax beside its peers, 256x256x128 float32")
+
+
+if __name__ == "__main__":
+    main()
