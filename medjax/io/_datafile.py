@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ __all__ = [
     "Encoding",
     "Part",
     "checked_affine",
-    "file_order",
+    "file_blocks",
     "numbered",
     "read_elements",
     "sibling",
@@ -37,6 +37,7 @@ _LONGEST_NUMBER = 400
 # Some writers end a file with a line break, which is no sign of a wrong header.
 _LINE_END_BYTES = 2
 
+_BLOCK_BYTES = 2**24
 _TILE = 16
 
 # Beyond this a number is damage and not a length in mm.
@@ -206,12 +207,17 @@ def storable(path: Path, voxels: np.ndarray) -> np.ndarray:
     return voxels
 
 
-def file_order(voxels: np.ndarray, axes: Sequence[int]) -> Any:
-    """Returns the little-endian bytes of voxels whose array axes are written in this order, the fastest first."""
+def file_blocks(voxels: np.ndarray, axes: Sequence[int]) -> Iterator[Any]:
+    """Yields the little-endian bytes of voxels whose array axes are written in this order, the fastest first.
+
+    In blocks of a few megabytes, so that voxels in another order are never copied as a whole.
+    """
     slowest_first = voxels.transpose(tuple(reversed(axes)))
-    if not slowest_first.flags.c_contiguous:
-        slowest_first = _packed(slowest_first)
-    return slowest_first.astype(voxels.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8).data
+    step = max(1, len(slowest_first) * _BLOCK_BYTES // slowest_first.nbytes)
+    for start in range(0, len(slowest_first), step):
+        block = slowest_first[start : start + step]
+        packed = block if block.flags.c_contiguous else _packed(block)
+        yield packed.astype(voxels.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8).data
 
 
 def _packed(voxels: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ from medjax.io._datafile import (
     Encoding,
     Part,
     checked_affine,
-    file_order,
+    file_blocks,
     numbered,
     read_elements,
     sibling,
@@ -311,30 +311,32 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
     extra = image.metadata.extra if isinstance(image.metadata, Metadata) else {}
     dimensions, has_channels = _layout(path, voxels.shape, extra)
     axes = [*range(dimensions)]
-    data = file_order(voxels, [dimensions, *axes] if has_channels else axes)
-    content = deflate(data) if compress else data
+    blocks = file_blocks(voxels, [dimensions, *axes] if has_channels else axes)
+    packed = deflate(blocks) if compress else b""  # its size stands in the header
     lines = [
         "ObjectType = Image",
         f"NDims = {dimensions}",
         "BinaryData = True",
         "BinaryDataByteOrderMSB = False",
         f"CompressedData = {compress}",
-        *([f"CompressedDataSize = {len(content)}"] if compress else []),
+        *([f"CompressedDataSize = {len(packed)}"] if compress else []),
         *_geometry_lines(image.affine, dimensions, extra),
         *_kept_lines(path, image, extra),
         f"DimSize = {_join(voxels.shape[:dimensions])}",
         *([f"ElementNumberOfChannels = {voxels.shape[-1]}"] if has_channels else []),
         f"ElementType = {_TYPE_NAMES[voxels.dtype.newbyteorder('=')]}",
     ]
+    content = [packed] if compress else blocks
     if path.suffix.lower() != ".mhd":
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             file.write(_text_of([*lines, "ElementDataFile = LOCAL"]))
-            file.write(content)
+            file.writelines(content)
         return
     data_path = path.with_suffix(".zraw" if compress else ".raw")
     head = _text_of([*lines, f"ElementDataFile = {_data_name(path, data_path)}"])
     with atomic_files(data_path, path) as (data_temporary, head_temporary):
-        data_temporary.write_bytes(content)
+        with data_temporary.open("wb") as file:
+            file.writelines(content)
         head_temporary.write_bytes(head)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from medjax._image import Image
 from medjax._metadata import Metadata
-from medjax.io._datafile import file_order, storable
+from medjax.io._datafile import file_blocks, storable
 from medjax.io._errors import UnsupportedFileError
 from medjax.io._files import atomic_file, atomic_files
 from medjax.io._gzip import writer
@@ -76,21 +76,22 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
         *([f"data file: {_data_name(path, data_path)}"] if is_detached else []),
     ]
     head = "".join(f"{line}\n" for line in lines).encode()
-    data = file_order(voxels, axes)
+    blocks = file_blocks(voxels, axes)
     if not is_detached:
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             file.write(head + b"\n")
-            _write_data(file, data, compress)
+            _write_data(file, blocks, compress)
         return
     with atomic_files(data_path, path) as (data_temporary, head_temporary):
         head_temporary.write_bytes(head)
         with data_temporary.open("wb") as file:
-            _write_data(file, data, compress)
+            _write_data(file, blocks, compress)
 
 
-def _write_data(file: Any, data: Any, compress: bool) -> None:
+def _write_data(file: Any, blocks: Iterable[Any], compress: bool) -> None:
     with writer(file, "gzip" if compress else None) as stream:
-        stream.write(data)
+        for block in blocks:
+            stream.write(block)
 
 
 def _data_name(path: Path, data_path: Path) -> str:
