@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 import medjax as mj
@@ -104,6 +105,25 @@ def test_readme_table_lists_exactly_the_public_names() -> None:
     listed = {row for row in table_rows() if "." not in row or row.startswith("io.")}
     assert listed - public == set()
     assert public - listed == set()
+
+
+def test_readme_examples_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All Python blocks of the README, one after the other, on a scan of the size that they speak of."""
+    turn = [[-1, 0, 0], [0, -0.987, 0.161], [0, 0.161, 0.987]]
+    voxels = np.random.default_rng(0).integers(0, 1000, (128, 96, 24), np.int16)
+    monkeypatch.chdir(tmp_path)
+    mj.save_image(mj.Image.from_array(voxels, spacing=(2, 2, 2.2), direction=turn), "scan.nii.gz")
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    assert len(blocks) >= 2
+    assert capsys.readouterr().out.strip() in README.read_text()  # what the comment says that it prints
+    assert mj.load_image("scan_1mm.nii.gz").orientation == "RAS"
+    assert names["slope"].shape == ()
+    assert (names["rotated"].batch_shape, names["small"].shape) == ((2,), (96, 96, 32))
 
 
 @pytest.mark.parametrize("package", [mj, mj.io], ids=["medjax", "medjax.io"])
