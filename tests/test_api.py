@@ -111,7 +111,7 @@ def test_readme_examples_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All Python blocks of the README, one after the other, on a scan of the size that they speak of."""
-    turn = [[1, 0, 0], [0, -0.987, 0.161], [0, 0.161, 0.987]]
+    turn = [[1, 0, 0], [0, -0.96, 0.28], [0, 0.28, 0.96]]  # orthonormal in decimals
     voxels = np.random.default_rng(0).integers(0, 1000, (128, 96, 24), np.int16)
     monkeypatch.chdir(tmp_path)
     mj.save_image(mj.Image.from_array(voxels, spacing=(2, 2, 2.2), direction=turn), "scan.nii.gz")
