@@ -105,8 +105,8 @@ def test_constant_image_becomes_the_mean_and_constant_reference_its_value() -> N
 
 
 def test_near_ties_do_not_overflow() -> None:
-    # Two quantiles one subnormal apart: a slope there would be infinite.
-    voxels = np.concatenate([np.zeros(50), np.full(49, 1e-42), [1.0]]).astype(np.float32).reshape(100, 1, 1)
+    # Two quantiles so near that the slope between them would be infinite.
+    voxels = np.concatenate([np.zeros(50), np.full(49, 2e-38), [1.0]]).astype(np.float32).reshape(100, 1, 1)
     out = mj.histogram_match(
         Image.from_array(voxels), Image.from_array(np.arange(100.0, dtype=np.float32).reshape(100, 1, 1)), points=5
     ).voxels

@@ -77,8 +77,8 @@ def piecewise_linear(
     is_same = knots[:, :, None] == knots[:, None, :]
     values = jnp.where(is_same, values[:, None, :], 0).sum(2) / is_same.sum(2).astype(values.dtype)
     width, rise = jnp.diff(knots), jnp.diff(values)
-    # Not only 0: a width so small that the slope would overflow has none either.
-    has_slope = width > jnp.abs(rise) / jnp.finfo(x.dtype).max
+    # Not only 0: a width so small that the slope would overflow has none either. Two factors, as 1 / max is subnormal.
+    has_slope = width * 2.0 ** (jnp.finfo(x.dtype).maxexp - 28) > jnp.abs(rise) * 2.0**-27
     return _mapped(x, knots, values, jnp.where(has_slope, rise / jnp.where(has_slope, width, 1), 0))
 
 
