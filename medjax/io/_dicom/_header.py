@@ -26,11 +26,14 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from medjax.io._dicom._elements import CHUNK_BYTES, Elements, walk
 from medjax.io._dicom._errors import NotAnImageError
 from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 
 __all__ = [
     "File",
+    "Header",
+    "file_of",
     "first_text",
     "is_dicomdir",
     "looks_like_dicom",
@@ -81,7 +84,7 @@ class File:
     """
 
     path: Path
-    dataset: FileDataset
+    dataset: Dataset
     pixel_offset: int | None
     pixel_keyword: str
     transfer_syntax: UID
@@ -150,27 +153,54 @@ def parsing(path: Path) -> Iterator[None]:
         raise ImageFileError(path, reason, "copy or export it again") from None
 
 
-def read_header(path: Path) -> tuple[FileDataset, int | None, str]:
-    """Reads a file up to its pixels.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Header:
+    """A data set up to its pixels, as it was read.
 
-    Returns:
-        The header; where the pixel data element begins, `None` for a deflated file, whose pixels are in the data set;
-        the keyword of that element, empty where there is none.
+    Attributes:
+        dataset: The elements, undecoded.
+        pixel_offset: Where the pixel data element begins; `None` for a deflated file, whose pixels are in the data set.
+        pixel_keyword: Keyword of that element, empty where there is none.
+        transfer_syntax: How the data set is encoded.
+    """
+
+    dataset: Dataset
+    pixel_offset: int | None
+    pixel_keyword: str
+    transfer_syntax: UID
+
+
+def read_header(path: Path) -> Header | None:
+    """Reads a file up to its pixels; `None` if it is not DICOM.
 
     Raises:
-        ImageFileError: the file is not DICOM or cannot be parsed.
+        ImageFileError: the file cannot be parsed.
     """
     with parsing(path), path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+        head = file.read(CHUNK_BYTES)
         if not looks_like_dicom(head):
-            raise ImageFileError(path, "the file is not DICOM: neither its magic word nor a first element is there")
-        if _is_deflated(head):
-            dataset = _read_deflated(path)
-            return dataset, None, next((keyword for keyword in _PIXELS.values() if keyword in dataset), "")
+            return None
+        if _is_deflated(head[:_HEAD_BYTES]):
+            inflated = _read_deflated(path)
+            keyword = next((keyword for keyword in _PIXELS.values() if keyword in inflated), "")
+            return Header(inflated, None, keyword, ExplicitVRLittleEndian)
+        found = walk(file, head, _DEFERRED_BYTES)
+        if found is not None:
+            return Header(_as_dataset(found, path), found.position, _PIXELS[found.pixel_tag], found.transfer_syntax)
         file.seek(0)
         dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, defer_size=_DEFERRED_BYTES)
         offset = file.tell()
-        return dataset, offset, _pixel_keyword(file.read(4), dataset.original_encoding[1] is not False)
+        keyword = _pixel_keyword(file.read(4), dataset.original_encoding[1] is not False)
+        return Header(dataset, offset, keyword, _transfer_syntax(dataset))
+
+
+def _as_dataset(found: Elements, path: Path) -> Dataset:
+    """The elements of a walk as a data set, that knows its file only if it must fetch values from there."""
+    dataset = Dataset(found.found)
+    if found.is_deferred:
+        dataset = FileDataset(str(path), dataset, is_implicit_VR=found.is_implicit, is_little_endian=True)
+    dataset.set_original_encoding(found.is_implicit, True, found.encodings)
+    return dataset
 
 
 def _pixel_keyword(tag: bytes, is_little: bool) -> str:
@@ -219,11 +249,24 @@ def open_file(path: Path) -> File:
         TruncatedFileError: it ends before its pixels.
         ImageFileError: it is not DICOM, or cannot be parsed.
     """
-    dataset, offset, pixel_keyword = read_header(path)
-    file = File(path, dataset, offset, pixel_keyword, _transfer_syntax(dataset))
+    header = read_header(path)
+    if header is None:
+        raise ImageFileError(path, "the file is not DICOM: neither its magic word nor a first element is there")
+    return file_of(path, header)
+
+
+def file_of(path: Path, header: Header) -> File:
+    """The file of a header, if it holds an image.
+
+    Raises:
+        NotAnImageError: it is a DICOM object without pixels; the reason names its kind.
+        TruncatedFileError: it ends before its pixels.
+    """
+    dataset = header.dataset
+    file = File(path, dataset, header.pixel_offset, header.pixel_keyword, header.transfer_syntax)
     if file.sop_class == _WHOLE_SLIDE:
         raise UnsupportedFileError(path, "it is a tiled whole-slide image, not a scan on a voxel grid")
-    if pixel_keyword:
+    if header.pixel_keyword:
         return file
     if _ROWS in dataset and _COLUMNS in dataset and "NumberOfReferences" not in dataset:
         raise TruncatedFileError(path, "the file ends before its pixel data", "copy or export it again")
@@ -246,7 +289,7 @@ def is_dicomdir(dataset: Dataset) -> bool:
     return "DirectoryRecordSequence" in dataset
 
 
-def whole_dataset(file: File) -> FileDataset:
+def whole_dataset(file: File) -> Dataset:
     """Reads a file again with its pixels, for decoders that want a data set."""
     if file.pixel_offset is None:
         return file.dataset

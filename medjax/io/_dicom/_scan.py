@@ -16,9 +16,9 @@ from medjax.io._dicom._errors import NotAnImageError
 from medjax.io._dicom._frames import slices_of
 from medjax.io._dicom._header import (
     File,
+    file_of,
     first_text,
     is_dicomdir,
-    looks_like_dicom,
     open_file,
     parsing,
     read_header,
@@ -32,6 +32,8 @@ __all__ = ["SEGMENTATIONS", "Group", "Scan", "groups_of", "scan"]
 
 # Segmentation Storage and Label Map Segmentation Storage, PS3.4 section B.5.
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+
+_ENDINGS = (".dcm", ".dicom", ".ima")
 
 # Direction cosines of parallel slices agree within this.
 _PARALLEL = 1e-3
@@ -84,25 +86,25 @@ def scan(path: Path) -> Scan:
     if path.is_dir():
         candidates = list(_files_below(path))
     else:
-        dataset, _, _ = read_header(path)
-        if not is_dicomdir(dataset):
+        header = read_header(path)
+        if header is None or not is_dicomdir(header.dataset):
             return Scan([open_file(path)], Counter(), [])
         with parsing(path):
-            candidates = _files_listed(dataset, path)
+            candidates = _files_listed(header.dataset, path)
     files: list[File] = []
     skipped, empty = Counter[str](), []
     for candidate in progress(candidates, len(candidates), "Reading headers"):
-        head = _head(candidate)
-        if looks_like_dicom(head):
-            try:
-                files.append(open_file(candidate))
-            except NotAnImageError as error:
-                skipped[error.reason.removeprefix("it holds no image: ")] += 1
-            except ImageFileError:
-                if head[128:132] == b"DICM":  # else some other file happens to begin as a bare data set does
-                    raise
-        elif not head and candidate.suffix.lower() in (".dcm", ".dicom", ".ima"):
-            empty.append(candidate.name)
+        try:
+            header = read_header(candidate) if candidate.is_file() else None  # not a pipe, a device, a dangling link
+            if header is not None:
+                files.append(file_of(candidate, header))
+            elif candidate.suffix.lower() in _ENDINGS and candidate.is_file() and not candidate.stat().st_size:
+                empty.append(candidate.name)
+        except NotAnImageError as error:
+            skipped[error.reason.removeprefix("it holds no image: ")] += 1
+        except ImageFileError:
+            if _has_magic(candidate):  # else some other file happens to begin as a bare data set does
+                raise
     files.sort(key=lambda file: (file.series_uid, file.sop_uid, file.path.name, file.path.parent))
     return Scan(files, skipped, empty)
 
@@ -134,12 +136,9 @@ def _files_listed(dataset: Dataset, index: Path) -> list[Path]:
     return found
 
 
-def _head(path: Path) -> bytes:
-    """The first bytes of a regular file; none of a pipe, a device or a dangling link."""
-    if not path.is_file():
-        return b""
-    with path.open("rb", buffering=0) as file:
-        return file.read(132)
+def _has_magic(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def groups_of(files: list[File]) -> list[Group]:

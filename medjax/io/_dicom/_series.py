@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset
 
 from medjax._grid import plain, spacing_of
 from medjax._image import Image
@@ -179,7 +179,7 @@ def _load(
         return _segmentation(dataset, group.file.path, notes), notes
 
 
-def _segmentation(dataset: FileDataset, path: Path, notes: list[str]) -> Image:
+def _segmentation(dataset: Dataset, path: Path, notes: list[str]) -> Image:
     """Reads a Segmentation object; of what it warns of, pydicom's warnings are left out, as they quote values."""
     from medjax.io._dicom._segmentation import read_segmentation
 
