@@ -17,6 +17,7 @@ _MODULE_OF = {
     "NotAnImageError": "medjax.io._dicom._errors",
     "list_dicom_series": "medjax.io._dicom",
     "load_dicom_series": "medjax.io._dicom",
+    "save_dicom_segmentation": "medjax.io._dicom._write_segmentation",
     "save_dicom_series": "medjax.io._dicom._write",
     "StoredImage": "medjax.io._hdf5",
     "delete_hdf5": "medjax.io._hdf5",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from medjax.io._dicom._errors import NonUniformSpacingError as NonUniformSpacingError
     from medjax.io._dicom._errors import NotAnImageError as NotAnImageError
     from medjax.io._dicom._write import save_dicom_series as save_dicom_series
+    from medjax.io._dicom._write_segmentation import save_dicom_segmentation as save_dicom_segmentation
     from medjax.io._errors import ImageFileError as ImageFileError
     from medjax.io._errors import ImageFileWarning as ImageFileWarning
     from medjax.io._errors import MissingDependencyError as MissingDependencyError

@@ -33,7 +33,7 @@ from medjax.io._dicom._sources import Sources
 from medjax.io._errors import ImageFileError, UnsupportedFileError
 from medjax.io._files import atomic_file
 
-__all__ = ["save_dicom_series", "write_series"]
+__all__ = ["check_concrete", "check_plane", "save_dicom_series", "write_series"]
 
 # Float32 affines, as NIfTI has them, stay below this; a gantry tilt does not.
 _MOST_SHEAR_DEGREES = 0.01
@@ -197,24 +197,40 @@ class _Series:
 
 def _check(image: Image, path: Path) -> None:
     """Refuses, by name, what a classic DICOM series cannot hold."""
+    check_concrete(image, path)
+    if image.channels:
+        reason = f"a series holds one value per voxel, this image has channels {image.channels}"
+        raise UnsupportedFileError(path, reason, "save each as a series: image.with_voxels(image.voxels[..., c])")
+    if image.kind == "label":
+        reason = "labels are no intensities, and a viewer would show and average them as such"
+        raise UnsupportedFileError(path, reason, "use io.save_dicom_segmentation, or save as NIfTI or .seg.nrrd")
+    check_plane(image, path)
+
+
+def check_concrete(image: Image, path: Path) -> None:
+    """Refuses batches and traced images, as `save_image` does.
+
+    Raises:
+        ValueError: the image is one.
+    """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
         raise ValueError(f"cannot save {path} under a jax transformation: return the image and save it outside")
     if image.batch_shape:
         raise ValueError(
             f"cannot save a batch of shape {image.batch_shape} as {path}: save the items of unstack(image)"
         )
-    if image.channels:
-        reason = f"a series holds one value per voxel, this image has channels {image.channels}"
-        raise UnsupportedFileError(path, reason, "save each as a series: image.with_voxels(image.voxels[..., c])")
-    if image.kind == "label":
-        reason = "labels are no intensities, and a viewer would show and average them as such"
-        raise UnsupportedFileError(
-            path, reason, 'save as NIfTI or .seg.nrrd, or image.with_kind("intensity") if you must'
-        )
+
+
+def check_plane(image: Image, path: Path) -> None:
+    """Refuses a geometry that DICOM's planes cannot have.
+
+    Raises:
+        UnsupportedFileError: a plane is too large, or the axes are not perpendicular.
+    """
     if max(image.shape[:2]) > 65535:
         raise UnsupportedFileError(path, f"a slice of {image.shape[0]} x {image.shape[1]} is beyond DICOM's 65535")
     if (shear := shear_degrees(image.grid.affine)) > _MOST_SHEAR_DEGREES:
-        reason = f"its axes are {shear:.3g} degrees off a right angle, which a DICOM series cannot hold"
+        reason = f"its axes are {shear:.3g} degrees off a right angle, which DICOM's planes cannot hold"
         raise UnsupportedFileError(path, reason, "resample it onto an unsheared grid, as with resample_to_grid")
 
 
