@@ -302,31 +302,20 @@ def _plain(key: str, text: str) -> Any:
         numbers = [kind(word) for word in text.split()] if kind else []
     except ValueError:
         return text
+    if not all(map(math.isfinite, numbers)):  # JSON has no such numbers
+        return text
     return (numbers[0] if len(numbers) == 1 else numbers) if numbers else text
 
 
 def write(image: Image, path: Path, *, compress: bool) -> None:
     """Writes an image as .mha, or as .mhd beside .raw or .zraw; `save_image` calls it."""
     voxels = storable(path, image.voxels)
-    extra = image.metadata.extra if isinstance(image.metadata, Metadata) else {}
-    dimensions, has_channels = _layout(path, voxels.shape, extra)
+    dimensions, has_channels = _layout(path, voxels.shape, _source(image))
     axes = [*range(dimensions)]
     blocks = file_blocks(voxels, [dimensions, *axes] if has_channels else axes)
-    packed = deflate(blocks) if compress else b""  # its size stands in the header
-    lines = [
-        "ObjectType = Image",
-        f"NDims = {dimensions}",
-        "BinaryData = True",
-        "BinaryDataByteOrderMSB = False",
-        f"CompressedData = {compress}",
-        *([f"CompressedDataSize = {len(packed)}"] if compress else []),
-        *_geometry_lines(image.affine, dimensions, extra),
-        *_kept_lines(path, image, extra),
-        f"DimSize = {_join(voxels.shape[:dimensions])}",
-        *([f"ElementNumberOfChannels = {voxels.shape[-1]}"] if has_channels else []),
-        f"ElementType = {_TYPE_NAMES[voxels.dtype.newbyteorder('=')]}",
-    ]
-    content = [packed] if compress else blocks
+    packed = deflate(blocks) if compress else None  # before the header, where its size stands
+    lines = _lines(image, path, voxels, dimensions, packed)
+    content = blocks if packed is None else [packed]
     if path.suffix.lower() != ".mhd":
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             file.write(_text_of([*lines, "ElementDataFile = LOCAL"]))
@@ -338,6 +327,28 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
         with data_temporary.open("wb") as file:
             file.writelines(content)
         head_temporary.write_bytes(head)
+
+
+def _source(image: Image) -> Mapping[str, Any]:
+    """The header of the file that the image comes from."""
+    return image.metadata.extra if isinstance(image.metadata, Metadata) else {}
+
+
+def _lines(image: Image, path: Path, voxels: np.ndarray, dimensions: int, packed: bytes | None) -> list[str]:
+    """The header but for its last line, which names the data."""
+    return [
+        "ObjectType = Image",
+        f"NDims = {dimensions}",
+        "BinaryData = True",
+        "BinaryDataByteOrderMSB = False",
+        f"CompressedData = {packed is not None}",
+        *([] if packed is None else [f"CompressedDataSize = {len(packed)}"]),
+        *_geometry_lines(image.affine, dimensions, _source(image)),
+        *_kept_lines(path, image),
+        f"DimSize = {_join(voxels.shape[:dimensions])}",
+        *([f"ElementNumberOfChannels = {voxels.shape[-1]}"] if voxels.ndim > dimensions else []),
+        f"ElementType = {_TYPE_NAMES[voxels.dtype.newbyteorder('=')]}",
+    ]
 
 
 def _text_of(lines: list[str]) -> bytes:
@@ -400,7 +411,8 @@ def _geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any]) -> lis
     ]
 
 
-def _kept_lines(path: Path, image: Image, extra: Mapping[str, Any]) -> list[str]:
+def _kept_lines(path: Path, image: Image) -> list[str]:
+    extra = _source(image)
     text = metadata_to_json(path, image) or ""
     pieces = [text[start : start + _LINE_BYTES] for start in range(0, len(text), _LINE_BYTES)]
     lines = [
