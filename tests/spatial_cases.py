@@ -84,6 +84,8 @@ def smooth_field(shape: tuple[int, ...], size: float = 2.0, seed: int = 0) -> np
     return np.stack(waves, axis=-1).astype(np.float32)
 
 
+MATRIX: np.ndarray = mj.affine_matrix((1.0, -0.5, 2.0), (8.0, -5.0, 12.0), (1.1, 0.9, 1.05), (0.1, 0.0, -0.05))
+
 # Every operation that moves an image, with one image, as a user writes it.
 EXACT: dict[str, Callable[[Image], Image]] = {
     "change_orientation": lambda image: mj.change_orientation(image, "SRA"),
@@ -106,7 +108,6 @@ RESAMPLING: dict[str, Callable[..., Image]] = {
     "warp": lambda image, **o: mj.warp(image, smooth_field(image.shape), **o),
     "composite": lambda image, **o: mj.resample_to_image(image, image, transform=composite(image), **o),
 }
-MATRIX = mj.affine_matrix((1.0, -0.5, 2.0), (8.0, -5.0, 12.0), (1.1, 0.9, 1.05), (0.1, 0.0, -0.05))
 
 
 def one_of(image: Image) -> Image:
@@ -121,20 +122,23 @@ def composite(image: Image) -> mj.CompositeTransform:
     return mj.CompositeTransform((mj.AffineTransform.of(MATRIX, center=single.grid.center), field))
 
 
+def indices(shape: tuple[int, ...]) -> np.ndarray:
+    """The index of every voxel, `(i, j, k, 3)` float64."""
+    return np.moveaxis(np.indices(shape), 0, -1).astype(np.float64)
+
+
 def centroid(image: Image) -> np.ndarray:
     """Centre of mass of a single image in LPS mm, values above its least one as mass."""
     voxels = np.asarray(image.voxels, np.float64)
     mass = voxels - voxels.min()
-    index = np.stack(np.meshgrid(*[np.arange(n) for n in image.shape], indexing="ij"), axis=-1)
-    return np.asarray(image.grid.world((mass[..., None] * index).sum((0, 1, 2)) / mass.sum()))
+    return np.asarray(image.grid.world((mass[..., None] * indices(image.shape)).sum((0, 1, 2)) / mass.sum()))
 
 
 def blob(shape: tuple[int, ...], affine: np.ndarray, width: float, center: Any = None) -> Image:
     """A Gaussian blob of a width in mm, well inside the grid unless it is put elsewhere."""
     grid = Grid.of(shape, affine=affine)
-    index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1).astype(np.float64)
     middle = grid.center if center is None else np.asarray(center)
-    distance = ((grid.world(index) - middle) ** 2).sum(-1)
+    distance = ((grid.world(indices(shape)) - middle) ** 2).sum(-1)
     return Image.from_array((100 * np.exp(-distance / (2 * width**2))).astype(np.float32), affine=affine)
 
 
@@ -204,8 +208,7 @@ def sitk_field(field: mj.DisplacementField) -> sitk.DisplacementFieldTransform:
 
 def ties(image: Image, grid: Grid, transform: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
     """Where a grid's voxels fall halfway between two of an image's, within what float32 can tell."""
-    index = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), axis=-1).astype(np.float64)
-    points = grid.world(index)
+    points = grid.world(indices(grid.shape))
     place = image.grid.index(points if transform is None else transform(points))
     return (np.abs(place - np.floor(place) - 0.5) < 1e-5).any(-1)
 
