@@ -37,7 +37,7 @@ def test_no_value_changes_by_more_than_half_a_step(values: np.ndarray, needs_zer
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("ends", [(0.0, 40000.0), (-20000.0, 30000.0), (100000.0, 150000.0)])
 def test_a_slope_of_one_rounds_what_is_not_whole(ends: tuple[float, float], dtype: type) -> None:
-    values = np.linspace(*ends, 4003).astype(dtype).reshape(1, 1, -1)
+    values: np.ndarray = np.linspace(*ends, 4003).astype(dtype).reshape(1, 1, -1)
     encoding = encoding_for(values, Path("x"), needs_zero_intercept=False)
     assert encoding.slope == 1.0
     back = encoding.stored(values) * encoding.slope + encoding.intercept
