@@ -233,6 +233,22 @@ def test_any_memory_layout_is_written(layout: str, tmp_path: Path) -> None:
     assert mj.load_image(tmp_path / "scan.mha").dtype.isnative
 
 
+@pytest.mark.parametrize("suffix", ["mha", "mhd", "nrrd", "nhdr"])
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("channels", [(), (3,)], ids=str)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_large_voxels_go_in_blocks(
+    suffix: str, compress: bool, channels: tuple[int, ...], order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of 300 bytes in place of 16 MiB: one or two slices, and a shorter one at the end."""
+    monkeypatch.setattr("medjax.io._datafile._BLOCK_BYTES", 300)
+    voxels = np.require(voxels_of("i2", (18, 4, 7, *channels)), requirements=[f"{order}_CONTIGUOUS"])
+    path = tmp_path / f"scan.{suffix}"
+    mj.save_image(mj.Image.from_array(voxels, affine=OBLIQUE), path, compress=compress)
+    np.testing.assert_array_equal(read_itk(path)[0], voxels)
+    np.testing.assert_array_equal(mj.load_image(path).voxels, voxels)
+
+
 @pytest.mark.parametrize(("given", "stored"), [("?", "u1"), ("f2", "f4"), ("bfloat16", "f4")])
 def test_dtypes_that_the_format_lacks_become_wider(given: str, stored: str, tmp_path: Path) -> None:
     import ml_dtypes

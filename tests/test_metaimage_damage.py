@@ -192,3 +192,15 @@ def test_long_lines_are_read_in_linear_time(tmp_path: Path) -> None:
     assert cost(lambda: loads_or_refuses(path))[0] < 2
     path = write(tmp_path / "scan.mha", header(Comment="a" + " " * 3_000_000 + "b"))
     assert cost(lambda: loads_or_refuses(path))[0] < 2
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [("mha", True), ("mha", False), ("mhd", False)])
+def test_no_part_of_a_file_is_an_image(suffix: str, compress: bool, tmp_path: Path) -> None:
+    """A copy that broke off anywhere never loads."""
+    path = tmp_path / f"scan.{suffix}"
+    mj.save_image(mj.Image.from_array(VOXELS, spacing=(1, 2, 3)), path, compress=compress)
+    content = path.read_bytes()
+    end = len(content) - (suffix == "mhd")  # without its line end a header is whole
+    for length in range(1, end):
+        path.write_bytes(content[:length])
+        assert not loads_or_refuses(path), f"{length} of {len(content)} bytes load"

@@ -185,3 +185,15 @@ def test_long_lines_are_read_in_linear_time(line: str, tmp_path: Path) -> None:
 def test_what_is_right_still_loads(tmp_path: Path) -> None:
     """The baseline of every refusal above."""
     np.testing.assert_array_equal(mj.load_image(write(tmp_path / "scan.nrrd", at())).voxels, VOXELS)
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [("nrrd", True), ("nrrd", False), ("nhdr", False)])
+def test_no_part_of_a_file_is_an_image(suffix: str, compress: bool, tmp_path: Path) -> None:
+    """A copy that broke off anywhere never loads."""
+    path = tmp_path / f"scan.{suffix}"
+    mj.save_image(mj.Image.from_array(VOXELS, spacing=(1, 2, 3)), path, compress=compress)
+    content = path.read_bytes()
+    end = len(content) - (suffix == "nhdr")  # without its line end a header is whole
+    for length in range(1, end):
+        path.write_bytes(content[:length])
+        assert not loads_or_refuses(path), f"{length} of {len(content)} bytes load"
