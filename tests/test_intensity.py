@@ -188,6 +188,15 @@ def test_z_score_of_a_large_offset_keeps_its_digits() -> None:
     np.testing.assert_allclose(found, (exact - exact.mean()) / exact.std(ddof=1), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("factor", [2.0**-110, 2.0**-40, 2.0**100])
+@pytest.mark.parametrize("name", ["z_score", "z_score_masked", "min_max", "percentile"])
+def test_tiny_and_huge_units_change_nothing(name: str, factor: float) -> None:
+    # Squares of these are beyond float32; a power of 2 rounds nothing.
+    image, operation = scan(), OPERATIONS[name]
+    scaled = image.with_voxels(image.voxels * np.float32(factor))
+    close(operation(scaled).voxels, operation(image).voxels)
+
+
 def test_z_score_of_constants() -> None:
     image = scan().with_voxels(np.full(SHAPE, 0.1, np.float32))
     assert (np.asarray(mj.z_score_normalize(image).voxels) == 0).all()
@@ -270,7 +279,7 @@ def test_masks_are_traced_and_mapped_with_their_images(operation: Any) -> None:
     close(operation(images, images.with_voxels(masks)).voxels, each)
     shared = np.stack([operation(i, masks[0]).voxels for i in mj.unstack(images)])
     close(operation(images, masks[0]).voxels, shared)
-    close(jax.jit(jax.vmap(operation, (0, None)))(images, masks[0]).voxels, shared)
+    close(jax.jit(jax.vmap(operation, (0, None)))(images, scan().with_voxels(masks[0])).voxels, shared)
 
 
 @EACH_MASKED

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 
 from medjax._intensity._arguments import Number, is_concrete
 from medjax._intensity._percentile import percentiles_of_rows, to_rows
-from medjax._intensity._statistics import as_float, mean_and_variance, selected, spatial_axes
+from medjax._intensity._statistics import as_float, selected, spatial_axes, spread_of
 
 __all__ = ["Background", "background_of", "foreground_percentiles", "piecewise_linear"]
 
@@ -54,8 +54,8 @@ def foreground_percentiles(
     where, count = selected(voxels, mask, axes)
     if rule != "none":
         if rule == "mean":
-            lowest, mean, _ = mean_and_variance(x, where, axes, jnp.asarray(0, x.dtype))
-            is_foreground = x - lowest >= mean
+            lowest, scale, mean, _ = spread_of(x, where, axes, jnp.asarray(0, x.dtype))
+            is_foreground = (x - lowest) * scale >= mean
         else:
             is_foreground = x > jnp.asarray(threshold, x.dtype)
         inside = is_foreground if where is None else is_foreground & where

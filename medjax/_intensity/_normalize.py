@@ -16,10 +16,10 @@ from medjax._intensity._statistics import (
     apply_to_finite,
     as_float,
     extremes,
-    mean_and_variance,
     over_finite,
     selected,
     spatial_axes,
+    spread_of,
     stretched,
 )
 
@@ -78,10 +78,10 @@ def _z_score(
     axes, x = spatial_axes(batch_ndim), as_float(voxels)
     where, count = selected(voxels, mask, axes)
     degrees = jnp.asarray(ddof, x.dtype)
-    lowest, mean, variance = over_finite(lambda where: mean_and_variance(x, where, axes, degrees), x, where, mask)
-    is_constant = variance == 0
-    deviation = jnp.where(is_constant, 1, jnp.sqrt(jnp.where(is_constant, 1, variance)))
-    return apply_to_finite(lambda x: (x - lowest - mean) / deviation, x, voxels), count
+    found = over_finite(lambda where: spread_of(x, where, axes, degrees), x, where, mask)
+    is_constant = found.variance == 0
+    deviation = jnp.where(is_constant, 1, jnp.sqrt(jnp.where(is_constant, 1, found.variance)))
+    return apply_to_finite(lambda x: ((x - found.lowest) * found.scale - found.mean) / deviation, x, voxels), count
 
 
 def min_max_normalize(image: Image, *, range: tuple[Any, Any] = (0.0, 1.0), mask: Any = None) -> Image:

@@ -5,7 +5,7 @@ Everything here is traced; axes are static. `where` is `None` for every voxel.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -15,10 +15,10 @@ __all__ = [
     "apply_to_finite",
     "as_float",
     "extremes",
-    "mean_and_variance",
     "over_finite",
     "selected",
     "spatial_axes",
+    "spread_of",
     "stretched",
 ]
 
@@ -63,26 +63,37 @@ def over_finite(statistics: Any, x: Float[Array, "*shape"], where: Bool[Array, "
     return lax.cond(jnp.isfinite(lax.stop_gradient(x).sum()), lambda: statistics(None), lambda: statistics(where))
 
 
-def mean_and_variance(
-    x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None, axes: Axes, ddof: Any
-) -> tuple[Float[Array, "*kept"], Float[Array, "*kept"], Float[Array, "*kept"]]:
-    """Returns the lowest voxel, the mean above it, and the variance with `ddof` degrees of freedom taken off; 0 of no voxels.
+class Spread(NamedTuple):
+    """Mean and variance of `(x - lowest) * scale`. A mean of `x` itself would be rounded, where the offset is large, by a
+    good part of the deviation; and squares of very large or small numbers are beyond float32.
+    """
 
-    The mean is left in two parts, as their sum would be rounded, by a good part of the deviation where the offset is large.
-    The corrected two-pass algorithm, after subtracting the lowest voxel: exact for a constant image, whatever its
-    value, and as accurate as the dtype allows where the mean is large beside the spread.
+    lowest: Any
+    scale: Any
+    mean: Any
+    variance: Any
+
+
+def spread_of(x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None, axes: Axes, ddof: Any) -> Spread:
+    """Returns mean and variance, with `ddof` degrees of freedom taken off, above the lowest voxel; 0 of no voxels.
+
+    The corrected two-pass algorithm: exact for a constant image, whatever its value, and as accurate as the dtype
+    allows where the mean is large beside the deviation.
 
     Source: Chan, Golub, LeVeque, "Algorithms for computing the sample variance", Am. Stat. 37 (1983), equation 1.7.
     """
     count = _count(x, where, axes)
-    lowest = extremes(lax.stop_gradient(x), where, axes)[0]
-    above = (x if where is None else jnp.where(where, x, lowest)) - lowest
+    lowest, highest = extremes(lax.stop_gradient(x), where, axes)
+    # A power of 2, so that scaling rounds nothing; 1 for a constant image.
+    exponent = jnp.frexp(highest - lowest)[1]
+    scale = jnp.ldexp(jnp.ones_like(lowest), -jnp.clip(exponent, -120, 120))
+    above = ((x if where is None else jnp.where(where, x, lowest)) - lowest) * scale
     rough = lax.stop_gradient(above.sum(axes, keepdims=True, where=where) / count)
     rest = above - rough
     total = rest.sum(axes, keepdims=True, where=where)
     squares = (rest * rest).sum(axes, keepdims=True, where=where)
     variance = (squares - total * total / count) / jnp.maximum(count - ddof, 1)
-    return lowest, rough + total / count, jnp.maximum(variance, 0)
+    return Spread(lowest, scale, rough + total / count, jnp.maximum(variance, 0))
 
 
 def _count(x: Any, where: Any, axes: Axes) -> Any:
@@ -110,8 +121,9 @@ def extremes(
 
 def stretched(x: Any, bottom: Any, top: Any, low: Any, high: Any) -> Any:
     """Maps `bottom` to `low` and `top` to `high` linearly; everything to `low` where bottom and top are equal."""
-    is_flat = ~(top > bottom)
-    share = (x - bottom) / jnp.where(is_flat, 1, top - bottom)
+    width = top - bottom
+    is_flat = ~(width > 0)  # of the difference, which may be flushed to 0
+    share = (x - bottom) / jnp.where(is_flat, 1, width)
     return low + jnp.where(is_flat, 0, share) * (high - low)
 
 
