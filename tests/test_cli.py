@@ -75,7 +75,6 @@ def test_demo_says_where_its_files_are(demo: tuple[Path, str]) -> None:
         assert f"out/of here/{name}" in text
         assert (folder / name).stat().st_size > 10_000
     assert "9.3 degrees oblique" in text
-    assert "note: sform" in text
 
 
 def test_help_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -374,8 +374,6 @@ def expected_items(prefix: str) -> list[str]:
 WARNINGS = {
     "balls_fieldmap.nii.gz": ["128000 bytes follow the voxels"],
     "complex_image.nii.gz": ["states no orientation"],
-    "example4d.nii.gz": ["up to 0.0166 mm apart"],
-    "example_nifti2.nii.gz": ["up to 0.00429 mm apart"],
     "minimal.nii.gz": ["states no orientation"],
     "shear.nii.gz": ["up to 35.6 mm apart", "18.5 degrees"],
 }

@@ -470,3 +470,25 @@ def assert_comes_back(path: Path, folder: Path) -> None:
 def text(header: Any) -> bytes:
     """The description up to its first NUL, where a C string ends."""
     return header["descrip"].item().partition(b"\0")[0]
+
+
+@pytest.mark.parametrize("degrees", [0.0, 1e-3, 0.05, 9.3, 16.26])
+@pytest.mark.parametrize("signs", [(1, -1, 1), (-1, 1, 1), (1, 1, -1), (1, 1, 1)])
+def test_a_tilted_scan_near_a_half_turn_agrees_with_itself(
+    degrees: float, signs: tuple[int, ...], tmp_path: Path
+) -> None:
+    """There a qform's first part is the root of float32 rounding; a true disagreement is still warned of."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]]) * signs
+    image = mj.Image.from_array(np.zeros((128, 96, 24), np.int16), spacing=(2, 2, 2.2), direction=turn)
+    again = saved(image, tmp_path / "tilted.nii")
+    np.testing.assert_allclose(again.affine, image.affine, rtol=0, atol=THIRTY_TWO_BITS)
+    theirs = nib.Nifti1Image(image.voxels, image.affine_ras)
+    theirs.set_sform(image.affine_ras, 1)
+    theirs.set_qform(image.affine_ras, 1)
+    nib.save(theirs, tmp_path / "theirs.nii")
+    mj.load_image(tmp_path / "theirs.nii")
+    theirs.header["qoffset_x"] += 0.5
+    nib.save(theirs, tmp_path / "moved.nii")
+    with pytest.warns(mj.ImageFileWarning, match="mm apart; the sform is used"):
+        mj.load_image(tmp_path / "moved.nii")

@@ -21,8 +21,8 @@ from medjax.io._nifti._extra import (
     fields_in,
 )
 from medjax.io._nifti._geometry import (
-    FORM_TOLERANCE_MM,
     corner_distance,
+    form_tolerance,
     geometry_fields,
     qform_affine,
     rounding_distance,
@@ -131,26 +131,22 @@ def _old_affine(known: Mapping[str, Any], form: str) -> np.ndarray | None:
 def _geometry(image: Image, known: Mapping[str, Any], is_same_grid: bool) -> dict[str, Any]:
     """Both forms with the source's codes, 1 where there was none.
 
-    Where the source's qform disagreed with its sform, it comes back as it was on the same grid, and not at all on
-    another one: nothing would then say where its space is. A source without orientation stays without on its grid.
+    On its grid the source's qform comes back as it was. On another one it is made from the affine; not where it disagreed
+    with the sform, for nothing says where its space then is. A source without orientation stays without on its grid.
     """
     codes = {f"{form}_code": int(known.get(f"{form}_code", 1)) for form in ("sform", "qform")}
     if not any(codes.values()) and not is_same_grid:
         codes = dict.fromkeys(codes, 1)
     sform, qform = _old_affine(known, "sform"), _old_affine(known, "qform")
-    is_split = (
-        min(codes.values()) > 0
-        and sform is not None
-        and qform is not None
-        and corner_distance(sform, qform, (*_old_sizes(known), 1, 1, 1)[:3]) > FORM_TOLERANCE_MM
-    )
-    if qform is None or not is_split:
+    if sform is None or qform is None or min(codes.values()) == 0:
         return geometry_fields(image.affine, **codes)
-    fields = geometry_fields(image.affine, **codes | {"qform_code": 0})
     if is_same_grid:
         old = geometry_fields(qform, qform_code=codes["qform_code"], sform_code=0)
-        fields |= {name: value for name, value in old.items() if not name.startswith("s")}
-    return fields
+        own = geometry_fields(image.affine, **codes | {"qform_code": 0})
+        return own | {name: value for name, value in old.items() if not name.startswith("s")}
+    shape = (*_old_sizes(known), 1, 1, 1)[:3]
+    is_split = corner_distance(sform, qform, shape) > form_tolerance(known, sform, shape)
+    return geometry_fields(image.affine, **(codes | {"qform_code": 0} if is_split else codes))
 
 
 def _intent(image: Image, known: Mapping[str, Any], dims: tuple[int, ...]) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import numpy as np
 from medjax._grid import check_affine, direction_of, lps_to_ras, shear_degrees, spacing_of
 
 __all__ = [
-    "FORM_TOLERANCE_MM",
     "SHEAR_TOLERANCE_DEGREES",
     "corner_distance",
+    "form_tolerance",
     "geometry_fields",
     "qform_affine",
     "rounding_distance",
@@ -31,7 +31,7 @@ _MM_PER_UNIT = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
 SHEAR_TOLERANCE_DEGREES = math.degrees(math.asin(1e-4))
 
 # By how much sform and qform may differ at a corner before that is worth a warning.
-FORM_TOLERANCE_MM = 1e-3
+_FORM_TOLERANCE_MM = 1e-3
 
 # Beyond this a number is damage and not a length in mm.
 _LARGEST_MM = 1e9
@@ -124,6 +124,18 @@ def corner_distance(a: np.ndarray, b: np.ndarray, shape: Sequence[int]) -> float
     last = np.array(shape, np.float64) - 1
     corners = np.array([(i, j, k, 1) for i in (0, last[0]) for j in (0, last[1]) for k in (0, last[2])])
     return float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())
+
+
+def form_tolerance(fields: Mapping[str, Any], affine: np.ndarray, shape: Sequence[int]) -> float:
+    """Returns by how many mm a sform and a qform may differ that state one affine.
+
+    Beside `_FORM_TOLERANCE_MM` that is what float32 makes of the quaternion: `a` is the root of what b, c and d leave of
+    1, so near a half turn (as of every LAS or RPI scan that is tilted) their rounding is a turn of up to 7e-4 rad.
+    """
+    parts = [abs(float(fields[f"quatern_{part}"])) for part in "bcd"]
+    rest, rounding = 1.0 - sum(part * part for part in parts), 2.0**-23
+    turn = 2 * (math.sqrt(max(rest + rounding, 0.0)) - math.sqrt(max(rest - rounding, 0.0)))
+    return _FORM_TOLERANCE_MM + turn * float((spacing_of(affine) * np.array(shape, np.float64)).sum())
 
 
 def rounding_distance(affine: np.ndarray, shape: Sequence[int]) -> float:

@@ -14,9 +14,9 @@ from medjax.io._files import warn
 from medjax.io._gzip import Content
 from medjax.io._nifti._extra import LABEL_INTENT, Note, channels_of, extra_of, note_of
 from medjax.io._nifti._geometry import (
-    FORM_TOLERANCE_MM,
     SHEAR_TOLERANCE_DEGREES,
     corner_distance,
+    form_tolerance,
     qform_affine,
     rounding_distance,
     stated_affine,
@@ -160,5 +160,5 @@ def _compare_with_qform(affine: np.ndarray, header: Header) -> None:
     except ValueError as error:
         warn(header.path, f"the qform is invalid and the sform is used: {error}")
         return
-    if distance > FORM_TOLERANCE_MM:
+    if distance > form_tolerance(header.fields, affine, (*header.shape, 1, 1)[:3]):
         warn(header.path, f"{codes} put voxels up to {distance:.3g} mm apart; the sform is used")
