@@ -277,6 +277,7 @@ def test_properties_of_single_grids_are_plain_numbers() -> None:
         ({"shape": (2, 3, 4), "affine": np.eye(4), "origin": 0}, "either affine, or spacing"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_grid_refuses(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Grid.of(**arguments)
