@@ -359,6 +359,16 @@ def test_two_label_maps_at_one_position_are_refused(tmp_path: Path) -> None:
         ({"BitsAllocated": 32, "BitsStored": 32}, mj.ImageFileError, "8 or 16 bits per pixel, not 32"),
         ({"PixelRepresentation": 1}, mj.ImageFileError, "unsigned integers, not int8"),
         ({"PixelData": b"\0" * 34}, mj.io.TruncatedFileError, "shorter than its header promises"),
+        (
+            {
+                "SamplesPerPixel": 3,
+                "PlanarConfiguration": 0,
+                "PhotometricInterpretation": "RGB",
+                "PixelData": b"\1" * 106,
+            },
+            mj.ImageFileError,
+            r"pixels of shape \(5, 7, 3\) in frames of \(5, 7\)",
+        ),
     ],
 )
 def test_label_maps_that_are_refused(
