@@ -6,6 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -423,6 +424,7 @@ assert [x.spacing[0] for x in unstack(out)] == [2.0, 1.0]
 assert jax.device_put(images[0], NamedSharding(mesh, P())).metadata.patient_id == "1.0"
 """
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment |= {"PYTHONPATH": str(Path(mj.__file__).parent.parent)}
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, env=environment, cwd=tmp_path)
 
 
