@@ -7,11 +7,13 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import highdicom
 import numpy as np
 import pydicom
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.pixels.utils import pack_bits
+from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 import medjax as mj
@@ -126,3 +128,13 @@ def source_series() -> list[Dataset]:
         item.PixelSpacing, item.SpacingBetweenSlices = [SPACING[1], SPACING[0]], SPACING[2]
         slices.append(item)
     return slices
+
+
+def highdicom_segment(number: int) -> highdicom.seg.SegmentDescription:
+    return highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=f"part {number}",
+        segmented_property_category=codes.SCT.Organ,
+        segmented_property_type=codes.SCT.Liver,
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.MANUAL,
+    )

@@ -23,7 +23,6 @@ import SimpleITK
 from dicom_headers import metadata_of
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, generate_uid
 from segmentation_objects import (
     ORIGIN,
@@ -34,6 +33,7 @@ from segmentation_objects import (
     blobs,
     build,
     frames_of,
+    highdicom_segment,
     load,
     segment,
     source_series,
@@ -427,16 +427,6 @@ def test_damaged_objects_load_or_raise_the_package_s_error(tmp_path: Path) -> No
 
 
 # Independent writers and readers
-
-
-def highdicom_segment(number: int) -> highdicom.seg.SegmentDescription:
-    return highdicom.seg.SegmentDescription(
-        segment_number=number,
-        segment_label=f"part {number}",
-        segmented_property_category=codes.SCT.Organ,
-        segmented_property_type=codes.SCT.Liver,
-        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.MANUAL,
-    )
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "overlapping", "FRACTIONAL", "LABELMAP"])
