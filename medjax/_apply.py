@@ -14,7 +14,17 @@ from medjax._image import Image
 from medjax._sampling._gather import Inverse, inside, sample
 from medjax._sampling._separable import along_axis
 
-__all__ = ["background", "compute_dtype", "device_voxels", "general", "host_fill", "separable"]
+__all__ = [
+    "background",
+    "complex_like",
+    "compute_dtype",
+    "device_voxels",
+    "general",
+    "host_background",
+    "host_fill",
+    "narrowed",
+    "separable",
+]
 
 
 def background(voxels: jax.Array, spatial: int = 3) -> jax.Array:
@@ -24,9 +34,19 @@ def background(voxels: jax.Array, spatial: int = 3) -> jax.Array:
     """
     ends = [jnp.asarray([0, n - 1]) for n in voxels.shape[:spatial]]
     corners = voxels[jnp.ix_(*ends)].reshape((2**spatial, *voxels.shape[spatial:]))
-    corners = corners if jnp.issubdtype(corners.dtype, jnp.inexact) else corners.astype(jnp.float32)
+    is_wide = jnp.issubdtype(corners.dtype, jnp.inexact) and corners.dtype.itemsize >= 4  # two float16 may sum to inf
+    corners = corners if is_wide else corners.astype(jnp.float32)
     ordered = jnp.sort(jax.lax.stop_gradient(corners), axis=0)
     return (ordered[2**spatial // 2 - 1] + ordered[2**spatial // 2]) / 2
+
+
+def host_background(voxels: np.ndarray, depth: int = 0) -> np.ndarray:
+    """The same of NumPy voxels `(*batch, i, j, k, *channels)` with `depth` batch axes, on the host."""
+    lead, spatial = voxels.shape[:depth], voxels.shape[depth : depth + 3]
+    corners = voxels[(slice(None),) * depth + np.ix_(*([0, n - 1] for n in spatial))]
+    corners = corners.astype(np.promote_types(voxels.dtype, np.float32))
+    ordered = np.sort(corners.reshape(*lead, 8, *voxels.shape[depth + 3 :]), axis=depth)
+    return np.asarray((ordered.take(3, axis=depth) + ordered.take(4, axis=depth)) / 2)
 
 
 def general(
@@ -71,7 +91,7 @@ def _general(
 ) -> Any:
     def one(volume: Any, geometry: Any, fill: Any) -> Any:
         tables, points, filters, back = geometry
-        dtype = _complex_like(volume, tables[0][1].dtype)
+        dtype = complex_like(volume, tables[0][1].dtype)
         original = volume
         if not is_label and jnp.issubdtype(volume.dtype, jnp.inexact):
             volume = volume.astype(dtype)  # integers are converted as they are gathered
@@ -128,7 +148,7 @@ def _separable(
 ) -> Any:
     def one(volume: Any, geometry: Any, fill: Any) -> Any:
         operators, masks = geometry
-        kind = _complex_like(volume, dtype)
+        kind = complex_like(volume, dtype)
         out = volume
         for e in order:
             out = along_axis(out, operators[e], axes[e], kind)
@@ -140,7 +160,7 @@ def _separable(
     return _over_batch(one, depth, 0)(voxels, geometry, fill)
 
 
-def _complex_like(volume: Any, dtype: Any) -> np.dtype:
+def complex_like(volume: Any, dtype: Any) -> np.dtype:
     """The dtype to compute in, complex where the volume is."""
     if jnp.issubdtype(volume.dtype, jnp.complexfloating):
         return np.dtype(np.complex128 if np.dtype(dtype) == np.float64 else np.complex64)
@@ -163,7 +183,13 @@ def _over_batch(one: Callable[..., Any], depth: int, axes: Any) -> Callable[...,
 
 
 def device_voxels(image: Image) -> tuple[jax.Array, Callable[[Any], Any]]:
-    """Returns the voxels as a JAX array, and the function that gives a result the dtype it must have.
+    """Returns the voxels as a JAX array, and the function that gives a result the dtype it must have."""
+    voxels, restore = narrowed(image)
+    return jnp.asarray(voxels), restore
+
+
+def narrowed(image: Image) -> tuple[Any, Callable[[Any], Any]]:
+    """Returns the voxels in a dtype that a device has, and the function that gives a result the dtype it must have.
 
     Without x64 a device has no 64-bit integers and would wrap them silently: labels are narrowed after a check and
     widened again on the host.
@@ -174,9 +200,9 @@ def device_voxels(image: Image) -> tuple[jax.Array, Callable[[Any], Any]]:
     voxels = np.asarray(voxels, voxels.dtype.newbyteorder("="))
     narrow = jax.dtypes.canonicalize_dtype(voxels.dtype)
     if narrow == voxels.dtype:
-        return jnp.asarray(voxels), lambda out: out
+        return voxels, lambda out: out
     if image.kind == "intensity":
-        return jnp.asarray(voxels.astype(narrow if voxels.dtype.kind in "fc" else np.float32)), lambda out: out
+        return voxels.astype(narrow if voxels.dtype.kind in "fc" else np.float32), lambda out: out
     limits = np.iinfo(narrow)
     if voxels.min() < limits.min or voxels.max() > limits.max:
         raise ValueError(
@@ -184,9 +210,7 @@ def device_voxels(image: Image) -> tuple[jax.Array, Callable[[Any], Any]]:
             "without x64: renumber them, or jax.config.update('jax_enable_x64', True)"
         )
     wide = voxels.dtype
-    return jnp.asarray(
-        voxels.astype(narrow)
-    ), lambda out: out if isinstance(out, jax.core.Tracer) else np.asarray(out).astype(wide)
+    return voxels.astype(narrow), lambda out: out if isinstance(out, jax.core.Tracer) else np.asarray(out).astype(wide)
 
 
 def compute_dtype(image: Image) -> np.dtype:
@@ -198,10 +222,7 @@ def compute_dtype(image: Image) -> np.dtype:
 def host_fill(image: Image, fill: Any) -> np.ndarray:
     """The fill value of a single concrete image on the host, `(*channels)`: as given, else the background."""
     value = _fill(image, fill)
-    if value is not None:
-        return np.asarray(value)
-    corners = np.asarray(image.voxels)[np.ix_(*([0, n - 1] for n in image.shape))].reshape(8, *image.channels)
-    return np.median(corners.astype(np.result_type(compute_dtype(image), corners.dtype)), axis=0)
+    return host_background(np.asarray(image.voxels)) if value is None else np.asarray(value)
 
 
 def _fill(image: Image, fill: Any) -> Any:
@@ -213,13 +234,13 @@ def _fill(image: Image, fill: Any) -> Any:
     dtype: Any = compute_dtype(image)
     if image.kind == "label":
         dtype = jax.dtypes.canonicalize_dtype(image.dtype)
-        limits = np.iinfo(dtype) if dtype != bool else None
+        limits = None if np.issubdtype(dtype, np.bool_) else np.iinfo(dtype)
         low, high = (limits.min, limits.max) if limits else (0, 1)
         array = np.asarray(0 if isinstance(value, jax.core.Tracer) else value)
         if not ((array == np.round(array)) & (array >= low) & (array <= high)).all():
             raise ValueError(f"fill={fill!r} is no label of dtype {image.dtype}: give an integer from {low} to {high}")
     elif jnp.issubdtype(image.dtype, jnp.complexfloating):
-        dtype = _complex_like(image, dtype)
+        dtype = complex_like(image, dtype)
     value = value if isinstance(value, jax.Array) else np.asarray(value)
     shape = tuple(value.shape)
     if shape == lead and channels:

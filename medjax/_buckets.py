@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._apply import compute_dtype, host_fill
+from medjax._apply import complex_like, compute_dtype, host_fill, narrowed
 from medjax._bspline import prefilter_matrix
 from medjax._image import Image
 from medjax._sampling._gather import inside_cell, taps
@@ -65,9 +65,10 @@ def shape_buckets() -> Iterator[None]:
         _ACTIVE.reset(token)
 
 
-def is_bucketing(image: Image) -> bool:
-    """Whether an image is to be resampled by bucket: the context is active, and the image single and concrete."""
-    return _ACTIVE.get() and not image.batch_shape and not isinstance(image.voxels, jax.core.Tracer)
+def is_bucketing(image: Image, fill: Any) -> bool:
+    """Whether an image is to be resampled by bucket: the context is active, the image single, and all concrete."""
+    is_traced = isinstance(image.voxels, jax.core.Tracer) or isinstance(fill, jax.core.Tracer)
+    return _ACTIVE.get() and not image.batch_shape and not is_traced
 
 
 def through_matrices(
@@ -83,7 +84,7 @@ def through_matrices(
         fill: As the operations take it.
     """
     dtype = compute_dtype(image)
-    out = np.asarray(image.voxels).astype(np.result_type(dtype, image.dtype) if image.dtype.kind == "c" else dtype)
+    out = np.asarray(image.voxels).astype(complex_like(image, dtype))
     for matrix, axis in zip(matrices, axes, strict=True):
         out = _multiplied(matrix.astype(dtype), out, axis)
     out = out.transpose((*axes, *range(3, out.ndim)))
@@ -108,25 +109,25 @@ def sampled(image: Image, tables: Sequence[Any], orders: Sequence[int], fill: An
     Returns:
         The output's voxels on the host, a view into a slightly larger buffer.
     """
-    voxels, values = np.asarray(image.voxels), np.broadcast_to(host_fill(image, fill), image.channels)
-    keeps = image.kind == "label"
+    narrow, restore = narrowed(image)
+    voxels, dtype = np.asarray(narrow), None if image.kind == "label" else complex_like(image, compute_dtype(image))
+    values = np.broadcast_to(host_fill(image, fill), image.channels)
     if not image.channels:
-        return _sampled_volume(voxels, tables, orders, values[()], keeps, compute_dtype(image))
+        return restore(_sampled_volume(voxels, tables, orders, values[()], dtype))
     flat = voxels.reshape(*image.shape, -1)
-    parts = [
-        _sampled_volume(flat[..., n], tables, orders, values.ravel()[n], keeps, compute_dtype(image))
-        for n in range(flat.shape[-1])
-    ]
-    return np.stack(parts, axis=-1).reshape(*parts[0].shape, *image.channels)
+    parts = [_sampled_volume(flat[..., n], tables, orders, values.ravel()[n], dtype) for n in range(flat.shape[-1])]
+    return restore(np.stack(parts, axis=-1).reshape(*parts[0].shape, *image.channels))
 
 
 def _sampled_volume(
-    volume: np.ndarray, tables: Any, orders: Sequence[int], fill: Any, keeps: bool, dtype: Any
+    volume: np.ndarray, tables: Any, orders: Sequence[int], fill: Any, dtype: np.dtype | None
 ) -> np.ndarray:
+    """Samples one channel; a dtype of `None` keeps the volume's."""
     if max(orders) > 1:
         volume = volume.astype(dtype)
         for axis, order in enumerate(orders):
-            volume = _multiplied(prefilter_matrix(volume.shape[axis], order).astype(dtype), volume, axis)
+            matrix = prefilter_matrix(volume.shape[axis], order).astype(volume.real.dtype)
+            volume = _multiplied(matrix, volume, axis)
     flat, strides, start = _flattened(volume)
     shape = [len(base) for base, _ in tables]
     lanes = _memory_order(tables, strides)
@@ -139,7 +140,7 @@ def _sampled_volume(
     static = {
         "orders": tuple(orders),
         "boundary": "clamp" if max(orders) <= 1 else "fold" if min(volume.shape) > 3 else "mirror",
-        "dtype": None if keeps else np.dtype(dtype).name,
+        "dtype": None if dtype is None else dtype.name,
         "across": across,
     }
     extents = np.array([*np.array(volume.shape)[axes], *strides[axes], start], np.int32)
@@ -147,9 +148,7 @@ def _sampled_volume(
     chunks = []
     for first in range(0, count, SEGMENTS):
         rows = _rows(padded[0], padded[1], layout, np.int32(first))
-        chunks.append(
-            _chunk(flat, extents, rows, padded[2], np.asarray(fill, volume.dtype if keeps else dtype), **static)
-        )
+        chunks.append(_chunk(flat, extents, rows, padded[2], np.asarray(fill, dtype or volume.dtype), **static))
     out = np.empty((len(chunks) * SEGMENTS, LANES), chunks[0].dtype)
     for number, chunk in enumerate(chunks):
         out[number * SEGMENTS : (number + 1) * SEGMENTS] = chunk
@@ -197,9 +196,10 @@ def _memory_order(tables: Sequence[Any], strides: np.ndarray) -> list[int]:
 
 
 def _from_zero(tables: Sequence[Any]) -> list[Any]:
-    """Moves the last table's first row into the first table: what is left says where a segment walks."""
+    """Moves what is the same all along the last table into the first: what is left says where a segment walks."""
     (first, part), middle, (base, fraction) = tables
-    return [(first + base[0], part + fraction[0]), middle, (base - base[0], fraction - fraction[0])]
+    fixed = (base == base[0]).all(0) & (fraction == fraction[0]).all(0)
+    return [(first + base[0] * fixed, part + fraction[0] * fixed), middle, (base * ~fixed, fraction * ~fixed)]
 
 
 def _walked(table: Any) -> tuple[list[int], tuple[int, ...]]:
@@ -238,7 +238,7 @@ def _chunk(
 ) -> Any:
     """Samples one chunk, `(SEGMENTS, LANES)`."""
     base, fraction, begin = rows
-    place = begin[:, None] + jnp.arange(LANES, dtype=jnp.int32)
+    place = begin[:, None] + jnp.arange(LANES, dtype=jnp.int32)[None, :]
     valid: Any = True
     axes = []
     for d, order in enumerate(orders):

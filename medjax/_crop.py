@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._apply import background
+from medjax._apply import background, host_background
 from medjax._grid import Grid
 from medjax._image import Image
 from medjax._plan import rearrange
@@ -177,18 +177,13 @@ def _pad_value(voxels: Any, fill: Any, depth: int, kind: str) -> Any:
         fill = 0
     if fill is None:
         if isinstance(voxels, np.ndarray):
-            ends = np.ix_(
-                *(range(n) for n in lead),
-                *([0, n - 1] for n in voxels.shape[depth : depth + 3]),
-                *(range(n) for n in channels),
-            )
-            value: Any = np.median(
-                voxels[ends].astype(np.promote_types(dtype, np.float32)),
-                axis=tuple(range(depth, depth + 3)),
-                keepdims=True,
-            )
+            value: Any = host_background(voxels, depth)
         else:
-            value = _background_on_device(voxels, depth)
+            corner = background
+            for _ in lead:
+                corner = jax.vmap(corner)
+            value = corner(voxels)
+        value = value.reshape((*lead, 1, 1, 1, *channels))
         xp = np if isinstance(value, np.ndarray) else jnp
         return (xp.round(value) if is_integer else value).astype(dtype)
     array = fill if isinstance(fill, jax.Array) else np.asarray(fill)
@@ -214,7 +209,7 @@ def _background_on_device(voxels: jax.Array, depth: int) -> jax.Array:
 
 
 def _holds(dtype: Any, array: np.ndarray) -> bool:
-    low, high = (0, 1) if dtype == bool else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    low, high = (0, 1) if np.issubdtype(dtype, np.bool_) else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     return bool(((array == np.round(array)) & (array >= low) & (array <= high)).all())
 
 

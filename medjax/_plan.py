@@ -71,7 +71,7 @@ def resample(
     if axes is None and sigma is not None:
         raise ValueError("antialias needs concrete geometry and a map along the image's axes; smooth the image first")
     sampling = matrix, offset, source.shape, target.shape
-    if is_known and is_bucketing(image):
+    if is_known and is_bucketing(image, fill):
         voxels = _by_bucket(image, *sampling, axes, order, sigma, fill)
     elif axes is not None:
         voxels = _along_axes(image, *sampling, axes, order, sigma, fill)
@@ -124,8 +124,10 @@ def _by_bucket(
             for operator, axis in zip(operators, axes, strict=True)
         ]
         return through_matrices(image, full, masks, axes, fill)
-    tables = tables_of(matrix, offset, shape, _apply.compute_dtype(image))
-    return sampled(image, tables, (order,) * 3, fill)
+    dtype = _apply.compute_dtype(image)
+    if axes is None:
+        return sampled(image, tables_of(matrix, offset, shape, dtype), (order,) * 3, fill)
+    return sampled(image, _tables_along(matrix, offset, shape, axes, order, dtype), (order,) * 3, fill)
 
 
 def check_interpolation(image: Any, interpolation: Interpolation | None) -> Interpolation:
@@ -220,8 +222,46 @@ def tables_of(matrix: Any, offset: Any, shape: Sequence[int], dtype: Any) -> tup
         base = xp.floor(values)
         if xp is jnp:
             base = jax.lax.stop_gradient(base)
-        made.append((base.astype(np.int32), (values - base).astype(dtype)))
+        rest = values - base if xp is jnp else _exactly_summed(values - base, dtype)
+        made.append((base.astype(np.int32), rest.astype(dtype)))
     return tuple(made)
+
+
+def _tables_along(
+    matrix: np.ndarray, offset: np.ndarray, shape: Sequence[int], axes: tuple[int, ...], order: int, dtype: Any
+) -> tuple[tuple[Any, Any], ...]:
+    """The same for a map along the axes: each coordinate comes from one table, and is decided as in `_operators`."""
+    made = []
+    for out_axis, axis in enumerate(axes):
+        positions = _positions(matrix[axis, out_axis], offset[axis], shape[out_axis])
+        if order == 0 or _are_whole(positions):
+            positions = np.floor(positions + 0.5)
+        base, fraction = np.zeros((len(positions), 3), np.int32), np.zeros((len(positions), 3), dtype)
+        base[:, axis] = np.floor(positions)
+        fraction[:, axis] = _exactly_summed(positions - np.floor(positions), dtype)
+        made.append((base, fraction))
+    return tuple(made)
+
+
+def _exactly_summed(fraction: np.ndarray, dtype: Any) -> np.ndarray:
+    """Rounds fractions so that any three add up without error in a dtype: no order of summation decides a tie.
+
+    What is below a half stays below it, for there the nearest voxel and the edge of the image change.
+    """
+    steps = 2.0 ** (np.finfo(dtype).nmant - 1)
+    return (
+        np.where(fraction < 0.5, np.minimum(np.round(fraction * steps), steps / 2 - 1), np.round(fraction * steps))
+        / steps
+    )
+
+
+def _positions(scale: Any, start: Any, count: int) -> np.ndarray:
+    """Places along an input axis of an axis-aligned map's output indices."""
+    return _snapped(scale * np.arange(count) + start)
+
+
+def _are_whole(positions: np.ndarray) -> bool:
+    return bool((np.abs(positions - np.round(positions)) < _DRIFT).all())
 
 
 def _snapped(values: np.ndarray) -> np.ndarray:
@@ -281,9 +321,8 @@ def _operators(
     operators, masks = [], []
     for out_axis, axis in enumerate(axes):
         scale, start = matrix[..., axis, out_axis].reshape(-1, 1), offset[..., axis].reshape(-1, 1)
-        positions = _snapped(scale * np.arange(shape[out_axis]) + start)
-        size = sizes[axis]
-        whole = bool((np.abs(positions - np.round(positions)) < _DRIFT).all())
+        positions = _positions(scale, start, shape[out_axis])
+        size, whole = sizes[axis], _are_whole(positions)
         smooth = sigma[axis] if sigma is not None else 0.0
         made = [_operator(row, size, 0 if whole else order, dtype, smooth, has_gradient) for row in positions]
         operators.append(made[0] if not batch else _stacked(made, batch))
