@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_data import COLUMNS, ROWS, SLICES, Lattice, image_dataset, save, series, stored_values, voxels_of
 from pydicom.uid import UltrasoundImageStorage
@@ -491,6 +493,19 @@ def test_errors_and_warnings_name_no_patient(tmp_path: Path) -> None:
         assert "Nobody" not in text
         assert "PATIENT" not in text
         assert all(issubclass(w.category, mj.ImageFileWarning) for w in caught)
+
+
+def test_nothing_of_pydicoms_is_logged_or_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = series(tmp_path, STORED[:1], each=lambda k: {"InstitutionName": "X" * 9, "PatientName": "Y" * 9})[0]
+    content = path.read_bytes().replace(b"X" * 9, b"\xff" * 9).replace(b"Y" * 9, b"Nobody\xff\xfe\xfd")  # no UTF-8
+    path.write_bytes(content)
+    with warnings.catch_warnings(record=True) as caught, caplog.at_level(0):
+        warnings.simplefilter("always")
+        mj.load_image(path)
+        assert (caught, caplog.records) == ([], [])
+        str(pydicom.dcmread(path).PatientName)
+    assert caught, "pydicom on its own does warn"
+    assert not logging.getLogger("pydicom").disabled
 
 
 def test_a_progress_bar_appears_on_a_terminal_only_for_many_files(

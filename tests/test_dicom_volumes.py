@@ -148,6 +148,15 @@ def test_moments_that_look_alike_are_not_copies(tmp_path: Path) -> None:
     check_volumes(mj.load_image(tmp_path), stored)
 
 
+def test_volumes_that_are_shifted_against_each_other_are_refused(tmp_path: Path) -> None:
+    moved = Lattice(origin=tuple(np.asarray(LATTICE.origin) + 5 * LATTICE.turn[:, 0]))  # type: ignore[arg-type]
+    for t, lattice in enumerate((LATTICE, moved)):
+        attributes = {"EchoTime": float(t)}
+        series(tmp_path / str(t), STORED[t], lattice=lattice, each=lambda k, a=attributes: a)  # type: ignore[misc]
+    with pytest.raises(mj.io.InconsistentGeometryError, match=r"shifted .* by up to 5\.00 mm"):
+        mj.load_image(tmp_path)
+
+
 def test_a_series_exported_twice_is_one_volume(tmp_path: Path) -> None:
     for copy in range(2):
         series(tmp_path / str(copy), STORED[0], order=range(SLICES), each=lambda k: {"AcquisitionTime": "120000"})
@@ -222,6 +231,15 @@ def test_one_volume_with_shared_geometry_and_scaling_per_frame(tmp_path: Path) -
     assert extra["per_slice"]["RescaleSlope"] == slopes.tolist()
     assert (extra["RescaleIntercept"], extra["PixelSpacing"]) == (-3.0, [0.839, 3.756])
     assert "PerFrameFunctionalGroupsSequence" not in extra
+
+
+def test_what_a_frame_states_goes_before_what_is_shared(tmp_path: Path) -> None:
+    shared = {"PixelValueTransformationSequence": {"RescaleSlope": "9", "RescaleIntercept": "9"}}
+    own = {"PixelValueTransformationSequence": {"RescaleSlope": "1", "RescaleIntercept": "0"}}
+    frames = frames_of([(0, k) for k in range(SLICES)], lambda t, k: own if k else {})
+    image = mj.load_image(save(enhanced(STORED[0], frames, shared=shared), tmp_path / "mr.dcm"))
+    np.testing.assert_array_equal(image.voxels[..., 1:], voxels_of(STORED[0, 1:]))
+    np.testing.assert_array_equal(image.voxels[..., 0], 9.0 * STORED[0, 0].T + 9)
 
 
 def test_several_enhanced_files_make_one_series(tmp_path: Path) -> None:

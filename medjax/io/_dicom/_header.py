@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import io
+import logging
 import math
 import warnings
 import zlib
@@ -44,6 +45,7 @@ __all__ = [
     "read_header",
     "stored_element",
     "stored_value",
+    "unlogged",
     "whole_dataset",
     "whole_number",
 ]
@@ -133,10 +135,21 @@ def looks_like_dicom(head: bytes) -> bool:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silences pydicom: its warnings quote values, and a value may be a patient's name."""
-    with warnings.catch_warnings():
+    """Silences pydicom: its warnings and log quote values, and a value may be a patient's name."""
+    with warnings.catch_warnings(), unlogged():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextlib.contextmanager
+def unlogged() -> Iterator[None]:
+    """Silences pydicom's log."""
+    logger = logging.getLogger("pydicom")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = was_disabled
 
 
 @contextlib.contextmanager

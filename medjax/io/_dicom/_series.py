@@ -19,7 +19,7 @@ from medjax.io._dicom._assembly import assemble, lattice
 from medjax.io._dicom._dimensions import Repeats
 from medjax.io._dicom._errors import MultipleSeriesError, NotAnImageError
 from medjax.io._dicom._geometry import check_uniform
-from medjax.io._dicom._header import first_text, parsing, quiet, whole_dataset
+from medjax.io._dicom._header import first_text, parsing, quiet, unlogged, whole_dataset
 from medjax.io._dicom._scan import Group, Scan, groups_of, scan
 from medjax.io._dicom._volume import SpacingPolicy
 from medjax.io._errors import ImageFileError, ImageFileWarning
@@ -183,7 +183,7 @@ def _segmentation(dataset: Dataset, path: Path, notes: list[str]) -> Image:
     """Reads a Segmentation object; of what it warns of, pydicom's warnings are left out, as they quote values."""
     from medjax.io._dicom._segmentation import read_segmentation
 
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, unlogged():
         warnings.simplefilter("always")
         image = read_segmentation(dataset, path)
     own = (str(w.message) for w in caught if issubclass(w.category, ImageFileWarning))
