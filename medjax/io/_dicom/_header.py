@@ -326,12 +326,8 @@ def stored_value(dataset: Dataset, tag: int) -> Any:
 
 
 def first_text(dataset: Dataset, tag: int) -> str:
-    """The first value of a text attribute; empty where there is none."""
-    try:
-        element = dataset.get_item(tag)
-    except NotImplementedError:  # pydicom, of an empty element whose value representation does not exist
-        return ""
-    value = None if element is None else element.value
+    """The first value of a text attribute; empty where there is none, or a damaged one."""
+    value = stored_value(dataset, tag)
     if isinstance(value, bytes):
         return value.split(b"\\")[0].decode("ascii", "replace").strip(" \0")
     if value is None or isinstance(value, str):
