@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
 import re
 import warnings
@@ -13,6 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_data import COLUMNS, ROWS, SLICES, Lattice, image_dataset, save, series, stored_values, voxels_of
+from mutations import cost
 from pydicom.uid import UltrasoundImageStorage
 
 import medjax as mj
@@ -506,6 +508,32 @@ def test_nothing_of_pydicoms_is_logged_or_warned_of(tmp_path: Path, caplog: pyte
         str(pydicom.dcmread(path).PatientName)
     assert caught, "pydicom on its own does warn"
     assert not logging.getLogger("pydicom").disabled
+
+
+def test_threads_that_read_at_once_all_warn_and_leave_the_filters_alone(tmp_path: Path) -> None:
+    series(tmp_path, lattice=Lattice(lean=0.3))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.filterwarnings("error", "never said", mj.ImageFileWarning)
+        before = list(warnings.filters)
+        with concurrent.futures.ThreadPoolExecutor(8) as threads:
+            images = list(threads.map(mj.load_image, [tmp_path] * 40))
+        assert warnings.filters == before
+    assert len(images) == len(caught) == 40
+    assert not logging.getLogger("pydicom").disabled
+
+
+def test_reading_takes_no_second_copy_of_the_voxels(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 1000, (48, 256, 256), dtype=np.uint16)
+    series(
+        tmp_path,
+        stored,
+        order=np.random.default_rng(1).permutation(48).tolist(),
+        each=lambda k: {"BitsStored": 12, "HighBit": 11, "RescaleSlope": "1", "RescaleIntercept": "-1024"},
+    )
+    mj.load_image(tmp_path)  # what is loaded on use
+    _, most_bytes = cost(lambda: mj.load_image(tmp_path))
+    assert most_bytes < 1.25 * stored.nbytes  # the headers are a tenth of these small slices
 
 
 def test_a_progress_bar_appears_on_a_terminal_only_for_many_files(

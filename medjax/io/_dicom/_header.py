@@ -6,9 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import io
-import logging
 import math
-import warnings
 import zlib
 from collections.abc import Iterator, MutableSequence
 from pathlib import Path
@@ -29,6 +27,7 @@ from pydicom.uid import (
 
 from medjax.io._dicom._elements import CHUNK_BYTES, Elements, walk
 from medjax.io._dicom._errors import NotAnImageError
+from medjax.io._dicom._quiet import quiet
 from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 
 __all__ = [
@@ -45,7 +44,6 @@ __all__ = [
     "read_header",
     "stored_element",
     "stored_value",
-    "unlogged",
     "whole_dataset",
     "whole_number",
 ]
@@ -131,25 +129,6 @@ def looks_like_dicom(head: bytes) -> bool:
     if head[:2] in (b"\x02\x00", b"\x08\x00"):
         return is_explicit or (len(head) >= 8 and int.from_bytes(head[4:8], "little") <= _HEAD_BYTES)
     return head[:2] == b"\x00\x08" and is_explicit
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silences pydicom: its warnings and log quote values, and a value may be a patient's name."""
-    with warnings.catch_warnings(), unlogged():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextlib.contextmanager
-def unlogged() -> Iterator[None]:
-    """Silences pydicom's log."""
-    logger = logging.getLogger("pydicom")
-    was_disabled, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = was_disabled
 
 
 @contextlib.contextmanager

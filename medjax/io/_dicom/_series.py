@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from pydicom.dataset import Dataset
 
 from medjax._grid import plain, spacing_of
 from medjax._image import Image
@@ -19,7 +18,7 @@ from medjax.io._dicom._assembly import assemble, lattice
 from medjax.io._dicom._dimensions import Repeats
 from medjax.io._dicom._errors import MultipleSeriesError, NotAnImageError
 from medjax.io._dicom._geometry import check_uniform
-from medjax.io._dicom._header import first_text, parsing, quiet, unlogged, whole_dataset
+from medjax.io._dicom._header import first_text, parsing, quiet, whole_dataset
 from medjax.io._dicom._scan import Group, Scan, groups_of, scan
 from medjax.io._dicom._volume import SpacingPolicy
 from medjax.io._errors import ImageFileError, ImageFileWarning
@@ -174,21 +173,11 @@ def _load(
         notes = [f"{len(found.empty)} empty files were left aside, such as {found.empty[0]}"] if found.empty else []
         if not group.is_segmentation:
             return assemble(group.slices, path, policy, repeats, notes), notes
+        from medjax.io._dicom._segmentation import read_segmentation
+
         with parsing(group.file.path):
             dataset = whole_dataset(group.file)
-        return _segmentation(dataset, group.file.path, notes), notes
-
-
-def _segmentation(dataset: Dataset, path: Path, notes: list[str]) -> Image:
-    """Reads a Segmentation object; of what it warns of, pydicom's warnings are left out, as they quote values."""
-    from medjax.io._dicom._segmentation import read_segmentation
-
-    with warnings.catch_warnings(record=True) as caught, unlogged():
-        warnings.simplefilter("always")
-        image = read_segmentation(dataset, path)
-    own = (str(w.message) for w in caught if issubclass(w.category, ImageFileWarning))
-    notes += [message.removeprefix(f"{path}: ") for message in own]
-    return image
+        return read_segmentation(dataset, group.file.path), notes
 
 
 def _choose(groups: list[Group], found: Scan, path: Path, uid: str | None, stack: int | str | None) -> Group:
