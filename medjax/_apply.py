@@ -16,13 +16,13 @@ from medjax._sampling._separable import along_axis
 
 __all__ = [
     "background",
-    "complex_like",
     "compute_dtype",
     "device_voxels",
     "general",
     "host_background",
     "host_fill",
     "narrowed",
+    "result_dtype",
     "separable",
 ]
 
@@ -91,7 +91,7 @@ def _general(
 ) -> Any:
     def one(volume: Any, geometry: Any, fill: Any) -> Any:
         tables, points, filters, back = geometry
-        dtype = complex_like(volume, tables[0][1].dtype)
+        dtype = tables[0][1].dtype
         original = volume
         if not is_label and jnp.issubdtype(volume.dtype, jnp.inexact):
             volume = volume.astype(dtype)  # integers are converted as they are gathered
@@ -148,23 +148,15 @@ def _separable(
 ) -> Any:
     def one(volume: Any, geometry: Any, fill: Any) -> Any:
         operators, masks = geometry
-        kind = complex_like(volume, dtype)
         out = volume
         for e in order:
-            out = along_axis(out, operators[e], axes[e], kind)
+            out = along_axis(out, operators[e], axes[e], dtype)
         if not is_label:
-            out = out.astype(kind)
+            out = out.astype(dtype)
         out = out.transpose((*axes, *range(3, out.ndim)))
         return _filled(out, masks[0][:, None, None] & masks[1][None, :, None] & masks[2][None, None, :], fill, volume)
 
     return _over_batch(one, depth, 0)(voxels, geometry, fill)
-
-
-def complex_like(volume: Any, dtype: Any) -> np.dtype:
-    """The dtype to compute in, complex where the volume is."""
-    if jnp.issubdtype(volume.dtype, jnp.complexfloating):
-        return np.dtype(np.complex128 if np.dtype(dtype) == np.float64 else np.complex64)
-    return np.dtype(dtype)
 
 
 def _filled(out: Any, mask: Any, fill: Any, volume: Any) -> Any:
@@ -219,6 +211,14 @@ def compute_dtype(image: Image) -> np.dtype:
     return np.dtype(np.float64 if jax.config.jax_enable_x64 and is_wide else np.float32)
 
 
+def result_dtype(image: Image) -> np.dtype:
+    """The dtype of the voxels once they are interpolated."""
+    if image.kind == "label":
+        return image.dtype
+    real = compute_dtype(image)
+    return np.result_type(real, np.complex64) if jnp.issubdtype(image.dtype, jnp.complexfloating) else real
+
+
 def host_fill(image: Image, fill: Any) -> np.ndarray:
     """The fill value of a single concrete image on the host, `(*channels)`: as given, else the background."""
     value = _fill(image, fill)
@@ -239,8 +239,6 @@ def _fill(image: Image, fill: Any) -> Any:
         array = np.asarray(0 if isinstance(value, jax.core.Tracer) else value)
         if not ((array == np.round(array)) & (array >= low) & (array <= high)).all():
             raise ValueError(f"fill={fill!r} is no label of dtype {image.dtype}: give an integer from {low} to {high}")
-    elif jnp.issubdtype(image.dtype, jnp.complexfloating):
-        dtype = complex_like(image, dtype)
     value = value if isinstance(value, jax.Array) else np.asarray(value)
     shape = tuple(value.shape)
     if shape == lead and channels:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._apply import complex_like, compute_dtype, host_fill, narrowed
+from medjax._apply import compute_dtype, host_fill, narrowed
 from medjax._bspline import prefilter_matrix
 from medjax._image import Image
 from medjax._sampling._gather import inside_cell, taps
@@ -84,7 +84,7 @@ def through_matrices(
         fill: As the operations take it.
     """
     dtype = compute_dtype(image)
-    out = np.asarray(image.voxels).astype(complex_like(image, dtype))
+    out = np.asarray(image.voxels).astype(dtype)
     for matrix, axis in zip(matrices, axes, strict=True):
         out = _multiplied(matrix.astype(dtype), out, axis)
     out = out.transpose((*axes, *range(3, out.ndim)))
@@ -110,7 +110,7 @@ def sampled(image: Image, tables: Sequence[Any], orders: Sequence[int], fill: An
         The output's voxels on the host, a view into a slightly larger buffer.
     """
     narrow, restore = narrowed(image)
-    voxels, dtype = np.asarray(narrow), None if image.kind == "label" else complex_like(image, compute_dtype(image))
+    voxels, dtype = np.asarray(narrow), None if image.kind == "label" else compute_dtype(image)
     values = np.broadcast_to(host_fill(image, fill), image.channels)
     if not image.channels:
         return restore(_sampled_volume(voxels, tables, orders, values[()], dtype))
@@ -126,7 +126,7 @@ def _sampled_volume(
     if max(orders) > 1:
         volume = volume.astype(dtype)
         for axis, order in enumerate(orders):
-            matrix = prefilter_matrix(volume.shape[axis], order).astype(volume.real.dtype)
+            matrix = prefilter_matrix(volume.shape[axis], order).astype(dtype)
             volume = _multiplied(matrix, volume, axis)
     flat, strides, start = _flattened(volume)
     shape = [len(base) for base, _ in tables]

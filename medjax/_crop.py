@@ -12,7 +12,7 @@ import numpy as np
 from medjax._apply import background, host_background
 from medjax._grid import Grid
 from medjax._image import Image
-from medjax._plan import rearrange
+from medjax._pending import rearrange
 from medjax._transform import on_host
 
 __all__ = ["crop", "crop_or_pad", "crop_to_mask", "pad", "translate"]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from medjax import _apply
+from medjax import _apply, _plan
 from medjax._grid import Grid
 from medjax._image import Image
 from medjax._transform import CompositeTransform
 
-__all__ = ["Pending"]
+__all__ = ["Pending", "rearrange", "resample"]
 
 
 class Pending(Image):
@@ -52,12 +53,12 @@ class Pending(Image):
 
     def then_resample(self, target: Grid, transform: Any, *, interpolation: Any, fill: Any, sigma: Any) -> Pending:
         """Adds a step that interpolates; smoothing cannot wait and is done at once."""
-        from medjax._plan import check_interpolation, resample  # the two refer to each other: a chain ends in a plan
-
         if interpolation is not None:
-            check_interpolation(self, interpolation)
+            _plan.check_interpolation(self, interpolation)
         if sigma is not None:
-            done = resample(self.resolved(), target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
+            done = _plan.resample(
+                self.resolved(), target, transform, interpolation=interpolation, fill=fill, sigma=sigma
+            )
             return Pending.of(done)
         if not self._agrees(interpolation, fill):
             return Pending.of(self.resolved()).then_resample(
@@ -86,13 +87,11 @@ class Pending(Image):
 
     def resolved(self) -> Image:
         """Interpolates what waits and returns the image."""
-        from medjax._plan import resample
-
         if not self.is_waiting:
             return self.source
         transform = CompositeTransform(self.transforms) if self.transforms else None
         interpolation, fill = self.options
-        return resample(self.source, self.target, transform, interpolation=interpolation, fill=fill)
+        return _plan.resample(self.source, self.target, transform, interpolation=interpolation, fill=fill)
 
     @property
     def voxels(self) -> Any:  # type: ignore[override]
@@ -128,7 +127,7 @@ class Pending(Image):
 
     @property
     def dtype(self) -> Any:
-        return _apply.compute_dtype(self.source) if self.is_waiting and self.kind == "intensity" else self.source.dtype
+        return _apply.result_dtype(self.source) if self.is_waiting else self.source.dtype
 
     def with_voxels(self, voxels: Any) -> Pending:
         return Pending.of(self.resolved().with_voxels(voxels))
@@ -144,3 +143,32 @@ class Pending(Image):
 def _equal(a: Any, b: Any) -> bool:
     """Whether two fill values are the same; traced and array values are taken for different, which is safe."""
     return isinstance(a, int | float) and isinstance(b, int | float) and a == b
+
+
+def resample(
+    image: Image, target: Grid, transform: Any = None, *, interpolation: Any = None, fill: Any = None, sigma: Any = None
+) -> Any:
+    """Fills a grid with an image's content, at once or, under `fuse`, when the chain ends; arguments as `_plan.resample`."""
+    if isinstance(image, Pending):
+        return image.then_resample(target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
+    return _plan.resample(image, target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
+
+
+def rearrange(image: Any, target: Grid, move: Callable[[Any], Any], *, fill: Any = None, is_affine: bool = True) -> Any:
+    """Applies an exact operation: the same voxels, in other places of a lattice that continues the image's own.
+
+    Args:
+        image: An image, or a chain that waits under `fuse`.
+        target: The grid of the result.
+        move: Moves voxels `(*batch, i, j, k, *channels)` to it.
+        fill: The value that the operation adds, where it adds any.
+        is_affine: Whether sampling the image at the target's points, with that fill outside, says the same.
+
+    Returns:
+        The image with `move` applied and the target's geometry; kind and metadata kept.
+    """
+    if isinstance(image, Pending):
+        return image.then_rearrange(
+            target, lambda done: rearrange(done, target, move), adds_value=fill, is_affine=is_affine
+        )
+    return dataclasses.replace(image, voxels=move(image.voxels), affine=target.affine)

@@ -8,7 +8,7 @@ same tables as traced values, so that gradients reach the geometry through the s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -20,12 +20,11 @@ from medjax._bspline import gaussian_matrix, prefilter_matrix, spline_matrix
 from medjax._buckets import is_bucketing, sampled, through_matrices
 from medjax._grid import Grid, index_map
 from medjax._image import Image
-from medjax._pending import Pending
 from medjax._sampling._gather import Inverse
 from medjax._sampling._separable import Band, transposed
 from medjax._transform import AffineTransform, on_host, stages
 
-__all__ = ["Interpolation", "rearrange", "resample"]
+__all__ = ["Interpolation", "resample"]
 
 Interpolation = Literal["nearest", "linear", "bspline"]
 ORDERS: dict[str, int] = {"nearest": 0, "linear": 1, "bspline": 3}
@@ -56,8 +55,8 @@ def resample(
     Returns:
         The resampled image, with the image's kind and metadata.
     """
-    if isinstance(image, Pending):
-        return image.then_resample(target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
+    if jnp.issubdtype(image.dtype, jnp.complexfloating):
+        return _by_parts(image, target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
     order = ORDERS[check_interpolation(image, interpolation)]
     source = image.grid
     affine, shift = _moved(target, transform)
@@ -85,6 +84,22 @@ def resample(
         xp = affine.__array_namespace__()
         affine = xp.broadcast_to(affine, (*batch, 4, 4))
     return dataclasses.replace(image, voxels=voxels, affine=affine)
+
+
+def _by_parts(image: Image, target: Grid, transform: Any, *, fill: Any, **options: Any) -> Image:
+    """Resamples the real and the imaginary part of complex voxels, each with its own background."""
+    xp: Any = np if isinstance(image.voxels, np.ndarray) else jnp
+    parts = []
+    for part in ("real", "imag"):
+        value = None if fill is None else getattr(fill if isinstance(fill, jax.Array) else np.asarray(fill), part)
+        parts.append(
+            resample(image.with_voxels(getattr(xp, part)(image.voxels)), target, transform, fill=value, **options)
+        )
+    real, imaginary = (part.voxels for part in parts)
+    is_on_host = isinstance(real, np.ndarray)
+    return dataclasses.replace(
+        parts[0], voxels=real + 1j * imaginary if is_on_host else jax.lax.complex(real, imaginary)
+    )
 
 
 def _along_axes(
@@ -181,20 +196,21 @@ def _through(stage: AffineTransform, affine: Any) -> Any:
 def _sampled_field(field: Any, affine: Any, shape: tuple[int, ...], shift: Any) -> Any:
     """Interpolates a displacement field at the points of a lattice, `(*batch, i, j, k, 3)` mm; 0 outside its grid."""
     own = on_host(field.affine)
-    if (
-        shift is None
-        and isinstance(affine, np.ndarray)
-        and isinstance(own, np.ndarray)
-        and tuple(field.displacement.shape[-4:-1]) == shape
-    ):
-        if affine.shape == own.shape and np.allclose(affine, own, rtol=0, atol=1e-9):
-            return jnp.asarray(field.displacement)
+    if shift is None and tuple(field.displacement.shape[-4:-1]) == shape and _is_one_lattice(affine, own):
+        return jnp.asarray(field.displacement)
     matrix, offset = index_map(*_same_kind(affine, own))
     image = Image(field.displacement, own)
     dtype = _apply.compute_dtype(image)
     points = None if shift is None else (shift, index_map(_linear_affine(own), own)[0])
     tables = tables_of(matrix, offset, shape, dtype)
     return _apply.general(image, tables, points, (None,) * 3, (1,) * 3, None, 0.0)
+
+
+def _is_one_lattice(affine: Any, other: Any) -> bool:
+    """Whether two affines are known to be equal."""
+    if not (isinstance(affine, np.ndarray) and isinstance(other, np.ndarray)) or affine.shape != other.shape:
+        return False
+    return np.allclose(affine, other, rtol=0, atol=1e-9)
 
 
 def _same_kind(*affines: Any) -> tuple[Any, ...]:
@@ -373,23 +389,3 @@ def _stacked(made: list[tuple[Any, ...]], batch: tuple[int, ...]) -> tuple[Any, 
         return np.stack(padded).reshape(*batch, *padded[0].shape)
 
     return tuple(stack(list(parts)) for parts in zip(*made, strict=True))
-
-
-def rearrange(image: Any, target: Grid, move: Callable[[Any], Any], *, fill: Any = None, is_affine: bool = True) -> Any:
-    """Applies an exact operation: the same voxels, in other places of a lattice that continues the image's own.
-
-    Args:
-        image: An image, or a chain that waits under `fuse`.
-        target: The grid of the result.
-        move: Moves voxels `(*batch, i, j, k, *channels)` to it.
-        fill: The value that the operation adds, where it adds any.
-        is_affine: Whether sampling the image at the target's points, with that fill outside, says the same.
-
-    Returns:
-        The image with `move` applied and the target's geometry; kind and metadata kept.
-    """
-    if isinstance(image, Pending):
-        return image.then_rearrange(
-            target, lambda done: rearrange(done, target, move), adds_value=fill, is_affine=is_affine
-        )
-    return dataclasses.replace(image, voxels=move(image.voxels), affine=target.affine)

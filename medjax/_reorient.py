@@ -13,7 +13,7 @@ import numpy as np
 from medjax._grid import Grid
 from medjax._image import Image
 from medjax._orientation import check_code, reorientation
-from medjax._plan import rearrange
+from medjax._pending import rearrange
 
 __all__ = ["change_orientation", "flip"]
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from medjax._grid import Grid, as_triple, rescaled_size, spacing_of
 from medjax._image import Image
-from medjax._plan import Interpolation, resample
+from medjax._pending import resample
+from medjax._plan import Interpolation
 from medjax._transform import Transform
 
 __all__ = ["resample_to_grid", "resample_to_image", "resample_to_spacing", "scale"]
@@ -130,10 +131,10 @@ def resample_to_grid(
     interpolation: Interpolation | None = None,
     fill: Any = None,
 ) -> Image:
-    """Resamples an image onto any grid, optionally through a world-to-world transform.
+    r"""Resamples an image onto any grid, optionally through a world-to-world transform.
 
     The value at a voxel of the grid, at world point $x$, interpolates the image at $T(x)$: the transform maps output
-    points to input points, as in ITK. A point is inside while $-0.5 \\le i < n - 0.5$ on every axis; taps clamp to the
+    points to input points, as in ITK. A point is inside while $-0.5 \le i < n - 0.5$ on every axis; taps clamp to the
     edge (spline taps mirror), and what is outside gets `fill`.
 
     Args:

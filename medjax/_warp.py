@@ -10,7 +10,8 @@ import numpy as np
 
 from medjax._grid import Grid, direction_of
 from medjax._image import Image
-from medjax._plan import Interpolation, resample
+from medjax._pending import resample
+from medjax._plan import Interpolation
 from medjax._reorient import axis_number
 from medjax._transform import AffineTransform, DisplacementField, on_host
 

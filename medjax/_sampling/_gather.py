@@ -228,7 +228,9 @@ def _flat(volume: Any, sampling: Sampling) -> Any:
 
 def _forward(volume: Any, *data: Any, sampling: Sampling) -> Any:
     channels, flat = sampling.shape[sampling.rank :], _flat(volume, sampling)
-    groups = _groups(sampling.orders)
+    # With too many taps to fuse, one group: they are summed in a loop.
+    is_fused = math.prod(order + 1 for order in sampling.orders) <= 64
+    groups = _groups(sampling.orders) if is_fused else [(slice(None),) * sampling.rank]
     which = sum(n * 6**d for d, n in enumerate(sampling.derivative))  # one variant for each derivative and group
 
     def gather(axes: list[list[tuple[Any, Any]]], axis: int, offset: Any) -> Any:
@@ -236,17 +238,26 @@ def _forward(volume: Any, *data: Any, sampling: Sampling) -> Any:
             # Clamped or folded indices only: no tap is out of bounds.
             values = flat.at[offset].get(mode="promise_in_bounds")
             return values if sampling.dtype is None else values.astype(sampling.dtype)
+        if math.prod(len(taps) for taps in axes[axis:]) > 64:
+            return gather_in_turn(axes, axis, offset)
         inner = [gather(axes, axis + 1, offset * sampling.shape[axis] + index) for index, _ in axes[axis]]
         weights = [weight for _, weight in axes[axis]]
-        if (
-            sampling.orders[axis] == 1
-            and len(inner) == 2
-            and not sampling.derivative[axis]
-            and sampling.boundary[axis] != "zero"
-        ):
+        is_plain = not sampling.derivative[axis] and sampling.boundary[axis] != "zero"
+        if sampling.orders[axis] == 1 and len(inner) == 2 and is_plain:
             return inner[0] + _spread(weights[1], channels) * (inner[1] - inner[0])
         products = [x if w is None else _spread(w, channels) * x for w, x in zip(weights, inner, strict=True)]
         return sum(products[1:], products[0])
+
+    def gather_in_turn(axes: list[list[tuple[Any, Any]]], axis: int, offset: Any) -> Any:
+        """As a loop over the taps of an axis: more than 64 would take minutes to compile side by side."""
+        index, weight = (jnp.stack(part) for part in zip(*axes[axis], strict=True))
+
+        def add(total: Any, tap: Any) -> Any:
+            term = _spread(tap[1], channels) * gather(axes, axis + 1, offset * sampling.shape[axis] + tap[0])
+            return total + term, None
+
+        first = jax.eval_shape(lambda: add(0, (index[0], weight[0]))[0])
+        return jax.lax.scan(add, jnp.zeros(first.shape, first.dtype), (index, weight))[0]
 
     out: Any = None
     for number, group in enumerate(groups):

@@ -51,12 +51,12 @@ def linear_pair(
     return applied(primitives[0]), applied(primitives[1])
 
 
-def bind(primitive: Primitive, *operands: jax.Array, levels: Sequence[Level], static: Any) -> jax.Array:
+def bind(primitive: Primitive, *operands: Any, levels: Sequence[Level], static: Any) -> jax.Array:
     return primitive.bind(*operands, levels=tuple(levels), static=static)
 
 
 def _register(primitive: Primitive, other: Primitive, kernel: Kernel, derivative: Kernel | None) -> None:
-    def batched(*operands: jax.Array, levels: tuple[Level, ...], static: tuple[tuple[str, Any], ...]) -> jax.Array:
+    def batched(*operands: Any, levels: tuple[Level, ...], static: tuple[tuple[str, Any], ...]) -> jax.Array:
         return _vmapped(functools.partial(kernel, **dict(static)), levels)(*operands)
 
     @functools.lru_cache(maxsize=256)
@@ -64,7 +64,7 @@ def _register(primitive: Primitive, other: Primitive, kernel: Kernel, derivative
         return jax.jit(functools.partial(batched, levels=levels, static=static))
 
     @primitive.def_impl
-    def _(*operands: jax.Array, levels: tuple[Level, ...], static: Any) -> jax.Array:
+    def _(*operands: Any, levels: tuple[Level, ...], static: Any) -> jax.Array:
         return compiled(levels, static)(*operands)
 
     @primitive.def_abstract_eval
@@ -76,14 +76,14 @@ def _register(primitive: Primitive, other: Primitive, kernel: Kernel, derivative
 
     mlir.register_lowering(primitive, mlir.lower_fun(batched, multiple_results=False))
 
-    def batch_rule(operands: Sequence[jax.Array], dims: Sequence[int | None], *, levels: Any, static: Any) -> Any:
+    def batch_rule(operands: Sequence[Any], dims: Sequence[int | None], *, levels: Any, static: Any) -> Any:
         moved = [x if d is None else jnp.moveaxis(x, d, 0) for x, d in zip(operands, dims, strict=True)]
         level = tuple(None if d is None else 0 for d in dims)
         return bind(primitive, *moved, levels=(level, *levels), static=static), 0
 
     batching.primitive_batchers[primitive] = batch_rule
 
-    def transpose_rule(cotangent: Any, volume: Any, *data: jax.Array, levels: Any, static: Any) -> list[Any]:
+    def transpose_rule(cotangent: Any, volume: Any, *data: Any, levels: Any, static: Any) -> list[Any]:
         none = [None] * len(data)
         if type(cotangent) is ad.Zero:
             return [ad.Zero(volume.aval), *none]

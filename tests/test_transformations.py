@@ -1,0 +1,141 @@
+"""The spatial operations under the user's own jit, vmap, scan, checkpoint, shard_map, and lowered for other platforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+from jax.sharding import Mesh, PartitionSpec
+
+import medjax as mj
+
+RNG = np.random.default_rng(0)
+TURN, _ = np.linalg.qr(RNG.normal(size=(3, 3)))
+IMAGE = mj.Image.from_array(
+    RNG.normal(size=(9, 7, 5)).astype(np.float32), spacing=(1.0, 1.5, 2.0), origin=(3, -4, 5), direction=TURN
+)
+OTHER = mj.Grid.of((6, 8, 5), affine=IMAGE.affine @ np.diag([1.3, 0.8, 1.1, 1.0]))
+FIELD = RNG.normal(size=(9, 7, 5, 3)).astype(np.float32)
+
+OPERATIONS: dict[str, Callable[[mj.Image], mj.Image]] = {
+    "spacing": lambda image: mj.resample_to_spacing(image, 1.2, size=(8, 9, 8), fill=0.0),
+    "bspline": lambda image: mj.resample_to_spacing(image, 1.2, size=(8, 9, 8), fill=0.0, interpolation="bspline"),
+    "grid": lambda image: mj.resample_to_grid(image, OTHER, fill=0.0),
+    "background": lambda image: mj.resample_to_grid(image, OTHER),
+    "rotate": lambda image: mj.rotate(image, "j", 25.0, fill=0.0),
+    "affine": lambda image: mj.affine_transform(image, mj.affine_matrix(rotation=(5, 6, 7), shear=0.1), fill=0.0),
+    "scale": lambda image: mj.scale(image, 1.4),
+    "warp": lambda image: mj.warp(image, FIELD, fill=0.0),
+    "flip": lambda image: mj.flip(image, ("i", "k")),
+    "crop": lambda image: mj.crop(image, (1, 2, 0), (5, 4, 5)),
+    "pad": lambda image: mj.pad(image, 1, (0, 2, 1), fill=0.5),
+    "pad edge": lambda image: mj.pad(image, 1, 2, mode="edge"),
+    "crop_or_pad": lambda image: mj.crop_or_pad(image, (6, 9, 5)),
+    "translate": lambda image: mj.translate(image, (1.0, 2.0, 3.0)),
+    "fused": mj.fuse(lambda image: mj.crop(mj.rotate(mj.scale(image, 1.5), "k", 12.0, fill=0.0), (1, 1, 1), (9, 7, 4))),
+}
+
+
+def assert_same(found: mj.Image, wanted: mj.Image) -> None:
+    """Equal to the rounding of float32 coordinates: geometry that was traced is float32."""
+    assert found.shape == wanted.shape
+    np.testing.assert_allclose(np.asarray(found.affine), np.asarray(wanted.affine), atol=2e-5)
+    np.testing.assert_allclose(np.asarray(found.voxels), np.asarray(wanted.voxels), atol=2e-4)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_jit_with_traced_geometry(name: str) -> None:
+    assert_same(jax.jit(OPERATIONS[name])(IMAGE), OPERATIONS[name](IMAGE))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_jit_with_concrete_geometry(name: str) -> None:
+    voxels = jax.jit(lambda v: OPERATIONS[name](IMAGE.with_voxels(v)).voxels)(IMAGE.voxels)
+    np.testing.assert_allclose(np.asarray(voxels), np.asarray(OPERATIONS[name](IMAGE).voxels), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_vmap_and_batch(name: str) -> None:
+    """A batch as one image, and `vmap` over images, give what each item gives alone."""
+    second = mj.translate(IMAGE.with_voxels(IMAGE.voxels[::-1].copy()), (0.3, -0.2, 0.1))
+    batch = mj.stack([IMAGE, second])
+    alone = mj.stack([OPERATIONS[name](IMAGE), OPERATIONS[name](second)])
+    together = OPERATIONS[name](batch)
+    np.testing.assert_allclose(np.asarray(together.affine), np.asarray(alone.affine), atol=1e-9)
+    np.testing.assert_allclose(np.asarray(together.voxels), np.asarray(alone.voxels), atol=2e-6)
+    mapped = jax.vmap(OPERATIONS[name])(batch)
+    np.testing.assert_allclose(np.asarray(mapped.voxels), np.asarray(alone.voxels), atol=2e-4)
+    gradient = jax.grad(lambda v: (OPERATIONS[name](batch.with_voxels(v)).voxels ** 2).sum())(jnp.asarray(batch.voxels))
+    assert gradient.shape == batch.voxels.shape
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", ["grid", "rotate", "bspline", "warp"])
+def test_scan_checkpoint_and_map(name: str) -> None:
+    batch = mj.stack([IMAGE, IMAGE, IMAGE])
+    wanted = np.asarray(OPERATIONS[name](IMAGE).voxels)
+    _, scanned = jax.lax.scan(lambda carry, image: (carry, OPERATIONS[name](image).voxels), 0, batch)
+    np.testing.assert_allclose(scanned[2], wanted, atol=2e-4)
+    np.testing.assert_allclose(jax.lax.map(lambda image: OPERATIONS[name](image).voxels, batch)[1], wanted, atol=2e-4)
+    loss = lambda v: (OPERATIONS[name](IMAGE.with_voxels(v)).voxels ** 2).sum()  # noqa: E731
+    plain, again = jax.grad(loss)(jnp.asarray(IMAGE.voxels)), jax.grad(jax.checkpoint(loss))(jnp.asarray(IMAGE.voxels))
+    np.testing.assert_allclose(plain, again, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["grid", "rotate", "bspline", "spacing", "warp", "crop"])
+def test_shard_map(name: str) -> None:
+    mesh = Mesh(np.array(jax.devices()[:1]), ("scan",))
+    batch = mj.stack([IMAGE, IMAGE])
+    spec = PartitionSpec("scan")
+    sharded = jax.shard_map(lambda b: OPERATIONS[name](b).voxels, mesh=mesh, in_specs=(spec,), out_specs=spec)
+    np.testing.assert_allclose(sharded(batch)[1], np.asarray(OPERATIONS[name](IMAGE).voxels), atol=2e-4)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_lowers_for_accelerators_without_one(name: str) -> None:
+    """Forward and gradient, geometry traced and concrete."""
+    traced = jax.jit(lambda image: OPERATIONS[name](image).voxels)
+    abstract = mj.Image(
+        jax.ShapeDtypeStruct(IMAGE.voxels.shape, jnp.float32), jax.ShapeDtypeStruct((4, 4), jnp.float32)
+    )
+    platforms = ("cuda", "rocm", "tpu")
+    assert export.export(traced, platforms=platforms)(abstract).platforms == platforms
+    gradient = jax.jit(jax.grad(lambda v: (OPERATIONS[name](IMAGE.with_voxels(v)).voxels ** 2).sum()))
+    shape = jax.ShapeDtypeStruct(IMAGE.voxels.shape, jnp.float32)
+    assert export.export(gradient, platforms=platforms)(shape).platforms == platforms
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda image: mj.resample_to_spacing(image, 1.2), "pass size="),
+        (lambda image: mj.change_orientation(image, "RAS"), "before jit"),
+        (lambda image: mj.rotate(image, 0, 5.0, expand=True), "concrete geometry"),
+        (lambda image: mj.crop_to_mask(image, image), "traced"),
+        (lambda image: mj.resample_to_spacing(image, 3.0, size=(3, 3, 3), antialias=True), "concrete geometry"),
+    ],
+)
+def test_what_needs_a_concrete_geometry_says_so(call: Callable[[mj.Image], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        jax.jit(call)(IMAGE)
+
+
+def test_memory_of_a_linear_affine_is_none_and_of_a_spline_two_volumes() -> None:
+    """XLA's own analysis of the temporary memory."""
+    image = IMAGE.with_voxels(IMAGE.voxels)
+    large = mj.Image.from_array(jnp.zeros((64, 64, 64), jnp.float32), spacing=image.spacing, direction=TURN)
+    for kind, most in (("linear", 0.15), ("bspline", 2.1)):
+        call = jax.jit(
+            lambda v, kind=kind: (
+                mj.affine_transform(
+                    large.with_voxels(v), mj.affine_matrix(rotation=(5, 6, 7)), interpolation=kind, fill=0.0
+                ).voxels
+            )
+        )
+        analysis = call.lower(large.voxels).compile().memory_analysis()
+        assert analysis.temp_size_in_bytes <= most * analysis.output_size_in_bytes
