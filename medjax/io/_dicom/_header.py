@@ -51,8 +51,9 @@ __all__ = [
 # Elements longer than this stay on disk until somebody asks for them: vendors put hundreds of kilobytes of private
 # data into every slice.
 _DEFERRED_BYTES = 4096
-# A deflated data set can be a thousand times its size on disk; one larger than this is taken for a bomb.
-_MOST_INFLATED_BYTES = 2**28
+# A deflated data set can be a thousand times its size on disk; one larger than this is taken for a bomb, since what is
+# deflated as a whole are reports and single pictures.
+_MOST_INFLATED_BYTES = 2**26
 # Every DICOM file has group 2 and an element of group 8 before anything longer than this.
 _HEAD_BYTES = 1024
 
