@@ -295,7 +295,7 @@ def stored_element(dataset: Dataset, tag: int) -> Any:
     """An element as it was read, undecoded unless somebody has decoded it; `None` where it is missing or damaged."""
     try:
         return dataset.get_item(tag)
-    except Exception:
+    except Exception:  # noqa: BLE001
         return None  # one left on disk is decoded on access, and pydicom raises whatever its converters do
 
 

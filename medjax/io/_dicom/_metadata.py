@@ -36,7 +36,7 @@ from medjax.io._dicom._header import stored_value
 if TYPE_CHECKING:
     from medjax.io._dicom._slices import Slice
 
-__all__ = ["_metadata_from"]
+__all__ = ["acquisition_time", "header_of", "json_value", "metadata_of_header", "metadata_of_slices", "parse_datetime"]
 
 # Value representations of bulk data (PS3.5 section 6.2). UN, unknown, is kept where it turns out to be text.
 _BULK = frozenset({"OB", "OD", "OF", "OL", "OV", "OW"})
@@ -54,21 +54,6 @@ _DISPLAY = (
     "PresentationLUTShape",
 )
 _CLINICAL = ("PatientWeight", "PatientSize", "PatientSex", "PatientAge", "PregnancyStatus", "SmokingStatus")
-
-
-def _metadata_from(datasets: Sequence[Dataset], *, source: str | None = None, volumes: int | None = None) -> Metadata:
-    """Collects the metadata of the datasets that make up one image.
-
-    Args:
-        datasets: One per slice in slice order, or the only one of a multi-frame file.
-        source: Name of the file or folder.
-        volumes: How many volumes there are per slice position, where the image has a fourth axis; the datasets then run
-            through the volumes of the first slice, then of the second, and per-slice lists are nested, `[k][t]`.
-    """
-    extra = _header(datasets)
-    if volumes is not None:
-        _nest(extra, volumes)
-    return metadata_of_header(extra, acquisition_time=_first_acquisition(datasets), source=source)
 
 
 def metadata_of_slices(
@@ -262,7 +247,7 @@ def json_value(dataset: Dataset, tag: int) -> Any:
         return None
     try:
         return _decoded(dataset, tag)
-    except Exception:
+    except Exception:  # noqa: BLE001
         return None  # pydicom decodes on access and raises whatever its converters do; the value is then not known
 
 

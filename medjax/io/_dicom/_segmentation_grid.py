@@ -236,7 +236,7 @@ def text_at(dataset: Dataset, keyword: str) -> str:
     try:
         with quiet():
             return str(dataset.get(keyword, "") or "")
-    except Exception:  # a text that cannot be decoded is not known; pydicom raises whatever its converters do
+    except Exception:  # noqa: BLE001  # a text that cannot be decoded is not known; pydicom raises whatever its converters do
         return ""
 
 
