@@ -222,6 +222,14 @@ def test_min_max_per_item_and_channel() -> None:
     assert out.max() > 2
 
 
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (0.1, 0.7), (-3.3, 1e-3), (1000.1, 1000.3)])
+def test_min_max_meets_the_ends_and_stays_between_them(ends: Any) -> None:
+    low, high = (np.float32(end) for end in ends)
+    for seed in range(20):
+        out = np.asarray(mj.min_max_normalize(scan(seed), range=ends).voxels)
+        assert (out.min(), out.max()) == (low, high)
+
+
 def test_min_max_of_a_constant_is_the_lower_end() -> None:
     image = scan().with_voxels(np.full(SHAPE, 0.1, np.float32))
     assert (np.asarray(mj.min_max_normalize(image, range=(-3, 2)).voxels) == -3).all()

@@ -120,11 +120,18 @@ def extremes(
 
 
 def stretched(x: Any, bottom: Any, top: Any, low: Any, high: Any) -> Any:
-    """Maps `bottom` to `low` and `top` to `high` linearly; everything to `low` where bottom and top are equal."""
+    """Maps `bottom` to `low` and `top` to `high` linearly; everything to `low` where bottom and top are equal.
+
+    The ends are met exactly and nothing between them leaves the range, which rounding alone would not give.
+    """
     width = top - bottom
     is_flat = ~(width > 0)  # of the difference, which may be flushed to 0
     share = (x - bottom) / jnp.where(is_flat, 1, width)
-    return low + jnp.where(is_flat, 0, share) * (high - low)
+    y = low + jnp.where(is_flat, 0, share) * (high - low)
+    exact = jnp.where(x <= top, jnp.minimum(y, high), y)
+    exact = jnp.where(x >= bottom, jnp.maximum(exact, low), exact)
+    exact = jnp.where((x == top) & ~is_flat, high, jnp.where(x == bottom, low, exact))
+    return y + lax.stop_gradient(exact - y)
 
 
 def apply_to_finite(function: Any, x: Float[Array, "*shape"], voxels: Shaped[Array, "*shape"]) -> Any:
