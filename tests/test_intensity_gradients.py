@@ -101,6 +101,17 @@ def test_z_score_of_a_constant_has_the_gradient_of_a_shift() -> None:
     np.testing.assert_allclose(gradient, half() - half().mean(), atol=1e-6)
 
 
+def test_a_voxel_outside_the_mask_at_the_mask_s_maximum_moves_along_the_line() -> None:
+    voxels, inside = (
+        np.array([0.0, 1.0, 4.0, 4.0], np.float32).reshape(4, 1, 1),
+        np.array([1, 1, 1, 0]).reshape(4, 1, 1),
+    )
+    jacobian = jax.jacrev(lambda v: mj.min_max_normalize(Image.from_array(v), mask=inside).voxels.ravel())(voxels)
+    # y = (x - min) / (max - min): the maximum stays 1 wherever it goes, the voxel beside it does not.
+    wanted = [[0, 0, 0, 0], [-3 / 16, 1 / 4, -1 / 16, 0], [0, 0, 0, 0], [0, 0, -1 / 4, 1 / 4]]
+    np.testing.assert_allclose(jacobian.reshape(4, 4), wanted, atol=1e-6)
+
+
 @EACH
 def test_nan_reaches_no_gradient(operation: Any) -> None:
     image = scan()
