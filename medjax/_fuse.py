@@ -46,15 +46,20 @@ def fuse(function: Callable[..., Result]) -> Callable[..., Result]:
         ((6, 6, 4), dtype('uint8'))
     """
 
-    def begin(value: Any) -> Any:
-        return Pending.of(value) if isinstance(value, Image) else value
-
-    def end(value: Any) -> Any:
-        return value.resolved() if isinstance(value, Pending) else value
-
     @functools.wraps(function)
     def fused(*args: Any, **kwargs: Any) -> Result:
-        args, kwargs = jax.tree.map(begin, (args, kwargs), is_leaf=lambda value: isinstance(value, Image))
-        return jax.tree.map(end, function(*args, **kwargs), is_leaf=lambda value: isinstance(value, Pending))
+        leaves, structure = jax.tree.flatten((args, kwargs), is_leaf=lambda value: isinstance(value, Image))
+        is_within = any(isinstance(leaf, Pending) for leaf in leaves)  # another fused function's chain goes on
+        args, kwargs = jax.tree.unflatten(structure, [_begun(leaf) for leaf in leaves])
+        result = function(*args, **kwargs)
+        return result if is_within else jax.tree.map(_ended, result, is_leaf=lambda value: isinstance(value, Pending))
 
     return fused
+
+
+def _begun(value: Any) -> Any:
+    return Pending.of(value) if isinstance(value, Image) and not isinstance(value, Pending) else value
+
+
+def _ended(value: Any) -> Any:
+    return value.resolved() if isinstance(value, Pending) else value

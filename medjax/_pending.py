@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from medjax import _apply, _plan
 from medjax._grid import Grid
 from medjax._image import Image
@@ -89,9 +91,14 @@ class Pending(Image):
         """Interpolates what waits and returns the image."""
         if not self.is_waiting:
             return self.source
+        if "done" in vars(self):
+            return vars(self)["done"]
         transform = CompositeTransform(self.transforms) if self.transforms else None
         interpolation, fill = self.options
-        return _plan.resample(self.source, self.target, transform, interpolation=interpolation, fill=fill)
+        done = _plan.resample(self.source, self.target, transform, interpolation=interpolation, fill=fill)
+        if isinstance(self.source.voxels, jax.core.Tracer) or not isinstance(done.voxels, jax.core.Tracer):
+            object.__setattr__(self, "done", done)  # asked for again by the next step; never kept beyond a trace
+        return done
 
     @property
     def voxels(self) -> Any:  # type: ignore[override]

@@ -199,7 +199,11 @@ def _sampled_field(field: Any, affine: Any, shape: tuple[int, ...], shift: Any) 
     if shift is None and tuple(field.displacement.shape[-4:-1]) == shape and _is_one_lattice(affine, own):
         return jnp.asarray(field.displacement)
     matrix, offset = index_map(*_same_kind(affine, own))
-    image = Image(field.displacement, own)
+    displacement, batch = field.displacement, matrix.shape[:-2]
+    if displacement.shape[:-4] != batch or own.shape[:-2] != batch:  # one field for all items
+        displacement = jnp.broadcast_to(displacement, (*batch, *displacement.shape[-4:]))
+        own = own.__array_namespace__().broadcast_to(own, (*batch, 4, 4))
+    image = Image(displacement, own)
     dtype = _apply.compute_dtype(image)
     points = None if shift is None else (shift, index_map(_linear_affine(own), own)[0])
     tables = tables_of(matrix, offset, shape, dtype)
