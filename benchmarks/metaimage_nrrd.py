@@ -1,0 +1,166 @@
+"""Reading and writing MetaImage and NRRD: medjax, SimpleITK and pynrrd on a 157 MB int16 volume.
+
+Run: `python benchmarks/metaimage_nrrd.py [rounds]`. Prints a table and writes `benchmarks/results/metaimage_nrrd.json`.
+The libraries take turns, so that whatever else the machine does hits all of them; the file cache is warm. Ratios are
+formed within a round: median (range) over the rounds. Every row says whether the voxels came back equal through the
+other library, and how much memory the call took above the volume (the peak of a process of its own). Uncompressed files
+are written at the speed of the disk: medjax waits until they are on it, SimpleITK does not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import nrrd
+import numpy as np
+import SimpleITK as sitk
+from nifti import status, volume
+
+import medjax as mj
+
+RESULT = Path(__file__).parent / "results" / "metaimage_nrrd.json"
+KINDS = {
+    "mha, zlib": (".mha", True),
+    "mha, raw": (".mha", False),
+    "nrrd, gzip": (".nrrd", True),
+    "nrrd, raw": (".nrrd", False),
+}
+Key = tuple[str, str, str]
+
+
+def calls_of(voxels: np.ndarray, folder: Path) -> dict[Key, Callable[[], Any]]:
+    """One call for each (operation, file, library). All read SimpleITK's file; each writes its own."""
+    ours, itk = mj.Image.from_array(voxels), sitk.GetImageFromArray(voxels.T)
+    from_c = mj.Image.from_array(np.ascontiguousarray(voxels))
+    calls: dict[Key, Callable[[], Any]] = {}
+    for kind, (suffix, compress) in KINDS.items():
+        name = kind.replace(", ", "-")
+        ours_path, c_path, itk_path = (str(folder / f"{library}-{name}{suffix}") for library in ("medjax", "c", "itk"))
+        calls |= {
+            ("write", kind, "SimpleITK"): lambda p=itk_path, z=compress: sitk.WriteImage(itk, p, useCompression=z),
+            ("write", kind, "medjax"): lambda p=ours_path, z=compress: mj.save_image(ours, p, compress=z),
+            ("write", kind, "medjax, C order"): lambda p=c_path, z=compress: mj.save_image(from_c, p, compress=z),
+            ("read", kind, "SimpleITK"): lambda p=itk_path: sitk.ReadImage(p),
+            ("read", kind, "medjax"): lambda p=itk_path: mj.load_image(p).voxels,
+        }
+        if suffix == ".nrrd":
+            calls["read", kind, "pynrrd"] = lambda p=itk_path: nrrd.read(p)[0]
+    return calls
+
+
+def is_equal(key: Key, call: Callable[[], Any], folder: Path, voxels: np.ndarray) -> bool:
+    """What was written is read by SimpleITK, what is read is compared as it is."""
+    operation, kind, library = key
+    if operation == "read":
+        found = call()
+    else:
+        prefix = {"medjax": "medjax", "medjax, C order": "c", "SimpleITK": "itk"}[library]
+        found = sitk.ReadImage(str(folder / f"{prefix}-{kind.replace(', ', '-')}{KINDS[kind][0]}"))
+    array = sitk.GetArrayFromImage(found).T if isinstance(found, sitk.Image) else found
+    return bool(np.array_equal(array, voxels))
+
+
+def measure(rounds: int) -> list[dict[str, Any]]:
+    voxels = volume()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        calls = calls_of(voxels, folder)
+        seconds: dict[Key, list[float]] = {key: [] for key in calls}
+        for call in calls.values():  # caches, imports, and the files that are read
+            call()
+        for _ in range(rounds):
+            for key, call in calls.items():
+                start = time.perf_counter()
+                call()
+                seconds[key].append(time.perf_counter() - start)
+        sizes = {
+            kind: (folder / f"medjax-{kind.replace(', ', '-')}{suffix}").stat().st_size
+            for kind, (suffix, _) in KINDS.items()
+        }
+        return [row(key, seconds, sizes, is_equal(key, calls[key], folder, voxels)) for key in calls]
+
+
+def row(key: Key, seconds: dict[Key, list[float]], sizes: dict[str, int], equal: bool) -> dict[str, Any]:
+    operation, kind, library = key
+    own, itk = seconds[key], seconds[operation, kind, "SimpleITK"]
+    ratios = [theirs / mine for mine, theirs in zip(own, itk, strict=True)]
+    return {
+        "operation": operation,
+        "file": kind,
+        "library": library,
+        "milliseconds": {"median": 1e3 * median(own), "min": 1e3 * min(own), "max": 1e3 * max(own)},
+        "times_faster_than_SimpleITK": {"median": median(ratios), "min": min(ratios), "max": max(ratios)},
+        "medjax_file_megabytes": sizes[kind] / 1e6,
+        "equal": equal,
+        "peak_megabytes_above_volume": peak(key),
+    }
+
+
+def peak(key: Key) -> float:
+    """Peak memory of one call in a fresh process, above what it holds just before and the volume itself."""
+    command = [sys.executable, __file__, "--peak", *key]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def print_peak(operation: str, kind: str, library: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        voxels = volume()
+        for call in calls_of(voxels[:8, :8, :8], Path(name)).values():
+            call()
+        calls = calls_of(voxels, Path(name))
+        if operation == "read":
+            calls["write", kind, "SimpleITK"]()
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak (Linux)
+        before = status("VmRSS")
+        result = calls[operation, kind, library]()  # kept until the peak is known
+        print((status("VmHWM") - before - (0 if result is None else voxels.nbytes)) / 1e6)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = [f"{'':6}{'file':12}{'library':18}{'ms (range)':>20}{'x SimpleITK':>18}{'MB':>6}{'equal':>7}{'peak MB':>9}"]
+    for each in rows:
+        ms, ratio = each["milliseconds"], each["times_faster_than_SimpleITK"]
+        cells = [f"{ms['median']:.0f} ({ms['min']:.0f}-{ms['max']:.0f})"]
+        cells.append(f"{ratio['median']:.1f} ({ratio['min']:.1f}-{ratio['max']:.1f})")
+        lines.append(
+            f"{each['operation']:6}{each['file']:12}{each['library']:18}{cells[0]:>20}{cells[1]:>18}"
+            f"{each['medjax_file_megabytes']:6.0f}{each['equal']!s:>7}{each['peak_megabytes_above_volume']:9.0f}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--peak"]:
+        print_peak(*sys.argv[2:])
+        return
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    load = os.getloadavg()[0]
+    rows = measure(rounds)
+    machine = {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load_before": load,
+        "rounds": rounds,
+        "versions": {
+            "python": platform.python_version(),
+            "SimpleITK": sitk.Version.VersionString(),
+            "pynrrd": nrrd.__version__,
+        },
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
