@@ -106,7 +106,7 @@ def _general(
             orders=orders,
             boundary="fold" if max(orders) > 1 else "clamp",
             dtype=None if is_label else dtype,
-            inverse=None if back is None else Inverse(*back, reach),
+            inverse=None if back is None else Inverse(back[0], back[1], back[2], reach),
         )
         return _filled(out, inside(tables, moved, volume.shape[:3], orders), fill, original)
 
@@ -208,7 +208,7 @@ def narrowed(image: Image) -> tuple[Any, Callable[[Any], Any]]:
 def compute_dtype(image: Image) -> np.dtype:
     """The real dtype of interpolation: float32, or float64 where x64 is on and the data is that wide."""
     is_wide = np.dtype(image.dtype) in (np.float64, np.complex128) if image.dtype != jnp.bfloat16 else False
-    return np.dtype(np.float64 if jax.config.jax_enable_x64 and is_wide else np.float32)
+    return np.dtype(np.float64 if jax.dtypes.canonicalize_dtype(np.float64) == np.float64 and is_wide else np.float32)
 
 
 def result_dtype(image: Image) -> np.dtype:

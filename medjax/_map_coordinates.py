@@ -102,7 +102,7 @@ def map_coordinates(
 
 def _is_wide(dtype: Any) -> bool:
     """Whether an integer type holds numbers that float32 does not, where float64 is to be had."""
-    return bool(jax.config.jax_enable_x64) and jnp.issubdtype(dtype, jnp.integer)
+    return bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64 and jnp.issubdtype(dtype, jnp.integer))
 
 
 def _stacked(coordinates: Any, dtype: Any) -> jax.Array:

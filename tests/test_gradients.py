@@ -94,7 +94,7 @@ def test_every_parameter_against_finite_differences(kind: str) -> None:
             numeric = (plus - minus) / (2 * eps)
             assert float(jnp.abs(numeric).max()) > 1e-4 or name == "fill", name
             np.testing.assert_allclose(
-                forward(point, step), numeric, atol=2e-7 * max(1, jnp.abs(numeric).max()), err_msg=name
+                forward(point, step), numeric, atol=2e-7 * max(1.0, float(jnp.abs(numeric).max())), err_msg=name
             )
             # jvp against vjp: exact
             left, right = jnp.vdot(forward(point, step), weight), jnp.vdot(backward[name], step[name])

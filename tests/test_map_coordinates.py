@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,12 +31,12 @@ def points_for(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("rank", [1, 2, 3, 4])
-def test_float64_equals_scipy(rank: int, mode: str) -> None:
+def test_float64_equals_scipy(rank: int, mode: Any) -> None:
     rng = np.random.default_rng(rank)
     with jax.enable_x64(True):
         for shape in SHAPES[rank]:
             values, points = rng.normal(size=shape), points_for(shape, rng)
-            for order in range(6) if rank < 3 else (0, 1, 3, 5) if mode == "reflect" else (0, 3):
+            for order in list(range(6)) if rank < 3 else [0, 1, 3, 5] if mode == "reflect" else [0, 3]:
                 ours = mj.map_coordinates(jnp.asarray(values), jnp.asarray(points), order, mode, 2.5)
                 theirs = ndimage.map_coordinates(values, points, order=order, mode=mode, cval=2.5)
                 np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10, err_msg=f"{shape} order {order}")
@@ -42,7 +44,7 @@ def test_float64_equals_scipy(rank: int, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("order", range(6))
-def test_float32_is_close(order: int, mode: str) -> None:
+def test_float32_is_close(order: int, mode: Any) -> None:
     rng = np.random.default_rng(order)
     values = rng.uniform(-1, 1, (9, 8, 7)).astype(np.float32)
     points = np.stack([rng.uniform(-4, n + 4, 300) for n in values.shape]).astype(np.float32)
@@ -61,7 +63,7 @@ def test_float32_is_close(order: int, mode: str) -> None:
 def test_integers_are_rounded_as_by_scipy(dtype: type, order: int) -> None:
     rng = np.random.default_rng(0)
     limits = (0, 1) if dtype == np.bool_ else (max(np.iinfo(dtype).min, -30000), min(np.iinfo(dtype).max, 30000))
-    values = rng.integers(*limits, (15, 16), endpoint=True).astype(dtype)
+    values: np.ndarray = rng.integers(*limits, (15, 16), endpoint=True).astype(dtype)
     points = rng.uniform(-3, 20, (2, 200)).astype(np.float32)
     ours = mj.map_coordinates(values, points, order, "mirror")
     theirs = ndimage.map_coordinates(values, points, order=order, mode="mirror")
@@ -72,11 +74,11 @@ def test_integers_are_rounded_as_by_scipy(dtype: type, order: int) -> None:
 
 
 @pytest.mark.parametrize("mode", ["constant", "grid-constant", "wrap"])
-def test_complex_equals_scipy(mode: str) -> None:
+def test_complex_equals_scipy(mode: Any) -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(-3, 20, (2, 200))
     with jax.enable_x64(True):
-        values = rng.normal(size=(15, 16)) + 1j * rng.normal(size=(15, 16))
+        values: np.ndarray = rng.normal(size=(15, 16)) + 1j * rng.normal(size=(15, 16))
         ours = mj.map_coordinates(jnp.asarray(values), jnp.asarray(points), 3, mode, 1 - 2j)
     theirs = ndimage.map_coordinates(values, points, order=3, mode=mode, cval=1 - 2j)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10)
@@ -99,7 +101,7 @@ def test_output_has_the_shape_of_the_coordinates() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("order", [1, 4])
-def test_gradients(order: int, mode: str) -> None:
+def test_gradients(order: int, mode: Any) -> None:
     """By values, coordinates and fill, first and second, away from the kinks of order 1."""
     rng = np.random.default_rng(order)
     with jax.enable_x64(True):
@@ -124,8 +126,12 @@ def test_gradients(order: int, mode: str) -> None:
         ({"input": np.zeros((0, 4), np.float32)}, "empty"),
     ],
 )
-def test_errors(change: dict[str, object], message: str) -> None:
-    arguments = {"input": np.zeros((4, 4), np.float32), "coordinates": np.zeros((2, 4)), "order": 1} | change
+def test_errors(change: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {
+        "input": np.zeros((4, 4), np.float32),
+        "coordinates": np.zeros((2, 4)),
+        "order": 1,
+    } | change
     with pytest.raises(ValueError, match=message):
         mj.map_coordinates(**arguments)
 

@@ -138,4 +138,5 @@ def test_memory_of_a_linear_affine_is_none_and_of_a_spline_two_volumes() -> None
             )
         )
         analysis = call.lower(large.voxels).compile().memory_analysis()
+        assert analysis is not None
         assert analysis.temp_size_in_bytes <= most * analysis.output_size_in_bytes

@@ -71,7 +71,9 @@ def _register(primitive: Primitive, other: Primitive, kernel: Kernel, derivative
     def _(*avals: Any, levels: tuple[Level, ...], static: Any) -> Any:
         out = jax.eval_shape(functools.partial(batched, levels=levels, static=static), *(_bare(aval) for aval in avals))
         varying = frozenset().union(*(getattr(aval, "vma", frozenset()) for aval in avals))
-        extra = {"vma": varying} if varying else {}  # shard_map: the mesh axes that the result differs along
+        extra: dict[str, Any] = (
+            {"vma": varying} if varying else {}
+        )  # shard_map: the mesh axes that the result differs along
         return jax.core.ShapedArray(out.shape, out.dtype, **extra)
 
     mlir.register_lowering(primitive, mlir.lower_fun(batched, multiple_results=False))
@@ -111,7 +113,7 @@ def _register(primitive: Primitive, other: Primitive, kernel: Kernel, derivative
 
             axes = [(*level, *(level[1 + n] for n in live)) for level in levels]
             terms.append(_vmapped(term, axes)(volume, *data, *(data_tangents[n] for n in live)))
-        return out, sum(terms[1:], terms[0]) if terms else ad.Zero.from_primal_value(out)
+        return out, sum(terms[1:], terms[0]) if terms else ad.Zero.from_primal_value(out)  # type: ignore[attr-defined]
 
     ad.primitive_jvps[primitive] = jvp_rule
 
