@@ -108,7 +108,7 @@ def test_a_voxel_outside_the_mask_at_the_mask_s_maximum_moves_along_the_line() -
     )
     jacobian = jax.jacrev(lambda v: mj.min_max_normalize(Image.from_array(v), mask=inside).voxels.ravel())(voxels)
     # y = (x - min) / (max - min): the maximum stays 1 wherever it goes, the voxel beside it does not.
-    wanted = [[0, 0, 0, 0], [-3 / 16, 1 / 4, -1 / 16, 0], [0, 0, 0, 0], [0, 0, -1 / 4, 1 / 4]]
+    wanted: list[list[float]] = [[0, 0, 0, 0], [-3 / 16, 1 / 4, -1 / 16, 0], [0, 0, 0, 0], [0, 0, -1 / 4, 1 / 4]]
     np.testing.assert_allclose(jacobian.reshape(4, 4), wanted, atol=1e-6)
 
 

@@ -34,9 +34,12 @@ def points_for(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 def test_float64_equals_scipy(rank: int, mode: Any) -> None:
     rng = np.random.default_rng(rank)
     with jax.enable_x64(True):
+        orders: list[int] = [0, 1, 3, 5] if mode == "reflect" else [0, 3]
+        if rank < 3:
+            orders = list(range(6))
         for shape in SHAPES[rank]:
             values, points = rng.normal(size=shape), points_for(shape, rng)
-            for order in list(range(6)) if rank < 3 else [0, 1, 3, 5] if mode == "reflect" else [0, 3]:
+            for order in orders:
                 ours = mj.map_coordinates(jnp.asarray(values), jnp.asarray(points), order, mode, 2.5)
                 theirs = ndimage.map_coordinates(values, points, order=order, mode=mode, cval=2.5)
                 np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10, err_msg=f"{shape} order {order}")
