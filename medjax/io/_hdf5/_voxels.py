@@ -163,8 +163,8 @@ def _need_filter(path: Path, number: int) -> None:
 
 def read_voxels(dataset: h5py.Dataset, dtype: np.dtype, box: list[tuple[int, int]], path: Path) -> np.ndarray:
     """Reads a box, given as (start, stop) along the dataset's axes, as `(i, j, k, *channels)` in native byte order."""
-    native = dtype.newbyteorder("=")
-    if _DEFLATE not in _filters(dataset):
+    native, filters = dtype.newbyteorder("="), _filters(dataset)
+    if _DEFLATE not in filters:
         part = dataset[tuple(slice(*span) for span in box)]
         return part.astype(native, copy=False).T
     out = np.empty([stop - start for start, stop in box], native)
@@ -172,13 +172,12 @@ def read_voxels(dataset: h5py.Dataset, dtype: np.dtype, box: list[tuple[int, int
 
     def place(job: tuple[tuple[int, ...], int, bytes]) -> None:
         offset, mask, data = job
-        block = _decode(data, mask, _filters_of, chunk, dtype)
+        block = _decode(data, mask, filters, chunk, dtype)
         inside = [(max(o, a), min(o + n, b)) for o, n, (a, b) in zip(offset, chunk, box, strict=True)]
         target = tuple(slice(lo - a, hi - a) for (lo, hi), (a, _) in zip(inside, box, strict=True))
         source = tuple(slice(lo - o, hi - o) for (lo, hi), o in zip(inside, offset, strict=True))
         out[target] = block[source]
 
-    _filters_of = _filters(dataset)
     for _ in _in_order(place, _stored_chunks(dataset, chunk, box, path)):
         pass
     return out.T
