@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,6 +39,14 @@ KINDS = {
 Key = tuple[str, str, str]
 
 
+def read_with_medjax(path: str) -> np.ndarray:
+    return mj.load_image(path).voxels
+
+
+def read_with_pynrrd(path: str) -> np.ndarray:
+    return nrrd.read(path)[0]
+
+
 def calls_of(voxels: np.ndarray, folder: Path) -> dict[Key, Callable[[], Any]]:
     """One call for each (operation, file, library). All read SimpleITK's file; each writes its own."""
     ours, itk = mj.Image.from_array(voxels), sitk.GetImageFromArray(voxels.T)
@@ -47,14 +56,14 @@ def calls_of(voxels: np.ndarray, folder: Path) -> dict[Key, Callable[[], Any]]:
         name = kind.replace(", ", "-")
         ours_path, c_path, itk_path = (str(folder / f"{library}-{name}{suffix}") for library in ("medjax", "c", "itk"))
         calls |= {
-            ("write", kind, "SimpleITK"): lambda p=itk_path, z=compress: sitk.WriteImage(itk, p, useCompression=z),
-            ("write", kind, "medjax"): lambda p=ours_path, z=compress: mj.save_image(ours, p, compress=z),
-            ("write", kind, "medjax, C order"): lambda p=c_path, z=compress: mj.save_image(from_c, p, compress=z),
-            ("read", kind, "SimpleITK"): lambda p=itk_path: sitk.ReadImage(p),
-            ("read", kind, "medjax"): lambda p=itk_path: mj.load_image(p).voxels,
+            ("write", kind, "SimpleITK"): partial(sitk.WriteImage, itk, itk_path, useCompression=compress),
+            ("write", kind, "medjax"): partial(mj.save_image, ours, ours_path, compress=compress),
+            ("write", kind, "medjax, C order"): partial(mj.save_image, from_c, c_path, compress=compress),
+            ("read", kind, "SimpleITK"): partial(sitk.ReadImage, itk_path),
+            ("read", kind, "medjax"): partial(read_with_medjax, itk_path),
         }
         if suffix == ".nrrd":
-            calls["read", kind, "pynrrd"] = lambda p=itk_path: nrrd.read(p)[0]
+            calls["read", kind, "pynrrd"] = partial(read_with_pynrrd, itk_path)
     return calls
 
 
