@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from medjax._grid import Grid, as_triple, rescaled_size, spacing_of
@@ -31,7 +32,8 @@ def resample_to_spacing(
     r"""Resamples an image onto voxels of the given size; its axes keep their directions.
 
     The new size is $n' = \max(1, \mathrm{round}(n\,s/s'))$ on each axis; the centre of the field of view stays in place
-    (`anchor="center"`) or the centre of voxel (0, 0, 0) does (`"first"`, as ITK recipes do). The value at new index $i'$
+    (`anchor="center"`: then flip and reorientation commute with it, but for ties of nearest, which go up the index) or the
+    centre of voxel (0, 0, 0) does (`"first"`, as ITK recipes do). The value at new index $i'$
     interpolates the voxels at $i = A^{-1} A' i'$, formed in float64 on the host. No low-pass filter is applied unless
     `antialias`: then a Gaussian of $\sigma = \sqrt{k^2 - 1} / (2\sqrt{2 \ln 2})$ voxels smooths each axis that is reduced by
     a factor $k = s'/s > 1$, which turns the full width at half maximum of the old voxel into that of the new one.
@@ -51,7 +53,8 @@ def resample_to_spacing(
         The image on its new grid, float for intensities.
 
     Raises:
-        ValueError: `spacing` is not finite and positive, the size cannot be known, or `antialias` is asked for labels.
+        ValueError: `spacing` is not finite and positive or is traced, the size cannot be known, `antialias` is asked for
+            labels, a batch or traced geometry, or a fill or interpolation does not suit the image.
 
     Transforms:
         Differentiable in the voxels and `fill`, and in a traced affine when `size` is given. Compiles once per (shape,
@@ -67,7 +70,7 @@ def resample_to_spacing(
 
     Source: the Gaussian, Cardoso et al., Scale factor point spread function matching, MICCAI 2015, eq. 7.
     """
-    new = as_triple(spacing, "spacing")
+    new = _known_triple(spacing, "spacing")
     if not (new > 0).all():
         raise ValueError(f"spacing must be positive, in mm; got {spacing!r}")
     if anchor not in ("center", "first"):
@@ -78,6 +81,15 @@ def resample_to_spacing(
     sigma = _smoothing(image, ratio) if antialias else None
     target = _respaced(grid, new, shape, anchor)
     return resample(image, target, interpolation=interpolation, fill=fill, sigma=sigma)
+
+
+def _known_triple(value: Any, name: str) -> np.ndarray:
+    if any(isinstance(part, jax.core.Tracer) for part in jax.tree.leaves(value)):
+        raise ValueError(
+            f"{name} decides the shape of the result and is traced here: pass numbers, or resample_to_grid onto a Grid of "
+            "static shape whose affine is traced"
+        )
+    return as_triple(value, name)
 
 
 def _known_size(grid: Grid, spacing: np.ndarray) -> tuple[int, ...]:
@@ -206,23 +218,30 @@ def resample_to_image(
 
 
 def _warn_if_apart(image: Any, grid: Grid) -> None:
-    """Warns when no part of the image lies in the grid's field of view: its bounding boxes along the image's axes differ."""
     own = image.grid
-    if (
-        not (isinstance(own.affine, np.ndarray) and isinstance(grid.affine, np.ndarray))
-        or own.affine.ndim + grid.affine.ndim > 4
-    ):
+    affines = own.affine, grid.affine
+    if not all(isinstance(affine, np.ndarray) and affine.ndim == 2 for affine in affines) or _overlap(own, grid):
         return
-    sizes = np.asarray(grid.shape, np.float64)
-    corners = np.stack(np.meshgrid(*[(-0.5, n - 0.5) for n in sizes], indexing="ij"), axis=-1).reshape(-1, 3)
-    index = own.index(grid.world(corners))
-    if (index.max(0) <= -0.5).any() or (index.min(0) >= np.asarray(own.shape) - 0.5).any():
-        warnings.warn(
-            f"the image and the grid do not overlap, so the result holds nothing but the fill value: the image is centred at "
-            f"{own.center.round(1).tolist()} mm, the grid at {grid.center.round(1).tolist()} mm (LPS)",
-            UserWarning,
-            stacklevel=4,
-        )
+    warnings.warn(
+        f"the image and the grid do not overlap, so the result holds nothing but the fill value: the image is centred at "
+        f"{own.center.round(1).tolist()} mm, the grid at {grid.center.round(1).tolist()} mm (LPS)",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def _overlap(one: Grid, other: Grid) -> bool:
+    """Whether two fields of view meet: whether no plane along two of their edges parts them.
+
+    Source: Gottschalk et al., OBBTree, SIGGRAPH 1996, section 5; the planes serve for sheared boxes as well.
+    """
+    boxes = [grid.affine[:3, :3].T * np.asarray(grid.shape)[:, None] for grid in (one, other)]
+    edges = np.concatenate(boxes)
+    lengths = np.linalg.norm(edges, axis=-1)
+    normals = np.cross(edges[:, None], edges[None]) / (lengths[:, None] * lengths)[..., None]
+    normals = normals[np.linalg.norm(normals, axis=-1) > 1e-6]  # parallel edges span no plane
+    reach = sum(np.abs(normals @ box.T).sum(-1) / 2 for box in boxes)
+    return bool((np.abs(normals @ (one.center - other.center)) < reach * (1 - 1e-9)).all())
 
 
 def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = None, fill: Any = None) -> Image:
@@ -238,7 +257,7 @@ def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = No
         fill: Never used for lack of an outside; accepted for uniformity with the other operations.
 
     Raises:
-        ValueError: a factor that is not finite and positive.
+        ValueError: a factor that is not finite and positive, or is traced.
 
     Transforms:
         Differentiable in the voxels; the geometry may be traced.
@@ -249,7 +268,7 @@ def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = No
         >>> out.shape, out.spacing
         ((8, 4, 2), (0.5, 1.0, 3.0))
     """
-    factors = as_triple(factor, "factor")
+    factors = _known_triple(factor, "factor")
     if not (factors > 0).all():
         raise ValueError(f"factor must be positive, got {factor!r}")
     grid = image.grid
