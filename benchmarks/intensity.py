@@ -7,7 +7,8 @@ has its error beside its time: the largest difference from NumPy in float64, ove
 memory it took at its peak, above the input and the result.
 
 On a CPU an elementwise operation mostly waits for fresh pages of its result. NumPy asks for huge pages; JAX does where glibc
-is told so, `GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python benchmarks/intensity.py`. The result says what was set.
+is told so, `GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python benchmarks/intensity.py`. Those results go to
+`intensity_huge_pages.json`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ import SimpleITK as sitk
 import medjax as mj
 
 SHAPE = (256, 256, 128)
-RESULT = Path(__file__).parent / "results" / "intensity.json"
+HAS_HUGE_PAGES = "malloc.hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "")
+RESULT = Path(__file__).parent / "results" / f"intensity{'_huge_pages' * HAS_HUGE_PAGES}.json"
 DECILES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)
 POINTS = 7
 Calls = dict[tuple[str, str], Callable[[], Any]]
@@ -256,7 +258,7 @@ def main() -> None:
         "load_after": os.getloadavg()[0],
         "rounds": rounds,
         "shape": SHAPE,
-        "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES"),
+        "has_huge_pages": HAS_HUGE_PAGES,
         "device": jax.devices()[0].device_kind,
         "versions": {
             "python": platform.python_version(),
