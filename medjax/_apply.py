@@ -116,9 +116,10 @@ def _general(
 def _in_voxels(shift: Any, world_to_index: Any, *, dtype: Any) -> Any:
     """Turns a displacement `(i, j, k, 3)` in mm into one `(3, i, j, k)` in input voxels."""
     matrix, shift = world_to_index.astype(dtype), shift.astype(dtype)
-    return jnp.stack(
+    moved = jnp.stack(
         [sum((matrix[d, e] * shift[..., e] for e in range(1, 3)), matrix[d, 0] * shift[..., 0]) for d in range(3)]
     )
+    return jnp.where(jnp.isfinite(moved), moved, 1e9)  # far outside: no integer stands for "nowhere"
 
 
 def separable(image: Image, operators: Any, masks: Any, axes: tuple[int, ...], fill: Any, dtype: Any) -> Any:

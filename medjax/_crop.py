@@ -327,11 +327,14 @@ def translate(image: Image, offset: Any, *, unit: Literal["voxel", "mm"] = "voxe
     if unit not in ("voxel", "mm"):
         raise ValueError(f"unit must be 'voxel' or 'mm', got {unit!r}")
     shift, affine = on_host(offset), grid.affine
-    if shift.shape[-1:] != (3,) or (isinstance(shift, np.ndarray) and not np.isfinite(shift).all()):
-        raise ValueError(f"offset must be three finite numbers, or one triple per item; got {offset!r}")
+    batch = image.batch_shape
+    if shift.shape not in ((3,), (*batch, 3)) or (isinstance(shift, np.ndarray) and not np.isfinite(shift).all()):
+        raise ValueError(
+            f"offset must be three finite numbers, or one triple per item of the batch {batch}; got {offset!r}"
+        )
     xp: Any = np if isinstance(shift, np.ndarray) and isinstance(affine, np.ndarray) else jnp
     dtype = np.float64 if xp is np else jnp.result_type(shift.dtype if isinstance(shift, jax.Array) else affine.dtype)
-    affine, shift = xp.asarray(affine, dtype=dtype), xp.asarray(shift, dtype=dtype)
+    affine, shift = xp.asarray(affine, dtype=dtype), xp.broadcast_to(xp.asarray(shift, dtype=dtype), (*batch, 3))
     moved = (affine[..., :3, :3] @ shift[..., None]) if unit == "voxel" else shift[..., None]
     origin = affine[..., :3, 3:] + moved
     affine = xp.concatenate([xp.concatenate([affine[..., :3, :3], origin], axis=-1), affine[..., 3:, :]], axis=-2)

@@ -236,7 +236,8 @@ def tables_of(matrix: Any, offset: Any, shape: Sequence[int], dtype: Any) -> tup
         matrix, offset = _snapped(matrix), _snapped(offset)
     made = []
     for axis, size in enumerate(shape):
-        values = xp.arange(size, dtype=matrix.dtype)[:, None] * matrix[..., None, :, axis]
+        index = xp.arange(size, dtype=matrix.dtype).reshape((1,) * (matrix.ndim - 2) + (-1, 1))
+        values = index * matrix[..., None, :, axis]
         if axis == 0:
             values = values + offset[..., None, :]
         base = xp.floor(values)

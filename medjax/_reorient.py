@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -96,7 +96,7 @@ def flip(image: Image, axes: Any) -> Image:
         >>> out.voxels[:, 0, 0].tolist(), out.origin, out.orientation
         ([3.0, 2.0, 1.0, 0.0], (6.0, 0.0, 0.0), 'RPS')
     """
-    listed = [axes] if isinstance(axes, int | str) else list(axes)
+    listed = list(axes) if isinstance(axes, Iterable) and not isinstance(axes, str) else [axes]
     numbers = [axis_number(axis) for axis in listed]
     if len(set(numbers)) != len(numbers):
         raise ValueError(f"axes must differ, got {listed}")

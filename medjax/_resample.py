@@ -126,11 +126,14 @@ def _smoothing(image: Any, ratio: np.ndarray | None) -> tuple[float, ...] | None
 def _respaced(grid: Grid, spacing: np.ndarray, shape: tuple[int, ...], anchor: Anchor) -> Grid:
     """The grid of the same directions with another spacing and size."""
     xp = grid.affine.__array_namespace__()
-    new = xp.asarray(spacing, dtype=grid.affine.dtype)
-    ratio = new / spacing_of(grid.affine)
-    shift = (xp.asarray(grid.shape, dtype=ratio.dtype) - 1) / 2 - ratio * (xp.asarray(shape, dtype=ratio.dtype) - 1) / 2
-    corner = shift if anchor == "center" else ratio * 0
-    moved = grid.moved(corner, shape).affine
+    old = spacing_of(grid.affine)
+
+    def as_rows(values: Any) -> Any:
+        return xp.broadcast_to(xp.asarray(values, dtype=old.dtype), old.shape)
+
+    ratio = as_rows(spacing) / old
+    shift = as_rows((np.asarray(grid.shape) - 1) / 2) - ratio * as_rows((np.asarray(shape) - 1) / 2)
+    moved = grid.moved(shift if anchor == "center" else ratio * 0, shape).affine
     columns = xp.concat([ratio, xp.ones_like(ratio[..., :1])], axis=-1)
     return Grid(shape, moved * columns[..., None, :])
 
@@ -277,5 +280,6 @@ def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = No
     ratio = np.asarray(grid.shape) / np.asarray(shape)
     corner = (np.asarray(grid.shape) - 1) / 2 - ratio * (np.asarray(shape) - 1) / 2
     moved = grid.moved(corner, shape).affine
-    target = Grid(shape, moved * xp.asarray(np.append(ratio, 1.0), dtype=moved.dtype))
+    columns = xp.broadcast_to(xp.asarray(np.append(ratio, 1.0), dtype=moved.dtype), moved.shape)
+    target = Grid(shape, moved * columns)
     return resample(image, target, interpolation=interpolation, fill=fill)

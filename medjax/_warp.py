@@ -162,7 +162,11 @@ def _turn(xp: Any, pole: Any, degrees: Any) -> Any:
     zero = xp.zeros_like(x)
     cross = _matrix(xp, [[zero, -z, y], [z, zero, -x], [-y, x, zero]])
     angle = xp.broadcast_to(degrees * (np.pi / 180), np.broadcast_shapes(degrees.shape, x.shape))[..., None, None]
-    return xp.eye(3, dtype=cross.dtype) + xp.sin(angle) * cross + (1 - xp.cos(angle)) * (cross @ cross)
+    return (
+        xp.broadcast_to(xp.eye(3, dtype=cross.dtype), cross.shape)
+        + xp.sin(angle) * cross
+        + (1 - xp.cos(angle)) * (cross @ cross)
+    )
 
 
 def _expanded(grid: Grid, content: AffineTransform) -> Grid:
@@ -225,8 +229,8 @@ def warp(image: Image, displacement: Any, *, interpolation: Interpolation | None
 
     Args:
         image: Any batch and channels.
-        displacement: `(*batch, i, j, k, 3)` on the image's grid, world LPS mm; one for all items or one for each. For a
-            field on another grid use `resample_to_image(..., transform=DisplacementField(...))`.
+        displacement: `(*batch, i, j, k, 3)` on the image's grid, world LPS mm; one for all items or one for each. Where it
+            is not finite the result is `fill`. For a field on another grid use `resample_to_image(..., transform=DisplacementField(...))`.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
         fill: Value outside the image; default 0 for labels, the background for intensities.
 

@@ -141,7 +141,8 @@ def coordinates(data: Sequence[Any], sampling: Sampling, variant: int = 0) -> li
     m = sampling.tables
     data = list(data)
     if variant and m:
-        zero = jnp.minimum(jnp.abs(data[0][0, 0]) + variant, 0)
+        # The barrier keeps XLA from folding tables that are constants of the caller's jit.
+        zero = jnp.minimum(jnp.abs(jax.lax.optimization_barrier(data[0][0, 0])) + variant, 0)
         data[:2] = data[0] + zero, data[1] + zero.astype(data[1].dtype)
     located = []
     for d in range(sampling.rank):
