@@ -14,7 +14,7 @@ from scipy import ndimage
 import medjax as mj
 
 MODES = ["constant", "nearest", "mirror", "reflect", "wrap", "grid-constant", "grid-wrap", "grid-mirror"]
-SHAPES = {1: [(17,), (1,), (2,)], 2: [(16, 5)], 3: [(7, 12, 5)], 4: [(5, 4, 3, 6)]}
+SHAPES: dict[int, list[tuple[int, ...]]] = {1: [(17,), (1,), (2,)], 2: [(16, 5)], 3: [(7, 12, 5)], 4: [(5, 4, 3, 6)]}
 
 
 def points_for(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
