@@ -60,6 +60,13 @@ def test_crop_or_pad_is_about_the_centre(size: Any) -> None:
     shift = image.grid.index(out.grid.world(np.zeros(3)))
     for axis, (n, m) in enumerate(zip(image.shape, size, strict=True)):
         assert shift[axis] == pytest.approx((n - m) // 2 if n >= m else -((m - n) // 2), abs=1e-9)
+    np.testing.assert_array_equal(
+        mj.crop_or_pad(image, size).affine, out.affine
+    )  # pads first where it needs a background
+    is_own = np.asarray(out.voxels) != -9
+    np.testing.assert_array_equal(
+        np.asarray(mj.crop_or_pad(image, size).voxels)[is_own], np.asarray(out.voxels)[is_own]
+    )
     kept = min(8, size[0]) * min(9, size[1]) * min(5, size[2])
     assert (np.asarray(out.voxels) != -9).sum() == kept
 

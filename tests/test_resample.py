@@ -179,6 +179,16 @@ def test_items_of_different_spacing_need_a_size() -> None:
         np.testing.assert_allclose(out.voxels[n], one.voxels, rtol=0, atol=ROUNDING)
 
 
+@given(spacing=st.floats(0.2, 9.0), seed=st.integers(0, 1000))
+@hypothesis.settings(max_examples=60)
+def test_nearest_rounds_half_up_whatever_the_rounding_of_the_geometry(spacing: float, seed: int) -> None:
+    """Twice the spacing: every new voxel lies exactly between two old ones, on an oblique grid only nearly so."""
+    affine = oblique_affine(spacing=(spacing, 1.1, 0.7), origin=np.random.default_rng(seed).normal(0, 300, 3))
+    image = labels(seed, (12, 3, 2), affine=affine)
+    out = mj.resample_to_spacing(image, np.array(image.spacing) * (2, 1, 1))
+    np.testing.assert_array_equal(out.voxels, image.voxels[1::2])
+
+
 # --- Fill ------------------------------------------------------------------------------------------------------------
 
 
