@@ -174,10 +174,10 @@ STAY = {name: operation for name, operation in EXACT.items() if name not in ("tr
 
 
 def other_grid(image: Image) -> Grid:
-    """A grid that covers the image and has other directions, spacing and shape."""
-    half, shape = np.abs(image.affine[:3, :3]) @ (np.array(image.shape) / 2), np.array([40, 38, 42])
-    affine = np.diag([*(2.4 * half / shape), 1.0])
-    affine[:3, :3] = Rotation.from_euler("z", 20, degrees=True).as_matrix() @ affine[:3, :3]
+    """A grid that covers the image and whose axes are mixtures of the image's, as fine along each."""
+    shape = np.full(3, 2 * int(np.ceil(np.linalg.norm(image.shape) / 1.8)))
+    affine = image.affine.copy()
+    affine[:3, :3] = affine[:3, :3] @ (0.9 * Rotation.from_euler("xyz", (20, -10, 15), degrees=True).as_matrix())
     affine[:3, 3] = image.grid.center - affine[:3, :3] @ ((shape - 1) / 2)
     return Grid.of(shape.tolist(), affine=affine)
 
