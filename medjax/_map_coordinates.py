@@ -70,7 +70,7 @@ def map_coordinates(
         >>> map_coordinates(row, [jnp.asarray([0.5, 2.0, 3.5])], order=1, cval=-1.0).tolist()
         [5.0, 40.0, -1.0]
         >>> round(float(map_coordinates(row, [jnp.asarray([1.5])], order=3, mode="mirror")[0]), 4)
-        21.25
+        20.0
 
     Source: SciPy 1.17, ndimage/_interpolation.py, ni_interpolation.c and ni_splines.c, for the modes.
     """
