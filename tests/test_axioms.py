@@ -199,13 +199,20 @@ def blob_in_the_middle(affine: np.ndarray) -> Image:
     return Image.from_array(values.astype(np.float32), affine=affine)
 
 
+def nearly_isotropic(affine: np.ndarray) -> np.ndarray:
+    """The same directions with spacings that differ by a third, lest what turns leave the grid."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    out = affine.copy()
+    out[:3, :3] *= spacing.min() / spacing * np.array([1.0, 1.2, 0.9])
+    return out
+
+
 @given(affine=affines(), degrees=st.floats(-180, 180), axis=st.sampled_from([0, 1, 2]))
 @hypothesis.settings(max_examples=15)
 def test_a_blob_goes_where_the_rotation_takes_it(affine: np.ndarray, degrees: float, axis: int) -> None:
     """Right-handed about the positive axis, in the world: the centroid follows Rodrigues' matrix."""
+    affine = nearly_isotropic(affine)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    affine = affine.copy()
-    affine[:3, :3] *= spacing.min() / spacing * np.array([1.0, 1.2, 0.9])  # else a far blob leaves the grid
     grid = Grid.of(ROOM, affine=affine)
     start = grid.world((np.array(ROOM) - 1) / 2 + (2.0, -1.5, 2.5))
     image = blob(ROOM, affine, 1.6 * spacing.min(), start)
@@ -218,6 +225,7 @@ def test_a_blob_goes_where_the_rotation_takes_it(affine: np.ndarray, degrees: fl
 @given(affine=affines())
 @hypothesis.settings(max_examples=10)
 def test_a_blob_goes_where_the_matrix_takes_it(affine: np.ndarray) -> None:
+    affine = nearly_isotropic(affine)
     image = blob_in_the_middle(affine)
     matrix = mj.affine_matrix(translation=affine[:3, :3] @ (1.5, -0.5, 2.0), rotation=(3, -4, 5))
     expected = mj.AffineTransform.of(matrix, center=image.grid.center)(centroid(image))
