@@ -129,6 +129,7 @@ def test_gradients(order: int, mode: Any) -> None:
         ({"input": np.zeros((0, 4), np.float32)}, "empty"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_errors(change: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {
         "input": np.zeros((4, 4), np.float32),
