@@ -77,7 +77,8 @@ def crop(image: Image, start: Any, size: Any) -> Image:
                 "crop_or_pad and pad go beyond the edge"
             )
         lattice, corner = grid, first.astype(np.float64)
-    return rearrange(image, lattice.moved(corner, box), lambda voxels: _boxed(voxels, first, box, len(batch)))
+    target = lattice.moved(corner, box)
+    return rearrange(image, target, lambda voxels: _boxed(voxels, first, box, len(batch)), effect="cuts")
 
 
 def _boxed(voxels: Any, start: Any, size: tuple[int, int, int], depth: int) -> Any:
@@ -140,13 +141,12 @@ def pad(image: Image, before: Any, after: Any, *, mode: PadMode = "constant", fi
         -np.asarray(low, np.float64), [n + a + b for n, a, b in zip(shape, low, high, strict=True)]
     )
     depth, kind = len(image.batch_shape), image.kind
-    is_affine = mode == "constant"
     return rearrange(
         image,
         target,
         lambda voxels: _padded(voxels, low, high, mode, fill, depth, kind),
         fill=fill,
-        is_affine=is_affine,
+        effect="cuts" if mode == "constant" else "alters",
     )
 
 
@@ -338,4 +338,4 @@ def translate(image: Image, offset: Any, *, unit: Literal["voxel", "mm"] = "voxe
     moved = (affine[..., :3, :3] @ shift[..., None]) if unit == "voxel" else shift[..., None]
     origin = affine[..., :3, 3:] + moved
     affine = xp.concatenate([xp.concatenate([affine[..., :3, :3], origin], axis=-1), affine[..., 3:, :]], axis=-2)
-    return rearrange(image, Grid(grid.shape, affine), lambda voxels: voxels, is_affine=False)
+    return rearrange(image, Grid(grid.shape, affine), lambda voxels: voxels)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
@@ -14,6 +15,9 @@ from medjax._image import Image
 from medjax._transform import CompositeTransform
 
 __all__ = ["Pending", "rearrange", "resample"]
+
+Effect = Literal["reorders", "cuts", "alters"]
+"""What an exact step does: the same voxels in another order; other bounds of the same lattice; anything else."""
 
 
 class Pending(Image):
@@ -29,6 +33,7 @@ class Pending(Image):
         transforms: World-to-world transforms, each from a step's output to its input, the first step's first.
         is_waiting: Whether there is anything to interpolate.
         options: `interpolation` and `fill` as the steps asked for them.
+        reordered: What moves the source's voxels to the target, while there is nothing to interpolate.
     """
 
     def __init__(
@@ -38,9 +43,10 @@ class Pending(Image):
         transforms: tuple[Any, ...] = (),
         is_waiting: bool = False,
         options: tuple[Any, Any] = (None, None),
+        reordered: tuple[Callable[[Any], Any], ...] = (),
     ):
         values = {"source": source, "target": target, "transforms": transforms, "is_waiting": is_waiting}
-        for name, value in {**values, "options": options}.items():
+        for name, value in {**values, "options": options, "reordered": reordered}.items():
             object.__setattr__(self, name, value)
 
     source: Image
@@ -48,6 +54,7 @@ class Pending(Image):
     transforms: tuple[Any, ...]
     is_waiting: bool
     options: tuple[Any, Any]
+    reordered: tuple[Callable[[Any], Any], ...]
 
     @staticmethod
     def of(image: Image) -> Pending:
@@ -62,7 +69,8 @@ class Pending(Image):
                 self.resolved(), target, transform, interpolation=interpolation, fill=fill, sigma=sigma
             )
             return Pending.of(done)
-        if not self._agrees(interpolation, fill):
+        rounds = (interpolation or ("nearest" if self.kind == "label" else "linear")) == "nearest"
+        if not self._agrees(interpolation, fill) or (rounds and self.reordered):  # ties fall by the order of the voxels
             return Pending.of(self.resolved()).then_resample(
                 target, transform, interpolation=interpolation, fill=fill, sigma=None
             )
@@ -70,13 +78,13 @@ class Pending(Image):
         steps = self.transforms if transform is None else (*self.transforms, transform)
         return Pending(self.source, target, steps, True, options)
 
-    def then_rearrange(
-        self, target: Grid, rearrange: Callable[[Image], Image], *, adds_value: Any = None, is_affine: bool = True
-    ) -> Pending:
-        """Adds an exact step: done at once while nothing waits, else only another grid to fill."""
-        if self.is_waiting and is_affine and self._agrees(None, adds_value):
+    def then_rearrange(self, target: Grid, move: Callable[[Any], Any], *, fill: Any, effect: Effect) -> Pending:
+        """Adds an exact step: while an interpolation waits, only another grid to fill; before one, only a new order waits."""
+        if self.is_waiting and effect != "alters" and self._agrees(None, fill):
             return Pending(self.source, target, self.transforms, True, self.options)
-        return Pending.of(rearrange(self.resolved()))
+        if not self.is_waiting and effect == "reorders":
+            return Pending(self.source, target, reordered=(*self.reordered, move))
+        return Pending.of(rearrange(self.resolved(), target, move))
 
     def _agrees(self, interpolation: Any, fill: Any) -> bool:
         """Whether a step's wishes are those of the steps that wait."""
@@ -88,14 +96,18 @@ class Pending(Image):
         )
 
     def resolved(self) -> Image:
-        """Interpolates what waits and returns the image."""
-        if not self.is_waiting:
+        """Does what waits and returns the image."""
+        if not self.is_waiting and not self.reordered:
             return self.source
         if "done" in vars(self):
             return vars(self)["done"]
-        transform = CompositeTransform(self.transforms) if self.transforms else None
-        interpolation, fill = self.options
-        done = _plan.resample(self.source, self.target, transform, interpolation=interpolation, fill=fill)
+        if self.is_waiting:
+            transform = CompositeTransform(self.transforms) if self.transforms else None
+            interpolation, fill = self.options
+            done = _plan.resample(self.source, self.target, transform, interpolation=interpolation, fill=fill)
+        else:
+            voxels = functools.reduce(lambda voxels, move: move(voxels), self.reordered, self.source.voxels)
+            done = dataclasses.replace(self.source, voxels=voxels, affine=self.target.affine)
         if isinstance(self.source.voxels, jax.core.Tracer) or not isinstance(done.voxels, jax.core.Tracer):
             object.__setattr__(self, "done", done)  # asked for again by the next step; never kept beyond a trace
         return done
@@ -141,7 +153,7 @@ class Pending(Image):
 
     def with_metadata(self, metadata: Any) -> Pending:
         source = self.source.with_metadata(metadata)
-        return Pending(source, self.target, self.transforms, self.is_waiting, self.options)
+        return Pending(source, self.target, self.transforms, self.is_waiting, self.options, self.reordered)
 
     def with_kind(self, kind: Any) -> Pending:
         return Pending.of(self.resolved().with_kind(kind))
@@ -161,7 +173,9 @@ def resample(
     return _plan.resample(image, target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
 
 
-def rearrange(image: Any, target: Grid, move: Callable[[Any], Any], *, fill: Any = None, is_affine: bool = True) -> Any:
+def rearrange(
+    image: Any, target: Grid, move: Callable[[Any], Any], *, fill: Any = None, effect: Effect = "alters"
+) -> Any:
     """Applies an exact operation: the same voxels, in other places of a lattice that continues the image's own.
 
     Args:
@@ -169,13 +183,11 @@ def rearrange(image: Any, target: Grid, move: Callable[[Any], Any], *, fill: Any
         target: The grid of the result.
         move: Moves voxels `(*batch, i, j, k, *channels)` to it.
         fill: The value that the operation adds, where it adds any.
-        is_affine: Whether sampling the image at the target's points, with that fill outside, says the same.
+        effect: "reorders" or "cuts" where sampling the image at the target's points, with that fill outside, says the same.
 
     Returns:
         The image with `move` applied and the target's geometry; kind and metadata kept.
     """
     if isinstance(image, Pending):
-        return image.then_rearrange(
-            target, lambda done: rearrange(done, target, move), adds_value=fill, is_affine=is_affine
-        )
+        return image.then_rearrange(target, move, fill=fill, effect=effect)
     return dataclasses.replace(image, voxels=move(image.voxels), affine=target.affine)

@@ -68,7 +68,8 @@ def change_orientation(image: Image, orientation: str) -> Image:
             f"the items of this batch lie in different orientations, {image.orientation}: reorient them before stack"
         )
     axes, flips = ways.pop()
-    return rearrange(image, reoriented(grid, axes, flips), lambda voxels: turned(voxels, axes, flips, depth))
+    target = reoriented(grid, axes, flips)
+    return rearrange(image, target, lambda voxels: turned(voxels, axes, flips, depth), effect="reorders")
 
 
 def flip(image: Image, axes: Any) -> Image:
@@ -102,9 +103,8 @@ def flip(image: Image, axes: Any) -> Image:
         raise ValueError(f"axes must differ, got {listed}")
     flips = tuple(axis in numbers for axis in range(3))
     depth = len(image.batch_shape)
-    return rearrange(
-        image, reoriented(image.grid, (0, 1, 2), flips), lambda voxels: turned(voxels, (0, 1, 2), flips, depth)
-    )
+    target = reoriented(image.grid, (0, 1, 2), flips)
+    return rearrange(image, target, lambda voxels: turned(voxels, (0, 1, 2), flips, depth), effect="reorders")
 
 
 def reoriented(grid: Grid, axes: Sequence[int], flips: Sequence[bool]) -> Grid:

@@ -72,10 +72,17 @@ METADATA = mj.Metadata(
     study_description='größer "quoted" \\ and\nbroken',
     acquisition_time=dt.datetime(2024, 2, 29, 23, 59, 58, 123456),
     is_contrast_administered=False,
-    display={"window": [40.0, 400.0]},
+    display={
+        "window": [40.0, 400.0],
+        "Überschrift": 'größer "quoted" \\ and\nbroken',
+        "values": [1, 2.5, None, {"deep": True}],
+        "long": "blanks  " * 12_500,
+    },
     clinical={"weight_kg": 71.5},
-    extra={"Überschrift": "x", "values": [1, 2.5, None, {"deep": True}], "long": "blanks  " * 12_500},
+    extra={"PatientName": "Doe^Jane", "StudyDate": "20240229"},
 )
+# What of it MetaImage and NRRD keep: what names nobody.
+SHARED = mj.Metadata(modality="CT", subtype="T1", is_contrast_administered=False, display=METADATA.display)
 
 
 def metadata_of(image: mj.Image) -> mj.Metadata:

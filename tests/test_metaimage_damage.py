@@ -141,8 +141,8 @@ def test_compression_bomb_stays_small(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "{", "[1]", "3", '{"modality": 5}', '{"extra": 3}', '{"extra": [1]}', '{"acquisition_time": "yesterday"}',
-        '{"is_contrast_administered": "no"}', "[" * 20_000, '{"extra": {"a": ' + "[" * 9000 + "]" * 9000 + "}}", '{"display": 7}',
+        "{", "[1]", "3", '{"modality": 5}', '{"subtype": ["T1"]}', '{"display": [1]}', '{"modality": "CT", "subtype": 1}',
+        '{"is_contrast_administered": "no"}', "[" * 20_000, '{"display": {"a": ' + "[" * 9000 + "]" * 9000 + "}}", '{"display": 7}',
     ],
     ids=range(11),
 )  # fmt: skip

@@ -142,11 +142,12 @@ def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = T
     process can leave a hidden `.part` file behind, and of a pair (`.hdr` and `.img`) the voxels without the header, which
     is no image, but never a mixture. A format that cannot hold the voxels or the geometry raises.
 
-    NIfTI files are made to be passed on, so they get no identifiers: of the metadata they hold `modality`, `subtype`,
-    `is_contrast_administered` and `display` (as JSON in a comment extension), and the NIfTI header fields in `extra` as
-    far as they are still true of the image. Identifiers, dates, descriptions, `clinical` and a DICOM header do not enter
-    them; HDF5, MetaImage and NRRD keep all metadata, identifiers included. Where float32 would round NIfTI's affine, it is
-    kept in the extension exactly, and used on loading unless another program has changed the header's since.
+    NIfTI, MetaImage and NRRD files are made to be passed on, so no identifier enters them: of the metadata they hold
+    `modality`, `subtype`, `is_contrast_administered` and `display`, and what is in `extra` of a header of their own format,
+    as far as it is still true of the image. Identifiers, dates, descriptions, `clinical` and a DICOM header do not enter
+    them. HDF5, a store, keeps all metadata, and DICOM the patient and the study; both name the patient. Where float32
+    would round NIfTI's affine, it is kept exactly in an extension, and used on loading unless another program has changed
+    the header's since.
 
     Args:
         image: A single image (not a batch), concrete.

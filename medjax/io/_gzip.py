@@ -273,7 +273,7 @@ def _zstandard(path: Path) -> Any:
         import zstandard
     except ImportError:
         raise MissingDependencyError(
-            path, "zstd compression needs the package zstandard", "pip install zstandard"
+            path, "zstd compression needs the package zstandard", 'pip install "medjax[zstd]"'
         ) from None
     return zstandard
 

@@ -1,9 +1,13 @@
-"""Metadata in formats that have no field for it: JSON under a key of our own, which other readers pass over."""
+"""What of the metadata enters a file that has no field for it: one rule for NIfTI, MetaImage and NRRD.
+
+These files are made to be passed on, so nothing that names a patient, a study or a day enters them: of the typed fields
+they get `modality`, `subtype`, `is_contrast_administered` and `display`, as JSON where other readers pass over it. A file's
+own header, in `metadata.extra`, goes back into files of the same format. DICOM and the HDF5 store keep who it is.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,56 +17,67 @@ from medjax._metadata import Metadata
 from medjax.io._errors import ImageFileWarning, UnsupportedFileError
 from medjax.io._files import warn
 
-__all__ = ["KIND_KEY", "METADATA_KEY", "kept_kind", "metadata_from_json", "metadata_to_json"]
+__all__ = [
+    "KIND_KEY",
+    "METADATA_KEY",
+    "kept_kind",
+    "metadata_from_json",
+    "metadata_to_json",
+    "shared",
+    "shared_metadata",
+]
 
 METADATA_KEY = "MedjaxMetadata"
 KIND_KEY = "MedjaxKind"
 
-_TYPES: dict[str, type] = {
-    "acquisition_time": dt.datetime,
-    "is_contrast_administered": bool,
-    "display": Mapping,
-    "clinical": Mapping,
-    "extra": Mapping,
-}
+_SHARED_TYPES: dict[str, type] = {"modality": str, "subtype": str, "is_contrast_administered": bool, "display": dict}
+
+
+def shared(metadata: Metadata | None) -> dict[str, Any]:
+    """Returns the typed fields that go into a file made to be passed on, as far as they are stated.
+
+    Example:
+        >>> shared(Metadata(modality="CT", patient_id="123", clinical={"weight": 70}))
+        {'modality': 'CT'}
+    """
+    values = {name: getattr(metadata, name, None) for name in _SHARED_TYPES}
+    values["display"] = dict(values["display"] or {})
+    return {name: value for name, value in values.items() if value not in (None, {})}
+
+
+def shared_metadata(values: Mapping[str, Any]) -> Metadata:
+    """Returns metadata of what `shared` gave; other fields, and those of a wrong type, are left out."""
+    known: dict[str, Any] = {name: v for name, v in values.items() if isinstance(v, _SHARED_TYPES.get(name, ()))}
+    return Metadata(**known)
 
 
 def metadata_to_json(path: Path, image: Image) -> str | None:
-    """Returns everything the metadata states as one line of ASCII, `None` where it states nothing.
-
-    The source is left out: it names the file that was read, so the new file takes its place.
+    """Returns what `shared` gives as one line of ASCII, `None` where that is nothing.
 
     Raises:
-        UnsupportedFileError: a mapping holds something that JSON cannot.
+        UnsupportedFileError: `display` holds something that JSON cannot.
     """
-    if not isinstance(image.metadata, Metadata):
-        return None
+    found = shared(image.metadata if isinstance(image.metadata, Metadata) else None)
     try:
-        text = image.metadata.replace(source=None).to_json()
+        return json.dumps(found) if found else None
     except (TypeError, ValueError, RecursionError) as error:
         raise UnsupportedFileError(
             path,
-            f"the metadata's display, clinical or extra hold a value that cannot be saved: {error}",
+            f"the metadata's display holds a value that cannot be saved: {error}",
             "keep to text, numbers, booleans, None, lists and dicts with text keys",
         ) from error
-    return None if text == "{}" else text
 
 
-def metadata_from_json(path: Path, text: str) -> Metadata | None:
-    """Reads what `metadata_to_json` wrote; warns and returns `None` where it was damaged since."""
+def metadata_from_json(path: Path, text: str) -> Metadata:
+    """Reads what `metadata_to_json` wrote; warns and leaves out what was damaged since."""
     try:
-        metadata = Metadata.from_json(text)
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        metadata = None
-    if metadata is None or not all(_is_sound(metadata, field.name) for field in dataclasses.fields(Metadata)):
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    metadata = shared_metadata(values) if isinstance(values, dict) else Metadata()
+    if not isinstance(values, dict) or values.keys() & _SHARED_TYPES.keys() - shared(metadata).keys():
         warn(path, f"its {METADATA_KEY} are damaged and left out", ImageFileWarning)
-        return None
     return metadata
-
-
-def _is_sound(metadata: Metadata, name: str) -> bool:
-    value = getattr(metadata, name)
-    return value is None or isinstance(value, _TYPES.get(name, str))
 
 
 def kept_kind(value: Any, voxels: Any) -> Any:

@@ -12,8 +12,8 @@ Rules, checked against SimpleITK 2.5.7 (https://itk.org/Wiki/ITK/MetaIO/Document
 - ElementToIntensityFunctionSlope and Offset are not applied, as in ITK; a warning says so.
 - DistanceUnits other than mm are converted, where ITK takes the numbers as mm; a warning says so.
 
-`metadata.extra` holds the header by its keys, numbers as numbers. Written files keep all metadata in MedjaxMetadata keys,
-which other readers pass over; keys of a MetaImage source that are not of the format are written again as well.
+`metadata.extra` holds the header by its keys, numbers as numbers. Written files keep what names nobody (`_kept`) in
+MedjaxMetadata keys, which other readers pass over, and the keys of a MetaImage source that are not of the format.
 """
 
 from __future__ import annotations
@@ -278,11 +278,10 @@ def _warn_of_scaling(header: _Header) -> None:
 
 def _metadata(header: _Header) -> Metadata:
     pieces = [header.fields[key].removeprefix("|").removesuffix("|") for key in _piece_keys(header.fields)]
-    kept = metadata_from_json(header.path, "".join(pieces)) if pieces else None
-    if kept is not None:
-        return kept
+    kept = metadata_from_json(header.path, "".join(pieces)) if pieces else Metadata()
     extra = {key: _plain(key, text) for key, text in header.fields.items() if not key.startswith("Medjax")}
-    return Metadata(modality=_MODALITIES.get(header.fields.get("Modality", "")), extra=extra)
+    modality = kept.modality or _MODALITIES.get(header.fields.get("Modality", ""))
+    return kept.replace(modality=modality, extra=extra)
 
 
 def _piece_keys(fields: Mapping[str, str]) -> list[str]:

@@ -58,7 +58,8 @@ def iter_frames(file: File, dataset: Dataset, layout: Layout, frames: Sequence[i
     plugin = _plugin(file)
     if file.transfer_syntax in _CODE_STREAMS:
         coded = generate_frames(dataset.PixelData, number_of_frames=layout.frames)
-        wanted = [frame for number, frame in enumerate(coded) if number in set(frames)]
+        numbers = set(frames)
+        wanted = [frame for number, frame in enumerate(coded) if number in numbers]
         for frame in wanted:
             _check_size(frame, layout, file)
         if file.transfer_syntax == JPEGExtended12Bit and layout.bits_stored > 8:

@@ -6,7 +6,7 @@ The note is an extension of code 6 (comment) that holds one JSON object,
 - `affine`: index to LPS mm in float64, where the header's float32 rounds it;
 - `channels`: the sizes of the trailing axes, where NIfTI's axes leave them open;
 - `dtype`: what the voxels were before saving, where NIfTI has no such type;
-- `metadata`: the typed fields that name nobody.
+- `metadata`: the typed fields that name nobody (`medjax.io._kept`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 from medjax._grid import check_affine
 from medjax._metadata import Metadata
 from medjax.io._errors import UnsupportedFileError
+from medjax.io._kept import shared, shared_metadata
 from medjax.io._nifti._header import Header
 
 __all__ = [
@@ -56,8 +57,6 @@ _WHERE_STATED = (
 _TEXTS = ("descrip", "aux_file", "intent_name")
 _LENGTHS = {"dim": 8, "pixdim": 8, **dict.fromkeys(_SFORM, 4)}
 _NUMBERS = (*_ALWAYS, *_QFORM, *_WHERE_STATED)
-
-_SHARED_TYPES: dict[str, type] = {"modality": str, "subtype": str, "is_contrast_administered": bool, "display": dict}
 
 
 def extra_of(header: Header, extensions: list[tuple[int, bytes]]) -> dict[str, Any]:
@@ -162,17 +161,10 @@ class Note:
             "affine": None if self.affine is None else self.affine.tolist(),
             "channels": self.channels,
             "dtype": self.dtype,
-            "metadata": {name: value for name, value in shared(self.metadata).items() if value not in (None, {})}
-            or None,
+            "metadata": shared(self.metadata) or None,
         }
         parts = {name: value for name, value in parts.items() if value is not None}
         return json.dumps({"medjax": 1, **parts}).encode("ascii") if parts else b""
-
-
-def shared(metadata: Metadata) -> dict[str, Any]:
-    """Returns the typed fields that go into a file made to be passed on: none of them names anybody."""
-    values = {name: getattr(metadata, name) for name in _SHARED_TYPES}
-    return values | {"display": dict(metadata.display)}
 
 
 def note_of(extensions: list[tuple[int, bytes]]) -> tuple[Note, list[tuple[int, bytes]]]:
@@ -189,12 +181,11 @@ def _parsed(content: bytes) -> Note | None:
         parts = json.loads(content.rstrip(b"\0"))
         affine = None if parts.get("affine") is None else check_affine(parts["affine"])
         channels = None if parts.get("channels") is None else tuple(int(size) for size in parts["channels"])
-        stated = parts.get("metadata", {}).items()
+        metadata = shared_metadata(parts.get("metadata", {}))
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     if affine is not None and affine.shape != (4, 4):
         return None
-    known: dict[str, Any] = {name: value for name, value in stated if isinstance(value, _SHARED_TYPES.get(name, ()))}
     dtype = parts.get("dtype")
     extra = {"saved_from_dtype": dtype} if isinstance(dtype, str) else {}
-    return Note(affine, channels, None, Metadata(**known, extra=extra))
+    return Note(affine, channels, None, metadata.replace(extra=extra))

@@ -130,8 +130,8 @@ def _numbers(header: Header, words: list[str]) -> range:
 
 def _metadata(header: Header, is_label: bool) -> Metadata:
     text = header.pairs.get(METADATA_KEY)
-    kept = None if text is None else metadata_from_json(header.path, text)
+    kept = Metadata() if text is None else metadata_from_json(header.path, text)
     pairs = {key: value for key, value in header.pairs.items() if key not in (METADATA_KEY, KIND_KEY)}
-    metadata = Metadata(extra=pairs | dict(header.fields)) if kept is None else kept
+    metadata = kept.replace(extra=pairs | dict(header.fields))
     segments: Any = read_segments(header.path, header.pairs) if is_label else []
     return metadata.replace(display={**metadata.display, "segments": segments}) if segments else metadata
