@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import io
 import os
@@ -24,7 +25,7 @@ import pytest
 from nifti_bytes import nifti_bytes, ramp
 
 import medjax as mj
-from medjax.io import _gzip
+from medjax.io import _blocks, _gzip
 from medjax.io._files import atomic_file, atomic_files, find_format, first_bytes
 
 IMAGE = mj.Image.from_array(ramp())
@@ -335,7 +336,7 @@ def test_errors_pickle(kind: Any) -> None:
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "zlib":
         monkeypatch.setattr(_gzip, "isal_zlib", None)
-        monkeypatch.setattr(_gzip, "igzip_threaded", None)
+        monkeypatch.setattr(_blocks, "isal_zlib", None)
     elif _gzip.isal_zlib is None:
         pytest.skip("isal is not installed")
 
@@ -373,25 +374,60 @@ def test_content(data: bytes, following: int, codec: Any) -> None:
     assert read_all(b"before" + data, len(CONTENT), codec=codec, offset=6) == (CONTENT, following) or codec == "auto"
 
 
-@pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("codec", [None, "gzip", "bzip2", "zstd"])
-def test_written_streams_are_read_back(codec: Any) -> None:
-    if codec == "zstd":
-        pytest.importorskip("zstandard")
+def written(codec: Any, blocks: list[bytes]) -> bytes:
     file = io.BytesIO()
-    with _gzip.writer(file, codec) as stream:
-        for start in range(0, len(CONTENT), 999_999):
-            stream.write(CONTENT[start : start + 999_999])
+    _blocks.write_blocks(file, codec, [lambda block=block: block for block in blocks])  # type: ignore[misc]
     assert not file.closed
-    assert _gzip.codec_of(file.getvalue()) == codec
-    assert read_all(file.getvalue(), len(CONTENT)) == (CONTENT, 0)
+    return file.getvalue()
 
 
 @pytest.mark.usefixtures("engine")
-def test_deflate_is_zlib() -> None:
-    assert zlib.decompress(_gzip.deflate([CONTENT[:7], CONTENT[7:]])) == CONTENT
-    with pytest.raises(ValueError, match="use deflate"), _gzip.writer(io.BytesIO(), "zlib"):
-        pass
+@pytest.mark.parametrize("codec", [None, "gzip", "zlib", "bzip2", "zstd"])
+def test_written_streams_are_read_back(codec: Any) -> None:
+    data = written(codec, [CONTENT[start : start + 99_999] for start in range(0, len(CONTENT), 99_999)])
+    if codec != "zlib":
+        assert _gzip.codec_of(data) == codec
+    assert read_all(data, len(CONTENT), codec=codec) == (CONTENT, 0)
+    standard: Any = {"gzip": gzip.decompress, "zlib": zlib.decompress, "bzip2": bz2.decompress, None: bytes}
+    if codec in standard:
+        assert standard[codec](data) == CONTENT
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("blocks", [[], [b""], [b"", b"voxels", b""]], ids=["nothing", "empty", "empty ones"])
+def test_streams_of_empty_blocks(blocks: list[bytes]) -> None:
+    assert gzip.decompress(written("gzip", blocks)) == zlib.decompress(written("zlib", blocks)) == b"".join(blocks)
+
+
+def test_a_block_that_fails_stops_the_writing() -> None:
+    """At its place: what came before it is written, and few of the blocks behind it are made."""
+    made: list[int] = []
+
+    def make(number: int) -> bytes:
+        made.append(number)
+        if number == 5:
+            raise MemoryError("no room")
+        return b"x"
+
+    file = io.BytesIO()
+    with pytest.raises(MemoryError, match="no room"):
+        _blocks.write_blocks(file, None, (functools.partial(make, n) for n in range(1000)))
+    assert file.getvalue() == b"xxxxx"
+    assert max(made) < 30
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize("order", ["C", "F", "view"])
+@pytest.mark.parametrize("shape", [(70, 90, 301), (3, 3, 1), (700, 600, 25)], ids=str)
+def test_blocks_follow_each_other_in_the_file(shape: tuple[int, ...], order: Any, axes: tuple[int, ...]) -> None:
+    voxels = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+    voxels = voxels[::-1, :, ::-1] if order == "view" else np.asarray(voxels, order=order)
+    blocks = [bytes(make()) for make in _blocks.file_blocks(voxels, axes)]
+    assert b"".join(blocks) == voxels.transpose(axes).tobytes(order="F")
+    assert max(map(len, blocks)) < 2**24
+    assert len(blocks) > 1 or voxels.size < 10
+    swapped = voxels.astype(">i4")
+    assert b"".join(bytes(make()) for make in _blocks.file_blocks(swapped, axes)) == b"".join(blocks)
 
 
 @pytest.mark.usefixtures("engine")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +20,6 @@ __all__ = [
     "Encoding",
     "Part",
     "checked_affine",
-    "file_blocks",
     "numbered",
     "read_elements",
     "sibling",
@@ -36,9 +35,6 @@ _LONGEST_NUMBER = 400
 
 # Some writers end a file with a line break, which is no sign of a wrong header.
 _LINE_END_BYTES = 2
-
-_BLOCK_BYTES = 2**24
-_TILE = 16
 
 # Beyond this a number is damage and not a length in mm.
 _LARGEST_MM = 1e9
@@ -205,24 +201,3 @@ def storable(path: Path, voxels: np.ndarray) -> np.ndarray:
             path, f"cannot hold voxels of type {voxels.dtype}", "convert them to integers or float32"
         )
     return voxels
-
-
-def file_blocks(voxels: np.ndarray, axes: Sequence[int]) -> Iterator[Any]:
-    """Yields the little-endian bytes of voxels whose array axes are written in this order, the fastest first.
-
-    In blocks of a few megabytes, so that voxels in another order are never copied as a whole.
-    """
-    slowest_first = voxels.transpose(tuple(reversed(axes)))
-    step = max(1, len(slowest_first) * _BLOCK_BYTES // slowest_first.nbytes)
-    for start in range(0, len(slowest_first), step):
-        block = slowest_first[start : start + step]
-        packed = block if block.flags.c_contiguous else _packed(block)
-        yield packed.astype(voxels.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8).data
-
-
-def _packed(voxels: np.ndarray) -> np.ndarray:
-    """A contiguous copy, made a few indices of the last axis at a time, which keeps to the cache (2x faster)."""
-    copy = np.empty(voxels.shape, voxels.dtype)
-    for start in range(0, voxels.shape[-1], _TILE):
-        copy[..., start : start + _TILE] = voxels[..., start : start + _TILE]
-    return copy

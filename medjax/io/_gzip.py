@@ -1,18 +1,17 @@
-"""Compressed streams: gzip and zlib by isal where it is installed (by zlib elsewhere), bzip2 and zstd.
+"""Compressed streams, read: gzip and zlib by isal where it is installed (by zlib elsewhere), bzip2 and zstd.
 
 Reading is bounded. `Content` decompresses no more than it is asked for, refuses a count that the file cannot hold before
-any memory is taken, and turns whatever is wrong with a stream into an `ImageFileError`. Writing gzip uses a few threads.
+any memory is taken, and turns whatever is wrong with a stream into an `ImageFileError`. `_blocks` writes.
 """
 
 from __future__ import annotations
 
 import bz2
 import contextlib
-import gzip
 import io
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -21,12 +20,11 @@ import numpy as np
 
 from medjax.io._errors import ImageFileError, MissingDependencyError, TruncatedFileError
 
-igzip_threaded: Any = None
 isal_zlib: Any = None
 with contextlib.suppress(ImportError):  # no wheel for this machine: the standard library does the same, slower
-    from isal import igzip_threaded, isal_zlib
+    from isal import isal_zlib
 
-__all__ = ["Codec", "Content", "codec_of", "deflate", "writer"]
+__all__ = ["Codec", "Content", "codec_of", "zstandard_for"]
 
 Codec = Literal["gzip", "zlib", "bzip2", "zstd"]
 
@@ -43,16 +41,12 @@ _TRUSTED_EXPANSION = 32
 _INPUT_BYTES = 2**18
 _PIECE_BYTES = 2**20  # measured: 128 KiB to 1 MiB are equally fast, 4 MiB leaves the cache
 
-# Fastest levels: the second costs twice the time for 4 % of the size (measured on int16 CT).
-_GZIP_LEVEL = 1
-_ZSTD_LEVEL = 3
-_MAX_THREADS = 4
-
 
 def codec_of(head: bytes) -> Codec | None:
     """Tells the compression of a whole file from its first bytes; zlib streams have no reliable mark.
 
     Example:
+        >>> import gzip
         >>> codec_of(gzip.compress(b"voxels")), codec_of(b"voxels")
         ('gzip', None)
     """
@@ -74,6 +68,7 @@ class Content:
         position: How many bytes of the content were read.
 
     Example:
+        >>> import gzip
         >>> with Content(Path("scan.nii.gz"), data=gzip.compress(b"voxels")) as content:
         ...     content.read(2), content.read_array(4).tobytes()
         (b'vo', b'xels')
@@ -264,11 +259,16 @@ def _source(file: Any, codec: Codec | None, path: Path) -> Any:
     if codec == "bzip2":
         return bz2.BZ2File(file)
     if codec == "zstd":
-        return _zstandard(path).ZstdDecompressor().stream_reader(file, read_across_frames=True)
+        return zstandard_for(path).ZstdDecompressor().stream_reader(file, read_across_frames=True)
     return _Inflater(file, codec)
 
 
-def _zstandard(path: Path) -> Any:
+def zstandard_for(path: Path) -> Any:
+    """The library for zstd, or an error that says what to install.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
     try:
         import zstandard
     except ImportError:
@@ -297,64 +297,3 @@ def _decompression_errors(codec: Codec | None) -> tuple[Any, ...]:
 
         return (zstandard.ZstdError,)
     return (zlib.error,) if isal_zlib is None else (zlib.error, isal_zlib.error)
-
-
-@contextlib.contextmanager
-def writer(file: Any, codec: Codec | None) -> Iterator[Any]:
-    """Yields a stream to write content to; `file` is open for writing and is left open.
-
-    The same content always gives the same bytes: no time and no name is stored.
-
-    Example:
-        >>> from io import BytesIO
-        >>> file = BytesIO()
-        >>> with writer(file, "gzip") as stream:
-        ...     _ = stream.write(b"voxels")
-        >>> gzip.decompress(file.getvalue())
-        b'voxels'
-    """
-    if codec is None:
-        yield file
-        return
-    opener: dict[Codec, Callable[[], Any]] = {
-        "gzip": lambda: _gzip_writer(file),
-        "bzip2": lambda: bz2.BZ2File(file, "wb"),
-        "zstd": lambda: _zstd_writer(file),
-    }
-    if codec not in opener:
-        raise ValueError(f"cannot write codec {codec!r} as a stream; use deflate for zlib")
-    with opener[codec]() as stream:
-        yield stream
-
-
-def _gzip_writer(file: Any) -> Any:
-    if igzip_threaded is None:
-        return gzip.GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=file, mtime=0)
-    return igzip_threaded.open(file, "wb", compresslevel=_GZIP_LEVEL, threads=_threads())
-
-
-def _zstd_writer(file: Any) -> Any:
-    library = _zstandard(Path(getattr(file, "name", "")))
-    return library.ZstdCompressor(level=_ZSTD_LEVEL, threads=_threads(), write_checksum=True).stream_writer(
-        file, closefd=False
-    )
-
-
-def _threads() -> int:
-    return min(_MAX_THREADS, os.cpu_count() or 1)
-
-
-def deflate(pieces: Iterable[Any]) -> bytes:
-    """Compresses pieces of bytes to one zlib stream (RFC 1950), in memory: what gzip's few threads make, framed as zlib.
-
-    Example:
-        >>> zlib.decompress(deflate([b"vox", b"els"]))
-        b'voxels'
-    """
-    packed, checksum = io.BytesIO(), 1
-    with writer(packed, "gzip") as stream:
-        for piece in pieces:
-            stream.write(piece)
-            checksum = (isal_zlib or zlib).adler32(piece, checksum)
-    # A gzip header without name and comment has 10 bytes, a trailer 8 (RFC 1952, 2.3).
-    return b"".join([b"\x78\x01", packed.getbuffer()[10:-8], checksum.to_bytes(4, "big")])

@@ -19,6 +19,7 @@ MedjaxMetadata keys, which other readers pass over, and the keys of a MetaImage 
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import re
 from collections.abc import Mapping
@@ -31,11 +32,11 @@ from medjax._grid import direction_of, origin_of, spacing_of
 from medjax._image import Image
 from medjax._metadata import Metadata
 from medjax._orientation import orientation_of
+from medjax.io._blocks import file_blocks, write_blocks
 from medjax.io._datafile import (
     Encoding,
     Part,
     checked_affine,
-    file_blocks,
     numbered,
     read_elements,
     sibling,
@@ -43,7 +44,6 @@ from medjax.io._datafile import (
 )
 from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
 from medjax.io._files import atomic_file, atomic_files, warn
-from medjax.io._gzip import deflate
 from medjax.io._kept import KIND_KEY, METADATA_KEY, kept_kind, metadata_from_json, metadata_to_json
 
 __all__ = ["read", "write"]
@@ -311,20 +311,23 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
     voxels = storable(path, image.voxels)
     dimensions, has_channels = _layout(path, voxels.shape, _source(image))
     axes = [*range(dimensions)]
-    blocks = file_blocks(voxels, [dimensions, *axes] if has_channels else axes)
-    packed = deflate(blocks) if compress else None  # before the header, where its size stands
-    lines = _lines(image, path, voxels, dimensions, packed)
-    content = blocks if packed is None else [packed]
+    content = file_blocks(voxels, [dimensions, *axes] if has_channels else axes)
+    packed_bytes = None
+    if compress:  # before the header, where its size stands
+        packed = io.BytesIO()
+        write_blocks(packed, "zlib", content)
+        content, packed_bytes = iter([packed.getbuffer]), packed.tell()
+    lines = _lines(image, path, voxels, dimensions, packed_bytes)
     if path.suffix.lower() != ".mhd":
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             file.write(_text_of([*lines, "ElementDataFile = LOCAL"]))
-            file.writelines(content)
+            write_blocks(file, None, content)
         return
     data_path = path.with_suffix(".zraw" if compress else ".raw")
     head = _text_of([*lines, f"ElementDataFile = {_data_name(path, data_path)}"])
     with atomic_files(data_path, path) as (data_temporary, head_temporary):
         with data_temporary.open("wb") as file:
-            file.writelines(content)
+            write_blocks(file, None, content)
         head_temporary.write_bytes(head)
 
 
@@ -333,15 +336,15 @@ def _source(image: Image) -> Mapping[str, Any]:
     return image.metadata.extra if isinstance(image.metadata, Metadata) else {}
 
 
-def _lines(image: Image, path: Path, voxels: np.ndarray, dimensions: int, packed: bytes | None) -> list[str]:
+def _lines(image: Image, path: Path, voxels: np.ndarray, dimensions: int, packed_bytes: int | None) -> list[str]:
     """The header but for its last line, which names the data."""
     return [
         "ObjectType = Image",
         f"NDims = {dimensions}",
         "BinaryData = True",
         "BinaryDataByteOrderMSB = False",
-        f"CompressedData = {packed is not None}",
-        *([] if packed is None else [f"CompressedDataSize = {len(packed)}"]),
+        f"CompressedData = {packed_bytes is not None}",
+        *([] if packed_bytes is None else [f"CompressedDataSize = {packed_bytes}"]),
         *_geometry_lines(image.affine, dimensions, _source(image)),
         *_kept_lines(path, image),
         f"DimSize = {_join(voxels.shape[:dimensions])}",

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import get_decoder, iter_pixels
+from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
     JPEG2000TransferSyntaxes,
@@ -38,6 +39,7 @@ _PREFERRED = {
     **dict.fromkeys(JPEGLSTransferSyntaxes, ("pyjpegls",)),
     RLELossless: ("pylibjpeg", "pydicom"),
 }
+_PIXEL_DATA = BaseTag(0x7FE00010)
 _CODE_STREAMS = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes}
 
 
@@ -56,15 +58,30 @@ def iter_frames(file: File, dataset: Dataset, layout: Layout, frames: Sequence[i
         ImageFileError: a code stream is not of the size that the header says.
     """
     plugin = _plugin(file)
+    if not file.transfer_syntax.is_encapsulated:
+        return iter_pixels(dataset, indices=frames, decoding_plugin=plugin)
+    coded = _coded_frames(dataset, layout, frames)
     if file.transfer_syntax in _CODE_STREAMS:
-        coded = generate_frames(dataset.PixelData, number_of_frames=layout.frames)
-        numbers = set(frames)
-        wanted = [frame for number, frame in enumerate(coded) if number in numbers]
-        for frame in wanted:
-            _check_size(frame, layout, file)
+        coded = _checked(coded, layout, file)
         if file.transfer_syntax == JPEGExtended12Bit and layout.bits_stored > 8:
-            return (_decode_12_bit(frame, layout, file) for frame in wanted)
-    return iter_pixels(dataset, indices=frames, decoding_plugin=plugin)
+            return (_decode_12_bit(frame, layout, file) for frame in coded)
+    return _decoded_one_by_one(coded, dataset, plugin)
+
+
+def _coded_frames(dataset: Dataset, layout: Layout, frames: Sequence[int]) -> Iterator[bytes]:
+    """The compressed frames that are wanted, found in one pass over the fragments (PS3.5 section A.4)."""
+    wanted = set(frames)
+    found = generate_frames(dataset.PixelData, number_of_frames=layout.frames)
+    return (frame for number, frame in enumerate(found) if number in wanted)
+
+
+def _decoded_one_by_one(coded: Iterator[bytes], dataset: Dataset, plugin: str) -> Iterator[np.ndarray]:
+    """Gives pydicom each frame as an image of its own: asked for a frame of many, it looks through all of them first."""
+    single = Dataset({element.tag: element for element in dataset.group_dataset(0x0028) if element.VR != "SQ"})
+    single.file_meta, single.NumberOfFrames = dataset.file_meta, 1
+    for frame in coded:
+        single.add_new(_PIXEL_DATA, "OB", encapsulate([frame], has_bot=False))
+        yield from iter_pixels(single, decoding_plugin=plugin)
 
 
 def _plugin(file: File) -> str:
@@ -81,13 +98,17 @@ def _plugin(file: File) -> str:
     return next((name for name in preferred if name in decoder.available_plugins), "")
 
 
-def _check_size(frame: bytes, layout: Layout, file: File) -> None:
-    found, promised = coded_size(frame), (layout.rows, layout.columns, layout.samples)
-    if found != promised:
-        shown = "no size" if found is None else "{} rows, {} columns and {} samples".format(*found)
-        rows, columns, samples = promised
-        reason = f"its code stream states {shown}, its header {rows} rows, {columns} columns and {samples} samples"
-        raise ImageFileError(file.path, reason, "the file is damaged")
+def _checked(frames: Iterator[bytes], layout: Layout, file: File) -> Iterator[bytes]:
+    """The frames as they are; raises at the first whose code stream is of another size than the header says."""
+    promised = layout.rows, layout.columns, layout.samples
+    for frame in frames:
+        found = coded_size(frame)
+        if found != promised:
+            shown = "no size" if found is None else "{} rows, {} columns and {} samples".format(*found)
+            rows, columns, samples = promised
+            reason = f"its code stream states {shown}, its header {rows} rows, {columns} columns and {samples} samples"
+            raise ImageFileError(file.path, reason, "the file is damaged")
+        yield frame
 
 
 def coded_size(frame: bytes) -> tuple[int, int, int] | None:

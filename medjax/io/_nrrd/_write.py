@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 
 from medjax._image import Image
 from medjax._metadata import Metadata
-from medjax.io._datafile import file_blocks, storable
+from medjax.io._blocks import file_blocks, write_blocks
+from medjax.io._datafile import storable
 from medjax.io._errors import UnsupportedFileError
 from medjax.io._files import atomic_file, atomic_files
-from medjax.io._gzip import writer
+from medjax.io._gzip import Codec
 from medjax.io._kept import KIND_KEY, METADATA_KEY, metadata_to_json
 from medjax.io._nrrd._geometry import signs_to_lps
 from medjax.io._nrrd._header import FIELDS, escaped
@@ -77,21 +78,16 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
     ]
     head = "".join(f"{line}\n" for line in lines).encode()
     blocks = file_blocks(voxels, axes)
+    codec: Codec | None = "gzip" if compress else None
     if not is_detached:
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             file.write(head + b"\n")
-            _write_data(file, blocks, compress)
+            write_blocks(file, codec, blocks)
         return
     with atomic_files(data_path, path) as (data_temporary, head_temporary):
         head_temporary.write_bytes(head)
         with data_temporary.open("wb") as file:
-            _write_data(file, blocks, compress)
-
-
-def _write_data(file: Any, blocks: Iterable[Any], compress: bool) -> None:
-    with writer(file, "gzip" if compress else None) as stream:
-        for block in blocks:
-            stream.write(block)
+            write_blocks(file, codec, blocks)
 
 
 def _data_name(path: Path, data_path: Path) -> str:
