@@ -78,6 +78,25 @@ def test_soft_dice_differentiates() -> None:
     np.testing.assert_array_equal(at_nothing, 0)
 
 
+def test_nan_is_neither_inside_nor_outside() -> None:
+    """A mask of NaN must not agree with anything, as 0 / 0 would have it."""
+    voxels = np.zeros(SHAPE, np.float32)
+    voxels[1, 1, 1], voxels[2, 2, 3] = 1.0, np.nan
+    image = Image.from_array(voxels)
+    operations: tuple[Any, ...] = (
+        lambda m: mj.dice(m, m),
+        mj.barycenter,
+        mj.max_radius,
+        lambda m: mj.mask_points(m, 3),
+    )
+    for operation in operations:
+        for given in (image, image.with_voxels(jnp.asarray(voxels))):
+            with pytest.raises(ValueError, match=f"the mask is NaN in 1 of {voxels.size} voxels"):
+                operation(given)
+    for traced in operations[:2]:
+        assert np.isnan(jax.jit(traced)(image)).all()
+
+
 def test_dice_counts_many_voxels_exactly() -> None:
     """Above 2^24 voxels float32 cannot count one by one; integers can."""
     voxels = np.ones((257, 257, 257), bool)

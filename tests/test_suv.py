@@ -266,6 +266,12 @@ def test_factor_per_slice_needs_the_slices_of_the_file() -> None:
     flipped = Image.from_array(image.voxels[:, :, ::-1], affine=affine @ flip, metadata=image.metadata)
     with pytest.raises(ValueError, match="before flipping"):
         to_suv(flipped)
+    for inside in (mj.crop(image, (1, 0, 0), (1, 2, 3)), mj.flip(image, (0,)), mj.pad(image, (3, 4, 0), (0, 9, 0))):
+        suv: Any = to_suv(inside)  # slices are where they were
+        np.testing.assert_allclose(suv.voxels[-1, 0], [5.0, 10.0, 15.0], rtol=1e-6)
+    turned = mj.change_orientation(pet((3, 3, 3), Units="CNTS", private=creator, per_slice=per_slice), "LPI")
+    with pytest.raises(ValueError, match="before flipping"):
+        to_suv(turned)
     one_factor = pet((2, 2, 3), per_slice={"ImagePositionPatient": positions})
     assert to_suv(Image(one_factor.voxels[:, :, 1:], affine, "intensity", one_factor.metadata)).shape == (2, 2, 2)
 

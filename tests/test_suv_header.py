@@ -109,6 +109,29 @@ def test_offset_of_a_date_time_is_brought_to_the_header_s_zone() -> None:
     assert suv_factor(image).injection_time == "2025-01-01T10:00:00.500000"
 
 
+def test_date_times_with_different_offsets_need_no_zone_in_the_header() -> None:
+    """09:00 in UTC is an hour before 11:00 at +0100, across midnight as well."""
+    for reference, injection in (
+        ("20250101110000+0100", "20250101090000+0000"),
+        ("20250102003000+0100", "20250101223000.0+0000"),
+    ):
+        image = pet(DecayCorrectionDateTime=reference, RadiopharmaceuticalStartDateTime=injection)
+        assert suv_factor(image).uptake_s == 3600.0
+    acquired = pet(
+        SeriesDate=None,
+        AcquisitionDate=None,
+        AcquisitionDateTime="20250101110000-0500",
+        RadiopharmaceuticalStartDateTime="20250101150000+0000",
+    )
+    assert suv_factor(acquired).uptake_s == 3600.0
+
+
+def test_offset_without_a_zone_to_bring_it_to_is_noted() -> None:
+    found = suv_factor(pet(RadiopharmaceuticalStartDateTime="20250101100000+0900"))
+    assert found.uptake_s == 3600.0
+    assert any("offset +0900 is not used, as TimezoneOffsetFromUTC (0008,0201) is missing" in n for n in found.notes)
+
+
 # The series time is later than the first acquisition in all of these: 11:45 after 11:00.
 LATE = {"SeriesTime": "114500", "AcquisitionTime": "110000"}
 GE = {"(0009,0010)": "GEMS_PETD_01", "(0009,100D)": "20250101105500.00"}

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from medjax._image import Image
+from medjax._mask import check_same_grid, is_concrete
 
 __all__ = [
     "Number",
@@ -27,14 +28,6 @@ __all__ = [
 
 # What a caller may write for a number: annotations are checked at run time in the tests, where int is not float.
 Number = float | int | np.number
-
-# Two grids are the same when no corner lies further apart than this.
-_SAME_GRID_MM = 1e-3
-
-
-def is_concrete(value: Any) -> bool:
-    """Whether a value's numbers are known now, not only inside a transformation."""
-    return not isinstance(value, jax.core.Tracer)
 
 
 def voxels_of(image: Image, operation: str) -> Any:
@@ -137,7 +130,7 @@ def mask_for(image: Image, mask: Any, name: str = "mask") -> Any:
     if mask is None:
         return None
     if isinstance(mask, Image):
-        _check_same_grid(image, mask, name)
+        check_same_grid(image, mask, name, batch="same or none")
         mask = mask.voxels
     if not isinstance(mask, np.ndarray | jax.Array):
         mask = np.asarray(mask)
@@ -157,24 +150,6 @@ def mask_for(image: Image, mask: Any, name: str = "mask") -> Any:
             f"{name} of shape {mask.shape} does not lie on the image's grid, {batch + space}; resample it first"
         )
     return (mask if mask.dtype == bool else mask != 0).reshape(forms[mask.shape])
-
-
-def _check_same_grid(image: Image, mask: Image, name: str) -> None:
-    if mask.batch_shape not in ((), image.batch_shape) or mask.shape != image.shape:
-        raise ValueError(
-            f"{name} is {mask.batch_shape + mask.shape} and the image {image.batch_shape + image.shape}; "
-            "bring it to the image's grid with resample_to_image"
-        )
-    if not (is_concrete(mask.affine) and is_concrete(image.affine)):
-        return
-    corners = np.array(np.meshgrid(*((0, n - 1) for n in image.shape), indexing="ij")).reshape(3, 8)
-    homogeneous = np.concatenate([corners, np.ones((1, 8))])
-    apart = np.abs((np.asarray(image.grid.affine) - np.asarray(mask.grid.affine)) @ homogeneous).max()
-    if not apart <= _SAME_GRID_MM:
-        raise ValueError(
-            f"{name} lies on another grid: a corner is {apart:.4g} mm away (tolerance {_SAME_GRID_MM} mm); "
-            "bring it to the image's grid with resample_to_image"
-        )
 
 
 def check_not_empty(count: Any, operation: str, what: str) -> None:

@@ -29,10 +29,10 @@ def dice(mask: Image, reference: Image, *, num_classes: int | None = None) -> An
         `(*batch, *channels)`, or `(*batch, num_classes)`, float32; 1 where both are empty.
 
     Raises:
-        ValueError: the grids or channels differ, or labels are out of range.
+        ValueError: the grids or channels differ, labels are out of range, or a concrete mask holds NaN.
 
     Transforms:
-        `jit`, `vmap`, differentiable in soft voxels (also where both are empty: gradient 0). Compiles once per shape and
+        `jit`, `vmap`, differentiable in soft voxels (also where both are empty: gradient 0). Traced NaN gives NaN. Compiles once per shape and
         `num_classes`.
 
     Example:
@@ -69,7 +69,7 @@ def _ratio(
     if not jnp.issubdtype(both.dtype, jnp.floating):  # counts of voxels
         both, one, other = (count.astype(jnp.float32) for count in (both, one, other))
     size = one + other
-    is_there = size > 0
+    is_there = size != 0  # NaN stays NaN
     return jnp.where(is_there, 2 * both / jnp.where(is_there, size, 1), 1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -33,9 +33,20 @@ def is_concrete(*values: Any) -> bool:
     return not any(isinstance(value, jax.core.Tracer) for value in values)
 
 
-def check_same_grid(image: Image, other: Image, name: str) -> None:
-    """Raises `ValueError` unless two images have one batch and one grid; a traced affine is taken to be right."""
-    if other.batch_shape != image.batch_shape or other.shape != image.shape:
+def check_same_grid(image: Image, other: Image, name: str, *, batch: Literal["same", "same or none"] = "same") -> None:
+    """Checks that two images lie on one grid: no corner of one is further than `_SAME_GRID_MM` from the other's.
+
+    Args:
+        image: The image it is about.
+        other: What must lie on its grid; a traced affine is taken to be right.
+        name: The argument that an error names.
+        batch: Whether `other` may also be one for all items.
+
+    Raises:
+        ValueError: shape, batch or affine differ.
+    """
+    batches = (image.batch_shape,) if batch == "same" else (image.batch_shape, ())
+    if other.batch_shape not in batches or other.shape != image.shape:
         raise ValueError(
             f"{name} is {other.batch_shape + other.shape} and the image {image.batch_shape + image.shape}; "
             "bring it to the image's grid with resample_to_image"
@@ -43,7 +54,8 @@ def check_same_grid(image: Image, other: Image, name: str) -> None:
     if not is_concrete(image.affine, other.affine):
         return
     corners = np.array(np.meshgrid(*((0.0, n - 1.0) for n in image.shape), indexing="ij")).reshape(3, 8)
-    apart = np.abs((image.grid.affine - other.grid.affine) @ np.concatenate([corners, np.ones((1, 8))])).max()
+    homogeneous = np.concatenate([corners, np.ones((1, 8))])
+    apart = np.abs((np.asarray(image.grid.affine) - np.asarray(other.grid.affine)) @ homogeneous).max()
     if not apart <= _SAME_GRID_MM:
         raise ValueError(
             f"{name} lies on another grid: a corner is {apart:.4g} mm away (tolerance {_SAME_GRID_MM} mm); "
@@ -96,15 +108,27 @@ def weights_of(mask: Image) -> Any:
     """Returns what each voxel counts, channels before space: 1 where integers are not 0, fractions as they are.
 
     Integers and booleans become int32, so that counts are exact.
+
+    Raises:
+        ValueError: the voxels are no numbers, or a concrete one is NaN, which would make every sum NaN.
     """
     voxels = mask.voxels
     if voxels.dtype == bool or jnp.issubdtype(voxels.dtype, np.integer):
         voxels = voxels.astype(bool).astype(np.int32)
     elif jnp.issubdtype(voxels.dtype, np.floating):
         voxels = voxels.astype(np.float32) if voxels.dtype.itemsize < 4 else voxels
+        _check_no_nan(voxels)
     else:
         raise ValueError(f"a mask holds booleans, integers or fractions, got {voxels.dtype}")
     return channels_first(voxels, mask)
+
+
+def _check_no_nan(voxels: Any) -> None:
+    count = int(voxels.__array_namespace__().isnan(voxels).sum()) if is_concrete(voxels) else 0
+    if count:
+        raise ValueError(
+            f"the mask is NaN in {count} of {voxels.size} voxels; say first whether they are inside, 1, or not, 0"
+        )
 
 
 def channels_first(voxels: Any, image: Image) -> Any:

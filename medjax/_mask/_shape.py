@@ -37,7 +37,7 @@ def barycenter(mask: Image, *, frame: Frame | str = "world") -> Any:
         `(*batch, *channels, 3)`, float64 NumPy where concrete.
 
     Raises:
-        ValueError: a concrete mask is empty, or the frame is unknown.
+        ValueError: a concrete mask is empty or holds NaN, or the frame is unknown.
 
     Transforms:
         `jit`, `vmap`, differentiable in soft voxels and in the affine. Compiles once per shape. A traced mask that is
@@ -78,9 +78,9 @@ def _mean_index(marginals: list[Any]) -> Any:
         middle = (line.shape[-1] - 1) / 2  # offsets from the middle keep float32 sums small
         offsets = xp.asarray(np.arange(line.shape[-1]) - middle, dtype=line.dtype)
         total, moment = line.sum(-1), (line @ offsets)
-        is_there = total > 0
+        is_empty = total <= 0  # NaN is not: it stays NaN
         means.append(
-            middle + xp.where(is_there, moment / xp.where(is_there, total, xp.ones_like(total)), xp.zeros_like(total))
+            middle + xp.where(is_empty, xp.zeros_like(total), moment / xp.where(is_empty, xp.ones_like(total), total))
         )
     return xp.stack(means, axis=-1)
 
@@ -103,7 +103,7 @@ def max_radius(mask: Image, center: Any = None) -> Any:
         `(*batch, *channels)` mm, float64 NumPy where concrete.
 
     Raises:
-        ValueError: a concrete mask is empty.
+        ValueError: a concrete mask is empty or holds NaN.
 
     Transforms:
         `jit`, `vmap`, differentiable in `center` and in the affine. Compiles once per shape. A traced mask that is empty
@@ -203,7 +203,7 @@ def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -
         concrete, indices int32. An empty mask has count 0, and its rows hold voxel (0, 0, 0).
 
     Raises:
-        ValueError: `max_points` is not positive, or the frame is unknown.
+        ValueError: `max_points` is not positive, a concrete mask holds NaN, or the frame is unknown.
 
     Transforms:
         `jit`, `vmap`, differentiable in the affine. Compiles once per shape and `max_points`.

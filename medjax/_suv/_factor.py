@@ -292,8 +292,10 @@ def _check_slices_are_where_they_were(metadata: Metadata, affine: np.ndarray) ->
         return
     stated = np.asarray(positions, np.float64).reshape(len(positions), -1)[:, :3]
     found = affine[:3, 3] + np.arange(len(positions))[:, None] * affine[:3, 2]
-    apart = np.abs(found - stated).max()
-    if apart > 0.5 * np.linalg.norm(affine[:3, 2]):
+    normal = np.cross(affine[:3, 0], affine[:3, 1])  # within its plane a slice may have been cropped or flipped
+    normal /= np.linalg.norm(normal)
+    apart = np.abs((found - stated) @ normal).max()
+    if apart > 0.5 * abs(affine[:3, 2] @ normal):
         raise ValueError(
             f"the factor differs between slices, and the image's slices lie up to {apart:.3g} mm from where the header has them: "
             "convert to SUV before flipping or reorienting"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import math
+import re
 
 import numpy as np
 
@@ -140,7 +141,12 @@ def _injection(header: Header, reference: dt.datetime, half_life: float, finding
     """Start DateTime, else Start Time on the day of the reference, or on the day before if that is later."""
     keyword = "RadiopharmaceuticalStartDateTime"
     if (text := header.text(keyword)) is not None:
-        return moment(text, keyword, header.text("TimezoneOffsetFromUTC")), named(keyword)
+        zone = _zone(header)
+        if zone is None and (offset := _offset(text)) is not None:
+            findings.note(
+                f"{named(keyword)}: its offset {offset} is not used, as {named('TimezoneOffsetFromUTC')} is missing"
+            )
+        return moment(text, keyword, zone), named(keyword)
     keyword = "RadiopharmaceuticalStartTime"
     if (text := header.text(keyword)) is None:
         raise ValueError(
@@ -175,8 +181,22 @@ def _date_and_time(header: Header, date: str, time: str) -> np.ndarray | None:
 
 
 def _moments(header: Header, texts: np.ndarray, keyword: str) -> np.ndarray:
-    zone = header.text("TimezoneOffsetFromUTC")
+    zone = _zone(header)
     return np.vectorize(lambda text: moment(text, keyword, zone), otypes=[object])(texts)
+
+
+def _zone(header: Header) -> str | None:
+    """The zone of times without an offset, PS3.3 section C.12.1.1.8; not stated, that of a scan time which has one."""
+    if (stated := header.text("TimezoneOffsetFromUTC")) is not None:
+        return stated
+    scanned = (header.texts(keyword) for keyword in ("DecayCorrectionDateTime", "AcquisitionDateTime"))
+    return next((offset for texts in scanned if texts is not None and (offset := _offset(texts.flat[0]))), None)
+
+
+def _offset(text: str) -> str | None:
+    """The offset from UTC at the end of a DT value."""
+    found = re.search(r"[+-]\d{4}$", text)
+    return found and found[0]
 
 
 def aligned(a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
