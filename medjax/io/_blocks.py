@@ -25,7 +25,7 @@ isal_zlib: Any = None
 with contextlib.suppress(ImportError):  # no wheel for this machine: the standard library does the same, slower
     from isal import isal_zlib
 
-__all__ = ["file_blocks", "write_blocks"]
+__all__ = ["file_blocks", "in_order", "write_blocks"]
 
 # measured: 1 to 8 MB are equally fast; less memory is in flight with less
 _BLOCK_BYTES = 2**21
@@ -98,7 +98,7 @@ def write_blocks(file: Any, codec: Codec | None, blocks: Iterable[Make]) -> None
         _write_deflated(file, codec, blocks)
         return
     with _stream(file, codec) as stream:
-        for block in _in_order(blocks):
+        for block in in_order(blocks):
             stream.write(block)
 
 
@@ -106,7 +106,7 @@ def _write_deflated(file: Any, codec: Codec, blocks: Iterable[Make]) -> None:
     engine = isal_zlib or zlib
     checksum, size = int(codec == "zlib"), 0
     file.write(_HEADERS[codec])
-    for block, packed in _in_order(functools.partial(_deflated, make) for make in blocks):
+    for block, packed in in_order(functools.partial(_deflated, make) for make in blocks):
         file.write(packed)
         checksum = engine.crc32(block, checksum) if codec == "gzip" else engine.adler32(block, checksum)
         size += memoryview(block).nbytes
@@ -121,7 +121,7 @@ def _deflated(make: Make) -> tuple[Any, bytes]:
     return block, packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
-def _in_order(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
+def in_order(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
     """Runs tasks in a few threads and yields their results in order; few are in memory at a time."""
     threads = _threads()
     waiting: collections.deque[Future[Result]] = collections.deque()

@@ -38,6 +38,9 @@ _MAX_EXPANSION: dict[Codec, int] = {"gzip": 1032, "zlib": 1032}
 _TRUSTED_BYTES = 2**28
 _TRUSTED_EXPANSION = 32
 
+# What XLA wants of arrays on a CPU; others are copied more slowly (measured: 28 ms instead of 10 for 47 MB).
+_ALIGNMENT = 64
+
 _INPUT_BYTES = 2**18
 _PIECE_BYTES = 2**20  # measured: 128 KiB to 1 MiB are equally fast, 4 MiB leaves the cache
 
@@ -117,6 +120,15 @@ class Content:
                 break
         return b"".join(pieces)
 
+    def read_pieces(self, count: int, piece: int, what: str = "voxels") -> Iterator[np.ndarray]:
+        """Reads `count` bytes, so many at a time into a new uint8 array each; raises where there are fewer."""
+        for start in range(0, count, piece):
+            array = np.empty(min(piece, count - start), np.uint8)
+            found = self._fill(array.data)
+            if found < len(array):
+                raise self._too_few(what, count, start + found)
+            yield array
+
     def read_array(self, count: int, what: str = "voxels") -> np.ndarray:
         """Reads exactly `count` bytes into a new uint8 array.
 
@@ -124,11 +136,7 @@ class Content:
             TruncatedFileError: there are fewer; found out before memory is taken where the file's size tells.
             ImageFileError: the stream is damaged.
         """
-        self._check_claim(count, what)
-        try:
-            array = np.empty(count, np.uint8)
-        except MemoryError:
-            raise ImageFileError(self.path, f"{what} take {count} bytes, more than this machine has") from None
+        array = self.empty(count, what)
         found = self._fill(array.data) if count else 0
         if found < count:
             raise self._too_few(what, count, found)
@@ -184,6 +192,21 @@ class Content:
                 if not count:
                     break
         return filled
+
+    def empty(self, count: int, what: str = "voxels") -> np.ndarray:
+        """Returns memory for `count` bytes that are to be read, a uint8 array at an address that JAX copies from fast.
+
+        Raises:
+            TruncatedFileError: the file cannot hold so many, found out before memory is taken.
+            ImageFileError: the machine has less.
+        """
+        self._check_claim(count, what)
+        try:
+            array = np.empty(count + _ALIGNMENT, np.uint8)
+        except MemoryError:
+            raise ImageFileError(self.path, f"{what} take {count} bytes, more than this machine has") from None
+        start = -array.ctypes.data % _ALIGNMENT
+        return array[start : start + count]
 
     def _check_claim(self, count: int, what: str) -> None:
         if self.codec is None:

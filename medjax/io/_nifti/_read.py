@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from medjax._grid import shear_degrees
 from medjax._image import Image, Kind
+from medjax.io._blocks import in_order
 from medjax.io._errors import ImageFileError
 from medjax.io._files import warn
 from medjax.io._gzip import Content
@@ -27,6 +29,9 @@ from medjax.io._nifti._names import find_header, find_voxels
 __all__ = ["read"]
 
 _SLAB = 2**18
+# Bytes that lie together in C order and come from one piece, and rows that are turned at once (measured).
+_RUN_BYTES = 16
+_TILE = 64
 
 
 def read(path: Path) -> Image:
@@ -56,10 +61,34 @@ def read(path: Path) -> Image:
 
 def _read_voxels(content: Content, header: Header) -> np.ndarray:
     """Reads the voxels in the axes of the file, in native byte order; what follows them is only mentioned."""
-    flat = content.read_array(header.voxel_bytes).view(header.dtype.newbyteorder(header.byte_order))
+    is_turned = content.codec == "gzip" and header.components == 1 and len(header.shape) == 3 and not _is_scaled(header)
+    voxels = _read_turned(content, header) if is_turned else _read_as_stored(content, header)
     following = content.finish()
     if following:
         warn(content.path, f"{following} bytes follow the voxels and are ignored")
+    return voxels
+
+
+def _read_turned(content: Content, header: Header) -> np.ndarray:
+    """Reads voxels into C order, which JAX needs: threads turn some planes while the next ones are decompressed."""
+    stored = header.dtype.newbyteorder(header.byte_order)
+    voxels = content.empty(header.voxel_bytes).view(header.dtype).reshape(header.shape)
+    plane = header.voxel_bytes // header.shape[2]
+    planes = max(1, _RUN_BYTES // stored.itemsize, _SLAB // plane)
+
+    def turn(first: int, piece: np.ndarray) -> None:
+        slab = piece.view(stored).reshape((*header.shape[:2], -1), order="F")
+        for row in range(0, len(slab), _TILE):
+            voxels[row : row + _TILE, :, first : first + planes] = slab[row : row + _TILE]
+
+    pieces = content.read_pieces(header.voxel_bytes, planes * plane)
+    for _ in in_order(functools.partial(turn, n * planes, piece) for n, piece in enumerate(pieces)):
+        pass
+    return voxels
+
+
+def _read_as_stored(content: Content, header: Header) -> np.ndarray:
+    flat = content.read_array(header.voxel_bytes).view(header.dtype.newbyteorder(header.byte_order))
     if not flat.dtype.isnative:
         flat = flat.byteswap(inplace=True).view(header.dtype)
     if header.components == 1:
@@ -79,11 +108,16 @@ def _with_image_axes(voxels: np.ndarray, header: Header, note: Note) -> np.ndarr
     return voxels.reshape(space + channels, order="F")  # axes of size 1 come and go: no value moves
 
 
+def _is_scaled(header: Header) -> bool:
+    slope, inter = header.fields["scl_slope"], header.fields["scl_inter"]
+    return slope != 0 and math.isfinite(slope) and (slope, inter) != (1, 0) and header.components == 1
+
+
 def _scaled(voxels: np.ndarray, header: Header) -> np.ndarray:
     """Applies `scl_slope * voxels + scl_inter`; a slope that is 0 or not finite means that there is no scaling."""
-    slope, inter = header.fields["scl_slope"], header.fields["scl_inter"]
-    if slope == 0 or not math.isfinite(slope) or (slope, inter) == (1, 0) or header.components > 1:
+    if not _is_scaled(header):
         return voxels
+    slope, inter = header.fields["scl_slope"], header.fields["scl_inter"]
     if not math.isfinite(inter):
         raise ImageFileError(header.path, f"scl_slope is {slope:g} but scl_inter is {inter}; there is no valid scaling")
     wide, usual = (np.complex128, np.complex64) if voxels.dtype.kind == "c" else (np.float64, np.float32)
