@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._bspline import basis_values, prefilter_matrix
+from medjax._bspline import prefilter_matrix
 from medjax._sampling._gather import sample
 from medjax._sampling._separable import along_axis
 
@@ -72,7 +71,8 @@ def map_coordinates(
         >>> round(float(map_coordinates(row, [jnp.asarray([1.5])], order=3, mode="mirror")[0]), 4)
         20.0
 
-    Source: SciPy 1.17, ndimage/_interpolation.py, ni_interpolation.c and ni_splines.c, for the modes.
+    Source: SciPy 1.18, ndimage/_interpolation.py, ni_interpolation.c and ni_splines.c, for the modes. SciPy before 1.18
+    misses the samples themselves in "reflect" and "grid-mirror" on short axes (by 1e-3 on four voxels); this does not.
     """
     volume = input if isinstance(input, jax.Array) else jnp.asarray(input)
     if mode not in _RULES:
@@ -126,8 +126,7 @@ def _interpolated(volume: Any, points: Any, order: int, mode: str, cval: Any, pr
             volume = jnp.pad(volume, _PAD, **edge)
             points = points + _PAD
         for axis, size in enumerate(volume.shape):
-            exact = filter_boundary != "reflect"
-            matrix = prefilter_matrix(size, order, filter_boundary) if exact else _scipy_reflect_filter(size, order)
+            matrix = prefilter_matrix(size, order, filter_boundary)
             volume = along_axis(volume, (jnp.asarray(matrix, volume.dtype),), axis, volume.dtype)
     if mode != "grid-constant":
         points = jnp.stack([_brought_in(row, size, mode) for row, size in zip(points, volume.shape, strict=True)])
@@ -136,31 +135,6 @@ def _interpolated(volume: Any, points: Any, order: int, mode: str, cval: Any, pr
         sample(volume - shift, (), points, orders=(order,) * volume.ndim, boundary=boundary, dtype=volume.dtype) + shift
     )
     return jnp.where(valid, out, cval) if mode == "constant" else out
-
-
-@functools.lru_cache(maxsize=64)
-def _scipy_reflect_filter(size: int, order: int) -> np.ndarray:
-    """The matrix of SciPy's recursive filter in mode "reflect", `(size, size)` float64.
-
-    The start of its recursion sums over the line while it overwrites the first value, and so comes out different from the
-    exact one by a power `2 size - 1` of the pole: up to 1e-3 for four voxels, nothing from about fifteen.
-    """
-    values = np.eye(size)
-    if size == 1:
-        return values
-    for pole in (root.real for root in np.roots(basis_values(order)) if abs(root) < 1):
-        values *= (1 - pole) * (1 - 1 / pole)
-        first = values[0].copy()
-        values[0] += pole**size * values[-1]
-        for n in range(1, size):
-            values[0] += pole**n * (values[n] + pole**size * values[size - 1 - n])
-        values[0] = values[0] * pole / (1 - pole ** (2 * size)) + first
-        for n in range(1, size):
-            values[n] += pole * values[n - 1]
-        values[-1] *= pole / (pole - 1)
-        for n in range(size - 2, -1, -1):
-            values[n] = pole * (values[n + 1] - values[n])
-    return values
 
 
 def _brought_in(row: Any, size: int, mode: str) -> Any:

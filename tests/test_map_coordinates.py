@@ -29,6 +29,27 @@ def points_for(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
+def of_scipy(values: np.ndarray, points: np.ndarray, order: int, mode: str, cval: float) -> np.ndarray:
+    """SciPy's result. Before 1.18 its filter for "reflect" is inexact at short axes, so it gets the reflections as samples."""
+    if order < 2 or mode not in ("reflect", "grid-mirror"):
+        return ndimage.map_coordinates(values, points, order=order, mode=mode, cval=cval)
+    own, beyond = values, 64  # the filter forgets 0.43 a sample at least
+    for axis, n in enumerate(values.shape):
+        around = np.pad(own, [(beyond, beyond) if a == axis else (0, 0) for a in range(values.ndim)], mode="symmetric")
+        own = ndimage.spline_filter1d(around, order, axis, mode="mirror").take(range(beyond, beyond + n), axis)
+    return ndimage.map_coordinates(own, points, order=order, mode=mode, prefilter=False)
+
+
+@pytest.mark.parametrize("order", [2, 3, 4, 5])
+@pytest.mark.parametrize("mode", ["mirror", "reflect", "wrap", "grid-mirror", "grid-wrap"])
+def test_splines_meet_their_samples(mode: Any, order: int) -> None:
+    values = np.random.default_rng(order).normal(size=(4, 5, 3))
+    at_samples = np.indices(values.shape).astype(float)
+    with jax.enable_x64(True):
+        found = mj.map_coordinates(jnp.asarray(values), jnp.asarray(at_samples), order, mode)
+    np.testing.assert_allclose(found, values, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("rank", [1, 2, 3, 4])
 def test_float64_equals_scipy(rank: int, mode: Any) -> None:
@@ -41,7 +62,7 @@ def test_float64_equals_scipy(rank: int, mode: Any) -> None:
             values, points = rng.normal(size=shape), points_for(shape, rng)
             for order in orders:
                 ours = mj.map_coordinates(jnp.asarray(values), jnp.asarray(points), order, mode, 2.5)
-                theirs = ndimage.map_coordinates(values, points, order=order, mode=mode, cval=2.5)
+                theirs = of_scipy(values, points, order, mode, 2.5)
                 np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10, err_msg=f"{shape} order {order}")
 
 
@@ -52,7 +73,7 @@ def test_float32_is_close(order: int, mode: Any) -> None:
     values = rng.uniform(-1, 1, (9, 8, 7)).astype(np.float32)
     points = np.stack([rng.uniform(-4, n + 4, 300) for n in values.shape]).astype(np.float32)
     ours = mj.map_coordinates(values, points, order, mode, 0.5)
-    theirs = ndimage.map_coordinates(values.astype(np.float64), points, order=order, mode=mode, cval=0.5)
+    theirs = of_scipy(values.astype(np.float64), points, order, mode, 0.5)
     # SciPy places a float32 point on either side of a jump in float64; those few points are left out.
     near_jump = np.zeros(300, bool)
     for row, n in zip(points, values.shape, strict=True):

@@ -316,7 +316,7 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
     if compress:  # before the header, where its size stands
         packed = io.BytesIO()
         write_blocks(packed, "zlib", content)
-        content, packed_bytes = iter([packed.getbuffer]), packed.tell()
+        content, packed_bytes = iter([packed.getvalue]), packed.tell()
     lines = _lines(image, path, voxels, dimensions, packed_bytes)
     if path.suffix.lower() != ".mhd":
         with atomic_file(path) as temporary, temporary.open("wb") as file:
