@@ -38,6 +38,8 @@ _ADDED_AT_ONCE = 64
 class SuvStatistics:
     """Measures of a region, `(*batch,)`, or of every label, `(*batch, num_classes)`. All are 0 where a label has no voxel.
 
+    Units are those of an image in g/ml; of one in cm2/ml (SUVbsa) they are cm2/ml, and cm2 for `tlg_g`.
+
     Attributes:
         mean: Mean SUV, g/ml.
         max: Largest SUV, g/ml.
@@ -68,11 +70,12 @@ def suv_statistics(image: Image, mask: Image, *, num_classes: int | None = None)
 
     The peak is the largest mean over a sphere of 1 cm3 (radius 6.2035 mm) whose centre is the centre of a voxel of the
     region. The sphere may reach beyond the region. A voxel counts by the part of it that lies inside the sphere, summed
-    over 5 x 5 x 5 cells (so also for oblique voxels; the sphere's volume is right to 0.5 % for voxels of 4 mm). What lies
-    beyond the field of view, or is not finite, does not count.
+    over 5 x 5 x 5 cells (so also for oblique voxels; the sphere's volume is right to 0.5 % for voxels of 4 mm); IBSI counts
+    whole voxels, by their centres. What lies beyond the field of view, or is not finite, does not count for the peak; a
+    NaN inside the region makes its mean, total and maximum NaN.
 
     Args:
-        image: SUV in g/ml, no channels, any batch.
+        image: SUV in g/ml (cm2/ml of "bsa"), no channels, any batch.
         mask: On the same grid, booleans or integers, one per item of a batch.
         num_classes: `None` measures all voxels that are not 0 as one region. A number measures labels 0 to
             `num_classes - 1`, 0 being what has no label.
