@@ -99,11 +99,13 @@ def measure(rounds: int) -> list[dict[str, Any]]:
         seconds: dict[Key, list[float]] = {key: [] for key in calls}
         for call in calls.values():  # caches, imports, and the files that are read
             call()
-        for _ in range(rounds):
-            for key, call in calls.items():
-                start = time.perf_counter()
-                call()
-                seconds[key].append(time.perf_counter() - start)
+        for operation in ("write", "read"):
+            os.sync()  # or the disk is still busy with what was written before
+            for _ in range(rounds):
+                for key in (key for key in calls if key[0] == operation):
+                    start = time.perf_counter()
+                    calls[key]()
+                    seconds[key].append(time.perf_counter() - start)
         sizes = {
             kind: (folder / f"medjax-{kind.replace(', ', '-')}{suffix}").stat().st_size
             for kind, (suffix, _) in KINDS.items()
