@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from dicom_data import COLUMNS, ROWS, Lattice, image_dataset, save, series, stor
 from dicom_kinds import enhanced, plane_groups
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.utils import pack_bits
 from pydicom.uid import (
     UID,
@@ -22,6 +24,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGLSLossless,
     RLELossless,
+    UltrasoundMultiFrameImageStorage,
 )
 
 import medjax as mj
@@ -155,6 +158,30 @@ def test_frames_of_a_compressed_object_go_to_their_places(tmp_path: Path) -> Non
     dataset = enhanced(STORED[order], [plane_groups(Lattice(), k) for k in order])
     dataset.compress(RLELossless, generate_instance_uid=False)
     np.testing.assert_array_equal(load(save(dataset, tmp_path / "x")).voxels, voxels_of(STORED))
+
+
+def loop_without_offsets(folder: Path, frames: int) -> tuple[Path, np.ndarray]:
+    """A compressed multi-frame picture that does not say where its frames begin."""
+    pixels = np.random.default_rng(0).integers(0, 99, (frames, 4, 6)).astype(np.uint8)
+    dataset = image_dataset(pixels, sop_class=UltrasoundMultiFrameImageStorage, Modality="US", NumberOfFrames=frames)
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    coded = list(generate_frames(dataset.PixelData, number_of_frames=frames))
+    dataset.PixelData = encapsulate(coded, has_bot=False)
+    return save(dataset, folder / f"{frames}.dcm"), pixels
+
+
+def calls_to_load(path: Path, pixels: np.ndarray) -> int:
+    with cProfile.Profile() as profile, pytest.warns(mj.ImageFileWarning, match="where the image lies"):
+        image = mj.load_image(path)
+    np.testing.assert_array_equal(image.voxels[:, :, 0], pixels.transpose(2, 1, 0))
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_work_is_proportional_to_the_number_of_compressed_frames(tmp_path: Path) -> None:
+    """Counted in function calls: no frame is searched for from the start of the file."""
+    few, many = loop_without_offsets(tmp_path, 60), loop_without_offsets(tmp_path, 240)
+    calls_to_load(*few)  # imports
+    assert calls_to_load(*many) < 4.5 * calls_to_load(*few)
 
 
 def test_a_missing_decoder_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

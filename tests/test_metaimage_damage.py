@@ -154,6 +154,13 @@ def test_damaged_metadata_cost_only_themselves(text: str, tmp_path: Path) -> Non
     assert metadata_of(image).extra["Kept"] == "yes"
 
 
+def test_fields_that_are_not_shared_are_not_taken_from_the_key(tmp_path: Path) -> None:
+    text = '{"modality": "CT", "patient_id": "X", "clinical": {"weight": 7}, "extra": {"PatientName": "Y"}, "odd": 1}'
+    metadata = metadata_of(mj.load_image(write(tmp_path / "scan.mha", header(MedjaxMetadata0=text))))
+    assert (metadata.modality, metadata.patient_id, dict(metadata.clinical)) == ("CT", None, {})
+    assert not {"PatientName", "odd", "MedjaxMetadata0"} & metadata.extra.keys()
+
+
 @pytest.mark.parametrize("name", ["oblique", "zlib", "text", "channels", "big endian"])
 def test_damaged_files_load_or_are_refused(name: str, tmp_path: Path) -> None:
     """Every truncation and mutation ends in an image or in the package's error, quickly and in little memory."""
