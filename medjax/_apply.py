@@ -62,7 +62,7 @@ def general(
 
     Args:
         image: Any batch and channels.
-        tables: Coordinate tables, `(*batch, n, 3)` each.
+        tables: Coordinate tables, `(*batch, n, rank)` each; a rank of 2 leaves the last spatial axis as it is.
         points: `(shift, world_to_index)`: a displacement `(*batch?, i, j, k, 3)` in mm and the `(*batch, 3, 3)` matrix
             that brings it to input voxels; or `None`.
         filters: Prefilter matrix of each input axis, or `None`.
@@ -95,9 +95,9 @@ def _general(
         original = volume
         if not is_label and jnp.issubdtype(volume.dtype, jnp.inexact):
             volume = volume.astype(dtype)  # integers are converted as they are gathered
-        for axis, matrix in enumerate(filters):
-            if matrix is not None:
-                volume = along_axis(volume, (matrix,), axis, dtype)
+        for axis in (0, *reversed(range(1, len(filters)))):  # in this order XLA gets by with one temporary volume less
+            if filters[axis] is not None:
+                volume = along_axis(volume, (filters[axis],), axis, dtype)
         moved = None if points is None else _in_voxels(*points, dtype=tables[0][1].dtype)
         out = sample(
             volume,
@@ -108,7 +108,7 @@ def _general(
             dtype=None if is_label else dtype,
             inverse=None if back is None else Inverse(back[0], back[1], back[2], reach),
         )
-        return _filled(out, inside(tables, moved, volume.shape[:3], orders), fill, original)
+        return _filled(out, inside(tables, moved, volume.shape[: len(orders)], orders), fill, original)
 
     return _over_batch(one, depth, axes)(voxels, geometry, fill)
 
@@ -166,7 +166,7 @@ def _filled(out: Any, mask: Any, fill: Any, volume: Any) -> Any:
     value = jnp.broadcast_to(value.reshape((1,) * (3 + value.ndim - (out.ndim - 3)) + value.shape), out.shape).astype(
         out.dtype
     )
-    return jnp.where(mask.reshape(mask.shape + (1,) * (out.ndim - 3)), out, value)
+    return jnp.where(mask.reshape(mask.shape + (1,) * (out.ndim - mask.ndim)), out, value)
 
 
 def _over_batch(one: Callable[..., Any], depth: int, axes: Any) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from nifti_bytes import OBLIQUE, extension, header_and_voxels, nifti_bytes, ramp
@@ -54,6 +55,22 @@ def test_compressions_by_content(load: Any, suffix: str) -> None:
     content = COMPRESSIONS[suffix](nifti_bytes(ramp()))
     for name in (f"scan{suffix}", "scan.nii", "scan"):
         np.testing.assert_array_equal(load(content, name).voxels, ramp())
+
+
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", "<f4", "|u1"])
+@pytest.mark.parametrize("shape", [(70, 91, 101), (3, 2, 7), (600, 500, 3)], ids=str)
+def test_compressed_voxels_are_turned_in_pieces(tmp_path: Path, shape: tuple[int, ...], dtype: str) -> None:
+    """One piece, several, and a last one that is not full; a file cut in the middle of them says what the whole lacks."""
+    voxels = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    header = nibabel.Nifti1Header(endianness=">" if dtype[0] == ">" else "<")
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([2.0, 3, 4, 1]), header), tmp_path / "a.nii.gz")
+    found = mj.load_image(tmp_path / "a.nii.gz").voxels
+    assert found.dtype == voxels.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(found, voxels)
+    content = gzip.decompress((tmp_path / "a.nii.gz").read_bytes())
+    (tmp_path / "cut.nii.gz").write_bytes(gzip.compress(content[: 352 + voxels.nbytes // 2], 1))
+    with pytest.raises(mj.io.TruncatedFileError, match=f"expected {voxels.nbytes} bytes, found {voxels.nbytes // 2}"):
+        mj.load_image(tmp_path / "cut.nii.gz")
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
