@@ -62,7 +62,8 @@ def test_compressions_by_content(load: Any, suffix: str) -> None:
 def test_compressed_voxels_are_turned_in_pieces(tmp_path: Path, shape: tuple[int, ...], dtype: str) -> None:
     """One piece, several, and a last one that is not full; a file cut in the middle of them says what the whole lacks."""
     voxels = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
-    header = nibabel.Nifti1Header(endianness=">" if dtype[0] == ">" else "<")
+    header: Any = nibabel.Nifti1Header(endianness=">" if dtype[0] == ">" else "<")
+    header.set_data_dtype(voxels.dtype)
     nibabel.save(nibabel.Nifti1Image(voxels, np.diag([2.0, 3, 4, 1]), header), tmp_path / "a.nii.gz")
     found = mj.load_image(tmp_path / "a.nii.gz").voxels
     assert found.dtype == voxels.dtype.newbyteorder("=")
