@@ -15,14 +15,14 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import atheris
-
 import medjax as mj
 
 NAMES = {"nifti": ("a.nii", "a.hdr"), "metaimage": ("a.mha", "a.mhd"), "nrrd": ("a.nrrd", "a.nhdr", "a.seg.nrrd")}
 
 
 def main() -> None:
+    import atheris
+
     kind, corpus = sys.argv.pop(1), Path(sys.argv[1])
     with atheris.instrument_imports(include=["medjax.io", "medjax._grid", "medjax._metadata"]):
         reader = importlib.import_module(f"medjax.io._{kind}")
