@@ -95,7 +95,7 @@ def _general(
         original = volume
         if not is_label and jnp.issubdtype(volume.dtype, jnp.inexact):
             volume = volume.astype(dtype)  # integers are converted as they are gathered
-        for axis in (0, *reversed(range(1, len(filters)))):  # in this order XLA gets by with one temporary volume less
+        for axis in (*range(1, len(filters)), 0):  # in this order XLA gets by with one temporary volume less
             if filters[axis] is not None:
                 volume = along_axis(volume, (filters[axis],), axis, dtype)
         moved = None if points is None else _in_voxels(*points, dtype=tables[0][1].dtype)

@@ -400,3 +400,39 @@ def test_soft_masks_of_any_precision(dtype: Any) -> None:
     assert float(mj.dice(image, image)) == pytest.approx(
         (soft.astype(float) ** 2).sum() / soft.astype(float).sum(), rel=1e-5
     )
+
+
+ANY: Any = mj
+WRONG = {
+    "no image": (lambda m: ANY.barycenter(m.voxels), "mask must be an Image, got ndarray"),
+    "no reference": (
+        lambda m: ANY.dice(m, m.voxels),
+        r"reference must be an Image.*image\.with_voxels one on the same grid",
+    ),
+    "no mask": (lambda m: ANY.suv_statistics(m, np.ones(m.shape, bool)), "mask must be an Image"),
+    "no label image": (lambda m: ANY.label_volumes([1, 2]), "must be an Image, got list"),
+    "classes as text": (lambda m: ANY.one_hot(m, "3"), "num_classes must be an integer, got '3'"),
+    "classes as a fraction": (
+        lambda m: ANY.bounding_box(m, num_classes=2.0),
+        "num_classes must be an integer, got 2.0",
+    ),
+    "points as a fraction": (lambda m: ANY.mask_points(m, 2.5), "max_points must be an integer, got 2.5"),
+    "flat centre": (lambda m: ANY.max_radius(m, (1, 2)), r"center must be finite LPS mm, \(3,\) or \(3,\), got \(2,\)"),
+    "no centre": (
+        lambda m: ANY.max_radius(m, (1, 2, np.nan)),
+        r"center must be finite LPS mm.* got \[1\.0, 2\.0, nan\]",
+    ),
+    "two centres": (lambda m: ANY.max_radius(m, np.zeros((2, 3))), r"center must be .* got \(2, 3\)"),
+    "negative labels": (lambda m: ANY.label_volumes(m.with_voxels(np.full(m.shape, -1))), "labels run from -1 to -1"),
+    "negative weights": (
+        lambda m: ANY.barycenter(m.with_voxels(np.full(m.shape, -1.0, np.float32)).with_kind("intensity")),
+        "weights that sum to -.*: they must not be negative",
+    ),
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(("call", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_arguments_say_what_is_wrong(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(label_image(blob(1)))

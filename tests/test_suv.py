@@ -281,3 +281,9 @@ def test_labels_and_bare_images_are_refused() -> None:
         to_suv(Image.from_array(np.ones((2, 2, 2), int), kind="label"))
     with pytest.raises(ValueError, match="no metadata"):
         to_suv(Image.from_array(np.ones((2, 2, 2))))
+
+
+def test_an_array_is_no_image(unchecked: None) -> None:
+    array: Any = np.ones((2, 2, 2))
+    with pytest.raises(ValueError, match="image must be an Image, got ndarray"):
+        to_suv(array)

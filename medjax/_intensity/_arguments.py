@@ -13,12 +13,14 @@ import jax
 import numpy as np
 
 from medjax._image import Image
-from medjax._mask import check_same_grid, is_concrete
+from medjax._mask import check_image, check_same_grid, is_concrete
 
 __all__ = [
     "Number",
+    "as_numbers",
     "check_not_empty",
     "is_concrete",
+    "is_pair",
     "mask_for",
     "number_for",
     "percentiles_of",
@@ -34,8 +36,9 @@ def voxels_of(image: Image, operation: str) -> Any:
     """Returns an image's voxels in a form that jit takes without loss.
 
     Raises:
-        ValueError: the image holds labels or complex numbers.
+        ValueError: it is no image, or holds labels or complex numbers.
     """
+    check_image(image, f"{operation}: the image")
     if image.kind == "label":
         raise ValueError(
             f"{operation} takes intensities and this image holds labels, which are names, not amounts; "
@@ -69,7 +72,7 @@ def number_for(image: Image, value: Any, name: str, *, allow_infinite: bool = Fa
         ValueError: the shape fits neither, or a concrete value is not a (finite) number.
     """
     if is_concrete(value):
-        value = np.asarray(value, np.float64)
+        value = as_numbers(value, name)
         if np.isnan(value).any() or not (allow_infinite or np.isfinite(value).all()):
             raise ValueError(f"{name} must be {'a number' if allow_infinite else 'finite'}, got {value.tolist()}")
     batch, channels = image.batch_shape, image.channels
@@ -86,13 +89,27 @@ def number_for(image: Image, value: Any, name: str, *, allow_infinite: bool = Fa
     )
 
 
+def as_numbers(value: Any, name: str) -> np.ndarray:
+    try:
+        if value is None:
+            raise TypeError
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number, or an array of them, got {value!r}") from None
+
+
+def is_pair(value: Any) -> bool:
+    """Whether something has two entries."""
+    return hasattr(value, "__len__") and np.shape(value)[:1] == (2,)
+
+
 def range_for(image: Image, range: tuple[Any, Any], name: str = "range") -> tuple[Any, Any]:
     """Returns the two ends of an output range, each as `number_for` does.
 
     Raises:
         ValueError: there are not two ends, or the first is not below the second.
     """
-    if len(range) != 2:
+    if not is_pair(range):
         raise ValueError(f"{name} must be two numbers (low, high), got {range!r}")
     low, high = (number_for(image, end, name) for end in range)
     if is_concrete(low) and is_concrete(high) and not (low < high).all():

@@ -14,7 +14,15 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
 from medjax._image import Image
-from medjax._intensity._arguments import Number, check_not_empty, is_concrete, mask_for, percentiles_of, voxels_of
+from medjax._intensity._arguments import (
+    Number,
+    as_numbers,
+    check_not_empty,
+    is_concrete,
+    mask_for,
+    percentiles_of,
+    voxels_of,
+)
 from medjax._intensity._knots import Background, Rule, background_of, foreground_percentiles, piecewise_linear
 from medjax._intensity._percentile import fixed_point, from_rows, to_rows
 from medjax._intensity._statistics import apply_to_finite, as_float, stretched
@@ -72,12 +80,15 @@ class NyulLandmarks:
             >>> NyulLandmarks.from_json('{"percentiles": [1, 99], "values": [0, 100], "background": "mean"}').background
             'mean'
         """
-        fields = json.loads(text)
+        try:
+            fields = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"these are not Nyul landmarks: not JSON, {error}") from None
         if not isinstance(fields, dict) or not {"percentiles", "values", "background"} <= set(fields):
             raise ValueError("these are not Nyul landmarks: percentiles, values and background are needed")
         if not isinstance(fields["percentiles"], list):
             raise ValueError(f"percentiles must be a list, got {fields['percentiles']!r}")
-        percentiles, values = percentiles_of(fields["percentiles"]), np.asarray(fields["values"], np.float64)
+        percentiles, values = percentiles_of(fields["percentiles"]), as_numbers(fields["values"], "values")
         if values.ndim < 1 or values.shape[-1] != len(percentiles):
             raise ValueError(
                 f"{len(percentiles)} percentiles need as many values per channel, got shape {values.shape}"
@@ -235,6 +246,10 @@ def nyul_transform(image: Image, landmarks: NyulLandmarks, *, mask: Any = None) 
 
     Source: as `nyul_train`.
     """
+    if not isinstance(landmarks, NyulLandmarks):
+        raise ValueError(
+            f"landmarks must be NyulLandmarks, from nyul_train or NyulLandmarks.from_json, got {type(landmarks).__name__}"
+        )
     voxels, inside, batch_ndim = voxels_of(image, "nyul_transform"), mask_for(image, mask), len(image.batch_shape)
     values, wanted = landmarks.values, (*image.channels, len(landmarks.percentiles))
     if tuple(values.shape) != wanted:

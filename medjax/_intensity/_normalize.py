@@ -10,7 +10,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
 from medjax._image import Image
-from medjax._intensity._arguments import Number, check_not_empty, mask_for, percentiles_of, range_for, voxels_of
+from medjax._intensity._arguments import (
+    Number,
+    check_not_empty,
+    is_pair,
+    mask_for,
+    percentiles_of,
+    range_for,
+    voxels_of,
+)
 from medjax._intensity._percentile import beside_voxels, fixed_point, percentiles_of_rows, to_rows
 from medjax._intensity._statistics import (
     apply_to_finite,
@@ -185,7 +193,7 @@ def percentile_normalize(
     voxels, inside = voxels_of(image, "percentile_normalize"), mask_for(image, mask)
     if outside not in ("clip", "extend"):
         raise ValueError(f"outside must be 'clip' or 'extend', got {outside!r}")
-    if len(percentiles) != 2:
+    if not is_pair(percentiles):
         raise ValueError(f"percentiles must be two numbers (lower, upper), got {percentiles!r}")
     shares = fixed_point(percentiles_of(percentiles))
     ends = range_for(image, range)

@@ -13,6 +13,8 @@ from medjax._image import Image
 __all__ = [
     "batch_first",
     "channels_first",
+    "check_count",
+    "check_image",
     "check_not_empty",
     "check_same_grid",
     "float_like",
@@ -33,6 +35,23 @@ def is_concrete(*values: Any) -> bool:
     return not any(isinstance(value, jax.core.Tracer) for value in values)
 
 
+def check_image(value: Any, name: str) -> None:
+    """Raises `ValueError` where something else stands in place of an image."""
+    if not isinstance(value, Image):
+        raise ValueError(
+            f"{name} must be an Image, got {type(value).__name__}; Image.from_array makes one, image.with_voxels one on the "
+            "same grid"
+        )
+
+
+def check_count(value: Any, name: str) -> None:
+    """Raises `ValueError` unless a static number is a whole one, at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ValueError(f"{name} must be an integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+
+
 def check_same_grid(image: Image, other: Image, name: str, *, batch: Literal["same", "same or none"] = "same") -> None:
     """Checks that two images lie on one grid: no corner of one is further than `_SAME_GRID_MM` from the other's.
 
@@ -43,8 +62,10 @@ def check_same_grid(image: Image, other: Image, name: str, *, batch: Literal["sa
         batch: Whether `other` may also be one for all items.
 
     Raises:
-        ValueError: shape, batch or affine differ.
+        ValueError: shape, batch or affine differ, or one is no image.
     """
+    check_image(image, "image")
+    check_image(other, name)
     batches = (image.batch_shape,) if batch == "same" else (image.batch_shape, ())
     if other.batch_shape not in batches or other.shape != image.shape:
         raise ValueError(
@@ -69,6 +90,7 @@ def labels_of(mask: Image, num_classes: int | None, operation: str = "this opera
     Raises:
         ValueError: the mask holds fractions or has channels, or a concrete label is not within 0 to `num_classes - 1`.
     """
+    check_image(mask, "mask")
     voxels = mask.voxels
     if voxels.dtype != bool and not jnp.issubdtype(voxels.dtype, np.integer):
         raise ValueError(
@@ -80,8 +102,7 @@ def labels_of(mask: Image, num_classes: int | None, operation: str = "this opera
         )
     if num_classes is None:
         return voxels.astype(bool).astype(np.int32)
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    check_count(num_classes, "num_classes")
     if is_concrete(voxels):
         low, high = int(voxels.min()), int(voxels.max())
         if low < 0 or high >= num_classes:
@@ -97,11 +118,12 @@ def num_labels(mask: Image, num_classes: int | None) -> int:
     Raises:
         ValueError: the mask is traced and `num_classes` is not given.
     """
+    check_image(mask, "image")
     if num_classes is not None:
         return num_classes
     if not is_concrete(mask.voxels):
         raise ValueError("inside jit the number of labels is unknown; give num_classes")
-    return int(mask.voxels.max()) + 1
+    return max(int(mask.voxels.max()), 0) + 1
 
 
 def weights_of(mask: Image) -> Any:
@@ -112,6 +134,7 @@ def weights_of(mask: Image) -> Any:
     Raises:
         ValueError: the voxels are no numbers, or a concrete one is NaN, which would make every sum NaN.
     """
+    check_image(mask, "mask")
     voxels = mask.voxels
     if voxels.dtype == bool or jnp.issubdtype(voxels.dtype, np.integer):
         voxels = voxels.astype(bool).astype(np.int32)
@@ -172,4 +195,6 @@ def check_not_empty(amount: Any, operation: str) -> None:
     empty = np.argwhere(np.asarray(amount).reshape(-1) <= 0).ravel()
     if empty.size:
         where = "" if np.size(amount) == 1 else f" in item (and channel) {empty.tolist()} of {np.size(amount)}"
-        raise ValueError(f"{operation}: the mask is empty{where}")
+        least = float(np.min(amount))
+        what = "is empty" if least == 0 else f"has weights that sum to {least:g}: they must not be negative"
+        raise ValueError(f"{operation}: the mask {what}{where}")

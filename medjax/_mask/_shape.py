@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from medjax._image import Image
 from medjax._mask._arguments import (
     batch_first,
+    check_count,
     check_not_empty,
     float_like,
     is_concrete,
@@ -103,7 +104,7 @@ def max_radius(mask: Image, center: Any = None) -> Any:
         `(*batch, *channels)` mm, float64 NumPy where concrete.
 
     Raises:
-        ValueError: a concrete mask is empty or holds NaN.
+        ValueError: a concrete mask is empty or holds NaN, or the centre is no point.
 
     Transforms:
         `jit`, `vmap`, differentiable in `center` and in the affine. Compiles once per shape. A traced mask that is empty
@@ -121,6 +122,7 @@ def max_radius(mask: Image, center: Any = None) -> Any:
     center = barycenter(mask) if center is None else center
     affine = batch_first(mask.grid.affine, mask)
     affine, center = float_like(affine, center), float_like(center, affine)
+    _check_center(center, lead)
     xp = affine.__array_namespace__()
     center = xp.broadcast_to(center.reshape((1,) * (len(lead) + 1 - center.ndim) + center.shape), (*lead, 3))
     matrix = xp.broadcast_to(affine[..., :3, :3], (*lead, 3, 3))
@@ -131,6 +133,16 @@ def max_radius(mask: Image, center: Any = None) -> Any:
     matrix, offset = float_like(matrix, farthest), float_like(offset, farthest)
     distance = _length((matrix @ index[..., None])[..., 0] + offset)
     return distance if is_concrete(is_there) else jnp.where(is_there, distance, 0.0)
+
+
+def _check_center(center: Any, lead: tuple[int, ...]) -> None:
+    padded = (1,) * (len(lead) + 1 - center.ndim) + center.shape
+    fits = center.shape[-1:] == (3,) and len(padded) == len(lead) + 1
+    fits = fits and all(n in (1, m) for n, m in zip(padded, (*lead, 3), strict=True))
+    if not fits or (is_concrete(center) and not np.isfinite(center).all()):
+        raise ValueError(
+            f"center must be finite LPS mm, (3,) or {(*lead, 3)}, got {center.tolist() if fits else center.shape}"
+        )
 
 
 def _single(value: Any) -> Any:
@@ -215,8 +227,7 @@ def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -
         ([[2.0, 0.0, 0.0], [6.0, 0.0, 0.0], [2.0, 0.0, 0.0]], 2)
     """
     _check_frame(frame)
-    if max_points < 1:
-        raise ValueError(f"max_points must be at least 1, got {max_points}")
+    check_count(max_points, "max_points")
     index, count = _scattered(weights_of(mask) != 0, max_points)
     if is_concrete(index):
         index, count = np.asarray(index), np.asarray(count)

@@ -317,12 +317,26 @@ def _forward(volume: Any, *data: Any, sampling: Sampling) -> Any:
             total = part if total is None else total + part
         return total
 
-    shape = jax.eval_shape(lambda: add([np.int32(0)] * sampling.rank, None, None))
-    is_looped = math.prod(order + 1 for order in sampling.orders) > _TOGETHER
-    out = _in_turns(
-        sampling.orders, _TOGETHER, add, _zeros(shape.shape, shape.dtype, (volume, *data)) if is_looped else None
-    )
-    return out.reshape(out.shape[: out.ndim - bool(channels)] + channels)
+    out = None
+    if math.prod(order + 1 for order in sampling.orders) > _TOGETHER:
+        joined = (*_out_shape(data, sampling), *((math.prod(channels),) if channels else ()))
+        out = _zeros(joined, sampling.dtype or volume.dtype, (volume, *data))
+    return _in_turns(sampling.orders, _TOGETHER, add, out).reshape(_out_shape(data, sampling) + channels)
+
+
+def _out_shape(data: Sequence[Any], sampling: Sampling) -> tuple[int, ...]:
+    """Spatial shape of what is sampled."""
+    m = sampling.tables
+    return tuple(data[2 * e].shape[0] for e in range(m)) if m else tuple(data[0].shape[1:])
+
+
+def _blank(volume: Any, *data: Any, sampling: Sampling) -> Any:
+    shape = _out_shape(data, sampling) + sampling.shape[sampling.rank :]
+    return jnp.zeros(shape, sampling.dtype or volume.dtype)
+
+
+def _adjoint_blank(out: Any, *data: Any, sampling: Sampling) -> Any:
+    return jnp.zeros(sampling.shape, out.dtype)
 
 
 def _spread(weight: Any, channels: tuple[int, ...]) -> Any:
@@ -431,9 +445,7 @@ def _displaced(data_tangents: Sequence[Any], axis: int, sampling: Sampling) -> A
 
 def _tangent(volume: Any, data: Sequence[Any], data_tangents: Sequence[Any], *, sampling: Sampling) -> Any:
     data = data[: 2 * sampling.tables + sampling.has_points]
-    plain = dataclasses.replace(sampling, reach=None)
-    out = jax.eval_shape(lambda v, *rest: _sample(v, *rest, sampling=plain), volume, *data)
-    total = jnp.zeros(out.shape, out.dtype)
+    total = _blank(volume, *data, sampling=sampling)
     for axis in range(sampling.rank):
         moved = _displaced(data_tangents, axis, sampling)
         if moved is not None and sampling.orders[axis] > sampling.derivative[axis]:
@@ -443,7 +455,7 @@ def _tangent(volume: Any, data: Sequence[Any], data_tangents: Sequence[Any], *, 
 
 
 def _adjoint_tangent(out: Any, data: Sequence[Any], data_tangents: Sequence[Any], *, sampling: Sampling) -> Any:
-    total = jnp.zeros(sampling.shape, out.dtype)
+    total = _adjoint_blank(out, sampling=sampling)
     data = data[: 2 * sampling.tables + sampling.has_points]
     for axis in range(sampling.rank):
         moved = _displaced(data_tangents, axis, sampling)
@@ -453,4 +465,6 @@ def _adjoint_tangent(out: Any, data: Sequence[Any], data_tangents: Sequence[Any]
     return total
 
 
-_sample, _sample_adjoint = linear_pair("sample", _forward, _adjoint, _tangent, _adjoint_tangent)
+_sample, _sample_adjoint = linear_pair(
+    "sample", _forward, _adjoint, _tangent, _adjoint_tangent, blanks=(_blank, _adjoint_blank)
+)

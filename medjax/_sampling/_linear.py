@@ -23,7 +23,13 @@ Kernel = Callable[..., jax.Array]
 
 
 def linear_pair(
-    name: str, forward: Kernel, adjoint: Kernel, tangent: Kernel | None = None, adjoint_tangent: Kernel | None = None
+    name: str,
+    forward: Kernel,
+    adjoint: Kernel,
+    tangent: Kernel | None = None,
+    adjoint_tangent: Kernel | None = None,
+    *,
+    blanks: tuple[Kernel, Kernel] | None = None,
 ) -> tuple[Kernel, Kernel]:
     """Makes a differentiable, batchable function out of a linear kernel and its adjoint.
 
@@ -34,14 +40,17 @@ def linear_pair(
         tangent: `tangent(volume, data, data_tangents, **static) -> out`, the derivative by `data` (whose tangents may
             be `None`); left out where no datum is differentiable.
         adjoint_tangent: The same for the adjoint.
+        blanks: For both kernels a function of the same arguments that returns any array of the result's shape and dtype,
+            where tracing the kernel itself to learn them takes long.
 
     Returns:
         `apply(volume, *data, **static)` and the same for the adjoint; all static arguments must be hashable.
     """
     primitives = Primitive(name), Primitive(f"{name}_adjoint")
     rules = (forward, tangent), (adjoint, adjoint_tangent)
-    for primitive, other, (kernel, derivative) in zip(primitives, reversed(primitives), rules, strict=True):
-        _register(primitive, other, kernel, derivative)
+    shapes = blanks or (forward, adjoint)
+    for primitive, other, rule, blank in zip(primitives, reversed(primitives), rules, shapes, strict=True):
+        _register(primitive, other, *rule, blank)
 
     def applied(primitive: Primitive) -> Kernel:
         return lambda volume, *data, **static: bind(
@@ -55,7 +64,7 @@ def bind(primitive: Primitive, *operands: Any, levels: Sequence[Level], static: 
     return primitive.bind(*operands, levels=tuple(levels), static=static)
 
 
-def _register(primitive: Primitive, other: Primitive, kernel: Kernel, derivative: Kernel | None) -> None:
+def _register(primitive: Primitive, other: Primitive, kernel: Kernel, derivative: Kernel | None, blank: Kernel) -> None:
     def batched(*operands: Any, levels: tuple[Level, ...], static: tuple[tuple[str, Any], ...]) -> jax.Array:
         return _vmapped(functools.partial(kernel, **dict(static)), levels)(*operands)
 
@@ -69,7 +78,8 @@ def _register(primitive: Primitive, other: Primitive, kernel: Kernel, derivative
 
     @primitive.def_abstract_eval
     def _(*avals: Any, levels: tuple[Level, ...], static: Any) -> Any:
-        out = jax.eval_shape(functools.partial(batched, levels=levels, static=static), *(_bare(aval) for aval in avals))
+        result = _vmapped(functools.partial(blank, **dict(static)), levels)
+        out = jax.eval_shape(result, *(_bare(aval) for aval in avals))
         varying = frozenset().union(*(getattr(aval, "vma", frozenset()) for aval in avals))
         extra: dict[str, Any] = (
             {"vma": varying} if varying else {}

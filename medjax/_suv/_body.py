@@ -159,7 +159,7 @@ def _read_sex(header: Header, findings: Findings) -> str:
     sex = (header.text("PatientSex") or "").upper()
     if sex not in ("M", "F", "O"):
         raise ValueError(
-            f"{named('PatientSex')} is {sex!r}, but the formula needs 'M' or 'F'; state it by tags={{'PatientSex': 'F'}}"
+            f"{named('PatientSex')} is {repr(sex) if sex else 'missing'}, but the formula needs 'M' or 'F'; state it by tags={{'PatientSex': 'F'}}"
         )
     if sex == "O":
         findings.note(f"{named('PatientSex')} is 'O': the mean of the formulas for men and women is used")

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from medjax._image import Image
+from medjax._mask import check_image
 from medjax._metadata import Metadata
 from medjax._suv._body import KINDS, SuvKind
 from medjax._suv._header import Findings, Header
@@ -144,6 +145,7 @@ def suv_factor(image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, A
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is not one of {', '.join(KINDS)}; lean body mass has three formulas, name one")
+    check_image(image, "image")
     if image.kind == "label":
         raise ValueError("a label image holds no activity; give the PET image itself")
     records = tuple(_factor_of(item, image.shape[2], kind, tags or {}) for item in _per_item(image))

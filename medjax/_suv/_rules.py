@@ -63,12 +63,14 @@ def _check_corrections(header: Header) -> None:
     """Attenuation must have been corrected and values scaled without an offset, PS3.3 section C.8.9.4."""
     if "ATTN" not in _corrections(header):
         raise ValueError(
-            f"{named('CorrectedImage')} lacks ATTN: without attenuation correction an image holds no uptake"
+            f"{named('CorrectedImage')} lacks ATTN: without attenuation correction an image holds no uptake; if it was "
+            "corrected nevertheless, state it by tags={'CorrectedImage': ['ATTN', 'DECY']}"
         )
     intercepts = header.numbers("RescaleIntercept")
     if intercepts is not None and intercepts.any():
         raise ValueError(
-            f"{named('RescaleIntercept')} is {intercepts[intercepts != 0].flat[0]:g}; for PET it must be 0"
+            f"{named('RescaleIntercept')} is {intercepts[intercepts != 0].flat[0]:g}; for PET it must be 0; if the "
+            "voxels hold activity nevertheless, state it by tags={'RescaleIntercept': 0}"
         )
 
 

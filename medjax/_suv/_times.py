@@ -54,7 +54,8 @@ def _uptake(header: Header, reference: np.ndarray, source: str, half_life: float
     seconds = np.vectorize(lambda time: (time - injection).total_seconds(), otypes=[np.float64])(reference)
     if seconds.min() < 0:
         raise ValueError(
-            f"the uptake time is negative: {injection_source} is {-seconds.min() / 60:.1f} min after the reference time, {source}"
+            f"the uptake time is negative: {injection_source} is {-seconds.min() / 60:.1f} min after the reference time, {source}; "
+            "state the right times by tags={...}"
         )
     if seconds.max() > _MOST_HALF_LIVES * half_life:
         raise ValueError(
