@@ -425,7 +425,7 @@ WRONG = {
     "two centres": (lambda m: ANY.max_radius(m, np.zeros((2, 3))), r"center must be .* got \(2, 3\)"),
     "negative labels": (lambda m: ANY.label_volumes(m.with_voxels(np.full(m.shape, -1))), "labels run from -1 to -1"),
     "negative weights": (
-        lambda m: ANY.barycenter(m.with_voxels(np.full(m.shape, -1.0, np.float32)).with_kind("intensity")),
+        lambda m: ANY.barycenter(m.with_kind("intensity").with_voxels(np.full(m.shape, -1.0, np.float32))),
         "weights that sum to -.*: they must not be negative",
     ),
 }

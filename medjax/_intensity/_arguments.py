@@ -100,7 +100,10 @@ def as_numbers(value: Any, name: str) -> np.ndarray:
 
 def is_pair(value: Any) -> bool:
     """Whether something has two entries."""
-    return hasattr(value, "__len__") and np.shape(value)[:1] == (2,)
+    try:
+        return len(value) == 2
+    except TypeError:
+        return False
 
 
 def range_for(image: Image, range: tuple[Any, Any], name: str = "range") -> tuple[Any, Any]:
