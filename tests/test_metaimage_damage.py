@@ -142,7 +142,7 @@ def test_compression_bomb_stays_small(tmp_path: Path) -> None:
     "text",
     [
         "{", "[1]", "3", '{"modality": 5}', '{"subtype": ["T1"]}', '{"display": [1]}', '{"modality": "CT", "subtype": 1}',
-        '{"is_contrast_administered": "no"}', "[" * 20_000, '{"display": {"a": ' + "[" * 9000 + "]" * 9000 + "}}", '{"display": 7}',
+        '{"is_contrast_administered": "no"}', "[" * 20_000, '{"display": {"a": ' + "[" * 90_000 + "]" * 90_000 + "}}", '{"display": 7}',
     ],
     ids=range(11),
 )  # fmt: skip
