@@ -121,7 +121,39 @@ def test_torchio_histogram_standardization(torchio: Any, tmp_path: Any) -> None:
     close(ours, theirs, 1e-3)  # slopes between percentiles that float32 holds to 1e-4 of the scale
 
 
-# --- MONAI (not installed: the formulas of its documentation, per channel) -------------------------------------------
+# --- TorchIO's and MONAI's definitions, written out in NumPy: neither need be installed --------------------------------
+
+
+def test_torchio_formulas() -> None:
+    """As in TorchIO 1.2: transforms/preprocessing/intensity/{z_normalization,rescale,histogram_standardization}.py."""
+    images = [scan(seed, shape=(23, 18, 11)) for seed in range(3)]
+    image, inside = images[0], np.random.default_rng(0).random((23, 18, 11)) < 0.3
+    x = image.voxels.astype(np.float64)
+    # ZNormalization: mean and torch's std, which is unbiased, over the mask, applied everywhere.
+    close(mj.z_score_normalize(image).voxels, (x - x.mean()) / x.std(ddof=1))
+    close(mj.z_score_normalize(image, mask=inside).voxels, (x - x[inside].mean()) / x[inside].std(ddof=1))
+    # RescaleIntensity: clip to NumPy's percentiles, subtract the minimum, divide by the range, stretch, shift.
+    for low, high in ((0, 100), (2.5, 95)):
+        clipped = np.clip(x, *np.percentile(x, (low, high)))
+        wanted = (clipped - clipped.min()) / np.ptp(clipped) * 2 - 1
+        close(mj.percentile_normalize(image, percentiles=(low, high), range=(-1, 1)).voxels, wanted)
+        if low == 0:
+            close(mj.min_max_normalize(image, range=(-1, 1)).voxels, wanted)
+    # HistogramStandardization.train: percentiles of each image, the outer two brought to 0 and 100, averaged.
+    percentiles = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 99.0)
+    found = np.array([np.percentile(i.voxels.astype(np.float64), percentiles) for i in images])
+    slopes = 100 / (found[:, -1] - found[:, 0])
+    standard = (slopes @ found + (0 - slopes * found[:, 0]).sum()) / len(images)
+    landmarks = mj.nyul_train(images, percentiles=percentiles)
+    close(landmarks.values, standard, 1e-4)  # of a range of 100, in float32
+    # ... and its transform: linear between the image's percentiles, the outer segments continued.
+    segment = np.clip(np.searchsorted(found[0], x, side="right") - 1, 0, len(percentiles) - 2)
+    slope = np.diff(standard) / np.diff(found[0])
+    wanted = standard[segment] + slope[segment] * (x - found[0][segment])
+    close(mj.nyul_transform(image, landmarks).voxels, wanted, 1e-3)
+
+
+# MONAI 1.5, docs.monai.io/en/1.5.0/transforms.html, section "Intensity", per channel.
 
 
 def test_monai_formulas() -> None:
