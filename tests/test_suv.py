@@ -196,6 +196,18 @@ def test_voxels_are_multiplied_once(dtype: Any) -> None:
     np.testing.assert_allclose(suv.voxels, voxels * factor(image), rtol=1.3e-7)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_wide_integers_do_not_wrap_around(dtype: Any) -> None:
+    """Without x64 JAX holds 32 bits: 3e9 would come out negative."""
+    voxels = np.full((2, 2, 2), 3_000_000_000, dtype)
+    image = pet((2, 2, 2), voxels)
+    suv: Any = to_suv(image)
+    np.testing.assert_allclose(suv.voxels, 3e9 * factor(image), rtol=1e-6)
+    plain = Image.from_array(voxels)
+    inside = plain.with_voxels(np.ones((2, 2, 2), bool))
+    assert float(mj.suv_statistics(plain, inside).mean) == pytest.approx(3e9, rel=1e-6)
+
+
 def test_float64_stays_where_it_is_enabled() -> None:
     with jax.enable_x64(True):
         image = pet((2, 2, 2), np.full((2, 2, 2), 1234.5))

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from medjax._image import Image
-from medjax._mask import check_image, check_same_grid, is_concrete
+from medjax._mask import check_image, check_same_grid, is_concrete, without_wrapping
 
 __all__ = [
     "Number",
@@ -47,16 +47,7 @@ def voxels_of(image: Image, operation: str) -> Any:
     voxels = image.voxels
     if np.issubdtype(voxels.dtype, np.complexfloating):
         raise ValueError(f"{operation} takes real voxels, got {voxels.dtype}; take the magnitude first")
-    if isinstance(voxels, np.ndarray):
-        return _native(voxels)
-    return voxels
-
-
-def _native(voxels: np.ndarray) -> np.ndarray:
-    """Native byte order, which JAX wants, and no 64-bit integers, which it would wrap around at 32 bits."""
-    if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8 and not jax.config.read("jax_enable_x64"):
-        return voxels.astype(np.float32)
-    return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
+    return without_wrapping(voxels)
 
 
 def number_for(image: Image, value: Any, name: str, *, allow_infinite: bool = False) -> Any:

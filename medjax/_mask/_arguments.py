@@ -24,6 +24,7 @@ __all__ = [
     "over_batch",
     "voxel_volume",
     "weights_of",
+    "without_wrapping",
 ]
 
 # Two grids are the same when no corner lies further apart than this.
@@ -152,6 +153,15 @@ def _check_no_nan(voxels: Any) -> None:
         raise ValueError(
             f"the mask is NaN in {count} of {voxels.size} voxels; say first whether they are inside, 1, or not, 0"
         )
+
+
+def without_wrapping(voxels: Any) -> Any:
+    """Returns amounts as jit takes them without loss: NumPy's in native byte order, and no 64-bit integers without x64."""
+    if not isinstance(voxels, np.ndarray):
+        return voxels
+    if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8 and not jax.config.read("jax_enable_x64"):
+        return voxels.astype(np.float32)
+    return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
 
 
 def channels_first(voxels: Any, image: Image) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from medjax._image import Image
-from medjax._mask import check_image
+from medjax._mask import check_image, without_wrapping
 from medjax._metadata import Metadata
 from medjax._suv._body import KINDS, SuvKind
 from medjax._suv._header import Findings, Header
@@ -264,7 +264,7 @@ def to_suv(image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, Any] 
     factors = [_on_voxels(image, *of_item) for of_item in zip(records, known, affines, strict=True)]
     is_double = jax.dtypes.canonicalize_dtype(image.dtype) == np.float64
     scale = np.stack(np.broadcast_arrays(*factors)) if image.batch_shape else factors[0]
-    voxels = _multiply(image.voxels, scale.astype(np.float64 if is_double else np.float32))
+    voxels = _multiply(without_wrapping(image.voxels), scale.astype(np.float64 if is_double else np.float32))
     states = tuple(_as_suv(item, record) for item, record in zip(known, records, strict=True))
     return image.with_voxels(voxels).with_metadata(states if image.batch_shape else states[0])
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from medjax._grid import inverse_3x3
 from medjax._image import Image
-from medjax._mask import check_same_grid, labels_of, voxel_volume
+from medjax._mask import check_same_grid, labels_of, voxel_volume, without_wrapping
 from medjax._suv._factor import holds_suv
 
 __all__ = ["SuvStatistics", "suv_statistics"]
@@ -109,7 +109,7 @@ def suv_statistics(image: Image, mask: Image, *, num_classes: int | None = None)
     affine = image.grid.affine
     sphere = sphere_weights(affine[..., :3, :3], _reach(affine))
     lead = image.batch_shape
-    count, total, largest, peak = _per_item(len(lead))(image.voxels, labels, sphere, num_classes or 2)
+    count, total, largest, peak = _per_item(len(lead))(without_wrapping(image.voxels), labels, sphere, num_classes or 2)
     volume_ml = jnp.asarray(voxel_volume(affine) / 1000, jnp.float32)[..., None] * count.astype(jnp.float32)
     mean = total / jnp.maximum(count, 1).astype(jnp.float32)
     found = SuvStatistics(mean, largest, peak, total, volume_ml, mean * volume_ml, count)
