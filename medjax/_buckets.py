@@ -6,10 +6,12 @@ is computed in chunks of a fixed number of segments of a fixed length. Edges, fi
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import contextvars
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -22,9 +24,12 @@ from medjax._image import Image
 from medjax._sampling._gather import inside_cell, taps
 from medjax._sampling._weights import cell
 
-__all__ = ["is_bucketing", "sampled", "shape_buckets", "through_matrices"]
+__all__ = ["along_axes", "is_bucketing", "sampled", "shape_buckets", "through_matrices"]
 
-_ACTIVE = contextvars.ContextVar("medjax_shape_buckets", default=False)
+_ACTIVE: contextvars.ContextVar[dict[int, np.ndarray] | None] = contextvars.ContextVar(
+    "medjax_shape_buckets", default=None
+)
+"""Inside `shape_buckets`, the buffers that are free to be used again, by their size in bytes."""
 
 LANES = 64
 """Output voxels in a segment, along the axis that lies closest together in memory."""
@@ -32,8 +37,11 @@ LANES = 64
 SEGMENTS = 8192
 """Segments in a chunk: half a million voxels, a few milliseconds."""
 
-SMALLEST = 1 << 18
-"""The smallest input bucket, in voxels; the next ones double."""
+SMALLEST = 1 << 22
+"""The smallest input bucket, in voxels; the next ones double. What no voxel fills is never touched."""
+
+COPIERS = 4
+"""Threads that put chunks in their place: the system hands out fresh memory page by page, to four threads faster."""
 
 
 @contextlib.contextmanager
@@ -41,14 +49,15 @@ def shape_buckets() -> Iterator[None]:
     """Inside this context, resampling compiles once per bucket of image sizes instead of once per shape.
 
     For cohorts in which every scan has its own shape: a new shape costs 0.1 to 0.5 s of compilation, more than the work
-    on it. Here an image's voxels are padded to the next power of two (at least 2**18) in one flat buffer, and the output
+    on it. Here an image's voxels are padded to the next power of two (at least 2**22) in one flat buffer, and the output
     is computed in chunks of 2**19 voxels, so that a cohort of any size needs a few compilations for each dtype,
     interpolation and power of two. Every resampling operation takes part: spacing, grids, scale, rotate and affine maps.
 
     The result equals that of the unpadded call to float32 rounding, for labels exactly: edge rule, background and spline
     filters are applied at the true edges. Voxels come back as NumPy on the host.
 
-    Memory: at most twice the input's voxels, and the output rounded up to 64 voxels along one axis and to whole chunks.
+    Memory: at most twice the input's voxels (of a small one: 2**22), one such buffer of each size kept until the context
+    ends, and the output rounded up to 64 voxels along one axis and to whole chunks.
     Not affected, and compiled per shape as ever: traced images, batches (their shapes agree) and dense displacements.
     Exact operations (orientation, flip, crop, pad) on NumPy images never compile.
 
@@ -58,7 +67,7 @@ def shape_buckets() -> Iterator[None]:
         ...     [resample_to_spacing(scan, 1.5).shape for scan in scans]
         [(13, 15, 12), (15, 16, 12), (16, 17, 12)]
     """
-    token = _ACTIVE.set(True)
+    token = _ACTIVE.set({})
     try:
         yield
     finally:
@@ -68,7 +77,7 @@ def shape_buckets() -> Iterator[None]:
 def is_bucketing(image: Image, fill: Any) -> bool:
     """Whether an image is to be resampled by bucket: the context is active, the image single, and all concrete."""
     is_traced = isinstance(image.voxels, jax.core.Tracer) or isinstance(fill, jax.core.Tracer)
-    return _ACTIVE.get() and not image.batch_shape and not is_traced
+    return _ACTIVE.get() is not None and not image.batch_shape and not is_traced
 
 
 def through_matrices(
@@ -97,6 +106,111 @@ def _multiplied(matrix: np.ndarray, volume: np.ndarray, axis: int) -> np.ndarray
     return np.moveaxis(np.tensordot(matrix, volume, axes=(1, axis)), 0, axis)
 
 
+def along_axes(
+    image: Image, operators: Sequence[Any], masks: Sequence[Any], axes: Sequence[int], fill: Any
+) -> np.ndarray:
+    """Applies a band of one or two taps along each axis, compiled for the bucket of the image's size.
+
+    Args:
+        image: Single and concrete; any channels.
+        operators: For each output axis `(index, weight, ...)` as `_separable.along_axis` takes them.
+        masks: For each output axis which of its indices lie inside.
+        axes: Input axis of each output axis.
+        fill: As the operations take it.
+
+    Returns:
+        The output's voxels on the host.
+    """
+    count = max(operator[0].shape[1] for operator in operators)
+    bands = [(*_taps_of(operator[:2], count), mask) for operator, mask in zip(operators, masks, strict=True)]
+    return _by_channel(image, fill, lambda volume, value, dtype: _rows_of(volume, bands, axes, value, dtype))
+
+
+def _taps_of(band: Sequence[Any], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Index and weight of a band, with a second tap of no weight where it has one and two are wanted."""
+    index, weight = band
+    weight = np.ones(index.shape, np.float32) if weight is None else weight
+    missing = count - index.shape[1]
+    return np.pad(index, ((0, 0), (0, missing)), "edge"), np.pad(weight, ((0, 0), (0, missing)))
+
+
+def _rows_of(
+    volume: np.ndarray, bands: Sequence[Any], axes: Sequence[int], fill: Any, dtype: np.dtype | None
+) -> np.ndarray:
+    """Computes rows along the axis that is contiguous in memory: first the mix of input rows, then the taps in it."""
+    strides, start, is_lane = _strides(volume)
+    order = sorted(range(3), key=lambda e: (is_lane[axes[e]], -abs(strides[axes[e]])))
+    (outer, middle, lane), lane_axis = [bands[e] for e in order], axes[order[2]]
+    places = lane[0].astype(np.int32)
+    if strides[lane_axis] < 0:
+        places, start = volume.shape[lane_axis] - 1 - places, start - (volume.shape[lane_axis] - 1)
+    shape = [len(band[0]) for band in (outer, middle, lane)]
+    tables = [
+        (_lengthened((index * strides[axes[e]]).astype(np.int32)), _lengthened(weight), _lengthened(mask))
+        for (index, weight, mask), e in zip((outer, middle), order[:2], strict=True)
+    ]
+    segments = [slice(n, n + LANES) for n in range(0, shape[2], LANES)]
+    origins = [int(places[segment].min()) for segment in segments]
+    width = max(int(np.ptp(places[segment])) + 1 for segment in segments)
+    width = max(2 * LANES, 1 << (width - 1).bit_length())
+    buffer = _flattened(volume, width)
+    columns = [
+        [_lengthened(part, LANES) for part in (places[segment] - origin, lane[1][segment], lane[2][segment])]
+        for segment, origin in zip(segments, origins, strict=True)
+    ]
+    flat, tables, columns = jax.device_put((buffer, tables, columns))
+    value = np.asarray(fill, dtype or volume.dtype)
+    out = np.empty((shape[0] * shape[1], shape[2]), dtype or buffer.dtype)
+    rows = max(256, SEGMENTS * 2 * LANES // width)
+    static = {"rows": rows, "width": width, "dtype": None if dtype is None else dtype.name}
+
+    def chunks() -> Iterator[tuple[jax.Array, tuple[slice, slice]]]:
+        for row in range(0, len(out), rows):
+            for segment, origin, column in zip(segments, origins, columns, strict=True):
+                where = np.array([row, shape[1], start + origin], np.int32)
+                yield _row_chunk(flat, tables, column, where, value, **static), (slice(row, row + rows), segment)
+
+    _collected(chunks(), out)
+    _give_back(buffer)
+    return out.reshape(shape).transpose(np.argsort(order))
+
+
+@functools.partial(jax.jit, static_argnames=("rows", "width", "dtype"))
+def _row_chunk(
+    flat: Any, tables: Any, columns: Any, where: Any, fill: Any, *, rows: int, width: int, dtype: Any
+) -> Any:
+    """Computes one chunk, `(rows, LANES)`."""
+    number = where[0] + jnp.arange(rows, dtype=jnp.int32)
+    numbers = jax.lax.div(number, where[1]), jax.lax.rem(number, where[1])
+    chosen = [[x.at[n].get(mode="clip") for x in table] for table, n in zip(tables, numbers, strict=True)]
+    (first, first_weight, first_mask), (second, second_weight, second_mask) = chosen
+    lines = jax.lax.GatherDimensionNumbers(offset_dims=(1,), collapsed_slice_dims=(), start_index_map=(0,))
+    mixed: Any = None
+    for a in range(first.shape[1]):
+        for b in range(second.shape[1]):
+            begin = where[2] + first[:, a] + second[:, b]
+            row = jax.lax.gather(flat, begin[:, None], lines, (width,), mode="promise_in_bounds")
+            if dtype is not None:
+                row = (
+                    row.astype(dtype) * (first_weight[:, a].astype(dtype) * second_weight[:, b].astype(dtype))[:, None]
+                )
+            mixed = row if mixed is None else mixed + row
+    place, weight, mask = columns
+    out: Any = None
+    for tap in range(place.shape[1]):
+        part = mixed.at[:, place[:, tap]].get(mode="promise_in_bounds")
+        part = part if dtype is None else part * weight[None, :, tap].astype(dtype)
+        out = part if out is None else out + part
+    valid = (first_mask & second_mask)[:, None] & mask[None, :]
+    return jnp.where(valid, out, fill)
+
+
+def _lengthened(table: np.ndarray, least: int = 512) -> np.ndarray:
+    """Pads a table to a power of two of entries, its last one repeated."""
+    size = max(least, 1 << (len(table) - 1).bit_length())
+    return np.pad(table, [(0, size - len(table)), *[(0, 0)] * (table.ndim - 1)], "edge")
+
+
 def sampled(image: Image, tables: Sequence[Any], orders: Sequence[int], fill: Any) -> np.ndarray:
     """Samples a single concrete image at an affine lattice of points, compiled for the bucket of its size.
 
@@ -109,81 +223,121 @@ def sampled(image: Image, tables: Sequence[Any], orders: Sequence[int], fill: An
     Returns:
         The output's voxels on the host, a view into a slightly larger buffer.
     """
+    return _by_channel(image, fill, lambda volume, value, dtype: _points_of(volume, tables, orders, value, dtype))
+
+
+def _by_channel(image: Image, fill: Any, one: Callable[[np.ndarray, Any, np.dtype | None], np.ndarray]) -> np.ndarray:
+    """Applies `one(volume, fill, dtype)` to each channel; a dtype of `None` keeps the volume's."""
     narrow, restore = narrowed(image)
     voxels, dtype = np.asarray(narrow), None if image.kind == "label" else compute_dtype(image)
     values = np.broadcast_to(host_fill(image, fill), image.channels)
     if not image.channels:
-        return restore(_sampled_volume(voxels, tables, orders, values[()], dtype))
+        return restore(one(voxels, values[()], dtype))
     flat = voxels.reshape(*image.shape, -1)
-    parts = [_sampled_volume(flat[..., n], tables, orders, values.ravel()[n], dtype) for n in range(flat.shape[-1])]
+    parts = [one(flat[..., n], values.ravel()[n], dtype) for n in range(flat.shape[-1])]
     return restore(np.stack(parts, axis=-1).reshape(*parts[0].shape, *image.channels))
 
 
-def _sampled_volume(
-    volume: np.ndarray, tables: Any, orders: Sequence[int], fill: Any, dtype: np.dtype | None
-) -> np.ndarray:
-    """Samples one channel; a dtype of `None` keeps the volume's."""
+def _points_of(volume: np.ndarray, tables: Any, orders: Sequence[int], fill: Any, dtype: np.dtype | None) -> np.ndarray:
     if max(orders) > 1:
         volume = volume.astype(dtype)
         for axis, order in enumerate(orders):
             matrix = prefilter_matrix(volume.shape[axis], order).astype(dtype)
             volume = _multiplied(matrix, volume, axis)
-    flat, strides, start = _flattened(volume)
-    shape = [len(base) for base, _ in tables]
+    strides, start, _ = _strides(volume)
+    buffer = _flattened(volume, 0)
     lanes = _memory_order(tables, strides)
-    ordered = _from_zero([tables[axis] for axis in lanes])
-    sizes = [shape[axis] for axis in lanes]
+    sizes = [len(tables[axis][0]) for axis in lanes]
     per_row = -(-sizes[2] // LANES)
     count = sizes[0] * sizes[1] * per_row
-    axes, across = _walked(ordered[2])
-    padded = [_padded_table(base[:, axes], fraction[:, axes]) for base, fraction in ordered]
+    padded = [[_lengthened(part) for part in tables[axis]] for axis in lanes[:2]]
+    last = [_lengthened(np.pad(part, [(0, LANES), (0, 0)], "edge")) for part in tables[lanes[2]]]
     static = {
         "orders": tuple(orders),
         "boundary": "clamp" if max(orders) <= 1 else "fold" if min(volume.shape) > 3 else "mirror",
         "dtype": None if dtype is None else dtype.name,
-        "across": across,
     }
-    extents = np.array([*np.array(volume.shape)[axes], *strides[axes], start], np.int32)
+    extents = np.array([*volume.shape, *strides, start], np.int32)
     layout = np.array([sizes[1], per_row], np.int32)
-    chunks = []
-    for first in range(0, count, SEGMENTS):
-        rows = _rows(padded[0], padded[1], layout, np.int32(first))
-        chunks.append(_chunk(flat, extents, rows, padded[2], np.asarray(fill, dtype or volume.dtype), **static))
-    out = np.empty((len(chunks) * SEGMENTS, LANES), chunks[0].dtype)
-    for number, chunk in enumerate(chunks):
-        out[number * SEGMENTS : (number + 1) * SEGMENTS] = chunk
-    cube = out[:count].reshape(sizes[0], sizes[1], per_row * LANES)[..., : sizes[2]]
+    flat, value = jnp.asarray(buffer), np.asarray(fill, dtype or volume.dtype)
+    out = np.empty((count, LANES), dtype or buffer.dtype)
+
+    def chunks() -> Iterator[tuple[jax.Array, tuple[slice, slice]]]:
+        for first in range(0, count, SEGMENTS):
+            rows = _rows(padded[0], padded[1], layout, np.int32(first))
+            yield _chunk(flat, extents, rows, last, value, **static), (slice(first, first + SEGMENTS), slice(None))
+
+    _collected(chunks(), out)
+    _give_back(buffer)
+    cube = out.reshape(sizes[0], sizes[1], per_row * LANES)[..., : sizes[2]]
     return cube.transpose(np.argsort(lanes))
 
 
-def _flattened(volume: np.ndarray) -> tuple[jax.Array, np.ndarray, int]:
-    """Copies a volume, in the order of its memory, into a buffer of its bucket's size.
+def _collected(chunks: Iterator[tuple[jax.Array, tuple[slice, slice]]], out: np.ndarray) -> None:
+    """Copies chunks to their places as they get ready, a few ahead of the copies."""
+    waiting: collections.deque[Future[None]] = collections.deque()
+
+    def copy(chunk: jax.Array, where: tuple[slice, slice]) -> None:
+        target = out[where]
+        target[...] = np.asarray(chunk)[: target.shape[0], : target.shape[1]]
+
+    with ThreadPoolExecutor(COPIERS) as pool:
+        for chunk, where in chunks:
+            waiting.append(pool.submit(copy, chunk, where))
+            if len(waiting) > 2 * COPIERS:
+                waiting.popleft().result()
+        for last in waiting:
+            last.result()
+
+
+def _strides(volume: np.ndarray) -> tuple[np.ndarray, int, list[bool]]:
+    """Says where a volume's voxels lie once `_flattened` has copied them, in the order of its memory.
 
     Returns:
-        The buffer, the stride of each axis in elements (negative where a view runs backwards) and the place of (0, 0, 0).
+        The stride of each axis in elements, negative where a view runs backwards; the place of (0, 0, 0); which axis is
+        contiguous.
     """
-    strides = np.array(volume.strides) // volume.itemsize
-    forward = volume[tuple(slice(None, None, -1 if s < 0 else 1) for s in strides)]
-    order = np.argsort(-np.abs(strides), kind="stable")
-    block = forward.transpose(order)
+    order = _order_in_memory(volume)
+    shape = np.array(volume.shape)
     steps = np.ones(3, np.int64)
-    steps[order] = [block.shape[1] * block.shape[2], block.shape[2], 1]
-    signs = np.where(strides < 0, -1, 1)
-    start = int(sum((n - 1) * s for n, s, sign in zip(volume.shape, steps, signs, strict=True) if sign < 0))
-    size = max(SMALLEST, 1 << (volume.size - 1).bit_length())
+    steps[order] = [shape[order[1]] * shape[order[2]], shape[order[2]], 1]
+    backwards = np.array(volume.strides) < 0
+    start = int(((shape - 1) * steps)[backwards].sum())
+    return np.where(backwards, -steps, steps), start, [axis == order[2] for axis in range(3)]
+
+
+def _order_in_memory(volume: np.ndarray) -> list[int]:
+    return np.argsort(-np.abs(volume.strides), kind="stable").tolist()
+
+
+def _flattened(volume: np.ndarray, spare: int) -> np.ndarray:
+    """Copies a volume, in the order of its memory, into a buffer of its bucket's size, at least `spare` longer than it."""
+    forward = volume[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in volume.strides)]
+    block = forward.transpose(_order_in_memory(volume))
+    size = max(SMALLEST, 1 << (volume.size + spare - 1).bit_length())
     if size > np.iinfo(np.int32).max:
         raise ValueError(f"an image of {volume.shape} has more than 2**30 voxels; resample it without shape_buckets")
-    buffer = _aligned(size, volume.dtype.newbyteorder("="))
-    buffer[: volume.size].reshape(block.shape)[...] = block
-    buffer[volume.size :] = 0
-    return jnp.asarray(buffer), steps * signs, start
+    dtype = volume.dtype.newbyteorder("=")
+    buffer = _buffer(size * dtype.itemsize).view(dtype)
+    buffer[: volume.size].reshape(block.shape)[...] = block  # what lies beyond has no weight
+    return buffer
 
 
-def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
-    """An uninitialised array on a 64-byte boundary, which a CPU device can take over without a copy."""
-    raw = np.empty(size * dtype.itemsize + 64, np.uint8)
+def _buffer(size: int) -> np.ndarray:
+    """Bytes on a 64-byte boundary, which a CPU device takes over without a copy: those of a scan before, else new ones."""
+    kept = (_ACTIVE.get() or {}).pop(size, None)
+    if kept is not None:
+        return kept
+    raw = np.empty(size + 64, np.uint8)
     skip = -raw.ctypes.data % 64
-    return raw[skip : skip + size * dtype.itemsize].view(dtype)
+    return raw[skip : skip + size]
+
+
+def _give_back(buffer: np.ndarray) -> None:
+    """Keeps a buffer that no device reads any more for the next scan of its bucket."""
+    kept = _ACTIVE.get()
+    if kept is not None:
+        kept[buffer.nbytes] = buffer.view(np.uint8)
 
 
 def _memory_order(tables: Sequence[Any], strides: np.ndarray) -> list[int]:
@@ -193,33 +347,6 @@ def _memory_order(tables: Sequence[Any], strides: np.ndarray) -> list[int]:
         ends = (base[-1] - base[0]) + (fraction[-1] - fraction[0]).astype(np.float64)
         steps.append(float(np.abs(ends * strides).sum() / max(1, len(base) - 1)) if len(base) > 1 else np.inf)
     return sorted(range(3), key=lambda axis: -steps[axis])
-
-
-def _from_zero(tables: Sequence[Any]) -> list[Any]:
-    """Moves what is the same all along the last table into the first: what is left says where a segment walks."""
-    (first, part), middle, (base, fraction) = tables
-    fixed = (base == base[0]).all(0) & (fraction == fraction[0]).all(0)
-    return [(first + base[0] * fixed, part + fraction[0] * fixed), middle, (base * ~fixed, fraction * ~fixed)]
-
-
-def _walked(table: Any) -> tuple[list[int], tuple[int, ...]]:
-    """Orders the input axes so that the one a segment walks along is the last, and tells which of them it walks along.
-
-    One, for a map along the axes, or all: the kernel knows no other cases, and never which axis it is.
-    """
-    base, fraction = table
-    moving = np.flatnonzero(base.any(0) | fraction.any(0)).tolist()
-    if len(moving) > 1:
-        return [0, 1, 2], (0, 1, 2)
-    last = moving[0] if moving else 2
-    return [*(axis for axis in range(3) if axis != last), last], (2,)
-
-
-def _padded_table(base: np.ndarray, fraction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pads a coordinate table to a power of two of at least 512 entries, its last one repeated."""
-    size = max(512, 1 << (len(base) + LANES - 1).bit_length())
-    widths = ((0, size - len(base)), (0, 0))
-    return np.pad(base, widths, "edge"), np.pad(fraction, widths, "edge")
 
 
 @jax.jit
@@ -232,20 +359,16 @@ def _rows(outer: Any, middle: Any, layout: Any, first: Any) -> Any:
     return base, fraction, piece * LANES
 
 
-@functools.partial(jax.jit, static_argnames=("orders", "boundary", "dtype", "across"))
-def _chunk(
-    flat: Any, extents: Any, rows: Any, lanes: Any, fill: Any, *, orders: Any, boundary: Any, dtype: Any, across: Any
-) -> Any:
+@functools.partial(jax.jit, static_argnames=("orders", "boundary", "dtype"))
+def _chunk(flat: Any, extents: Any, rows: Any, lanes: Any, fill: Any, *, orders: Any, boundary: Any, dtype: Any) -> Any:
     """Samples one chunk, `(SEGMENTS, LANES)`."""
     base, fraction, begin = rows
     place = begin[:, None] + jnp.arange(LANES, dtype=jnp.int32)[None, :]
     valid: Any = True
     axes = []
     for d, order in enumerate(orders):
-        whole, part = base[:, d, None], fraction[:, d, None]
-        if d in across:
-            whole = whole + lanes[0][:, d].at[place].get(mode="promise_in_bounds")
-            part = part + lanes[1][:, d].at[place].get(mode="promise_in_bounds")
+        whole = base[:, d, None] + lanes[0][:, d].at[place].get(mode="promise_in_bounds")
+        part = fraction[:, d, None] + lanes[1][:, d].at[place].get(mode="promise_in_bounds")
         valid = valid & inside_cell(*cell(whole, part, order), extents[d], order)
         axes.append(taps(whole, part, extents[d], order, boundary, 0))
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from medjax import _apply
 from medjax._bspline import gaussian_matrix, prefilter_matrix, spline_matrix
-from medjax._buckets import is_bucketing, sampled, through_matrices
+from medjax._buckets import along_axes, is_bucketing, sampled, through_matrices
 from medjax._grid import Grid, index_map
 from medjax._image import Image
 from medjax._sampling._gather import Inverse
@@ -134,18 +134,18 @@ def _by_bucket(
     image: Image, matrix: Any, offset: Any, sizes: Any, shape: Any, axes: Any, order: int, sigma: Any, fill: Any
 ) -> Any:
     """Applies a known map with kernels that are compiled for the bucket of the image's size."""
-    if axes is not None and (order > 1 or sigma is not None):
-        dtype = np.dtype(np.float64)
-        operators, masks = _operators(matrix, offset, sizes, shape, axes, order, dtype, sigma, has_gradient=False)
-        full = [
-            operator[0] if len(operator) == 1 else _dense(Band(operator[0], operator[1], sizes[axis]))
-            for operator, axis in zip(operators, axes, strict=True)
-        ]
-        return through_matrices(image, full, masks, axes, fill)
-    dtype = _apply.compute_dtype(image)
     if axes is None:
-        return sampled(image, tables_of(matrix, offset, shape, dtype), (order,) * 3, fill)
-    return sampled(image, _tables_along(matrix, offset, shape, axes, order, dtype), (order,) * 3, fill)
+        return sampled(image, tables_of(matrix, offset, shape, _apply.compute_dtype(image)), (order,) * 3, fill)
+    is_full = order > 1 or sigma is not None
+    dtype = np.dtype(np.float64) if is_full else _apply.compute_dtype(image)
+    operators, masks = _operators(matrix, offset, sizes, shape, axes, order, dtype, sigma, has_gradient=False)
+    if not is_full:
+        return along_axes(image, operators, masks, axes, fill)
+    matrices = [
+        operator[0] if len(operator) == 1 else _dense(Band(operator[0], operator[1], sizes[axis]))
+        for operator, axis in zip(operators, axes, strict=True)
+    ]
+    return through_matrices(image, matrices, masks, axes, fill)
 
 
 def check_interpolation(image: Any, interpolation: Interpolation | None) -> Interpolation:
@@ -248,22 +248,6 @@ def tables_of(matrix: Any, offset: Any, shape: Sequence[int], dtype: Any) -> tup
             base = jax.lax.stop_gradient(base)
         rest = values - base if xp is jnp else _exactly_summed(values - base, dtype)
         made.append((base.astype(np.int32), rest.astype(dtype)))
-    return tuple(made)
-
-
-def _tables_along(
-    matrix: np.ndarray, offset: np.ndarray, shape: Sequence[int], axes: tuple[int, ...], order: int, dtype: Any
-) -> tuple[tuple[Any, Any], ...]:
-    """The same for a map along the axes: each coordinate comes from one table, and is decided as in `_operators`."""
-    made = []
-    for out_axis, axis in enumerate(axes):
-        positions = _positions(matrix[axis, out_axis], offset[axis], shape[out_axis])
-        if order == 0 or _are_whole(positions):
-            positions = np.floor(positions + 0.5)
-        base, fraction = np.zeros((len(positions), 3), np.int32), np.zeros((len(positions), 3), dtype)
-        base[:, axis] = np.floor(positions)
-        fraction[:, axis] = _exactly_summed(positions - np.floor(positions), dtype)
-        made.append((base, fraction))
     return tuple(made)
 
 
