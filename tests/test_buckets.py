@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -130,6 +132,41 @@ def test_many_chunks() -> None:
         compare(partial(mj.resample_to_spacing, spacing=spacing), image)
         compare(partial(mj.resample_to_spacing, spacing=spacing), labels(8, (40, 30, 50)))
     compare(lambda x: mj.resample_to_grid(x, near(x, 3, (90, 101, 85))), labels(9, (40, 30, 50)))
+
+
+@pytest.mark.parametrize("step", [(1, 1, 1), (-1, -1, -1), (1, -1, 1)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_long_rows_run_either_way(axis: int, step: tuple[int, int, int]) -> None:
+    """Rows along each axis, of several segments, that take from a few inputs or from hundreds, also backwards."""
+    shape = [9, 7, 8]
+    shape[axis] = 330
+    for image in (scan(12, tuple(shape), dtype=np.int16), labels(12, tuple(shape))):
+        seen = mj.flip(image, [d for d in range(3) if step[d] < 0])
+        for spacing in (0.7, 1.6, 13.0):
+            compare(partial(mj.resample_to_spacing, spacing=spacing), seen)
+            compare(partial(mj.resample_to_spacing, spacing=spacing), mj.change_orientation(seen, "SAR"))
+
+
+def test_a_buffer_that_was_used_before_shows_nothing_of_it() -> None:
+    """NaN that a larger scan left behind the end of a smaller one."""
+    empty = Image.from_array(np.full((50, 51, 52), np.nan, np.float32), spacing=2.0)
+    image = scan(13, (20, 21, 22), dtype=np.float32)
+    for operation in (RESAMPLING["resample_to_spacing"], RESAMPLING["rotate"]):
+        plain = operation(image)
+        with mj.shape_buckets():
+            assert np.isnan(operation(empty).voxels).any()
+            np.testing.assert_allclose(operation(image).voxels, plain.voxels, rtol=0, atol=2000 * 64 * EPS)
+
+
+def test_threads_that_share_a_context_share_no_buffer() -> None:
+    images = [scan(seed, (30, 31, 32), dtype=np.int16) for seed in range(8)]
+    expected = [mj.resample_to_spacing(image, 1.1).voxels for image in images]
+    with mj.shape_buckets(), ThreadPoolExecutor(8) as pool:
+        tasks = [
+            pool.submit(contextvars.copy_context().run, mj.resample_to_spacing, images[n % 8], 1.1) for n in range(64)
+        ]
+        for n, task in enumerate(tasks):
+            np.testing.assert_allclose(task.result().voxels, expected[n % 8], rtol=0, atol=2000 * 64 * EPS)
 
 
 @pytest.mark.parametrize("ratio", [1.2, 1.5, 2 / 3, 0.4, 2.0, 3.0, 4 / 3, 0.7, 1.1, 5 / 7])
