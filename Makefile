@@ -34,7 +34,7 @@ format: $(VENV)/.dev  ## Apply the format and the rules that fix themselves
 	$(RUN) -m ruff check --fix
 
 bench: $(VENV)/.bench  ## Run every benchmark; JSON and tables go to benchmarks/results/
-	@for script in $(filter-out benchmarks/harness.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(RUN) $$script || exit 1; done
+	@for script in $(filter-out benchmarks/harness.py benchmarks/report.py,$(wildcard benchmarks/*.py)) benchmarks/report.py; do echo "== $$script"; $(RUN) $$script || exit 1; done
 
 notebooks: $(VENV)/.dev  ## Execute every notebook; an error in one fails
 	$(RUN) notebooks/execute.py

@@ -86,6 +86,7 @@ def rotations() -> list[Row]:
             sitk, {"linear": "sitkLinear", "nearest": "sitkNearestNeighbor", "bspline": "sitkBSpline"}[name], None
         )
         peers = peer("SimpleITK", sitk, lambda code=code: sitk.Resample(ITK, ITK, transform, code, 0.0))
+        peers["SciPy"] = lambda order=order: ndimage.affine_transform(VOXELS, matrix, offset, order=order)
         if name == "linear":
             grid = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in SHAPE), indexing="ij")
             points = [
@@ -95,7 +96,6 @@ def rotations() -> list[Row]:
             points = [np.asarray(p, np.float32) for p in points]
             on_device = [jnp.asarray(p) for p in points]
             theirs = jax.jit(lambda v, p: jax.scipy.ndimage.map_coordinates(v, p, order=1))
-            peers["SciPy"] = lambda points=points: ndimage.affine_transform(VOXELS, matrix, offset, order=1)
             peers["jax.scipy"] = lambda theirs=theirs, on_device=on_device: theirs(IMAGE.voxels, on_device)
         error = truth_error(ours(), matrix, offset, order)
         rows.append(
@@ -147,13 +147,19 @@ def spacings() -> list[Row]:
         def ours(spacing: Any = spacing, name: Any = name) -> Any:
             return mj.resample_to_spacing(IMAGE, spacing, interpolation=name, fill=0.0).voxels
 
-        matrix = np.diag(spacing)
-        error = truth_error(ours(), matrix, (np.array(spacing) - 1) / 2, 1 if name == "linear" else 3)
+        matrix, offset, order = np.diag(spacing), (np.array(spacing) - 1) / 2, 1 if name == "linear" else 3
+        error = truth_error(ours(), matrix, offset, order)
+        peers = peer("SimpleITK", sitk, theirs)
+        if order == 1:
+            options = {"output_shape": size, "order": order}
+            peers["SciPy"] = lambda spacing=spacing, offset=offset, options=options: ndimage.affine_transform(
+                VOXELS, spacing, offset, **options
+            )
         rows.append(
             measured(
                 f"resample x{factor}, {name}",
                 ours,
-                peer("SimpleITK", sitk, theirs),
+                peers,
                 error=error,
                 must={"SimpleITK": must},
                 aim={"SimpleITK": aim},

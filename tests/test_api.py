@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -117,12 +118,14 @@ def test_readme_examples_run(
     mj.save_image(mj.Image.from_array(voxels, spacing=(2, 2, 2.2), direction=turn), "scan.nii.gz")
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     names: dict[str, Any] = {}
-    for block in blocks:
-        exec(block, names)
-    assert len(blocks) >= 2
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # as users have it; optax needs it
+        for block in blocks:
+            exec(block, names)
+    assert len(blocks) >= 3
     assert capsys.readouterr().out.strip() in README.read_text()  # what the comment says that it prints
     assert mj.load_image("scan_1mm.nii.gz").orientation == "RAS"
     assert names["slope"].shape == ()
+    np.testing.assert_allclose(names["degrees"], (0, 0, 12), atol=0.1)
     assert (names["rotated"].batch_shape, names["small"].shape) == ((2,), (96, 96, 32))
 
 

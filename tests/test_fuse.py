@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
-from spatial_cases import MATRIX, RESAMPLING, blob, indices, labels, near, oblique_affine, scan, smooth_field
+from phantom import after_the_chain, rms
+from spatial_cases import MATRIX, RESAMPLING, blob, labels, near, oblique_affine, scan, smooth_field
 
 import medjax as mj
 from medjax import Image
@@ -350,64 +350,8 @@ def test_channels_complex_and_bfloat16() -> None:
 
 
 # --- Nearer the truth ------------------------------------------------------------------------------------------------
-# A phantom that a formula gives at every point of the world: a head of several ellipsoids with soft edges, and a texture.
-
-ELLIPSOIDS = [  # centre, half axes in mm, turn about z in degrees, value
-    ((0.0, 0.0, 0.0), (40.0, 52.0, 38.0), 0.0, 100.0),
-    ((0.0, 0.0, 0.0), (36.0, 48.0, 34.0), 0.0, -60.0),
-    ((12.0, 5.0, 3.0), (7.0, 14.0, 10.0), 18.0, 50.0),
-    ((-12.0, 5.0, -2.0), (9.0, 17.0, 8.0), -18.0, -30.0),
-    ((3.0, -22.0, 6.0), (10.0, 8.0, 12.0), 30.0, 80.0),
-]
-EDGE = 2.0  # mm over which an ellipsoid ends
-
-
-def phantom(points: np.ndarray) -> np.ndarray:
-    total = np.zeros(points.shape[:-1])
-    for centre, half, degrees, value in ELLIPSOIDS:
-        local = (points - centre) @ Rotation.from_euler("z", degrees, degrees=True).as_matrix()
-        radius = np.sqrt(((local / half) ** 2).sum(-1))
-        total += value / (1 + np.exp((radius - 1) * min(half) / EDGE * 2))
-    return total + 10 * np.sin(points @ (0.35, 0.2, 0.25)) * np.exp(-((points / 45) ** 2).sum(-1))
-
-
-def degraded(image: Image) -> Image:
-    """The chain: reorient, turn twice, change the spacing and back, bring to a size."""
-    image = mj.rotate(mj.change_orientation(image, "RAS"), "k", 20.0, fill=0)
-    image = mj.rotate(mj.resample_to_spacing(image, 2.5, fill=0), "i", -12.0, fill=0)
-    return mj.crop_or_pad(mj.resample_to_spacing(image, 1.8, fill=0), (56, 56, 48), fill=0)
-
-
-def truth_after(image: Image, out: Image) -> np.ndarray:
-    """The same turns of the formula itself, about the centres that the steps turn about."""
-    start = mj.change_orientation(image, "RAS")
-    points = out.grid.world(indices(out.shape))
-    second = mj.fuse(lambda x: mj.resample_to_spacing(x, 2.5))(start).grid
-    for axis, degrees, grid in ((0, -12.0, second), (2, 20.0, start.grid)):  # back through the last turn first
-        turn = Rotation.from_rotvec(np.radians(-degrees) * grid.direction[:, axis]).as_matrix()
-        points = (points - grid.center) @ turn.T + grid.center
-    return phantom(points)
-
-
-def rms(image: Image, truth: np.ndarray) -> float:
-    inner = (slice(6, -6),) * 3
-    return float(np.sqrt(((np.asarray(image.voxels, np.float64) - truth)[inner] ** 2).mean()))
-
-
-def errors_against_the_phantom() -> tuple[float, float]:
-    """RMS error of the fused and of the stepwise chain, of a range of about 150."""
-    affine = oblique_affine((9.0, -6.0, 4.0), (1.5, 1.5, 2.2), (0, 0, 0))
-    shape = (72, 84, 46)
-    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-    points = mj.Grid.of(shape, affine=affine).world(indices(shape))
-    image = Image.from_array(phantom(points).astype(np.float32), affine=affine)
-    fused, steps = mj.fuse(degraded)(image), degraded(image)
-    truth = truth_after(image, fused)
-    np.testing.assert_allclose(fused.affine, steps.affine, rtol=0, atol=1e-9)
-    return rms(fused, truth), rms(steps, truth)
-
-
 def test_nearer_the_truth_than_the_steps() -> None:
-    fused, steps = errors_against_the_phantom()
-    assert fused < 0.5 * steps
-    assert steps < 15  # of a range of 150: the steps are right, only blurred
+    fused, steps, truth = after_the_chain()
+    np.testing.assert_allclose(fused.affine, steps.affine, rtol=0, atol=1e-9)
+    assert rms(fused, truth) < 0.5 * rms(steps, truth)
+    assert rms(steps, truth) < 15  # of a range of 150: the steps are right, only blurred
