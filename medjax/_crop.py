@@ -12,6 +12,7 @@ import numpy as np
 from medjax._apply import background, host_background
 from medjax._grid import Grid
 from medjax._image import Image
+from medjax._mask import check_same_grid
 from medjax._pending import rearrange
 from medjax._transform import on_host
 
@@ -279,15 +280,11 @@ def crop_to_mask(image: Image, mask: Image | Any, *, margin: Any = 0) -> Image:
     around = np.asarray(_three_integers(margin, "margin", least=0))
     if image.batch_shape:
         raise ValueError("the items of a batch would get different sizes: unstack it, or crop to a common box")
-    voxels = mask.voxels if hasattr(mask, "voxels") else mask
+    voxels = mask.voxels if isinstance(mask, Image) else mask
     if isinstance(voxels, jax.core.Tracer):
         raise ValueError("the size of the result depends on the mask's values, which are traced: crop before jit")
-    if (
-        hasattr(mask, "affine")
-        and isinstance(image.grid.affine, np.ndarray)
-        and not np.allclose(mask.grid.affine, image.grid.affine, rtol=0, atol=1e-3)
-    ):
-        raise ValueError("the mask lies on another grid than the image: resample_to_image(mask, image) first")
+    if isinstance(mask, Image):
+        check_same_grid(image, mask, "mask")
     chosen = np.asarray(voxels) != 0
     if chosen.shape[:3] != image.shape:
         raise ValueError(f"a mask of shape {chosen.shape} does not lie on an image of {image.shape}")
