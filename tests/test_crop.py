@@ -147,7 +147,7 @@ def test_masks_that_say_nothing() -> None:
         mj.crop_to_mask(image, np.zeros(SHAPE))
     with pytest.raises(ValueError, match=r"a mask of shape \(3, 3, 3\) does not lie on an image of \(11, 8, 13\)"):
         mj.crop_to_mask(image, np.ones((3, 3, 3)))
-        with pytest.raises(ValueError, match=r"mask lies on another grid: a corner is 13.51 mm away.*resample_to_image"):
+    with pytest.raises(ValueError, match=r"mask lies on another grid: a corner is 13.51 mm away.*resample_to_image"):
         mj.crop_to_mask(image, labels(0, affine=oblique_affine((0, 0, 0))))
     with pytest.raises(ValueError, match="traced: crop before jit"):
         jax.jit(lambda m: mj.crop_to_mask(image, m).voxels)(np.ones(SHAPE))
