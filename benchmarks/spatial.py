@@ -21,6 +21,9 @@ import medjax as mj
 from medjax import _apply
 
 sitk, torch, torchio = (optional(name) for name in ("SimpleITK", "torch", "torchio"))
+IS_ON_GPU = jax.default_backend() == "gpu"
+cupy = optional("cupy") if IS_ON_GPU else None
+DEVICE = "cuda" if IS_ON_GPU and torch is not None and torch.cuda.is_available() else "cpu"
 
 SHAPE = (256, 256, 128)
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 7
@@ -47,6 +50,30 @@ ITK = in_itk()
 
 def peer(name: str, module: Any, call: Any) -> dict[str, Any]:
     return {} if module is None else {name: call}
+
+
+def on_torch(array: np.ndarray) -> Any:
+    """A tensor beside our own arrays: on the GPU where those are."""
+    return torch.tensor(array, device=DEVICE)
+
+
+def finished(result: Any) -> Any:
+    """Waits for what a peer still computes on the GPU."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    if cupy is not None:
+        cupy.cuda.get_current_stream().synchronize()
+    return result
+
+
+def with_cupy(matrix: np.ndarray, offset: np.ndarray, order: int, **options: Any) -> dict[str, Any]:
+    """CuPy's affine_transform as a peer, where there is a GPU and it is installed."""
+    if cupy is None:
+        return {}
+    from cupyx.scipy import ndimage as on_gpu
+
+    volume, matrix, offset = cupy.asarray(VOXELS), cupy.asarray(matrix), cupy.asarray(offset)
+    return {"cupy": lambda: finished(on_gpu.affine_transform(volume, matrix, offset, order=order, **options))}
 
 
 def truth_error(out: Any, matrix: np.ndarray, offset: np.ndarray, order: int) -> float:
@@ -87,6 +114,7 @@ def rotations() -> list[Row]:
         )
         peers = peer("SimpleITK", sitk, lambda code=code: sitk.Resample(ITK, ITK, transform, code, 0.0))
         peers["SciPy"] = lambda order=order: ndimage.affine_transform(VOXELS, matrix, offset, order=order)
+        peers |= with_cupy(matrix, offset, order)
         if name == "linear":
             grid = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in SHAPE), indexing="ij")
             points = [
@@ -149,7 +177,7 @@ def spacings() -> list[Row]:
 
         matrix, offset, order = np.diag(spacing), (np.array(spacing) - 1) / 2, 1 if name == "linear" else 3
         error = truth_error(ours(), matrix, offset, order)
-        peers = peer("SimpleITK", sitk, theirs)
+        peers = peer("SimpleITK", sitk, theirs) | with_cupy(matrix, offset, order, output_shape=tuple(size))
         if order == 1:
             options = {"output_shape": size, "order": order}
             peers["SciPy"] = lambda spacing=spacing, offset=offset, options=options: ndimage.affine_transform(
@@ -247,7 +275,7 @@ def torch_theta(matrices: np.ndarray, size: int | tuple[int, ...]) -> Any:
     theta = np.zeros((len(matrices), 3, 4), np.float32)
     for item, matrix in zip(theta, matrices, strict=True):
         item[:, :3] = (np.diag(1 / n) @ matrix @ np.diag(n))[::-1, ::-1]
-    return torch.tensor(theta)
+    return on_torch(theta)
 
 
 def batches() -> list[Row]:
@@ -257,19 +285,19 @@ def batches() -> list[Row]:
     peers = {}
     if torch is not None:
         theta = torch_theta(np.linalg.inv(content)[:, :3, :3], 96)
-        tensor = torch.tensor(cubes)[:, None]
+        tensor = on_torch(cubes)[:, None]
 
         def theirs() -> Any:
             with torch.no_grad():
                 grid = torch.nn.functional.affine_grid(theta, list(tensor.shape), align_corners=False)
-                return torch.nn.functional.grid_sample(tensor, grid, align_corners=False)
+                return finished(torch.nn.functional.grid_sample(tensor, grid, align_corners=False))
 
         peers["torch"] = theirs
     ours = lambda: mj.affine_transform(batch, content, fill=0.0).voxels  # noqa: E731
     error = None
     if torch is not None:
         core = (slice(None), *[slice(30, 66)] * 3)  # away from the edges, where torch pads
-        error = float(np.abs(np.asarray(ours())[core] - theirs().numpy()[:, 0][core]).max() / np.ptp(cubes))
+        error = float(np.abs(np.asarray(ours())[core] - theirs().cpu().numpy()[:, 0][core]).max() / np.ptp(cubes))
     return [
         measured(
             "8 x 96^3, an affine each", ours, peers, error=error, must={"torch": 5}, aim={"torch": 10}, rounds=ROUNDS
@@ -301,16 +329,16 @@ def gradients() -> list[Row]:
     peers: dict[str, dict[str, Any]] = {"voxels": {}, "matrix": {}, "resample": {}}
     if torch is not None:
         functional = torch.nn.functional
-        volume = torch.tensor(VOXELS)[None, None]
+        volume = on_torch(VOXELS)[None, None]
         theta = torch_theta(matrix[None], SHAPE)
-        weight = torch.tensor(weights)[None, None]
-        big = torch.tensor(np.asarray(large))[None, None]
+        weight = on_torch(weights)[None, None]
+        big = on_torch(np.asarray(large))[None, None]
 
         def grids(v: Any, t: Any) -> Any:
             grid = functional.affine_grid(t, list(v.shape), align_corners=False)
             out = (functional.grid_sample(v, grid, align_corners=False) * weight).sum()
             out.backward()
-            return v.grad if v.grad is not None else t.grad
+            return finished(v.grad if v.grad is not None else t.grad)
 
         peers["voxels"]["torch"] = lambda: grids(volume.clone().requires_grad_(True), theta)
         peers["matrix"]["torch"] = lambda: grids(volume, theta.clone().requires_grad_(True))
@@ -318,7 +346,7 @@ def gradients() -> list[Row]:
         def zoomed() -> Any:
             v = volume.clone().requires_grad_(True)
             (functional.interpolate(v, size=size, mode="trilinear", align_corners=False) * big).sum().backward()
-            return v.grad
+            return finished(v.grad)
 
         peers["resample"]["torch"] = zoomed
     content = jnp.asarray(mj.affine_matrix(rotation=(0.0, 0.0, ANGLE)), jnp.float32)
@@ -336,6 +364,16 @@ def gradients() -> list[Row]:
             measured(name, call, peers[which], error=error, must={"torch": must}, aim={"torch": aim}, rounds=ROUNDS)
         )
     return rows
+
+
+def bandwidth() -> list[Row]:
+    """On a GPU: a linear affine on 512^3 beside a copy of the volume, which reads and writes it once."""
+    large = mj.Image.from_array(jnp.asarray(rng.normal(size=(512, 512, 512)).astype(np.float32)))
+    content = mj.affine_matrix(rotation=(10.0, 20.0, 30.0))
+    copy = jax.jit(lambda v: v + 1)
+    affine = lambda: mj.affine_transform(large, content, fill=0.0).voxels  # noqa: E731
+    peers = {"a copy": lambda: copy(large.voxels)}
+    return [measured("affine on 512^3, linear", affine, peers, aim={"a copy": 0.5}, rounds=ROUNDS)]
 
 
 def memory() -> dict[str, float]:
@@ -404,9 +442,10 @@ def overhead() -> dict[str, dict[str, float]]:
 def main() -> None:
     warnings.simplefilter("ignore")
     print(f"{'work':44s} {'median ms':>9s} {'first ms':>8s} {'error':>7s}  peers")
-    rows = [*rotations(), *spacings(), *chains(), *batches(), *gradients()]
+    rows = [*rotations(), *spacings(), *chains(), *batches(), *gradients(), *(bandwidth() if IS_ON_GPU else ())]
     save("spatial", rows, memory=memory(), overhead=overhead())
-    chart([row for row in rows if row.peers], RESULTS / "spatial.png", "medjax beside its peers, 256x256x128 float32")
+    name = f"spatial{'-gpu' if IS_ON_GPU else ''}.png"
+    chart([row for row in rows if row.peers], RESULTS / name, "medjax beside its peers, 256x256x128 float32")
 
 
 if __name__ == "__main__":
