@@ -32,6 +32,8 @@ _MODULE_OF = {
     "load_image": "medjax.io._files",
     "load_mrb": "medjax.io._mrb",
     "save_image": "medjax.io._files",
+    "load_transform": "medjax.io._transform_file",
+    "save_transform": "medjax.io._transform_file",
 }
 
 if TYPE_CHECKING:
@@ -59,5 +61,7 @@ if TYPE_CHECKING:
     from medjax.io._hdf5 import load_hdf5 as load_hdf5
     from medjax.io._hdf5 import save_hdf5 as save_hdf5
     from medjax.io._mrb import load_mrb as load_mrb
+    from medjax.io._transform_file import load_transform as load_transform
+    from medjax.io._transform_file import save_transform as save_transform
 else:
     __all__, __getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)
