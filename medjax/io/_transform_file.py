@@ -93,13 +93,13 @@ def save_transform(transform: Any, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.suffix.lower() not in _SUFFIXES:
         raise UnsupportedFileError(path, f"transforms are written as {' or '.join(_SUFFIXES)}", "choose such a name")
-    parts = list(stages(transform))
-    for part in parts:
+    concrete = []
+    for part in stages(transform):
         if not isinstance(part, AffineTransform):
             raise ValueError(
                 f"only affine transforms can be saved, got a {type(part).__name__}; resample with it instead"
             )
-    concrete = [(on_host(part.matrix), on_host(part.center)) for part in parts]
+        concrete.append((on_host(part.matrix), on_host(part.center)))
     for matrix, center in concrete:
         if not isinstance(matrix, np.ndarray) or not isinstance(center, np.ndarray):
             raise ValueError(f"cannot save {path} under a jax transformation: return the transform and save it outside")
