@@ -15,6 +15,7 @@ _MODULE_OF = {
     "barycenter": "medjax._mask",
     "bounding_box": "medjax._mask",
     "BoundingBox": "medjax._mask",
+    "cast": "medjax._cast",
     "change_orientation": "medjax._reorient",
     "clip": "medjax._intensity",
     "compose": "medjax._warp",
@@ -73,6 +74,7 @@ _MODULE_OF = {
 if TYPE_CHECKING:
     from medjax import io as io
     from medjax._buckets import shape_buckets as shape_buckets
+    from medjax._cast import cast as cast
     from medjax._crop import crop as crop
     from medjax._crop import crop_or_pad as crop_or_pad
     from medjax._crop import crop_to_mask as crop_to_mask

@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._image import Image
+from medjax._grid import read_only
+from medjax._image import Image, unchanging
 from medjax._sampling._gather import Inverse, inside, sample
 from medjax._sampling._separable import along_axis
 
 __all__ = [
+    "as_dtype",
     "background",
     "compute_dtype",
     "device_voxels",
@@ -23,6 +25,7 @@ __all__ = [
     "host_fill",
     "narrowed",
     "result_dtype",
+    "rounded",
     "separable",
 ]
 
@@ -57,6 +60,7 @@ def general(
     orders: tuple[int, ...],
     inverse: Inverse | None,
     fill: Any,
+    stored: Any = None,
 ) -> Any:
     """Samples an image at an affine lattice of points, shifted by a dense displacement where there is one.
 
@@ -69,6 +73,7 @@ def general(
         orders: Spline order of each input axis.
         inverse: As for `sample`.
         fill: As the operations take it.
+        stored: dtype to bring the result to, as `rounded` does it; default as it was computed.
 
     Returns:
         The output's voxels.
@@ -80,14 +85,22 @@ def general(
         axes = (0, (0 if points[0].ndim == depth + 4 else None, 0), None, 0)
     static = {"orders": orders, "reach": None if inverse is None else inverse.reach, "is_label": image.kind == "label"}
     voxels, restore = device_voxels(image)
-    return restore(
-        _general(voxels, (tables, points, filters, back), _fill(image, fill), depth=depth, axes=axes, **static)
-    )
+    geometry = tables, points, filters, back
+    return restore(_general(voxels, geometry, _fill(image, fill), depth=depth, axes=axes, stored=stored, **static))
 
 
-@functools.partial(jax.jit, static_argnames=("orders", "reach", "is_label", "depth", "axes"))
+@functools.partial(jax.jit, static_argnames=("orders", "reach", "is_label", "depth", "axes", "stored"))
 def _general(
-    voxels: Any, geometry: Any, fill: Any, *, orders: Any, reach: Any, is_label: bool, depth: int, axes: Any
+    voxels: Any,
+    geometry: Any,
+    fill: Any,
+    *,
+    orders: Any,
+    reach: Any,
+    is_label: bool,
+    depth: int,
+    axes: Any,
+    stored: Any,
 ) -> Any:
     def one(volume: Any, geometry: Any, fill: Any) -> Any:
         tables, points, filters, back = geometry
@@ -108,7 +121,8 @@ def _general(
             dtype=None if is_label else dtype,
             inverse=None if back is None else Inverse(back[0], back[1], back[2], reach),
         )
-        return _filled(out, inside(tables, moved, volume.shape[: len(orders)], orders), fill, original)
+        out = _filled(out, inside(tables, moved, volume.shape[: len(orders)], orders), fill, original)
+        return rounded(out, stored)
 
     return _over_batch(one, depth, axes)(voxels, geometry, fill)
 
@@ -122,7 +136,9 @@ def _in_voxels(shift: Any, world_to_index: Any, *, dtype: Any) -> Any:
     return jnp.where(jnp.isfinite(moved), moved, 1e9)  # far outside: no integer stands for "nowhere"
 
 
-def separable(image: Image, operators: Any, masks: Any, axes: tuple[int, ...], fill: Any, dtype: Any) -> Any:
+def separable(
+    image: Image, operators: Any, masks: Any, axes: tuple[int, ...], fill: Any, dtype: Any, stored: Any = None
+) -> Any:
     """Applies one operator along each axis, then permutes: output axis `e` comes from input axis `axes[e]`.
 
     Args:
@@ -132,6 +148,7 @@ def separable(image: Image, operators: Any, masks: Any, axes: tuple[int, ...], f
         axes: Input axis of each output axis.
         fill: As the operations take it.
         dtype: Real dtype to compute in.
+        stored: As for `general`.
 
     Returns:
         The output's voxels.
@@ -140,12 +157,22 @@ def separable(image: Image, operators: Any, masks: Any, axes: tuple[int, ...], f
     order = tuple(sorted(range(3), key=lambda e: (growth[e], e)))  # shrink first: fewer voxels for the axes to come
     static = {"axes": axes, "order": order, "is_label": image.kind == "label", "dtype": np.dtype(dtype).name}
     voxels, restore = device_voxels(image)
-    return restore(_separable(voxels, (operators, masks), _fill(image, fill), depth=len(image.batch_shape), **static))
+    fill, depth = _fill(image, fill), len(image.batch_shape)
+    return restore(_separable(voxels, (operators, masks), fill, depth=depth, stored=stored, **static))
 
 
-@functools.partial(jax.jit, static_argnames=("axes", "order", "is_label", "dtype", "depth"))
+@functools.partial(jax.jit, static_argnames=("axes", "order", "is_label", "dtype", "depth", "stored"))
 def _separable(
-    voxels: Any, geometry: Any, fill: Any, *, axes: Any, order: Any, is_label: bool, dtype: str, depth: int
+    voxels: Any,
+    geometry: Any,
+    fill: Any,
+    *,
+    axes: Any,
+    order: Any,
+    is_label: bool,
+    dtype: str,
+    depth: int,
+    stored: Any,
 ) -> Any:
     def one(volume: Any, geometry: Any, fill: Any) -> Any:
         operators, masks = geometry
@@ -155,7 +182,8 @@ def _separable(
         if not is_label:
             out = out.astype(dtype)
         out = out.transpose((*axes, *range(3, out.ndim)))
-        return _filled(out, masks[0][:, None, None] & masks[1][None, :, None] & masks[2][None, None, :], fill, volume)
+        mask = masks[0][:, None, None] & masks[1][None, :, None] & masks[2][None, None, :]
+        return rounded(_filled(out, mask, fill, volume), stored)
 
     return _over_batch(one, depth, 0)(voxels, geometry, fill)
 
@@ -169,16 +197,43 @@ def _filled(out: Any, mask: Any, fill: Any, volume: Any) -> Any:
     return jnp.where(mask.reshape(mask.shape + (1,) * (out.ndim - mask.ndim)), out, value)
 
 
+def rounded(voxels: Any, dtype: Any) -> Any:
+    """Brings real voxels to another dtype: integers rounded half to even, within their limits, NaN 0; `None` changes nothing."""
+    if dtype is None:
+        return voxels
+    if voxels.dtype == bool or not jnp.issubdtype(dtype, np.integer):
+        return voxels.astype(dtype)
+    xp, limits = voxels.__array_namespace__(), np.iinfo(dtype)
+    if not jnp.issubdtype(voxels.dtype, np.floating):
+        own = np.iinfo(voxels.dtype)
+        low, high = (voxels.dtype.type(n) for n in (max(own.min, limits.min), min(own.max, limits.max)))
+        return xp.clip(voxels, low, high).astype(dtype)
+    voxels = voxels if voxels.dtype.itemsize >= 4 else voxels.astype(np.float32)
+    # The limits are compared as powers of two, for 2^31 - 1 is no float32.
+    above, least = voxels.dtype.type(2.0 ** (limits.bits - (limits.min < 0))), voxels.dtype.type(limits.min)
+    whole = xp.round(voxels)
+    within = xp.where((whole >= least) & (whole < above), whole, 0).astype(dtype)
+    return xp.where(whole >= above, dtype.type(limits.max), xp.where(whole < least, dtype.type(limits.min), within))
+
+
+def as_dtype(voxels: Any, dtype: Any) -> Any:
+    """The same at once: of NumPy voxels on the host, of others on the device."""
+    return rounded(voxels, dtype) if isinstance(voxels, np.ndarray) else _rounded(voxels, dtype)
+
+
+_rounded = jax.jit(rounded, static_argnums=1)
+
+
 def _over_batch(one: Callable[..., Any], depth: int, axes: Any) -> Callable[..., Any]:
     for _ in range(depth):
         one = jax.vmap(one, in_axes=(0, axes, 0))
     return one
 
 
-def device_voxels(image: Image) -> tuple[jax.Array, Callable[[Any], Any]]:
-    """Returns the voxels as a JAX array, and the function that gives a result the dtype it must have."""
+def device_voxels(image: Image) -> tuple[Any, Callable[[Any], Any]]:
+    """Returns the voxels as jit takes them, and the function that gives a result the dtype it must have."""
     voxels, restore = narrowed(image)
-    return jnp.asarray(voxels), restore
+    return unchanging(voxels), restore
 
 
 def narrowed(image: Image) -> tuple[Any, Callable[[Any], Any]]:
@@ -195,7 +250,7 @@ def narrowed(image: Image) -> tuple[Any, Callable[[Any], Any]]:
     if narrow == voxels.dtype:
         return voxels, lambda out: out
     if image.kind == "intensity":
-        return voxels.astype(narrow if voxels.dtype.kind in "fc" else np.float32), lambda out: out
+        return read_only(voxels.astype(narrow if voxels.dtype.kind in "fc" else np.float32)), lambda out: out
     limits = np.iinfo(narrow)
     if voxels.min() < limits.min or voxels.max() > limits.max:
         raise ValueError(
@@ -203,7 +258,9 @@ def narrowed(image: Image) -> tuple[Any, Callable[[Any], Any]]:
             "without x64: renumber them, or jax.config.update('jax_enable_x64', True)"
         )
     wide = voxels.dtype
-    return voxels.astype(narrow), lambda out: out if isinstance(out, jax.core.Tracer) else np.asarray(out).astype(wide)
+    return read_only(
+        voxels.astype(narrow)
+    ), lambda out: out if isinstance(out, jax.core.Tracer) else np.asarray(out).astype(wide)
 
 
 def compute_dtype(image: Image) -> np.dtype:

@@ -25,8 +25,9 @@ def fuse(function: Callable[..., Result]) -> Callable[..., Result]:
 
     The result is the stepwise one where that lost nothing. It differs where a step would have thrown data away that a
     later one needs (crop, then rotate: the fused result still sees what was cropped), or blurred what a later one blurs
-    again. A chain ends early, and a new one begins, at a step that asks for another interpolation or fill than those that
-    wait, at `antialias`, at `pad` other than with the background, and at anything that needs voxels. Crops and pads before
+    again. A `cast` at its end is part of the interpolation. A chain ends early, and a new one begins, at a step that asks for
+    another interpolation or fill than those that wait, at `antialias`, at `pad` other than with the background, and at
+    anything that needs voxels. Crops and pads before
     the first interpolation are done at once; so are orientation and flip before a nearest one, whose ties depend on them.
 
     Args:

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from medjax import _apply, _plan
 from medjax._grid import Grid
 from medjax._image import Image
 from medjax._transform import CompositeTransform
 
-__all__ = ["Pending", "rearrange", "resample"]
+__all__ = ["Pending", "cast", "rearrange", "resample"]
 
 Effect = Literal["reorders", "cuts", "alters"]
 """What an exact step does: the same voxels in another order; other bounds of the same lattice; anything else."""
@@ -86,6 +87,12 @@ class Pending(Image):
             return Pending(self.source, target, reordered=(*self.reordered, move))
         return Pending.of(rearrange(self.resolved(), target, move))
 
+    def then_cast(self, dtype: np.dtype) -> Pending:
+        """Ends the chain with another dtype, in the same pass where intensities wait to be interpolated."""
+        if self.is_waiting and self.kind == "intensity":
+            return Pending.of(self._interpolated(dtype))
+        return Pending.of(cast(self.resolved(), dtype))
+
     def _agrees(self, interpolation: Any, fill: Any) -> bool:
         """Whether a step's wishes are those of the steps that wait."""
         if not self.is_waiting:
@@ -102,15 +109,18 @@ class Pending(Image):
         if "done" in vars(self):
             return vars(self)["done"]
         if self.is_waiting:
-            transform = CompositeTransform(self.transforms) if self.transforms else None
-            interpolation, fill = self.options
-            done = _plan.resample(self.source, self.target, transform, interpolation=interpolation, fill=fill)
+            done = self._interpolated()
         else:
             voxels = functools.reduce(lambda voxels, move: move(voxels), self.reordered, self.source.voxels)
             done = dataclasses.replace(self.source, voxels=voxels, affine=self.target.affine)
         if isinstance(self.source.voxels, jax.core.Tracer) or not isinstance(done.voxels, jax.core.Tracer):
             object.__setattr__(self, "done", done)  # asked for again by the next step; never kept beyond a trace
         return done
+
+    def _interpolated(self, dtype: Any = None) -> Image:
+        transform = CompositeTransform(self.transforms) if self.transforms else None
+        interpolation, fill = self.options
+        return _plan.resample(self.source, self.target, transform, interpolation=interpolation, fill=fill, stored=dtype)
 
     @property
     def voxels(self) -> Any:  # type: ignore[override]
@@ -171,6 +181,13 @@ def resample(
     if isinstance(image, Pending):
         return image.then_resample(target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
     return _plan.resample(image, target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
+
+
+def cast(image: Image, dtype: np.dtype) -> Any:
+    """Brings voxels to a dtype that suits them, at once or, under `fuse`, together with the interpolation that waits."""
+    if isinstance(image, Pending):
+        return image.then_cast(dtype)
+    return dataclasses.replace(image, voxels=_apply.as_dtype(image.voxels, dtype))
 
 
 def rearrange(

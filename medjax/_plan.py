@@ -41,6 +41,7 @@ def resample(
     interpolation: Interpolation | None = None,
     fill: Any = None,
     sigma: Sequence[float] | None = None,
+    stored: Any = None,
 ) -> Any:
     """Fills a grid with an image's content, seen through a world-to-world transform.
 
@@ -51,6 +52,7 @@ def resample(
         interpolation: Default by the image's kind.
         fill: Value outside the image: a number, one per channel, one per item; default the background.
         sigma: Gaussian smoothing before sampling, in input voxels per input axis; axis-aligned maps only.
+        stored: dtype to bring real intensities to, as `cast` does it; default as they were computed.
 
     Returns:
         The resampled image, with the image's kind and metadata.
@@ -71,13 +73,12 @@ def resample(
         raise ValueError("antialias needs concrete geometry and a map along the image's axes; smooth the image first")
     sampling = matrix, offset, source.shape, target.shape
     if is_known and is_bucketing(image, fill):
-        voxels = _by_bucket(image, *sampling, axes, order, sigma, fill)
+        voxels = _apply.as_dtype(_by_bucket(image, *sampling, axes, order, sigma, fill), stored)
     elif axes is not None:
-        voxels = _along_axes(image, *sampling, axes, order, sigma, fill)
+        voxels = _along_axes(image, *sampling, axes, order, sigma, fill, stored)
     else:
-        voxels = _anywhere(
-            image, *sampling, shift, order if not is_known else _orders(matrix, offset, target.shape, order), fill
-        )
+        orders = _orders(matrix, offset, target.shape, order) if is_known else order
+        voxels = _anywhere(image, *sampling, shift, orders, fill, stored)
     batch = image.batch_shape
     affine = on_host(target.affine)
     if affine.shape[:-2] != batch:
@@ -103,15 +104,34 @@ def _by_parts(image: Image, target: Grid, transform: Any, *, fill: Any, **option
 
 
 def _along_axes(
-    image: Image, matrix: Any, offset: Any, sizes: Any, shape: Any, axes: Any, order: int, sigma: Any, fill: Any
+    image: Image,
+    matrix: Any,
+    offset: Any,
+    sizes: Any,
+    shape: Any,
+    axes: Any,
+    order: int,
+    sigma: Any,
+    fill: Any,
+    stored: Any,
 ) -> Any:
     """Applies an axis-aligned map, one axis after the other."""
     dtype = _apply.compute_dtype(image)
     operators, masks = _operators(matrix, offset, sizes, shape, axes, order, dtype, sigma, _is_traced(image))
-    return _apply.separable(image, operators, masks, axes, fill, dtype)
+    return _apply.separable(image, operators, masks, axes, fill, dtype, stored)
 
 
-def _anywhere(image: Image, matrix: Any, offset: Any, sizes: Any, shape: Any, shift: Any, order: Any, fill: Any) -> Any:
+def _anywhere(
+    image: Image,
+    matrix: Any,
+    offset: Any,
+    sizes: Any,
+    shape: Any,
+    shift: Any,
+    order: Any,
+    fill: Any,
+    stored: Any,
+) -> Any:
     """Applies any map; `order` is one for all axes while the map is not known, else one for each."""
     dtype = _apply.compute_dtype(image)
     orders = (order,) * 3 if isinstance(order, int) else order
@@ -128,7 +148,8 @@ def _anywhere(image: Image, matrix: Any, offset: Any, sizes: Any, shape: Any, sh
     if shift is not None:
         own = image.grid.affine
         points = shift, index_map(_linear_affine(own), own)[0]
-    return _apply.general(image, tables_of(matrix, offset, shape, dtype), points, filters, orders, inverse, fill)
+    tables = tables_of(matrix, offset, shape, dtype)
+    return _apply.general(image, tables, points, filters, orders, inverse, fill, stored)
 
 
 def _by_bucket(

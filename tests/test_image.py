@@ -22,6 +22,7 @@ from scipy.spatial.transform import Rotation
 
 import medjax as mj
 from medjax import Image, Metadata
+from medjax._image import unchanging
 
 OBLIQUE = Rotation.from_euler("xyz", (11.0, -23.0, 37.0), degrees=True).as_matrix()
 
@@ -503,6 +504,43 @@ def test_geometry_is_immutable() -> None:
         image.affine[0, 3] = 5.0
     with pytest.raises(AttributeError):
         image.kind = "label"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda image: mj.resample_to_spacing(image, 1.7),
+        lambda image: mj.rotate(image, "k", 30.0, interpolation="bspline"),
+        lambda image: mj.z_score_normalize(image, mask=image.voxels > 0),
+        lambda image: mj.histogram_match(image, image),
+    ],
+    ids=["resample_to_spacing", "rotate", "z_score_normalize", "histogram_match"],
+)
+def test_a_callers_array_may_change_after_the_call(operation: Any) -> None:
+    memory = np.empty(
+        4 * 160 * 150 * 128 + 64, np.uint8
+    )  # on a CPU JAX reads where it lies what begins at a multiple of 64
+    start = -memory.ctypes.data % 64
+    buffer = memory[start : start + 4 * 160 * 150 * 128].view(np.float32).reshape(160, 150, 128)
+    values = np.random.default_rng(0).normal(size=buffer.shape).astype(np.float32)
+    wanted = np.asarray(operation(Image.from_array(values)).voxels)
+    buffer[...] = values
+    out = operation(Image.from_array(buffer))
+    buffer[...] = -7
+    np.testing.assert_array_equal(out.voxels, wanted)
+
+
+def test_loaded_voxels_are_locked_and_not_copied(tmp_path: Any) -> None:
+    mj.save_image(scan(), tmp_path / "scan.nii")
+    voxels = mj.load_image(tmp_path / "scan.nii").voxels
+    with pytest.raises(ValueError, match="read-only"):
+        voxels[0, 0, 0] = 1
+    assert unchanging(voxels) is voxels
+    assert unchanging(voxels[::-1]).base is not None
+    writable = voxels.copy()
+    view = writable[:]
+    view.flags.writeable = False  # who holds the array below can still change it
+    assert isinstance(unchanging(view), jax.Array)
 
 
 # --- Construction ----------------------------------------------------------------------------------------------------

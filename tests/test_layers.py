@@ -22,6 +22,7 @@ LAYERS = {
     1: ["_sampling", "_bspline", "_transform"],  # kernels and maps: arrays in, arrays out
     2: ["_image", "_apply", "_buckets", "_plan", "_pending"],  # data, plans and their application
     3: [
+        "_cast",
         "_resample",
         "_reorient",
         "_crop",

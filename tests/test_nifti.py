@@ -188,7 +188,7 @@ def test_stored_dtype_and_values_are_kept(load: Any, name: str, version: int, or
     np.testing.assert_array_equal(image.voxels, voxels)
     assert image.voxels.dtype == voxels.dtype
     assert image.voxels.dtype.isnative
-    assert image.voxels.flags.writeable
+    assert not image.voxels.flags.writeable
 
 
 @pytest.mark.parametrize(("slope", "inter"), [(0, 5), (np.nan, 5), (np.inf, 0), (-np.inf, 0), (1, 0), (0, np.nan)])

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._image import Image
+from medjax._image import Image, unchanging
 from medjax._mask import check_image, check_same_grid, is_concrete, without_wrapping
 
 __all__ = [
@@ -160,7 +160,7 @@ def mask_for(image: Image, mask: Any, name: str = "mask") -> Any:
         raise ValueError(
             f"{name} of shape {mask.shape} does not lie on the image's grid, {batch + space}; resample it first"
         )
-    return (mask if mask.dtype == bool else mask != 0).reshape(forms[mask.shape])
+    return (unchanging(mask) if mask.dtype == bool else mask != 0).reshape(forms[mask.shape])
 
 
 def check_not_empty(count: Any, operation: str, what: str) -> None:

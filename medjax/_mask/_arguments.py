@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._image import Image
+from medjax._grid import read_only
+from medjax._image import Image, unchanging
 
 __all__ = [
     "batch_first",
@@ -140,7 +141,7 @@ def weights_of(mask: Image) -> Any:
     if voxels.dtype == bool or jnp.issubdtype(voxels.dtype, np.integer):
         voxels = voxels.astype(bool).astype(np.int32)
     elif jnp.issubdtype(voxels.dtype, np.floating):
-        voxels = voxels.astype(np.float32) if voxels.dtype.itemsize < 4 else voxels
+        voxels = voxels.astype(np.float32) if voxels.dtype.itemsize < 4 else unchanging(voxels)
         _check_no_nan(voxels)
     else:
         raise ValueError(f"a mask holds booleans, integers or fractions, got {voxels.dtype}")
@@ -156,12 +157,12 @@ def _check_no_nan(voxels: Any) -> None:
 
 
 def without_wrapping(voxels: Any) -> Any:
-    """Returns amounts as jit takes them without loss: NumPy's in native byte order, and no 64-bit integers without x64."""
+    """Returns amounts as jit takes them without loss: unchanging, and no 64-bit integers without x64."""
     if not isinstance(voxels, np.ndarray):
         return voxels
     if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8 and not jax.config.read("jax_enable_x64"):
-        return voxels.astype(np.float32)
-    return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
+        return read_only(voxels.astype(np.float32))
+    return unchanging(voxels)
 
 
 def channels_first(voxels: Any, image: Image) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._image import Image, Kind
+from medjax._image import Image, Kind, locked
 from medjax._metadata import Metadata
 from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
 from medjax.io._gzip import Codec, Content
@@ -78,8 +78,8 @@ def load_image(
 
     The format is found by content first and by name second. Everything is read into memory at once, so the image does
     not change with the file. Voxels stay NumPy in the stored dtype (scaled data is floating point, complex stays complex,
-    colours become trailing channels) until the first operation; geometry becomes LPS+ millimetres; metadata is what the
-    file states.
+    colours become trailing channels) until the first operation, read-only as images are: copy them to change them in
+    place. Geometry becomes LPS+ millimetres; metadata is what the file states.
 
     Args:
         path: A NIfTI, MetaImage, NRRD, HDF5 or DICOM file, or a folder that holds one DICOM series.
@@ -112,7 +112,7 @@ def load_image(
     if kind == "label" and voxels.dtype.kind in "fc":
         hint = "give an integer dtype as well, such as dtype=np.int32; the conversion must be exact"
         raise ValueError(f"{path}: labels are integers, its voxels are {voxels.dtype}: {hint}")
-    return Image.from_array(voxels, affine=image.affine, kind=kind or image.kind, metadata=metadata)
+    return locked(Image.from_array(voxels, affine=image.affine, kind=kind or image.kind, metadata=metadata))
 
 
 def _as_dtype(voxels: np.ndarray, dtype: np.dtype, path: Path) -> np.ndarray:

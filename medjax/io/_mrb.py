@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from medjax._grid import lps_to_ras
-from medjax._image import Image
+from medjax._image import Image, locked
 from medjax._metadata import Metadata
 from medjax.io._datafile import checked_affine
 from medjax.io._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
@@ -155,7 +155,7 @@ def load_mrb(path: str | os.PathLike[str]) -> dict[str, Image]:
     """
     path = Path(path)
     with _open_scene(path) as scene:
-        return {name: _load_node(scene, node) for name, node in scene.images().items()}
+        return {name: locked(_load_node(scene, node)) for name, node in scene.images().items()}
 
 
 def read(path: Path) -> Image:

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from medjax._grid import plain, spacing_of
-from medjax._image import Image
+from medjax._image import Image, locked
 from medjax._orientation import orientation_of
 from medjax.io._dicom._assembly import assemble, lattice
 from medjax.io._dicom._dimensions import Repeats
@@ -145,7 +145,7 @@ def load_dicom_series(
     image, notes = _load(path, series_uid, stack, spacing_policy, repeats)
     for note in notes:
         warnings.warn(f"{path}: {note}", ImageFileWarning, stacklevel=2)
-    return image
+    return locked(image)
 
 
 def read(path: Path) -> Image:

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from medjax._grid import Grid
-from medjax._image import Image
+from medjax._image import Image, locked
 from medjax._metadata import Metadata
 from medjax.io._errors import ImageFileError, ImageFileWarning
 from medjax.io._files import atomic_file
@@ -295,7 +295,7 @@ def _load(entry: Entry, dtype: np.dtype, grid: Grid, box: list[tuple[int, int]],
         voxels = np.moveaxis(voxels, 0, -1)
     start = np.array([a for a, _ in box], np.float64)
     affine = grid.moved(start).affine if start.any() else grid.affine
-    return Image.from_array(voxels, affine=affine, kind=entry.kind, metadata=entry.metadata())
+    return locked(Image.from_array(voxels, affine=affine, kind=entry.kind, metadata=entry.metadata()))
 
 
 def list_hdf5(file: str | os.PathLike[str], group: str = "") -> list[StoredImage]:
