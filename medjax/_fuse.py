@@ -27,8 +27,8 @@ def fuse(function: Callable[..., Result]) -> Callable[..., Result]:
     later one needs (crop, then rotate: the fused result still sees what was cropped), or blurred what a later one blurs
     again. A `cast` at its end is part of the interpolation. A chain ends early, and a new one begins, at a step that asks for
     another interpolation or fill than those that wait, at `antialias`, at `pad` other than with the background, and at
-    anything that needs voxels. Crops and pads before
-    the first interpolation are done at once; so are orientation and flip before a nearest one, whose ties depend on them.
+    anything that needs voxels. Crops and pads before the first interpolation are done at once; so are orientation and flip
+    before a nearest one, whose ties depend on them.
 
     Args:
         function: Takes and returns images, alone or in any pytree, with other arguments as it likes.
