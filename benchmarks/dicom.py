@@ -11,27 +11,22 @@ voxels and geometry; medjax also makes the metadata of all slices.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import pydicom
 import SimpleITK as sitk
+from harness import cell, faster, in_fresh_process, in_turns, peak_bytes, save, spread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 import medjax as mj
 
-RESULT = Path(__file__).parent / "results" / "dicom.json"
 CT = Path(__file__).resolve().parents[2] / "shared" / "data" / "dicom" / "ct_seed_75"
 SLICES = 3000
 
@@ -106,67 +101,35 @@ def array_of(result: Any) -> np.ndarray:
     return sitk.GetArrayFromImage(result) if isinstance(result, sitk.Image) else np.asarray(result)
 
 
-def compare(calls: dict[str, Callable[[Path], Any]], folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call in each round, after one that warms the caches."""
-    for call in calls.values():
-        call(folder)
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            result = call(folder)
-            seconds[name].append(time.perf_counter() - start)
-            del result
-    return seconds
-
-
 def rows_of(title: str, calls: dict[str, Callable[[Path], Any]], folder: Path, rounds: int) -> Iterable[dict[str, Any]]:
-    seconds = compare(calls, folder, rounds)
+    found_ms = in_turns({name: partial(call, folder) for name, call in calls.items()}, rounds)
     reference = array_of(calls["SimpleITK"](folder))
-    for name, own in seconds.items():
-        ratios = [theirs / ours for ours, theirs in zip(own, seconds["SimpleITK"], strict=True)]
+    for name, own in found_ms.items():
         found = array_of(calls[name](folder))
         is_equal = np.array_equal(found, reference) or np.array_equal(np.flip(found, 0), reference)
         is_volume = reference.ndim == 3
         yield {
             "task": title,
             "library": name,
-            "milliseconds": {"median": 1e3 * median(own), "min": 1e3 * min(own), "max": 1e3 * max(own)},
-            "times_faster_than_SimpleITK": {"median": median(ratios), "min": min(ratios), "max": max(ratios)},
+            "milliseconds": spread(own),
+            "times_faster_than_SimpleITK": faster(own, found_ms["SimpleITK"]),
             "equal": bool(is_equal),
-            "peak_volumes": peak(name, folder) / reference.nbytes if is_volume else None,
+            "peak_volumes": in_fresh_process(__file__, name, folder) / reference.nbytes if is_volume else None,
         }
 
 
-def peak(name: str, folder: Path) -> float:
-    """Peak memory of one call in a fresh process above what it holds just before, in bytes; the volume is part of it."""
-    command = [sys.executable, __file__, "--peak", name, str(folder)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
 def print_peak(name: str, folder: Path) -> None:
+    """Prints the bytes of one call; the volume is part of them."""
     with tempfile.TemporaryDirectory() as small:
         READERS[name](write_series(Path(small) / "x", 3, 16))  # what is loaded on use
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak (Linux)
-    before = status("VmRSS")
-    result = READERS[name](folder)  # kept until the peak is known
-    print(status("VmHWM") - before)
-    del result
-
-
-def status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))
+    print(peak_bytes(lambda: READERS[name](folder))[0])
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = [f"{'':34}{'library':14}{'ms (range)':>22}{'x SimpleITK (range)':>24}{'equal':>7}{'peak, volumes':>15}"]
     for each in rows:
         ms, ratio, most = each["milliseconds"], each["times_faster_than_SimpleITK"], each["peak_volumes"]
-        cells = [
-            f"{value['median']:.{digits}f} ({value['min']:.{digits}f}-{value['max']:.{digits}f})"
-            for value, digits in ((ms, 0), (ratio, 2))
-        ]
+        cells = cell(ms, 0), cell(ratio, 2)
         memory = "" if most is None else f"{most:.2f}"
         lines.append(
             f"{each['task']:34}{each['library']:14}{cells[0]:>22}{cells[1]:>24}{each['equal']!s:>7}{memory:>15}"
@@ -185,20 +148,7 @@ def main() -> None:
         many = write_series(Path(name) / "many", SLICES)
         rows += rows_of("3,000 slices, 1.6 GB", READERS, many, min(rounds, 3))
         rows += rows_of("list 3,000 files", LISTERS, many, min(rounds, 3))
-    machine = {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "rounds": rounds,
-        "series": "ct_seed_75" if CT.is_dir() else "generated",
-        "versions": {
-            "python": platform.python_version(),
-            "pydicom": pydicom.__version__,
-            "SimpleITK": sitk.Version.VersionString(),
-        },
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    save("dicom", rows, rounds=rounds, series="ct_seed_75" if CT.is_dir() else "generated")
     print(table(rows))
 
 

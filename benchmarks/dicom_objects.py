@@ -13,30 +13,25 @@ float32 voxels must be rounded first. A segmentation is 20 ellipsoids in 256 x 2
 from __future__ import annotations
 
 import copy
-import json
-import os
-import platform
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import highdicom
 import numpy as np
 import pydicom
 import SimpleITK as sitk
+from harness import cell, faster, in_fresh_process, in_turns, peak_bytes, save, spread
 from pydicom.data import get_testdata_file
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 import medjax as mj
 
-RESULT = Path(__file__).parent / "results" / "dicom_objects.json"
 SERIES, SEGMENTATION, SEGMENTS = (512, 512, 75), (256, 256, 200), 20
 SPACING = (0.7, 0.7, 2.5)
 
@@ -127,31 +122,18 @@ WRITERS = {"medjax": write_with_medjax, "SimpleITK": write_with_simpleitk}
 READERS = {"medjax": read_with_medjax, "highdicom": read_with_highdicom}
 
 
-def timed(calls: dict[str, Callable[[], Any]], rounds: int, before: Callable[[], None]) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(rounds + 1):  # the first warms the caches
-        for name, call in calls.items():
-            before()
-            start = time.perf_counter()
-            call()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
 def rows_of(
-    task: str, seconds: dict[str, list[float]], error: Callable[[str], float], peaks: dict[str, float]
+    task: str, found_ms: dict[str, list[float]], error: Callable[[str], float], peaks: dict[str, float]
 ) -> list[dict[str, Any]]:
-    other = next(name for name in seconds if name != "medjax")
+    other = next(name for name in found_ms if name != "medjax")
     rows = []
-    for name, own in seconds.items():
-        ratios = [theirs / ours for ours, theirs in zip(own, seconds[other], strict=True)]
+    for name, own in found_ms.items():
         rows.append(
             {
                 "task": task,
                 "library": name,
-                "milliseconds": {"median": 1e3 * median(own), "min": 1e3 * min(own), "max": 1e3 * max(own)},
-                f"times_faster_than_{other}": {"median": median(ratios), "min": min(ratios), "max": max(ratios)},
+                "milliseconds": spread(own),
+                f"times_faster_than_{other}": faster(own, found_ms[other]),
                 "error": error(name),
                 "peak_volumes": peaks[name],
             }
@@ -162,15 +144,16 @@ def rows_of(
 def write_rows(dtype: type, folder: Path, rounds: int) -> list[dict[str, Any]]:
     image, target = scan(dtype), folder / "series"
     calls = {name: (lambda write=write: write(image, target)) for name, write in WRITERS.items()}
-    seconds = timed(calls, rounds, lambda: shutil.rmtree(target, ignore_errors=True))
+    found_ms = in_turns(calls, rounds, before=lambda: shutil.rmtree(target, ignore_errors=True))
 
     def error(name: str) -> float:
         shutil.rmtree(target, ignore_errors=True)
         calls[name]()
         return float(np.abs(mj.load_image(target).voxels.astype(np.float64) - image.voxels).max())
 
-    peaks = {name: peak("write", name, np.dtype(dtype).name) / image.voxels.nbytes for name in WRITERS}
-    return rows_of(f"write 75 slices, {np.dtype(dtype).name}", seconds, error, peaks)
+    stored = np.dtype(dtype).name
+    peaks = {name: in_fresh_process(__file__, "write", name, stored) / image.voxels.nbytes for name in WRITERS}
+    return rows_of(f"write 75 slices, {stored}", found_ms, error, peaks)
 
 
 def read_rows(kind: str, folder: Path, rounds: int) -> list[dict[str, Any]]:
@@ -179,45 +162,28 @@ def read_rows(kind: str, folder: Path, rounds: int) -> list[dict[str, Any]]:
     filled = np.flatnonzero(volume.any(axis=(0, 1)))
     expected = volume[:, :, filled[0] : filled[-1] + 1]
     calls = {name: (lambda read=read: read(path)) for name, read in READERS.items()}
-    seconds = timed(calls, rounds, lambda: None)
-    peaks = {name: peak("read", name, str(path)) / expected.nbytes for name in READERS}
+    found_ms = in_turns(calls, rounds)
+    peaks = {name: in_fresh_process(__file__, "read", name, path) / expected.nbytes for name in READERS}
     task = f"read {kind.lower()} segmentation, {pydicom.dcmread(path).NumberOfFrames} frames"
-    return rows_of(task, seconds, lambda name: float(np.abs(calls[name]().astype(int) - expected).max()), peaks)
-
-
-def peak(operation: str, name: str, what: str) -> float:
-    """Peak memory of one call in a fresh process above what it holds just before, in bytes."""
-    command = [sys.executable, __file__, "--peak", operation, name, what]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return rows_of(task, found_ms, lambda name: float(np.abs(calls[name]().astype(int) - expected).max()), peaks)
 
 
 def print_peak(operation: str, name: str, what: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        image = scan(np.dtype(what).type) if operation == "write" else None
-        if image is not None:
+        if operation == "write":
+            image = scan(np.dtype(what).type)
             WRITERS[name](mj.crop(image, (0, 0, 0), (8, 8, 2)), Path(folder) / "small")  # what is loaded on use
+            print(peak_bytes(partial(WRITERS[name], image, Path(folder) / "series"))[0])
         else:
             READERS[name](Path(str(get_testdata_file("liver_1frame.dcm"))))
-        Path("/proc/self/clear_refs").write_text("5")  # resets the peak (Linux)
-        before = status("VmRSS")
-        result = READERS[name](Path(what)) if image is None else WRITERS[name](image, Path(folder) / "series")
-        print(status("VmHWM") - before)
-        del result
-
-
-def status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))
+            print(peak_bytes(partial(READERS[name], Path(what)))[0])
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = [f"{'':44}{'library':12}{'ms (range)':>20}{'x other (range)':>22}{'error':>10}{'peak, volumes':>15}"]
     for each in rows:
         ratio = next(value for key, value in each.items() if key.startswith("times_faster_than"))
-        cells = [
-            f"{value['median']:.{digits}f} ({value['min']:.{digits}f}-{value['max']:.{digits}f})"
-            for value, digits in ((each["milliseconds"], 0), (ratio, 2))
-        ]
+        cells = cell(each["milliseconds"], 0), cell(ratio, 2)
         lines.append(
             f"{each['task']:44}{each['library']:12}{cells[0]:>20}{cells[1]:>22}{each['error']:>10.3g}{each['peak_volumes']:>15.2f}"
         )
@@ -233,20 +199,7 @@ def main() -> None:
         folder = Path(name)
         rows = write_rows(np.int16, folder, rounds) + write_rows(np.float32, folder, rounds)
         rows += read_rows("BINARY", folder, rounds) + read_rows("LABELMAP", folder, rounds)
-    machine = {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "rounds": rounds,
-        "versions": {
-            "python": platform.python_version(),
-            "pydicom": pydicom.__version__,
-            "highdicom": highdicom.__version__,
-            "SimpleITK": sitk.Version.VersionString(),
-        },
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    save("dicom_objects", rows, rounds=rounds)
     print(table(rows))
 
 

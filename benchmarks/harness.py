@@ -1,26 +1,32 @@
 """Timing side by side: every call is warmed up, the libraries take turns, medians and ratios are formed round by round.
 
-A row says what was done, how long it took here and with each peer, how far the result lies from a float64 reference, and
-what the targets are. A peer that is not installed leaves its column empty and says so.
+A `Row` says what was done, how long it took here and with each peer, how far the result lies from a float64 reference, and
+what the targets are; benchmarks of files write rows of their own from the same parts. A peer that is not installed
+leaves its column empty and says so.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
+import importlib.metadata
 import json
 import os
 import platform
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
 RESULTS = Path(__file__).parent / "results"
 Call = Callable[[], Any]
+Key = TypeVar("Key")
 
 
 def optional(name: str) -> Any:
@@ -61,6 +67,59 @@ def timed(call: Call) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
+def in_turns(
+    calls: Mapping[Key, Call], rounds: int, *, before: Call | None = None, warm: bool = True
+) -> dict[Key, list[float]]:
+    """Milliseconds of each call in each round; with `warm` a round that is not counted fills caches and imports first.
+
+    What a call returns is dropped before the next. `before` is called before each, untimed.
+    """
+    found: dict[Key, list[float]] = {key: [] for key in calls}
+    for number in range(rounds + warm):
+        for key, call in calls.items():
+            if before is not None:
+                before()
+            milliseconds = timed(call)
+            if number >= warm:
+                found[key].append(milliseconds)
+    return found
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": median(values), "min": min(values), "max": max(values)}
+
+
+def faster(own: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
+    """How many times as fast as another, formed round by round."""
+    return spread([other / mine for mine, other in zip(own, theirs, strict=True)])
+
+
+def cell(found: Mapping[str, float] | None, digits: int) -> str:
+    """A spread as a table shows it: the median, and the range in brackets."""
+    if found is None:
+        return ""
+    return f"{found['median']:.{digits}f} ({found['min']:.{digits}f}-{found['max']:.{digits}f})"
+
+
+def peak_bytes(call: Call) -> tuple[int, Any]:
+    """Peak memory of a call above what the process holds before it (Linux), and what it returned."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before = _resident("VmRSS")
+    result = jax.block_until_ready(call())  # kept until the peak is known
+    return _resident("VmHWM") - before, result
+
+
+def _resident(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+def in_fresh_process(script: str, *arguments: Any) -> float:
+    """The number that a script prints when it is called with `--peak` and these arguments."""
+    command = [sys.executable, script, "--peak", *map(str, arguments)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def measured(
     work: str,
     ours: Call,
@@ -72,39 +131,38 @@ def measured(
     rounds: int = 7,
 ) -> Row:
     """Times a call beside its peers, in turns, and prints the row."""
-    peers = peers or {}
     first = timed(ours)
-    timed(ours)
-    for call in peers.values():
-        timed(call)
-    samples: dict[str, list[float]] = {"ours": [], **{name: [] for name in peers}}
-    for _ in range(rounds):
-        samples["ours"].append(timed(ours))
-        for name, call in peers.items():
-            samples[name].append(timed(call))
-    found = {}
-    for name in peers:
-        ratios = [theirs / own for own, theirs in zip(samples["ours"], samples[name], strict=True)]
+    samples = in_turns({"": ours, **(peers or {})}, rounds)
+    own, found = samples.pop(""), {}
+    for name, theirs in samples.items():
+        ratio = faster(own, theirs)
         found[name] = {
-            "median_ms": median(samples[name]),
-            "ratio": median(ratios),
-            "ratio_range": (min(ratios), max(ratios)),
+            "median_ms": median(theirs),
+            "ratio": ratio["median"],
+            "ratio_range": (ratio["min"], ratio["max"]),
         }
-    own = samples["ours"]
     row = Row(work, first, median(own), (min(own), max(own)), error, found, must or {}, aim or {})
     print(row.line(), flush=True)
     return row
 
 
 def hardware() -> dict[str, Any]:
-    """Names the machine and the versions that a result was made with."""
-    names = ("jax", "jaxlib", "numpy", "scipy", "SimpleITK", "torch", "torchio", "cupy")
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = importlib.import_module(name).__version__
-        except (ImportError, AttributeError):
-            continue
+    """Names the machine and the versions of what has been imported."""
+    known = {
+        "nibabel",
+        "pydicom",
+        "highdicom",
+        "h5py",
+        "pynrrd",
+        "jax",
+        "jaxlib",
+        "numpy",
+        "scipy",
+        "SimpleITK",
+        "torch",
+    }
+    known |= {"torchio", "cupy"}
+    distributions = {name for module in set(sys.modules) & set(_packages()) for name in _packages()[module]}
     processor = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -114,20 +172,25 @@ def hardware() -> dict[str, Any]:
         "device": f"{device.platform}: {device.device_kind}",
         "processor": processor,
         "cores": os.cpu_count(),
-        "load_at_start": os.getloadavg()[0],
+        "load": os.getloadavg()[0],
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": {name: importlib.metadata.version(name) for name in sorted(distributions & known, key=str.lower)},
     }
 
 
-def save(name: str, rows: list[Row], **more: Any) -> None:
+@functools.cache
+def _packages() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
+
+
+def save(name: str, rows: Sequence[Row | dict[str, Any]], **more: Any) -> None:
     """Writes rows and whatever else was found as JSON, the device in the name unless it is a CPU."""
     platform_name = jax.devices()[0].platform
     suffix = "" if platform_name == "cpu" else f"-{platform_name}"
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}{suffix}.json"
-    content = {"hardware": hardware(), "rows": [dataclasses.asdict(row) for row in rows], **more}
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    plain = [dataclasses.asdict(row) if isinstance(row, Row) else row for row in rows]
+    path.write_text(json.dumps({"hardware": hardware(), "rows": plain, **more}, indent=1) + "\n")
     print(f"written to {path}")
 
 

@@ -9,29 +9,25 @@ above the volume or box (the peak of a process of its own).
 
 from __future__ import annotations
 
-import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import h5py
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
+from harness import cell, faster, in_fresh_process, in_turns, peak_bytes, save, spread
 
 import medjax as mj
 from medjax import io
 
 SHAPE = (512, 512, 300)
 START, SIZE = (200, 210, 120), (64, 64, 64)
-RESULT = Path(__file__).parent / "results" / "hdf5.json"
 BASELINES = ("nibabel .nii.gz", "SimpleITK .h5", "h5py gzip")
 
 Call = Callable[[np.ndarray, str], Any]
@@ -49,7 +45,7 @@ def box_of(voxels: Any) -> Any:
     return voxels[tuple(slice(a, a + n) for a, n in zip(START, SIZE, strict=True))]
 
 
-def save(compression: Any) -> Call:
+def writer(compression: Any) -> Call:
     def call(voxels: np.ndarray, path: str) -> None:
         Path(path).unlink(missing_ok=True)
         io.save_hdf5(path, mj.Image.from_array(voxels), name="a", compression=compression)
@@ -109,10 +105,10 @@ def contenders() -> dict[str, tuple[str, Call, Call, Call]]:
         return box_of(nib.load(path).dataobj)  # type: ignore[attr-defined]
 
     return {
-        "medjax gzip": ("gzip.h5", save("gzip"), load, load_box),
-        "medjax blosc": ("blosc.h5", save("blosc"), load, load_box),
-        "medjax lzf": ("lzf.h5", save("lzf"), load, load_box),
-        "medjax uncompressed": ("raw.h5", save(None), load, load_box),
+        "medjax gzip": ("gzip.h5", writer("gzip"), load, load_box),
+        "medjax blosc": ("blosc.h5", writer("blosc"), load, load_box),
+        "medjax lzf": ("lzf.h5", writer("lzf"), load, load_box),
+        "medjax uncompressed": ("raw.h5", writer(None), load, load_box),
         "h5py gzip": ("h5py.h5", h5py_write, h5py_read, h5py_box),
         "SimpleITK .h5": ("sitk.h5", itk_write, itk_read, itk_box),
         "nibabel .nii.gz": ("nibabel.nii.gz", nib_write, nib_read, nib_box),
@@ -126,53 +122,35 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     voxels, libraries = volume(), contenders()
     with tempfile.TemporaryDirectory() as folder:
         path = {name: str(Path(folder) / file) for name, (file, *_) in libraries.items()}
-        seconds: dict[tuple[str, str], list[float]] = {(op, name): [] for op in OPERATIONS for name in libraries}
+        found_ms: dict[tuple[str, str], list[float]] = {}
         for number, operation in enumerate(OPERATIONS):
-            for turn in range(rounds + 1):  # the first is not counted: caches and imports
-                for name, (_, *calls) in libraries.items():
-                    start = time.perf_counter()
-                    calls[number](voxels, path[name])
-                    if turn:
-                        seconds[operation, name].append(time.perf_counter() - start)
+            calls = {(operation, n): partial(library[1 + number], voxels, path[n]) for n, library in libraries.items()}
+            found_ms |= in_turns(calls, rounds)
             os.sync()  # or the disk is still busy with what was written before
         rows = []
         for operation in OPERATIONS:
             for name, (_, _, read, read_box) in libraries.items():
                 found = (read_box if operation == "box" else read)(voxels, path[name])
                 is_equal = np.array_equal(found, box_of(voxels) if operation == "box" else voxels)
-                rows.append(row(operation, name, seconds, is_equal, path[name]))
+                rows.append(row(operation, name, found_ms, is_equal, path[name]))
         return rows
 
 
-def row(operation: str, name: str, seconds: dict[Any, list[float]], is_equal: bool, path: str) -> dict[str, Any]:
-    own = seconds[operation, name]
-    ratios = {
-        other: [theirs / ours for ours, theirs in zip(own, seconds[operation, other], strict=True)]
-        for other in BASELINES
-    }
+def row(operation: str, name: str, found_ms: dict[Any, list[float]], is_equal: bool, path: str) -> dict[str, Any]:
+    own = found_ms[operation, name]
     return {
         "operation": operation,
         "library": name,
-        "milliseconds": spread([1e3 * each for each in own]),
-        "times_faster_than": {other: spread(values) for other, values in ratios.items()},
+        "milliseconds": spread(own),
+        "times_faster_than": {other: faster(own, found_ms[operation, other]) for other in BASELINES},
         "file_megabytes": Path(path).stat().st_size / 1e6,
         "equal": bool(is_equal),
-        "peak_megabytes_above_volume": peak(operation, name, path),
+        "peak_megabytes_above_volume": in_fresh_process(__file__, operation, name, path),
     }
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": median(values), "min": min(values), "max": max(values)}
-
-
-def peak(operation: str, name: str, path: str) -> float:
-    """Memory in MB that a call takes in a process of its own, less the voxels it returns (or was given)."""
-    command = [sys.executable, __file__, "--peak", operation, name, path]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
 def print_peak(operation: str, name: str, path: str) -> None:
-    """Runs one call and prints its peak; the volume is made before, where it is written, and counts as there."""
+    """Runs one call and prints its peak in MB, less the voxels it returns; the volume is made before, where it is written, and counts as there."""
     _, *calls = contenders()[name]
     call = calls[OPERATIONS.index(operation)]
     if operation == "write":
@@ -182,30 +160,20 @@ def print_peak(operation: str, name: str, path: str) -> None:
         voxels, returned = np.zeros(0, np.int16), 2 * int(np.prod(SIZE if operation == "box" else SHAPE))
     with tempfile.TemporaryDirectory() as folder:  # imports do not count
         for compression in ("gzip", "blosc"):
-            save(compression)(np.zeros((2, 2, 2), np.int16), f"{folder}/small.h5")
+            writer(compression)(np.zeros((2, 2, 2), np.int16), f"{folder}/small.h5")
             io.load_hdf5(f"{folder}/small.h5")
-    Path("/proc/self/clear_refs").write_text("5")
-    before = memory("VmRSS")
-    call(voxels, path)
-    print(max(0.0, memory("VmHWM") - before - returned / 1e6))
+    print(max(0, peak_bytes(partial(call, voxels, path))[0] - returned) / 1e6)
     if operation == "write":
         Path(path).unlink(missing_ok=True)
-
-
-def memory(field: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{field}:"))
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = [f"{'':6}{'library':21}{'ms (range)':>20}" + "".join(f"{f'x {name}':>22}" for name in BASELINES)]
     lines[0] += f"{'MB':>6}{'equal':>7}{'peak MB':>9}"
     for each in rows:
-        ms = each["milliseconds"]
-        cells = [f"{r['median']:.1f} ({r['min']:.1f}-{r['max']:.1f})" for r in each["times_faster_than"].values()]
         lines.append(
-            f"{each['operation']:6}{each['library']:21}{ms['median']:8.1f} ({ms['min']:.1f}-{ms['max']:.1f})".ljust(47)
-            + "".join(f"{cell:>22}" for cell in cells)
+            f"{each['operation']:6}{each['library']:21}{cell(each['milliseconds'], 1):>20}"
+            + "".join(f"{cell(ratio, 1):>22}" for ratio in each["times_faster_than"].values())
             + f"{each['file_megabytes']:6.0f}{each['equal']!s:>7}{each['peak_megabytes_above_volume']:9.0f}"
         )
     return "\n".join(lines)
@@ -217,21 +185,7 @@ def main() -> None:
         return
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     rows = measure(rounds)
-    machine = {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "rounds": rounds,
-        "megabytes": np.prod(SHAPE).item() * 2 / 1e6,
-        "versions": {
-            "python": platform.python_version(),
-            "h5py": h5py.__version__,
-            "nibabel": nib.__version__,
-            "SimpleITK": sitk.Version.VersionString(),
-        },
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    save("hdf5", rows, rounds=rounds, megabytes=np.prod(SHAPE).item() * 2 / 1e6)
     print(table(rows))
 
 

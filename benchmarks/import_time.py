@@ -6,16 +6,13 @@ statements take turns, so that whatever else the machine does hits all of them; 
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import subprocess
 import sys
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-RESULT = Path(__file__).parent / "results" / "import_time.json"
+from harness import save
 
 STATEMENTS = {
     "jax and numpy": "import jax, jax.numpy, numpy",
@@ -81,9 +78,7 @@ def main() -> None:
             f"{row['import']:38} {row['median_ms']:10.1f} {span:>17} {row['median_over_jax_ms']:9.1f} "
             f"{row['peak_MB']:8.1f} {row['modules']:8}"
         )
-    machine = {"platform": platform.platform(), "python": platform.python_version(), "cpus": os.cpu_count()}
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({"machine": machine, "rounds": rounds, "rows": table}, indent=1) + "\n")
+    save("import_time", table, rounds=rounds)
 
 
 if __name__ == "__main__":

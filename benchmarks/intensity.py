@@ -13,28 +13,24 @@ is told so, `GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python benchmarks/intensity.p
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from statistics import median
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import SimpleITK as sitk
+from harness import cell, faster, in_turns, peak_bytes, save, spread, timed
 
 import medjax as mj
 
 SHAPE = (256, 256, 128)
 HAS_HUGE_PAGES = "malloc.hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "")
-RESULT = Path(__file__).parent / "results" / f"intensity{'_huge_pages' * HAS_HUGE_PAGES}.json"
+NAME = f"intensity{'_huge_pages' * HAS_HUGE_PAGES}"
 DECILES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)
 POINTS = 7
 Calls = dict[tuple[str, str], Callable[[], Any]]
@@ -164,36 +160,21 @@ def measure(rounds: int) -> list[dict[str, Any]]:
         "medjax, int16": with_numpy(x.astype(np.int16).astype(np.float64), reference.astype(np.float64), values),
         "": with_numpy(x.astype(np.float64), reference.astype(np.float64), values),
     }
-    first: dict[tuple[str, str], float] = {}
-    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
-    for key, call in calls.items():
-        first[key] = timed(call)
-    for _ in range(rounds):
-        for key, call in calls.items():
-            seconds[key].append(timed(call))
-    return [row(key, first[key], seconds, calls[key], exact) for key in sorted(calls, key=lambda key: key[0])]
+    first = {key: timed(call) for key, call in calls.items()}
+    found_ms = in_turns(calls, rounds, warm=False)
+    return [row(key, first[key], found_ms, calls[key], exact) for key in sorted(calls, key=lambda key: key[0])]
 
 
-def timed(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(call())
-    return time.perf_counter() - start
-
-
-def row(key: tuple[str, str], first: float, seconds: dict[Any, list[float]], call: Any, exact: Any) -> dict[str, Any]:
+def row(key: tuple[str, str], first: float, found_ms: dict[Any, list[float]], call: Any, exact: Any) -> dict[str, Any]:
     operation, library = key
-    own, peak = seconds[key], peak_megabytes(call)
-    against = {
-        other: [theirs / ours for ours, theirs in zip(own, seconds[operation, other], strict=True)]
-        for other in ("NumPy", "SimpleITK", "TorchIO")
-        if (operation, other) in seconds
-    }
+    own, peak = found_ms[key], peak_megabytes(call)
+    others = (other for other in ("NumPy", "SimpleITK", "TorchIO") if (operation, other) in found_ms)
     return {
         "operation": operation,
         "library": library,
-        "milliseconds": {"median": 1e3 * median(own), "min": 1e3 * min(own), "max": 1e3 * max(own)},
-        "first_seconds": first,
-        "times_faster_than": {name: {"median": median(r), "min": min(r), "max": max(r)} for name, r in against.items()},
+        "milliseconds": spread(own),
+        "first_ms": first,
+        "times_faster_than": {other: faster(own, found_ms[operation, other]) for other in others},
         "largest_error": error(operation, library, call, exact),
         "peak_megabytes": peak,
     }
@@ -208,67 +189,33 @@ def error(operation: str, library: str, call: Any, exact: Any) -> float | None:
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())
 
 
-def peak_megabytes(call: Callable[[], Any]) -> float | None:
+def peak_megabytes(call: Callable[[], Any]) -> float:
     """Peak memory of one call above what the process holds before it and the result itself (Linux)."""
-    resets = Path("/proc/self/clear_refs")
-    if not resets.exists():
-        return None
-    resets.write_text("5")
-    before = status("VmRSS")
-    result = jax.block_until_ready(call())
+    peak, result = peak_bytes(call)
     size = int(np.prod(SHAPE)) * 4 if isinstance(result, sitk.Image) else result.nbytes
-    return max(0.0, (status("VmHWM") - before - size) / 1e6)
-
-
-def status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))
+    return max(0, peak - size) / 1e6
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     others = ("NumPy", "SimpleITK", "TorchIO")
-    head = f"{'operation':28}{'library':15}{'ms (range)':>18}{'first s':>9}" + "".join(
+    head = f"{'operation':28}{'library':15}{'ms (range)':>18}{'first ms':>9}" + "".join(
         f"{'x ' + o:>20}" for o in others
     )
     lines = [f"{head}{'error':>10}{'peak MB':>9}"]
     for each in rows:
-        ms, ratios = each["milliseconds"], each["times_faster_than"]
-        cells = [
-            f"{r['median']:.2f} ({r['min']:.2f}-{r['max']:.2f})" if (r := ratios.get(other)) else "" for other in others
-        ]
-        span = f"{ms['median']:.0f} ({ms['min']:.0f}-{ms['max']:.0f})"
-        peak = "" if each["peak_megabytes"] is None else f"{each['peak_megabytes']:.0f}"
+        ratios = each["times_faster_than"]
         lines.append(
-            f"{each['operation']:28}{each['library']:15}{span:>18}"
-            f"{each['first_seconds']:9.2f}"
-            + "".join(f"{c:>20}" for c in cells)
-            + f"{each['largest_error']:10.1e}{peak:>9}"
+            f"{each['operation']:28}{each['library']:15}{cell(each['milliseconds'], 0):>18}{each['first_ms']:9.0f}"
+            + "".join(f"{cell(ratios.get(other), 2):>20}" for other in others)
+            + f"{each['largest_error']:10.1e}{each['peak_megabytes']:9.0f}"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
-    load = os.getloadavg()[0]
     rows = measure(rounds)
-    machine = {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load_before": load,
-        "load_after": os.getloadavg()[0],
-        "rounds": rounds,
-        "shape": SHAPE,
-        "has_huge_pages": HAS_HUGE_PAGES,
-        "device": jax.devices()[0].device_kind,
-        "versions": {
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-            "numpy": np.__version__,
-            "SimpleITK": sitk.Version.VersionString(),
-        },
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    save(NAME, rows, rounds=rounds, shape=SHAPE, has_huge_pages=HAS_HUGE_PAGES)
     print(table(rows))
 
 

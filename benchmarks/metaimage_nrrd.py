@@ -9,28 +9,22 @@ are written at the speed of the disk: medjax waits until they are on it, SimpleI
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import nrrd
 import numpy as np
 import SimpleITK as sitk
-from nifti import status, volume
+from harness import cell, faster, in_fresh_process, peak_bytes, save, spread
+from nifti import volume, writes_then_reads
 
 import medjax as mj
 from medjax.io import _files
 
-RESULT = Path(__file__).parent / "results" / "metaimage_nrrd.json"
 KINDS = {
     "mha, zlib": (".mha", True),
     "mha, raw": (".mha", False),
@@ -96,43 +90,26 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         calls = calls_of(voxels, folder)
-        seconds: dict[Key, list[float]] = {key: [] for key in calls}
-        for call in calls.values():  # caches, imports, and the files that are read
-            call()
-        for operation in ("write", "read"):
-            os.sync()  # or the disk is still busy with what was written before
-            for _ in range(rounds):
-                for key in (key for key in calls if key[0] == operation):
-                    start = time.perf_counter()
-                    calls[key]()
-                    seconds[key].append(time.perf_counter() - start)
+        found_ms = writes_then_reads(calls, rounds)
         sizes = {
             kind: (folder / f"medjax-{kind.replace(', ', '-')}{suffix}").stat().st_size
             for kind, (suffix, _) in KINDS.items()
         }
-        return [row(key, seconds, sizes, is_equal(key, calls[key], folder, voxels)) for key in calls]
+        return [row(key, found_ms, sizes, is_equal(key, calls[key], folder, voxels)) for key in calls]
 
 
-def row(key: Key, seconds: dict[Key, list[float]], sizes: dict[str, int], equal: bool) -> dict[str, Any]:
+def row(key: Key, found_ms: dict[Key, list[float]], sizes: dict[str, int], equal: bool) -> dict[str, Any]:
     operation, kind, library = key
-    own, itk = seconds[key], seconds[operation, kind, "SimpleITK"]
-    ratios = [theirs / mine for mine, theirs in zip(own, itk, strict=True)]
     return {
         "operation": operation,
         "file": kind,
         "library": library,
-        "milliseconds": {"median": 1e3 * median(own), "min": 1e3 * min(own), "max": 1e3 * max(own)},
-        "times_faster_than_SimpleITK": {"median": median(ratios), "min": min(ratios), "max": max(ratios)},
+        "milliseconds": spread(found_ms[key]),
+        "times_faster_than_SimpleITK": faster(found_ms[key], found_ms[operation, kind, "SimpleITK"]),
         "medjax_file_megabytes": sizes[kind] / 1e6,
         "equal": equal,
-        "peak_megabytes_above_volume": peak(key),
+        "peak_megabytes_above_volume": in_fresh_process(__file__, *key),
     }
-
-
-def peak(key: Key) -> float:
-    """Peak memory of one call in a fresh process, above what it holds just before and the volume itself."""
-    command = [sys.executable, __file__, "--peak", *key]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def print_peak(operation: str, kind: str, library: str) -> None:
@@ -143,20 +120,16 @@ def print_peak(operation: str, kind: str, library: str) -> None:
         calls = calls_of(voxels, Path(name))
         if operation == "read":
             calls["write", kind, "SimpleITK"]()
-        Path("/proc/self/clear_refs").write_text("5")  # resets the peak (Linux)
-        before = status("VmRSS")
-        result = calls[operation, kind, library]()  # kept until the peak is known
-        print((status("VmHWM") - before - (0 if result is None else voxels.nbytes)) / 1e6)
+        peak, result = peak_bytes(calls[operation, kind, library])
+        print((peak - (0 if result is None else voxels.nbytes)) / 1e6)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = [f"{'':6}{'file':12}{'library':30}{'ms (range)':>20}{'x SimpleITK':>18}{'MB':>6}{'equal':>7}{'peak MB':>9}"]
     for each in rows:
         ms, ratio = each["milliseconds"], each["times_faster_than_SimpleITK"]
-        cells = [f"{ms['median']:.0f} ({ms['min']:.0f}-{ms['max']:.0f})"]
-        cells.append(f"{ratio['median']:.1f} ({ratio['min']:.1f}-{ratio['max']:.1f})")
         lines.append(
-            f"{each['operation']:6}{each['file']:12}{each['library']:30}{cells[0]:>20}{cells[1]:>18}"
+            f"{each['operation']:6}{each['file']:12}{each['library']:30}{cell(ms, 0):>20}{cell(ratio, 1):>18}"
             f"{each['medjax_file_megabytes']:6.0f}{each['equal']!s:>7}{each['peak_megabytes_above_volume']:9.0f}"
         )
     return "\n".join(lines)
@@ -167,21 +140,8 @@ def main() -> None:
         print_peak(*sys.argv[2:])
         return
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    load = os.getloadavg()[0]
     rows = measure(rounds)
-    machine = {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load_before": load,
-        "rounds": rounds,
-        "versions": {
-            "python": platform.python_version(),
-            "SimpleITK": sitk.Version.VersionString(),
-            "pynrrd": nrrd.__version__,
-        },
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    save("metaimage_nrrd", rows, rounds=rounds)
     print(table(rows))
 
 

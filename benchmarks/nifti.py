@@ -8,28 +8,23 @@ above the volume (the peak of a process of its own).
 
 from __future__ import annotations
 
-import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
+from harness import cell, faster, in_fresh_process, in_turns, peak_bytes, save, spread
 
 import medjax as mj
 
 SHAPE = (512, 512, 300)
 WRITERS = ("medjax", "medjax, C order", "nibabel", "nibabel, C order", "SimpleITK")
-RESULT = Path(__file__).parent / "results" / "nifti.json"
 
 
 def volume() -> np.ndarray:
@@ -84,30 +79,28 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         calls = readers_and_writers(voxels, folder)
-        seconds: dict[tuple[str, str, str], list[float]] = {key: [] for key in calls}
-        for call in calls.values():  # caches, imports, files for the readers
-            call()
-        for operation in ("write", "read"):
-            os.sync()  # or the disk is still busy with what was written before
-            for _ in range(rounds):
-                for key in (key for key in calls if key[0] == operation):
-                    start = time.perf_counter()
-                    calls[key]()
-                    seconds[key].append(time.perf_counter() - start)
-        return [row(key, seconds, calls[key], folder, voxels) for key in calls]
+        found_ms = writes_then_reads(calls, rounds)
+        return [row(key, found_ms, calls[key], folder, voxels) for key in calls]
+
+
+def writes_then_reads(calls: dict[Any, Callable[[], Any]], rounds: int) -> dict[Any, list[float]]:
+    """Milliseconds of calls whose keys begin with "write" or "read"; all are made once first, for the files to be read."""
+    for call in calls.values():
+        call()
+    found_ms = {}
+    for operation in ("write", "read"):
+        os.sync()  # or the disk is still busy with what was written before
+        found_ms |= in_turns({key: call for key, call in calls.items() if key[0] == operation}, rounds, warm=False)
+    return found_ms
 
 
 def row(
-    key: tuple[str, str, str], seconds: dict[Any, list[float]], call: Any, folder: Path, voxels: np.ndarray
+    key: tuple[str, str, str], found_ms: dict[Any, list[float]], call: Any, folder: Path, voxels: np.ndarray
 ) -> dict[str, Any]:
     operation, suffix, library = key
-    own = seconds[key]
+    own = found_ms[key]
     against = {
-        other: [
-            theirs / ours
-            for ours, theirs in zip(own, seconds[operation, suffix, in_order(other, library)], strict=True)
-        ]
-        for other in ("nibabel", "SimpleITK")
+        other: faster(own, found_ms[operation, suffix, in_order(other, library)]) for other in ("nibabel", "SimpleITK")
     }
     name = library if operation == "write" or library == "medjax" else "nibabel"
     file = folder / suffix[1:] / f"{name}{suffix}"
@@ -117,23 +110,17 @@ def row(
         "operation": operation,
         "file": suffix,
         "library": library,
-        "milliseconds": {"median": 1e3 * median(own), "min": 1e3 * min(own), "max": 1e3 * max(own)},
-        "times_faster_than": {name: {"median": median(r), "min": min(r), "max": max(r)} for name, r in against.items()},
+        "milliseconds": spread(own),
+        "times_faster_than": against,
         "file_megabytes": file.stat().st_size / 1e6,
         "equal": bool(np.array_equal(found, voxels)),
-        "peak_megabytes_above_volume": peak(operation, suffix, library),
+        "peak_megabytes_above_volume": in_fresh_process(__file__, operation, suffix, library),
     }
 
 
 def in_order(other: str, library: str) -> str:
     """Volumes in C order are compared with nibabel's writing of one."""
     return f"{other}, C order" if other == "nibabel" and "C order" in library else other
-
-
-def peak(operation: str, suffix: str, library: str) -> float:
-    """Peak memory of one call in a fresh process, above what it holds just before and the volume itself."""
-    command = [sys.executable, __file__, "--peak", operation, suffix, library]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def print_peak(operation: str, suffix: str, library: str) -> None:
@@ -144,15 +131,8 @@ def print_peak(operation: str, suffix: str, library: str) -> None:
         calls = readers_and_writers(voxels, Path(name))
         if operation == "read":
             calls["write", suffix, "medjax" if library == "medjax" else "nibabel"]()
-        Path("/proc/self/clear_refs").write_text("5")  # resets the peak (Linux)
-        before = status("VmRSS")
-        result = calls[operation, suffix, library]()  # kept until the peak is known
-        print((status("VmHWM") - before - (0 if result is None else voxels.nbytes)) / 1e6)
-
-
-def status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))
+        peak, result = peak_bytes(calls[operation, suffix, library])
+        print((peak - (0 if result is None else voxels.nbytes)) / 1e6)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -160,9 +140,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         f"{'':6}{'file':8}{'library':24}{'ms (range)':>20}{'x nibabel':>18}{'x SimpleITK':>18}{'MB':>7}{'equal':>7}{'peak MB':>9}"
     ]
     for each in rows:
-        ms, ratios = each["milliseconds"], each["times_faster_than"]
-        cells = [f"{ms['median']:.0f} ({ms['min']:.0f}-{ms['max']:.0f})"]
-        cells += [f"{r['median']:.1f} ({r['min']:.1f}-{r['max']:.1f})" for r in ratios.values()]
+        cells = [cell(each["milliseconds"], 0), *(cell(ratio, 1) for ratio in each["times_faster_than"].values())]
         lines.append(
             f"{each['operation']:6}{each['file']:8}{each['library']:24}{cells[0]:>20}{cells[1]:>18}{cells[2]:>18}"
             f"{each['file_megabytes']:7.0f}{each['equal']!s:>7}{each['peak_megabytes_above_volume']:9.0f}"
@@ -176,20 +154,7 @@ def main() -> None:
         return
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     rows = measure(rounds)
-    machine = {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "rounds": rounds,
-        "megabytes": np.prod(SHAPE).item() * 2 / 1e6,
-        "versions": {
-            "python": platform.python_version(),
-            "nibabel": nib.__version__,
-            "SimpleITK": sitk.Version.VersionString(),
-        },
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    save("nifti", rows, rounds=rounds, megabytes=np.prod(SHAPE).item() * 2 / 1e6)
     print(table(rows))
 
 
