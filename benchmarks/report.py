@@ -6,6 +6,7 @@ Reads results/*.json and nothing else, so that the table can be made again witho
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ def compared(found: dict[str, Any]) -> list[str]:
     return lines
 
 
+def prose(text: str) -> list[str]:
+    return textwrap.wrap(text, 120)
+
+
 def main() -> None:
     lines: list[str] = []
     spatial, chain, ragged, imports = (result(name) for name in ("spatial", "end_to_end", "ragged", "import_time"))
@@ -44,9 +49,11 @@ def main() -> None:
         machine, versions = spatial["hardware"], spatial["hardware"]["versions"]
         named = ", ".join(f"{name} {version}" for name, version in versions.items())
         lines += [
-            f"256x256x128 float32 unless said, on {machine['cores']} cores of {machine['processor']}; {named}. Medians of",
-            'rounds in which the libraries take turns, with the range of the ratios; "error" is the largest difference',
-            "from a float64 reference over the range of the values.",
+            *prose(
+                f"256x256x128 float32 unless said, on {machine['cores']} cores of {machine['processor']}; {named}. Medians of "
+                'rounds in which the libraries take turns, with the range of the ratios; "error" is the largest difference '
+                "from a float64 reference over the range of the values."
+            ),
             "",
             "![Bars: how many times as fast as each peer](benchmarks/results/spatial.png)",
             "",
@@ -56,13 +63,14 @@ def main() -> None:
         calls = spatial["overhead"].values()
         slowest = max(call["first_call_ms"] for call in calls)
         eager = max(call["eager_8_cubed_ms"] for call in calls)
+        temporary = (
+            f"{key.split(',')[1].split(':')[0].strip()} {value:.2f}" for key, value in spatial["memory"].items()
+        )
         lines += [
-            f"First call on a new shape, compilation included: at most {slowest:.0f} ms; a call on 8^3 voxels: at most",
-            f"{eager:.1f} ms. Temporary memory over output, 512^3: "
-            + ", ".join(
-                f"{key.split(',')[1].split(':')[0].strip()} {value:.2f}" for key, value in spatial["memory"].items()
-            )
-            + ".",
+            *prose(
+                f"First call on a new shape, compilation included: at most {slowest:.0f} ms; a call on 8^3 voxels: at most "
+                f"{eager:.1f} ms. Temporary memory over output, 512^3: {', '.join(temporary)}."
+            ),
             "",
         ]
     if chain:
@@ -80,7 +88,7 @@ def main() -> None:
         lines.append("")
     if imports:
         times = {row["import"]: row["median_ms"] for row in imports["rows"]}
-        lines += ["Import, ms: " + ", ".join(f"`{name}` {time:.0f}" for name, time in times.items()) + ".", ""]
+        lines += [*prose("Import, ms: " + ", ".join(f"`{name}` {time:.0f}" for name, time in times.items()) + "."), ""]
     text = README.read_text()
     before, rest = text.split(BEGIN)
     README.write_text(before + BEGIN + "\n" + "\n".join(lines).rstrip() + "\n" + END + rest.split(END)[1])
