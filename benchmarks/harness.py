@@ -1,4 +1,4 @@
-"""Timing side by side: every call is warmed up, the libraries take turns, medians and ratios are formed round by round.
+"""Timing side by side: every call is warmed up, the libraries take turns, ratios are formed round by round.
 
 A `Row` says what was done, how long it took here and with each peer, how far the result lies from a float64 reference, and
 what the targets are; benchmarks of files write rows of their own from the same parts. A peer that is not installed
@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import random
 import subprocess
 import sys
 import time
@@ -72,14 +73,18 @@ def in_turns(
 ) -> dict[Key, list[float]]:
     """Milliseconds of each call in each round; with `warm` a round that is not counted fills caches and imports first.
 
-    What a call returns is dropped before the next. `before` is called before each, untimed.
+    Every round has its own order, drawn once and for all, because a call finds the memory that the one before it has
+    left: none always follows the same. What a call returns is dropped before the next. `before` is called before
+    each, untimed.
     """
     found: dict[Key, list[float]] = {key: [] for key in calls}
+    order, generator = list(calls), random.Random(0)
     for number in range(rounds + warm):
-        for key, call in calls.items():
+        generator.shuffle(order)
+        for key in order:
             if before is not None:
                 before()
-            milliseconds = timed(call)
+            milliseconds = timed(calls[key])
             if number >= warm:
                 found[key].append(milliseconds)
     return found
