@@ -55,7 +55,11 @@ def _known(dtype: Any) -> np.dtype:
     except TypeError:
         raise ValueError(f"dtype must name a NumPy dtype, such as 'int16', got {dtype!r}") from None
     if not (jnp.issubdtype(target, np.integer) or jnp.issubdtype(target, np.floating)):
-        hint = "compare the voxels, such as image.with_voxels(image.voxels > 0.5)" if target.kind == "b" else "voxels are real numbers"
+        hint = (
+            "compare the voxels, such as image.with_voxels(image.voxels > 0.5)"
+            if target.kind == "b"
+            else "voxels are real numbers"
+        )
         raise ValueError(f"dtype must be an integer or a floating-point one, got {target}; {hint}")
     if jax.dtypes.canonicalize_dtype(target) != target:
         raise ValueError(

@@ -86,6 +86,30 @@ def test_slices_of_another_size_are_a_stack_of_their_own(tmp_path: Path) -> None
         mj.load_image(tmp_path)
 
 
+@pytest.mark.parametrize(("keyword", "other"), [("PatientID", "B"), ("Units", "CNTS"), ("Modality", "PT")])
+def test_slices_of_two_owners_under_one_uid_make_no_volume(tmp_path: Path, keyword: str, other: str) -> None:
+    own = {"PatientID": "Mueller", "Units": "BQML", "Modality": "CT"}
+    series(tmp_path, each=lambda k: {**own, keyword: other if k > 4 else own[keyword]})
+    named = {"PatientID": "patient", "Units": "units", "Modality": "modality"}[keyword]
+    with pytest.raises(mj.io.MultipleSeriesError, match=f"2 stacks of different {named}:") as caught:
+        mj.load_image(tmp_path)
+    assert "Mueller" not in str(caught.value)
+    first = mj.io.load_dicom_series(tmp_path, stack=0)
+    assert first.shape == (COLUMNS, ROWS, 5)
+    assert isinstance(first.metadata, mj.Metadata)
+    assert first.metadata.patient_id == "Mueller"
+    assert [found.shape[2] for found in mj.io.list_dicom_series(tmp_path)] == [5, SLICES - 5]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "name"), [("FrameOfReferenceUID", "frames of reference"), ("StudyInstanceUID", "studies")]
+)
+def test_slices_that_name_several_studies_or_frames_are_warned_of(tmp_path: Path, keyword: str, name: str) -> None:
+    series(tmp_path, each=lambda k: {keyword: f"1.2.{k // 4}"})
+    with pytest.warns(mj.ImageFileWarning, match=f"its slices name 2 different {name}"):
+        assert mj.load_image(tmp_path).shape == (COLUMNS, ROWS, SLICES)
+
+
 def test_a_missing_slice_is_named(tmp_path: Path) -> None:
     series(tmp_path, order=[6, 5, 4, 2, 1, 0], name=lambda n, k: f"IM{k}")
     with pytest.raises(mj.io.NonUniformSpacingError) as info:

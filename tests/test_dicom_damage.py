@@ -91,6 +91,23 @@ def test_damaged_files_load_or_are_refused(kind: str, tmp_path: Path) -> None:
     assert outcomes == {True, False}, "some of the damage matters, and some does not"
 
 
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+@pytest.mark.parametrize("value", [b"2,50", b"nan ", b"inf ", b"abc ", b"1e400 ", b"1\\2 "])
+def test_a_scale_that_is_no_number_is_refused(tmp_path: Path, keyword: str, value: bytes) -> None:
+    for path in series(tmp_path, each=lambda k: {keyword: "1.2345"}):
+        content = path.read_bytes()
+        assert content.count(b"DS\x06\x001.2345") == 1
+        path.write_bytes(content.replace(b"DS\x06\x001.2345", b"DS\x06\x00" + value.ljust(6)))
+    with pytest.raises(mj.ImageFileError, match=f"{keyword} is .* not a number; correct it"):
+        mj.load_image(tmp_path)
+
+
+def test_a_scale_that_some_slices_lack_is_refused(tmp_path: Path) -> None:
+    series(tmp_path, each=lambda k: {} if k == 3 else {"RescaleSlope": 1, "RescaleIntercept": -1024})
+    with pytest.raises(mj.ImageFileError, match=r"1 of its . files, such as 003.dcm, state no RescaleSlope"):
+        mj.load_image(tmp_path)
+
+
 def test_a_damaged_file_in_a_series_loads_or_is_refused(tmp_path: Path) -> None:
     rng = random.Random(0)
     paths = series(tmp_path)

@@ -52,6 +52,21 @@ def replaced(path: Path, make: Any) -> Path:
     return path
 
 
+@pytest.mark.parametrize("name", ["ext/x", "soft/x", "/h/x", "h/x", "..", ""])
+def test_a_name_is_one_name(tmp_path: Path, name: str) -> None:
+    io.save_hdf5(tmp_path / "secret.h5", image_of(), "g", "x")
+    for group in ("g", "h"):
+        io.save_hdf5(tmp_path / "s.h5", image_of(), group, "x")
+    with h5py.File(tmp_path / "s.h5", "a") as file:
+        file["ext"], file["soft"] = h5py.ExternalLink("secret.h5", "/g"), h5py.SoftLink("/g")
+    for group in ("", "g"):
+        with pytest.raises(ValueError, match=r"must not be empty or dots|must be one name without"):
+            io.load_hdf5(tmp_path / "s.h5", group, name)
+        with pytest.raises(ValueError, match=r"must not be empty or dots|must be one name without"):
+            io.delete_hdf5(tmp_path / "s.h5", group, name)
+    assert [entry.group for entry in io.list_hdf5(tmp_path / "s.h5")] == ["g", "h"]
+
+
 def test_voxels_in_other_files_are_refused(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"secret" * 1000)

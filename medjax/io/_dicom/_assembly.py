@@ -20,10 +20,11 @@ from medjax.io._dicom._geometry import (
     pixel_spacing_of,
     places,
 )
-from medjax.io._dicom._header import parsing
+from medjax.io._dicom._header import first_text, parsing
 from medjax.io._dicom._metadata import metadata_of_slices
 from medjax.io._dicom._slices import Slice
 from medjax.io._dicom._volume import SpacingPolicy, digest, even_count, even_out, read_volume
+from medjax.io._errors import ImageFileError
 
 __all__ = ["assemble", "lattice"]
 
@@ -66,6 +67,7 @@ def assemble(slices: Sequence[Slice], path: Path, policy: SpacingPolicy, repeats
     Raises:
         ImageFileError: they do not fit together or cannot be read; a subclass says why.
     """
+    _check_scaling(slices, path)
     volumes, stack = lattice(slices, path, repeats, digest)
     if volumes.copies:
         notes.append(_copies_note(volumes.copies))
@@ -75,6 +77,10 @@ def assemble(slices: Sequence[Slice], path: Path, policy: SpacingPolicy, repeats
     affine = _unplaced_affine(rows[0][0], notes) if stack is None else stack.affine
     if stack is not None:
         notes += _notes_on(stack, rows)
+    for name, tag in _COMMON.items():
+        count = len({first_text(s.file.dataset, tag) for s in slices})
+        if count > 1:
+            notes.append(f"its slices name {count} different {name}: they may not belong together")
     volume = read_volume(rows)
     if stack is not None and stack.uneven is not None:
         if even_count(stack.depths) > _MOST_ADDED * len(rows):
@@ -95,6 +101,21 @@ def assemble(slices: Sequence[Slice], path: Path, policy: SpacingPolicy, repeats
     except ValueError as error:
         raise InconsistentGeometryError(path, f"its geometry is not that of a grid: {error}") from None
 
+
+def _check_scaling(slices: Sequence[Slice], path: Path) -> None:
+    """Refuses a stack in which some files state how to scale their values and some do not."""
+    files = {id(s.file): s.file for s in slices}.values()
+    for name, tag in _SCALING.items():
+        silent = [file.path.name for file in files if tag not in file.dataset]
+        if 0 < len(silent) < len(files):
+            raise ImageFileError(
+                path,
+                f"{len(silent)} of its {len(files)} files, such as {silent[0]}, state no {name}: their values are unknown",
+            )
+
+
+_SCALING = {"RescaleSlope": 0x00281053, "RescaleIntercept": 0x00281052}
+_COMMON = {"studies": 0x0020000D, "frames of reference": 0x00200052}  # a series has one of each, PS3.3 A.1.2
 
 # An even grid with more slices than this, per slice that is there, comes from stray positions and not from a gap.
 _MOST_ADDED = 50

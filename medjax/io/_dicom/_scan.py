@@ -33,6 +33,9 @@ __all__ = ["SEGMENTATIONS", "Group", "Scan", "groups_of", "scan"]
 # Segmentation Storage and Label Map Segmentation Storage, PS3.4 section B.5.
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
+# PatientID, Modality, Units
+_OWNER = (0x00100020, 0x00080060, 0x00541001)
+
 _ENDINGS = (".dcm", ".dicom", ".ima")
 
 # Direction cosines of parallel slices agree within this.
@@ -56,7 +59,7 @@ class Scan:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Group:
-    """Parallel slices of one size within one series: what can make one image.
+    """Parallel slices of one size, patient, modality and unit within one series: what can make one image.
 
     Attributes:
         uid: Series Instance UID.
@@ -142,7 +145,7 @@ def _has_magic(path: Path) -> bool:
 
 
 def groups_of(files: list[File]) -> list[Group]:
-    """Groups files into series, and their slices into stacks of one size and orientation.
+    """Groups files into series, and their slices into stacks: of one owner, size and orientation.
 
     Raises:
         ImageFileError: a header contradicts itself.
@@ -158,7 +161,9 @@ def groups_of(files: list[File]) -> list[Group]:
             with parsing(file.path):
                 by_series.setdefault(file.series_uid, []).extend(slices_of(file, layouts))
     for uid, slices in by_series.items():
-        stacks = [part for same_size in _by_size(slices) for part in _by_orientation(same_size)]
+        stacks = [
+            part for own in _by_owner(slices) for same_size in _by_size(own) for part in _by_orientation(same_size)
+        ]
         stacks.sort(key=len, reverse=True)
         groups += [Group(uid, number, stack, stack[0].file) for number, stack in enumerate(stacks)]
     return sorted(groups, key=_listing_order)
@@ -167,6 +172,17 @@ def groups_of(files: list[File]) -> list[Group]:
 def _listing_order(group: Group) -> tuple[int, str, int]:
     number = first_text(group.file.dataset, 0x00200011)
     return (int(number) if number.lstrip("-").isdigit() else 0, group.uid, group.stack)
+
+
+def _by_owner(slices: list[Slice]) -> list[list[Slice]]:
+    """Splits slices of which the files name different patients, or that do not measure the same thing.
+
+    One series UID should exclude all that; where it was given twice, another patient's slices must not enter a volume.
+    """
+    parts: dict[Any, list[Slice]] = {}
+    for slice_ in slices:
+        parts.setdefault(tuple(first_text(slice_.file.dataset, tag) for tag in _OWNER), []).append(slice_)
+    return list(parts.values())
 
 
 def _by_size(slices: list[Slice]) -> list[list[Slice]]:

@@ -36,7 +36,8 @@ class DicomSeries:
 
     Attributes:
         uid: Series Instance UID (0020,000E).
-        stack: Number within the series, 0 unless its slices differ in orientation or size, as with a localiser.
+        stack: Number within the series, 0 unless its slices differ in orientation or size, as with a localiser, or in what
+            no series should mix: patient, modality, units.
         modality: Modality (0008,0060), `None` where it is not stated, as the next two.
         description: Series Description (0008,103E).
         number: Series Number (0020,0011).
@@ -66,7 +67,7 @@ class DicomSeries:
 def list_dicom_series(path: str | os.PathLike[str]) -> list[DicomSeries]:
     """Lists the series in a folder and its subfolders without reading pixels, in the order of their numbers.
 
-    A series whose slices differ in orientation or size has one entry for each stack of parallel slices.
+    A series whose slices differ in orientation or size (or patient, modality, units) has one entry for each stack.
 
     Args:
         path: A folder, a DICOMDIR or a DICOM file.
@@ -202,9 +203,22 @@ def _choose(groups: list[Group], found: Scan, path: Path, uid: str | None, stack
     if len(chosen) > 1:
         hint = 'choose one with io.load_dicom_series(path, stack=0), or stack="largest"'
         raise MultipleSeriesError(
-            path, f"the series has {len(chosen)} stacks of different orientation or size{_listed(chosen)}", hint
+            path, f"the series has {len(chosen)} stacks of different {_differences(chosen)}{_listed(chosen)}", hint
         )
     return chosen[0]
+
+
+def _differences(groups: Sequence[Group]) -> str:
+    """What sets the stacks of a series apart; of whom and which they are it does not say."""
+    unlike = {
+        name: len({first_text(group.file.dataset, tag) for group in groups}) > 1
+        for name, tag in (
+            ("patient", 0x00100020),
+            ("modality", _MODALITY),
+            ("units", 0x00541001),
+        )
+    }
+    return ", ".join(name for name, differs in unlike.items() if differs) or "orientation or size"
 
 
 def _listed(groups: Sequence[Group]) -> str:

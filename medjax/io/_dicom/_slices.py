@@ -12,9 +12,10 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.tag import BaseTag
 
 from medjax.io._dicom._errors import InconsistentGeometryError
-from medjax.io._dicom._header import File, numbers
+from medjax.io._dicom._header import File, numbers, stored_value
 from medjax.io._dicom._metadata import json_value
 from medjax.io._dicom._pixels import Layout
+from medjax.io._errors import ImageFileError
 
 __all__ = ["ORIENTATION", "POSITION", "Slice", "positive", "single_slice", "unit_axes"]
 
@@ -24,9 +25,6 @@ _NOMINAL_SPACING = BaseTag(0x00182010)
 POSITION = BaseTag(0x00200032)
 ORIENTATION = BaseTag(0x00200037)
 _PIXEL_SPACING = BaseTag(0x00280030)
-_SLOPE = BaseTag(0x00281053)
-_INTERCEPT = BaseTag(0x00281052)
-_DOSE_SCALING = BaseTag(0x3004000E)
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -99,11 +97,25 @@ def single_slice(file: File, layout: Layout) -> Slice:
 
 
 def _scaling(file: File) -> tuple[float, float]:
-    """Rescale Slope and Intercept (0028,1053), (0028,1052); for RT Dose Dose Grid Scaling (3004,000E), PS3.3 C.8.8.3."""
-    dose = numbers(file.dataset, _DOSE_SCALING, 1)
-    slope = dose or numbers(file.dataset, _SLOPE, 1)
-    intercept = numbers(file.dataset, _INTERCEPT, 1)
-    return slope[0] if slope else 1.0, intercept[0] if intercept else 0.0
+    """Rescale Slope and Intercept (0028,1053), (0028,1052); for RT Dose Dose Grid Scaling (3004,000E), PS3.3 C.8.8.3.
+
+    Raises:
+        ImageFileError: one is stated, and is no number: nobody knows the values then.
+    """
+    dose = _scale(file, "DoseGridScaling")
+    slope = _scale(file, "RescaleSlope") if dose is None else dose
+    intercept = _scale(file, "RescaleIntercept")
+    return 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
+
+
+def _scale(file: File, keyword: str) -> float | None:
+    found = numbers(file.dataset, _tag(keyword), 1)
+    if found is not None:
+        return found[0]
+    value = stored_value(file.dataset, _tag(keyword))
+    if value is None or not str(value, "latin-1" if isinstance(value, bytes) else "utf-8").strip(" \0"):
+        return None
+    raise ImageFileError(file.path, f"{keyword} is {value!r}, not a number", "correct it: the values depend on it")
 
 
 def _pixel_spacing(file: File) -> tuple[float, ...] | None:

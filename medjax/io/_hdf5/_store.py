@@ -101,9 +101,7 @@ def save_hdf5(
         (1.0, 2.0, 3.0)
     """
     path, name = Path(file), str(uuid.uuid4()) if name is None else name
-    where = [*_parts(group), *_parts(name)]
-    if "/" in name or not _parts(name):
-        raise ValueError(f"name must be one name without '/', got {name!r}; the group may have several parts")
+    where = [*_parts(group), _one_name(name)]
     host = _storable(image, path)
     check_codec(path, compression)
     if not path.exists() and _create(path, where, host, compression):
@@ -118,6 +116,12 @@ def _parts(group: str) -> list[str]:
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
         raise ValueError(f"the parts of a group or name must not be empty or dots, got {group!r}")
     return parts
+
+
+def _one_name(name: str) -> str:
+    if "/" in name or not _parts(name):
+        raise ValueError(f"name must be one name without '/', got {name!r}; the group may have several parts")
+    return name
 
 
 def _storable(image: Image, path: Path) -> Image:
@@ -204,7 +208,7 @@ def load_hdf5(
         FileNotFoundError: there is no such file.
         ImageFileError: there is no such image, the file is damaged or foreign, or it is open for writing elsewhere.
         MissingDependencyError: the voxels need a codec of hdf5plugin.
-        ValueError: the box leaves the image.
+        ValueError: the box leaves the image, or a name is more than one name.
 
     Example:
         >>> import tempfile
@@ -215,10 +219,11 @@ def load_hdf5(
         >>> box.origin, box.voxels.ravel().tolist()
         ((0.0, 2.0, 6.0), [6, 10, 18, 22])
     """
-    path = Path(file)
+    path, parts = Path(file), _parts(group)
+    name = None if name is None else _one_name(name)
     with reading(path) as store:
         with translated(path):
-            entry = entry_of(_find(store, _parts(group), name, path), path)
+            entry = entry_of(_find(store, parts, name, path), path)
             dtype = check_voxels(entry.voxels, path)
         grid = Grid(_shape(entry)[:3], entry.affine)
         box = _checked_box(grid.shape, start, size)
@@ -362,6 +367,7 @@ def delete_hdf5(file: str | os.PathLike[str], group: str, name: str) -> None:
     Raises:
         FileNotFoundError: there is no such file.
         ImageFileError: there is no such image, the file is damaged, or it is open elsewhere.
+        ValueError: the name is more than one name.
 
     Example:
         >>> import tempfile
@@ -372,7 +378,7 @@ def delete_hdf5(file: str | os.PathLike[str], group: str, name: str) -> None:
         ...     [entry.name for entry in list_hdf5(f"{folder}/store.h5")]
         ['b']
     """
-    path, parts = Path(file), _parts(group)
+    path, parts, name = Path(file), _parts(group), _one_name(name)
     with appending(path) as store, translated(path):
         member = _find(store, parts, name, path)
         del member.parent[name]
