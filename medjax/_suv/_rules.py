@@ -7,16 +7,18 @@ the host in float64; quantities are scalars, or `(k,)` or `(k, t)` where they di
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import math
 import re
 
 import numpy as np
 
+from medjax._metadata import Metadata
 from medjax._suv._body import KINDS, Body, body_size
 from medjax._suv._header import Findings, Header, named
-from medjax._suv._times import Uptake, aligned, uptake_until_acquisition, uptake_until_reference
+from medjax._suv._times import Uptake, aligned, reference_times, uptake_until_acquisition, uptake_until_reference
 
-__all__ = ["Outcome", "apply_rule"]
+__all__ = ["Outcome", "apply_rule", "decay_reference"]
 
 _SUV_TYPES = {norm.suv_type: kind for kind, norm in KINDS.items()}
 # Half-life of fluorine-18 in s: 6586.2, with what vendors round it to (6588, 6600).
@@ -107,6 +109,22 @@ def _from_activity(
     factor = _product(per_bqml, 1 / left)
     rule = f"{rule} c N x / (D 2^(-t / T) (1 - exp(-x))), x = ln 2 frame / T"
     return Outcome(factor, units, rule, correction, uptake, left, dose, half_life, body)
+
+
+def decay_reference(metadata: Metadata) -> dt.datetime | None:
+    """The one moment to which a series with DecayCorrection START is corrected, local time; `None` where there is none.
+
+    What saves a derived series states it, so that it stays known when slices or private attributes are left out.
+    """
+    header = Header(metadata.extra, {}, 0)
+    try:
+        if (header.text("DecayCorrection") or "").upper() != "START":
+            return None
+        times, _ = reference_times(header, _half_life(header), Findings())
+    except ValueError:  # no SUV can be had from this header anyway
+        return None
+    first, last = times.min(), times.max()
+    return first if last - first < dt.timedelta(milliseconds=1) else None
 
 
 def _check_decay(header: Header, correction: str) -> None:

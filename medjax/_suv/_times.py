@@ -11,7 +11,14 @@ import numpy as np
 
 from medjax._suv._header import Findings, Header, moment, named
 
-__all__ = ["Uptake", "aligned", "mean_activity_time", "uptake_until_acquisition", "uptake_until_reference"]
+__all__ = [
+    "Uptake",
+    "aligned",
+    "mean_activity_time",
+    "reference_times",
+    "uptake_until_acquisition",
+    "uptake_until_reference",
+]
 
 # More than this many half-lives after the injection nothing is left to image: the dates do not belong together.
 _MOST_HALF_LIVES = 10
@@ -40,7 +47,7 @@ class Uptake:
 
 def uptake_until_reference(header: Header, half_life: float, findings: Findings) -> Uptake:
     """The time over which the dose decayed until the reference time of an image with DecayCorrection START."""
-    reference, source = _reference(header, half_life, findings)
+    reference, source = reference_times(header, half_life, findings)
     return _uptake(header, reference, source, half_life, findings)
 
 
@@ -65,7 +72,7 @@ def _uptake(header: Header, reference: np.ndarray, source: str, half_life: float
     return Uptake(reference, source, injection, injection_source, seconds)
 
 
-def _reference(header: Header, half_life: float, findings: Findings) -> tuple[np.ndarray, str]:
+def reference_times(header: Header, half_life: float, findings: Findings) -> tuple[np.ndarray, str]:
     """The time that START means, in the order of the IBSI/OncoRay manual (github.com/oncoray/suv_computation, 2026).
 
     1. SeriesDate and SeriesTime where no slice was acquired before it: a series made from another one, or stored later,

@@ -28,11 +28,12 @@ from pydicom.uid import (
 from pydicom.valuerep import DSfloat
 
 from medjax._metadata import Metadata
+from medjax._suv import decay_reference
 from medjax._version import __version__
 from medjax.io._errors import ImageFileError
 from medjax.io._files import warn
 
-__all__ = ["carried", "derived_header", "is_uid", "merged", "new_uid"]
+__all__ = ["carried", "derived_header", "is_per_slice", "is_uid", "merged", "new_uid"]
 
 # Patient (0010) and clinical trial and de-identification (0012): every attribute of these groups is taken over.
 _PATIENT_GROUPS = (0x0010, 0x0012)
@@ -130,7 +131,7 @@ def _sop_class(header: Dataset, metadata: Metadata) -> UID:
     """CT, MR or PET Image Storage where the source states what that requires, else Secondary Capture Image Storage."""
     modality = metadata.modality or ""
     varying = metadata.extra.get("per_slice", {})
-    complete = {key for key in varying if isinstance(varying[key], list) and None not in varying[key]}
+    complete = {key for key in varying if is_per_slice(varying[key]) and None not in varying[key]}
     if modality not in _SOP_CLASS or not complete.union(header.dir()).issuperset(_REQUIRED[modality]):
         return SecondaryCaptureImageStorage
     if metadata.extra.get("geometry") == "unknown":  # the only one of these objects that may lack a place
@@ -178,8 +179,8 @@ def derived_header(
     header.InstanceCreationDate = header.ContentDate = now.strftime("%Y%m%d")
     header.InstanceCreationTime = header.ContentTime = now.strftime("%H%M%S.%f")
     if sop_class == PositronEmissionTomographyImageStorage:
-        _put_first_acquisition(header, metadata)
-    else:  # in PET the source's is kept: it is the reference of the decay correction
+        _put_times_of_decay(header, metadata, path)
+    else:
         header.SeriesDate, header.SeriesTime = header.ContentDate, header.ContentTime
     if sop_class == SecondaryCaptureImageStorage:
         header.ConversionType = "WSD"  # workstation, PS3.3 section C.8.6.1
@@ -209,11 +210,25 @@ def _put_typed_fields(header: Dataset, metadata: Metadata, path: Path) -> None:
     header.update(carried(stated, stated, path))
 
 
-def _put_first_acquisition(header: Dataset, metadata: Metadata) -> None:
-    """States the earliest acquisition of all bed positions, which SUV rules refer to, though a crop may leave it out."""
-    first = metadata.acquisition_time
+def _put_times_of_decay(header: Dataset, metadata: Metadata, path: Path) -> None:
+    """States what the decay correction refers to as Series Date and Time, from where SUV rules take it first.
+
+    Other places, such as private attributes and the earliest acquisition of all beds, are lost with slices and attributes
+    that are left out. The time of acquisition is that of the first bed where the slices do not bring their own.
+    """
+    first, reference = metadata.acquisition_time, decay_reference(metadata)
     if first is not None and "AcquisitionTime" not in header:
         header.AcquisitionDate, header.AcquisitionTime = first.strftime("%Y%m%d"), first.strftime("%H%M%S.%f")
+    if reference is None:
+        return
+    if first is not None and reference > first.replace(tzinfo=None):  # by rounding: each slice states how to find it
+        if reference - first.replace(tzinfo=None) > dt.timedelta(minutes=1):
+            warn(
+                path, "its decay reference lies after the acquisition, and readers may take another: compare suv_factor"
+            )
+        return
+    header.SeriesDate = reference.strftime("%Y%m%d")
+    header.SeriesTime = reference.strftime("%H%M%S.%f").removesuffix(".000000")
 
 
 def _modality(metadata: Metadata) -> str:
@@ -272,6 +287,11 @@ def is_uid(text: str) -> bool:
 def new_uid() -> str:
     """A new UID under 2.25, made of a random UUID (PS3.5 section B.2)."""
     return str(generate_uid(prefix=None))
+
+
+def is_per_slice(values: Any) -> bool:
+    """Whether these are one value for each slice, and not one for each of several volumes."""
+    return isinstance(values, list) and not any(isinstance(value, list) for value in values)
 
 
 # From the JSON form of `metadata.extra` back to attributes

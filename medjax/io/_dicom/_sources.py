@@ -10,7 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from medjax._metadata import Metadata
-from medjax.io._dicom._derived import carried, is_uid
+from medjax.io._dicom._derived import carried, is_per_slice, is_uid
 
 __all__ = ["Sources"]
 
@@ -78,9 +78,9 @@ class Sources:
     def _is_flat(self, keyword: str) -> bool:
         """Whether there is one value per slice, and not one for each of several volumes."""
         values = self.per_slice.get(keyword)
-        if not isinstance(values, list) or self.positions is None or len(values) != len(self.positions):
+        if values is None or self.positions is None:
             return False
-        return not any(isinstance(value, list) for value in values)
+        return is_per_slice(values) and len(values) == len(self.positions)
 
     def _table(self, keyword: str, count: int) -> np.ndarray | None:
         """Numbers of each slice, `(n, count)`; of its first volume, where there are several."""

@@ -39,8 +39,10 @@ __all__ = ["check_concrete", "check_plane", "save_dicom_series", "write_series"]
 _MOST_SHEAR_DEGREES = 0.01
 
 # What the source states slice by slice, and a derived slice takes from the nearest one.
-_FROM_NEAREST = ("AcquisitionNumber", "FrameReferenceTime", "ActualFrameDuration", "DecayFactor", "TriggerTime")
-_TIMES = ("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime")
+_FROM_NEAREST = (
+    *("AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime"),
+    *("FrameReferenceTime", "ActualFrameDuration", "DecayFactor", "TriggerTime"),
+)
 
 
 def save_dicom_series(
@@ -169,15 +171,14 @@ class _Series:
         dataset = Dataset()
         dataset.update(self.header)
         corners = self._corners(k)
-        is_pet = self.sop_class == PositronEmissionTomographyImageStorage
-        dataset.update(self.sources.values(corners, _FROM_NEAREST if is_pet else _FROM_NEAREST + _TIMES))
+        dataset.update(self.sources.values(corners, _FROM_NEAREST))
         for keyword, items in self.sources.references(corners).items():
             setattr(dataset, keyword, items)
         dataset.SOPInstanceUID = new_uid()
         dataset.InstanceNumber = k + 1
         dataset.ImagePositionPatient = [_ds(x) for x in corners[0]]
         dataset.SliceLocation = _ds(corners[0] @ _normal(self.affine))
-        if is_pet:
+        if self.sop_class == PositronEmissionTomographyImageStorage:
             dataset.ImageIndex = k + 1
         if not self.is_placed:
             _remove_place(dataset, self.sources.extra)
