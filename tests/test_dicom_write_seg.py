@@ -53,6 +53,21 @@ def test_labels_come_back(encoding: Any, numbers: tuple[int, int], scan: mj.Imag
     np.testing.assert_array_equal(in_world(image, theirs.array.T, theirs.affine[:, [2, 1, 0, 3]])[0], image.voxels)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 5), (1, 1, 4), (2, 4, 5), (3, 3, 5)])
+def test_small_frames_come_back_or_are_refused(shape: tuple[int, ...], scan: mj.Image, tmp_path: Path) -> None:
+    voxels = np.random.default_rng(0).integers(0, 2, shape).astype(np.uint8)
+    voxels[0, 0] = 1
+    labels = mj.Image.from_array(voxels, affine=scan.affine, kind="label")
+    mj.io.save_dicom_segmentation(labels, tmp_path / "map.dcm", tmp_path / "scan", encoding="labelmap")
+    np.testing.assert_array_equal(mj.resample_to_image(mj.load_image(tmp_path / "map.dcm"), labels).voxels, voxels)
+    if shape[0] * shape[1] < 8:
+        with pytest.raises(mj.io.UnsupportedFileError, match="use encoding='labelmap'"):
+            mj.io.save_dicom_segmentation(labels, tmp_path / "bits.dcm", tmp_path / "scan")
+        return
+    mj.io.save_dicom_segmentation(labels, tmp_path / "bits.dcm", tmp_path / "scan")
+    np.testing.assert_array_equal(mj.resample_to_image(mj.load_image(tmp_path / "bits.dcm"), labels).voxels, voxels)
+
+
 def test_overlapping_masks_come_back(scan: mj.Image, tmp_path: Path) -> None:
     masks = np.zeros((*SHAPE, 2), np.uint8)
     masks[2:6, 3:6, 1:5, 0] = masks[4:9, 2:5, 2:6, 1] = 1

@@ -26,6 +26,9 @@ __all__ = ["save_dicom_segmentation"]
 
 Encoding = Literal["binary", "labelmap"]
 
+# It pads each frame to a byte (0.28), where the standard packs them without gaps (PS3.5 section 8.1.1).
+_LEAST_BINARY_PIXELS = 8
+
 
 def save_dicom_segmentation(
     image: Image,
@@ -60,7 +63,7 @@ def save_dicom_segmentation(
 
     Raises:
         ValueError: the image is a batch or traced, or a binary object cannot hold its labels.
-        UnsupportedFileError: the image holds no labels, or its affine is sheared.
+        UnsupportedFileError: the image holds no labels, its affine is sheared, or its slices are too small for "binary".
         MultipleSeriesError: `source` holds several series.
         MissingDependencyError: highdicom is not installed.
         ImageFileError: the source is no image, of another patient, or lacks what the object must state.
@@ -85,6 +88,9 @@ def save_dicom_segmentation(
         raise UnsupportedFileError(target, "a segmentation holds labels", 'say image.with_kind("label"), if they are')
     check_plane(image, target)
     pixels, numbers = _pixels(image, encoding)
+    if encoding == "binary" and pixels.shape[1] * pixels.shape[2] < _LEAST_BINARY_PIXELS:
+        reason = f"highdicom writes binary frames of less than {_LEAST_BINARY_PIXELS} pixels wrongly"
+        raise UnsupportedFileError(target, reason, "use encoding='labelmap', or pad the image")
     highdicom = _highdicom(target)
     headers = _headers(Path(source), series_uid)
     first = headers[0]
