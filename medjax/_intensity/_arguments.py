@@ -101,13 +101,18 @@ def range_for(image: Image, range: tuple[Any, Any], name: str = "range") -> tupl
     """Returns the two ends of an output range, each as `number_for` does.
 
     Raises:
-        ValueError: there are not two ends, or the first is not below the second.
+        ValueError: there are not two ends, the first is not below the second, or they are further apart than the largest
+            number of the result.
     """
     if not is_pair(range):
         raise ValueError(f"{name} must be two numbers (low, high), got {range!r}")
     low, high = (number_for(image, end, name) for end in range)
     if is_concrete(low) and is_concrete(high) and not (low < high).all():
         raise ValueError(f"{name} must rise from low to high, got {range!r}")
+    dtype = np.float64 if image.dtype == np.float64 and jax.config.read("jax_enable_x64") else np.float32
+    with np.errstate(over="ignore", invalid="ignore"):
+        if is_concrete(low, high) and not np.isfinite(np.asarray(high, dtype) - np.asarray(low, dtype)).all():
+            raise ValueError(f"{name} must be no wider than the largest {np.dtype(dtype)}, got {range!r}")
     return low, high
 
 
@@ -163,11 +168,11 @@ def mask_for(image: Image, mask: Any, name: str = "mask") -> Any:
     return (unchanging(mask) if mask.dtype == bool else mask != 0).reshape(forms[mask.shape])
 
 
-def check_not_empty(count: Any, operation: str, what: str) -> None:
+def check_not_empty(count: Any, operation: str, what: str, verb: str = "selects") -> None:
     """Raises `ValueError` where a concrete count of voxels is zero; `None` or a tracer passes."""
     if count is None or not is_concrete(count):
         return
     empty = np.argwhere(np.asarray(count).reshape(-1) == 0).ravel()
     if empty.size:
         where = "" if np.size(count) == 1 else f" in item (and channel) {empty.tolist()} of {np.size(count)}"
-        raise ValueError(f"{operation}: {what} selects no finite voxel{where}; there is nothing to take statistics of")
+        raise ValueError(f"{operation}: {what} {verb} no finite voxel{where}; there is nothing to take statistics of")

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 
 from medjax._intensity._arguments import Number, is_concrete
 from medjax._intensity._percentile import percentiles_of_rows, to_rows
-from medjax._intensity._statistics import as_float, selected, spatial_axes, spread_of
+from medjax._intensity._statistics import as_float, is_large, selected, spatial_axes, spread_of
 
 __all__ = ["Background", "background_of", "foreground_percentiles", "piecewise_linear"]
 
@@ -44,18 +44,20 @@ def foreground_percentiles(
     rule: Rule,
     threshold: Any,
     batch_ndim: int,
+    is_counted: bool = False,
 ) -> tuple[Float[Array, "rows k"], Int[Array, "*count"] | None]:
     """Returns the percentiles of the foreground, one row per item and channel, and how many voxels it has.
 
     The foreground is what is inside the mask and not background; where that is nothing, the mask alone, and where that
-    is nothing, everything finite. The count is `None` where neither mask nor background was asked for.
+    is nothing, everything finite. The count is `None` where neither mask nor background was asked for, unless
+    `is_counted` and there may be voxels that are not finite.
     """
     axes, x = spatial_axes(batch_ndim), as_float(voxels)
-    where, count = selected(voxels, mask, axes)
+    where, count = selected(voxels, mask, axes, is_counted)
     if rule != "none":
         if rule == "mean":
-            lowest, scale, mean, _ = spread_of(x, where, axes, jnp.asarray(0, x.dtype))
-            is_foreground = (x - lowest) * scale >= mean
+            spread = spread_of(x, where, axes, jnp.asarray(0, x.dtype))
+            is_foreground = spread.above(x) >= spread.mean
         else:
             is_foreground = x > jnp.asarray(threshold, x.dtype)
         inside = is_foreground if where is None else is_foreground & where
@@ -74,12 +76,18 @@ def piecewise_linear(
     Equal knots (many voxels of one value, such as background) count as one, at the mean of their values: a segment
     without width has no slope.
     """
+    # Powers of 2, which round nothing; selected, as a factor 1 could be contracted with a sum, which rounds otherwise.
+    # Of values as many are added up as there are knots.
+    is_high, is_far = (is_large(ends).any(1, keepdims=True) for ends in (values, knots))
+    x, knots = (jnp.where(is_far, v * 2.0**-4, v) for v in (x, knots))
+    values = jnp.where(is_high, values * 2.0**-16, values)
     is_same = knots[:, :, None] == knots[:, None, :]
     values = jnp.where(is_same, values[:, None, :], 0).sum(2) / is_same.sum(2).astype(values.dtype)
     width, rise = jnp.diff(knots), jnp.diff(values)
     # Not only 0: a width so small that the slope would overflow has none either. Two factors, as 1 / max is subnormal.
     has_slope = width * 2.0 ** (jnp.finfo(x.dtype).maxexp - 28) > jnp.abs(rise) * 2.0**-27
-    return _mapped(x, knots, values, jnp.where(has_slope, rise / jnp.where(has_slope, width, 1), 0))
+    y = _mapped(x, knots, values, jnp.where(has_slope, rise / jnp.where(has_slope, width, 1), 0))
+    return jnp.where(is_high, y * 2.0**16, y)
 
 
 @jax.custom_jvp

@@ -128,7 +128,7 @@ def nyul_train(
 
     Raises:
         ValueError: there is no image, one holds labels or has other channels, first and last percentile of one are equal
-            (it is constant), or mask and background leave no finite voxel of one. Under a transformation a constant image
+            (it is constant), or it has no finite voxel that mask and background leave. Under a transformation a constant image
             is left out of the means, and an empty foreground counts as none.
 
     Transforms:
@@ -151,8 +151,8 @@ def nyul_train(
         )
     found = percentiles_of(percentiles)
     low, high = (float(end) for end in range)
-    if not low < high:
-        raise ValueError(f"range must rise from low to high, got {range!r}")
+    if not low < high or high - low > float(np.finfo(np.float32).max):
+        raise ValueError(f"range must rise from low to high, by no more than float32 holds, got {range!r}")
     sums, counts = zip(
         *(
             _trained_on(image, mask, found, (low, high), background, n)
@@ -186,7 +186,8 @@ def _trained_on(
     mapped, is_usable, count = _standard(
         voxels, inside, fixed_point(percentiles), threshold, *ends, rule=rule, batch_ndim=batch_ndim
     )
-    check_not_empty(count, operation, "mask or background")
+    is_whole = mask is None and rule == "none"
+    check_not_empty(count, operation, "it" if is_whole else "mask or background", "has" if is_whole else "selects")
     if is_concrete(is_usable) and not np.asarray(is_usable).all():
         raise ValueError(
             f"{operation}: its percentiles {percentiles[0]:g} and {percentiles[-1]:g} are equal, so it has no intensity "
@@ -208,7 +209,7 @@ def _standard(
     rule: Rule,
     batch_ndim: int,
 ) -> tuple[Float[Array, "rows k"], Bool[Array, "rows 1"], Int[Array, "*count"] | None]:
-    found, count = foreground_percentiles(voxels, mask, shares, rule, threshold, batch_ndim)
+    found, count = foreground_percentiles(voxels, mask, shares, rule, threshold, batch_ndim, is_counted=True)
     first, last = found[:, :1], found[:, -1:]
     return stretched(found, first, last, low.astype(found.dtype), high.astype(found.dtype)), last > first, count
 
@@ -221,7 +222,7 @@ def nyul_transform(image: Image, landmarks: NyulLandmarks, *, mask: Any = None) 
     image are equal (usually background): this maps their voxels to the mean of those landmarks, TorchIO to the last.
 
     Statistics are taken per item of a batch and per channel, over finite voxels only; the rest come back as they
-    are. A constant image becomes the mean of the landmarks.
+    are, so an image without a finite voxel as a whole. A constant image becomes the mean of the landmarks.
 
     Args:
         image: Intensities, any batch, with the channels of the landmarks.

@@ -39,7 +39,7 @@ def histogram_match(
     meet there, this gives the mean.
 
     Statistics are taken per item of a batch and per channel, over finite voxels only; the rest come back as they
-    are. A constant image becomes the mean of the reference's quantiles; a constant reference makes all voxels that.
+    are, so an image without a finite voxel as a whole. A constant image becomes the mean of the reference's quantiles; a constant reference makes all voxels that.
 
     Args:
         image: Intensities, any batch, any channels.
@@ -54,8 +54,8 @@ def histogram_match(
         The image with float32 voxels (float64 if they were and x64 is on), in the reference's unit.
 
     Raises:
-        ValueError: an image holds labels, batch or channels do not fit, a mask lies on another grid, or mask and background
-            leave no finite voxel of an item. Under a transformation they then count as none.
+        ValueError: an image holds labels, batch or channels do not fit, a mask lies on another grid, mask and background
+            leave no finite voxel of an item, or the reference has none. Under a transformation they then count as none.
 
     Transforms:
         Differentiable in the voxels of both images, between ties. Compiles once per pair of shapes, dtype and `points`.
@@ -83,8 +83,10 @@ def histogram_match(
     shares = fixed_point(100 * np.arange(points + 2) / (points + 1))
     ndims = (len(image.batch_shape), len(reference.batch_shape))
     out, *counts = _match(voxels, theirs, inside, theirs_inside, shares, threshold, rule=rule, batch_ndims=ndims)
-    for count, name in zip(counts, ("mask or background", "reference_mask or background"), strict=True):
-        check_not_empty(count, operation, name)
+    check_not_empty(counts[0], operation, "mask or background")
+    is_whole = reference_mask is None and rule == "none"
+    what = ("reference", "has") if is_whole else ("reference_mask or background", "selects")
+    check_not_empty(counts[1], operation, *what)
     return image.with_voxels(out)
 
 
@@ -101,7 +103,9 @@ def _match(
 ) -> tuple[Float[Array, "*shape"], Int[Array, "*count"] | None, Int[Array, "*their_count"] | None]:
     x = as_float(voxels)
     knots, count = _quantiles(voxels, mask, shares, threshold, rule, batch_ndims[0])
-    values, reference_count = _quantiles(reference, reference_mask, shares, threshold, rule, batch_ndims[1])
+    values, reference_count = _quantiles(
+        reference, reference_mask, shares, threshold, rule, batch_ndims[1], is_counted=True
+    )
     if batch_ndims[1] < batch_ndims[0]:
         values = jnp.tile(values, (knots.shape[0] // values.shape[0], 1))
 
@@ -112,9 +116,11 @@ def _match(
     return apply_to_finite(mapped, x, voxels), count, reference_count
 
 
-def _quantiles(voxels: Any, mask: Any, shares: Any, threshold: Any, rule: Rule, batch_ndim: int) -> tuple[Any, Any]:
+def _quantiles(
+    voxels: Any, mask: Any, shares: Any, threshold: Any, rule: Rule, batch_ndim: int, is_counted: bool = False
+) -> tuple[Any, Any]:
     """The foreground's quantiles in rows, and before them the minimum of all where there is a background."""
-    found, count = foreground_percentiles(voxels, mask, shares, rule, threshold, batch_ndim)
+    found, count = foreground_percentiles(voxels, mask, shares, rule, threshold, batch_ndim, is_counted)
     if rule == "none":
         return found, count
     axes, x = spatial_axes(batch_ndim), as_float(voxels)

@@ -44,7 +44,7 @@ def z_score_normalize(image: Image, *, mask: Any = None, ddof: Literal[0, 1] = 1
     MedImages.jl do; `ddof=0` is MONAI's `NormalizeIntensity` and NumPy's `std`.
 
     Statistics are taken per item of a batch and per channel, over finite voxels only: NaN and infinite voxels do not
-    count, and come back as they are. A constant image (standard deviation exactly 0) gives $x - \bar x$, so 0 where
+    count, and come back as they are, so an image without a finite voxel as a whole. A constant image (standard deviation exactly 0) gives $x - \bar x$, so 0 where
     it is constant, as in MONAI; TorchIO raises there.
 
     Args:
@@ -89,7 +89,7 @@ def _z_score(
     found = over_finite(lambda where: spread_of(x, where, axes, degrees), x, where, mask)
     is_constant = found.variance == 0
     deviation = jnp.where(is_constant, 1, jnp.sqrt(jnp.where(is_constant, 1, found.variance)))
-    return apply_to_finite(lambda x: ((x - found.lowest) * found.scale - found.mean) / deviation, x, voxels), count
+    return apply_to_finite(lambda x: (found.above(x) - found.mean) / deviation, x, voxels), count
 
 
 def min_max_normalize(image: Image, *, range: tuple[Any, Any] = (0.0, 1.0), mask: Any = None) -> Image:
@@ -101,7 +101,7 @@ def min_max_normalize(image: Image, *, range: tuple[Any, Any] = (0.0, 1.0), mask
     with a mask TorchIO clips to the extremes of the mask, this does not.
 
     Statistics are taken per item of a batch and per channel, over finite voxels only: NaN and infinite voxels do not
-    count, and come back as they are. A constant image becomes $a$ everywhere (MONAI and TorchIO leave it as it is).
+    count, and come back as they are, so an image without a finite voxel as a whole. A constant image becomes $a$ everywhere (MONAI and TorchIO leave it as it is).
 
     Args:
         image: Intensities, any batch, any channels.
@@ -112,7 +112,7 @@ def min_max_normalize(image: Image, *, range: tuple[Any, Any] = (0.0, 1.0), mask
         The image with float32 voxels (float64 if they were and x64 is on).
 
     Raises:
-        ValueError: the image holds labels, the range does not rise, the mask lies on another grid, or it selects no finite
+        ValueError: the image holds labels, the range does not rise or is too wide, the mask lies on another grid, or it selects no finite
             voxel of an item. Under a transformation an empty mask counts as none.
 
     Transforms:
@@ -162,7 +162,7 @@ def percentile_normalize(
     is the same wherever a voxel lies at or beyond each percentile.
 
     Statistics are taken per item of a batch and per channel, over finite voxels only. NaN comes back as NaN, and an
-    infinite voxel as it is or clipped. Where both percentiles are equal (a constant image, or one that is nearly all
+    infinite voxel as it is or clipped, also where an image has no finite one. Where both percentiles are equal (a constant image, or one that is nearly all
     background) everything becomes $a$: choose wider percentiles or a mask.
 
     Args:
@@ -176,7 +176,7 @@ def percentile_normalize(
         The image with float32 voxels (float64 if they were and x64 is on).
 
     Raises:
-        ValueError: the image holds labels or 2^31 voxels or more, percentiles or range do not rise, the mask lies on another
+        ValueError: the image holds labels or 2^31 voxels or more, percentiles or range do not rise, the range is too wide, the mask lies on another
             grid, or it selects no finite voxel of an item. Under a transformation an empty mask counts as none.
 
     Transforms:

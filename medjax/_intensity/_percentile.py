@@ -89,6 +89,8 @@ def percentiles_of_rows(
     between = _ranks(count, shares)[1].astype(lower.dtype)
     step = upper - lower
     found = jnp.where(between < 0.5, lower + step * between, upper - step * (1 - between))
+    # Further apart than the largest number: a mean of both, which neither overflows nor is needed elsewhere.
+    found = jnp.where(jnp.isfinite(step), found, lower * (1 - between) + upper * between)
     return jnp.where(count[:, None] > 0, found, 0)
 
 

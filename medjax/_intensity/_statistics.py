@@ -15,6 +15,7 @@ __all__ = [
     "apply_to_finite",
     "as_float",
     "extremes",
+    "is_large",
     "over_finite",
     "selected",
     "spatial_axes",
@@ -36,16 +37,27 @@ def spatial_axes(batch_ndim: int) -> Axes:
 
 
 def selected(
-    voxels: Shaped[Array, "*shape"], mask: Bool[Array, "*inside"] | None, axes: Axes
+    voxels: Shaped[Array, "*shape"],
+    mask: Bool[Array, "*inside"] | None,
+    axes: Axes,
+    is_counted: bool = False,
 ) -> tuple[Bool[Array, "*shape"] | None, Int[Array, "*kept"] | None]:
     """Says which voxels statistics are taken of: the finite ones inside the mask, or all finite ones if that leaves none.
 
+    Args:
+        voxels: The image's.
+        mask: What is inside, or `None`.
+        axes: Those of space.
+        is_counted: Whether finite voxels are counted without a mask too; integers never are, being finite.
+
     Returns:
-        `where`, or `None` for every voxel, and how many voxels the mask left, or `None` without a mask.
+        `where`, or `None` for every voxel, and how many voxels the mask left, or `None` where nothing was counted.
     """
     finite = jnp.isfinite(voxels) if jnp.issubdtype(voxels.dtype, jnp.floating) else None
     if mask is None:
-        return finite, None
+        if finite is None or not is_counted:
+            return finite, None
+        return finite, finite.sum(axes, keepdims=True, dtype=jnp.int32)
     inside = jnp.broadcast_to(mask, voxels.shape)
     if finite is not None:
         inside = inside & finite
@@ -63,15 +75,35 @@ def over_finite(statistics: Any, x: Float[Array, "*shape"], where: Bool[Array, "
     return lax.cond(jnp.isfinite(lax.stop_gradient(x).sum()), lambda: statistics(None), lambda: statistics(where))
 
 
+def is_large(x: Any) -> Any:
+    """Whether a number is so large that its difference from another may overflow, or the reciprocal of that be subnormal."""
+    return jnp.abs(x) > jnp.finfo(x.dtype).max * 2.0**-60
+
+
 class Spread(NamedTuple):
-    """Mean and variance of `(x - lowest) * scale`. A mean of `x` itself would be rounded, where the offset is large, by a
-    good part of the deviation; and squares of very large or small numbers are beyond float32.
+    """Mean and variance of `above(x)`, the distance from the lowest voxel in a power of 2.
+
+    A mean of `x` itself would be rounded, where the offset is large, by a good part of the deviation; and squares of very
+    large or small numbers are beyond float32. Numbers whose distance would be beyond it too are shrunk.
     """
 
     lowest: Any
+    is_shrunk: Any
     scale: Any
     mean: Any
     variance: Any
+
+    def above(self, x: Any) -> Any:
+        return _above(x, self.lowest, self.is_shrunk, self.scale)
+
+
+def _above(x: Any, lowest: Any, is_shrunk: Any, scale: Any) -> Any:
+    return (_shrunk(x, is_shrunk) - _shrunk(lowest, is_shrunk)) * scale
+
+
+def _shrunk(x: Any, is_shrunk: Any) -> Any:
+    # A selection, not a factor: a product could be contracted with the sum that follows, which rounds otherwise.
+    return jnp.where(is_shrunk, x * 2.0**-4, x)
 
 
 def spread_of(x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None, axes: Axes, ddof: Any) -> Spread:
@@ -84,16 +116,18 @@ def spread_of(x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None, ax
     """
     count = _count(x, where, axes)
     lowest, highest = extremes(lax.stop_gradient(x), where, axes)
-    # A power of 2, so that scaling rounds nothing; 1 for a constant image.
-    exponent = jnp.frexp(highest - lowest)[1]
-    scale = jnp.ldexp(jnp.ones_like(lowest), -jnp.clip(exponent, -120, 120))
-    above = ((x if where is None else jnp.where(where, x, lowest)) - lowest) * scale
+    is_shrunk, most = is_large(lowest), jnp.finfo(x.dtype).maxexp - 8
+    width = _shrunk(highest, is_shrunk) - _shrunk(lowest, is_shrunk)
+    # A power of 2, so that scaling rounds nothing; it makes the distance in a constant image that of `x` itself.
+    exponent = jnp.where(width > 0, jnp.frexp(width)[1], jnp.where(is_shrunk, -4, 0))
+    scale = jnp.ldexp(jnp.ones_like(lowest), -jnp.clip(exponent, -most, most))
+    above = _above(x if where is None else jnp.where(where, x, lowest), lowest, is_shrunk, scale)
     rough = lax.stop_gradient(above.sum(axes, keepdims=True, where=where) / count)
     rest = above - rough
     total = rest.sum(axes, keepdims=True, where=where)
     squares = (rest * rest).sum(axes, keepdims=True, where=where)
     variance = (squares - total * total / count) / jnp.maximum(count - ddof, 1)
-    return Spread(lowest, scale, rough + total / count, jnp.maximum(variance, 0))
+    return Spread(lowest, is_shrunk, scale, rough + total / count, jnp.maximum(variance, 0))
 
 
 def _count(x: Any, where: Any, axes: Axes) -> Any:
@@ -122,16 +156,19 @@ def extremes(
 def stretched(x: Any, bottom: Any, top: Any, low: Any, high: Any) -> Any:
     """Maps `bottom` to `low` and `top` to `high` linearly; everything to `low` where bottom and top are equal.
 
-    The ends are met exactly and nothing between them leaves the range, which rounding alone would not give.
+    The ends are met exactly and nothing between them leaves the range, which rounding alone would not give. What lies
+    so far beyond the ends that its place cannot be held becomes infinite.
     """
-    width = top - bottom
+    is_shrunk = is_large(bottom) | is_large(top)
+    start = _shrunk(bottom, is_shrunk)
+    width = _shrunk(top, is_shrunk) - start
     is_flat = ~(width > 0)  # of the difference, which may be flushed to 0
-    share = (x - bottom) / jnp.where(is_flat, 1, width)
+    share = (_shrunk(x, is_shrunk) - start) / jnp.where(is_flat, 1, width)
     y = low + jnp.where(is_flat, 0, share) * (high - low)
     exact = jnp.where(x <= top, jnp.minimum(y, high), y)
     exact = jnp.where(x >= bottom, jnp.maximum(exact, low), exact)
     exact = jnp.where((x == top) & ~is_flat, high, jnp.where(x == bottom, low, exact))
-    return y + lax.stop_gradient(exact - y)
+    return y + lax.stop_gradient(jnp.where(exact == y, 0, exact - y))  # also where y is infinite
 
 
 def apply_to_finite(function: Any, x: Float[Array, "*shape"], voxels: Shaped[Array, "*shape"]) -> Any:
