@@ -363,6 +363,33 @@ def test_quadratic_lean_mass_warns_where_it_falls_with_weight() -> None:
             r"\(0008,0032\) is missing in some",
         ),
         ({"RadiopharmaceuticalInformationSequence": [DOSE, DOSE]}, r"\(0054,0016\) lists 2 injections"),
+        ({"RadiopharmaceuticalInformationSequence": "FDG"}, r"\(0054,0016\) is no list of items"),
+        ({"RadiopharmaceuticalInformationSequence": DOSE}, r"\(0054,0016\) is no list of items"),
+        ({"RadiopharmaceuticalInformationSequence": ["FDG"]}, r"\(0054,0016\) is no list of items"),
+        (
+            {"RadiopharmaceuticalStartDateTime": "99991231233000-0100", "TimezoneOffsetFromUTC": "+0000"},
+            r"\(0018,1078\) holds '99991231233000-0100', which is out of the calendar",
+        ),
+        (
+            {
+                **dict.fromkeys(("SeriesDate", "AcquisitionDate"), "00010101"),
+                "RadiopharmaceuticalStartDateTime": None,
+                "RadiopharmaceuticalStartTime": "233000",
+            },
+            r"\(0018,1072\) is later than the reference time",
+        ),
+        (
+            {
+                **dict.fromkeys(("SeriesDate", "AcquisitionDate"), "00010101"),
+                "RadiopharmaceuticalStartDateTime": None,
+                "RadiopharmaceuticalStartTime": "250000",
+            },
+            r"\(0018,1072\) holds '00010101250000'",
+        ),
+        (
+            {"SeriesTime": None, "FrameReferenceTime": 1e18, "ActualFrameDuration": 1000},
+            r"\(0054,1300\) is up to 1e\+18 ms",
+        ),
         ({"TimezoneOffsetFromUTC": "CET", "RadiopharmaceuticalStartDateTime": "20250101100000+0100"}, r"\(0008,0201\)"),
     ],
 )

@@ -6,7 +6,6 @@ Values are checked where they are concrete; a tracer passes, and the operation's
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -85,7 +84,7 @@ def as_numbers(value: Any, name: str) -> np.ndarray:
         if value is None:
             raise TypeError
         return np.asarray(value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be a number, or an array of them, got {value!r}") from None
 
 
@@ -116,18 +115,26 @@ def range_for(image: Image, range: tuple[Any, Any], name: str = "range") -> tupl
     return low, high
 
 
-def percentiles_of(percentiles: Sequence[Number] | np.ndarray) -> tuple[float, ...]:
+def percentiles_of(percentiles: Any) -> tuple[float, ...]:
     """Returns percentiles as floats.
 
     Raises:
         ValueError: there are fewer than two, they do not rise, or one lies outside 0 to 100.
     """
-    if any(not is_concrete(percentile) for percentile in percentiles):
+    rule = "percentiles must be at least two numbers that rise within 0 to 100"
+    try:
+        given = tuple(percentiles)
+    except TypeError:
+        raise ValueError(f"{rule}, got {percentiles!r}") from None
+    if not is_concrete(*given):
         raise ValueError("percentiles must be plain numbers: they choose voxels by rank, which has no derivative")
-    found = tuple(float(percentile) for percentile in percentiles)
+    try:
+        found = tuple(float(percentile) for percentile in given)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{rule}, got {given!r}") from None
     rises = all(a < b for a, b in itertools.pairwise(found))
     if len(found) < 2 or not rises or not (found[0] >= 0 and found[-1] <= 100):
-        raise ValueError(f"percentiles must be at least two numbers that rise within 0 to 100, got {found}")
+        raise ValueError(f"{rule}, got {found}")
     return found
 
 

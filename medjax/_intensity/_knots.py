@@ -32,9 +32,16 @@ def background_of(background: Any) -> tuple[Rule, Any]:
         if background != "mean":
             raise ValueError(f"background must be None, 'mean' or a number, got {background!r}")
         return "mean", 0.0
-    if is_concrete(background) and not (np.ndim(background) == 0 and np.isfinite(background)):
+    if is_concrete(background) and not _is_number(background):
         raise ValueError(f"background must be None, 'mean' or one finite number, got {background!r}")
     return "number", background
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return np.ndim(value) == 0 and bool(np.isfinite(value))
+    except TypeError:
+        return False
 
 
 def foreground_percentiles(

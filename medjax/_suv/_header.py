@@ -165,6 +165,8 @@ class Header:
     def _radiopharmaceutical(self) -> Mapping[str, Any]:
         keyword = "RadiopharmaceuticalInformationSequence"
         items = self.value(keyword) or [{}]
+        if not isinstance(items, list | tuple) or not all(isinstance(item, Mapping) for item in items):
+            raise ValueError(f"{named(keyword)} is no list of items, each with its attributes by keyword")
         if len(items) > 1:
             raise ValueError(f"{named(keyword)} lists {len(items)} injections; state the one to use by tags={{...}}")
         return items[0]
@@ -223,7 +225,13 @@ def moment(text: str, keyword: str, zone: str | None = None) -> dt.datetime:
     except ValueError:
         raise ValueError(f"{named(keyword)} holds {text!r}, which is no DICOM date and time") from None
     time += dt.timedelta(microseconds=int(fraction.ljust(6, "0")))
-    return time + _shift(zone) - _shift(offset) if offset and zone else time
+    if not (offset and zone):
+        return time
+    shift = _shift(zone) - _shift(offset)
+    try:
+        return time + shift
+    except OverflowError:
+        raise ValueError(f"{named(keyword)} holds {text!r}, which is out of the calendar in the zone {zone}") from None
 
 
 def _shift(offset: str | None) -> dt.timedelta:

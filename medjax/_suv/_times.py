@@ -121,8 +121,13 @@ def _back_computed(header: Header, acquired: np.ndarray, half_life: float) -> np
     if after_ms is None or duration_ms is None or after_ms.min() <= 0 or duration_ms.min() <= 0:
         return None
     frame, after = aligned(mean_activity_time(np.asarray(duration_ms / 1000), half_life), np.asarray(after_ms / 1000))
-    shift = np.vectorize(lambda s: dt.timedelta(seconds=s), otypes=[object])(frame - after)
-    return np.asarray(np.add(*aligned(acquired, shift)), object)
+    try:
+        shift = np.vectorize(lambda s: dt.timedelta(seconds=s), otypes=[object])(frame - after)
+        return np.asarray(np.add(*aligned(acquired, shift)), object)
+    except OverflowError:
+        raise ValueError(
+            f"{named('FrameReferenceTime')} is up to {after_ms.max():g} ms, which leads out of the calendar"
+        ) from None
 
 
 def mean_activity_time(duration: np.ndarray, half_life: float) -> np.ndarray:
@@ -160,9 +165,12 @@ def _injection(header: Header, reference: dt.datetime, half_life: float, finding
         raise ValueError(
             f"{named('RadiopharmaceuticalStartDateTime')} and {named(keyword)} are missing; state one by tags={{...}}"
         )
-    time = moment(f"{reference:%Y%m%d}{text}", keyword)
+    time = moment(f"{reference.year:04}{reference:%m%d}{text}", keyword)  # %Y need not have four digits
     if time > reference:
-        time -= dt.timedelta(days=1)
+        try:
+            time -= dt.timedelta(days=1)
+        except OverflowError:
+            raise ValueError(f"{named(keyword)} is later than the reference time, the first day of all") from None
         findings.note(f"{named(keyword)} is later than the reference time: taken as of the day before")
     if half_life > _LONG_LIVED_SECONDS:
         findings.warn(
