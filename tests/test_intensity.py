@@ -364,6 +364,13 @@ def test_rescale_is_the_straight_line() -> None:
     close(mj.rescale(image, 2.5, -1024).voxels, image.voxels.astype(np.float64) * 2.5 - 1024)
 
 
+@pytest.mark.parametrize("slope", [0.0, 2.0, -2.0])
+def test_rescale_keeps_nan_and_infinity(slope: float) -> None:
+    x, sign = np.array([np.nan, np.inf, -np.inf, 100], np.float32), -1 if slope < 0 else 1
+    found = mj.rescale(Image.from_array(x.reshape(4, 1, 1)), slope, 10).voxels
+    np.testing.assert_array_equal(np.ravel(found), [np.nan, sign * np.inf, -sign * np.inf, 100 * slope + 10])
+
+
 def dicom_window(x: float, center: float, width: float, function: str, low: float, high: float) -> float:
     """The pseudo-code of PS3.3 C.11.2.1.2.1 and C.11.2.1.3, voxel by voxel."""
     if function == "sigmoid":

@@ -96,6 +96,24 @@ def test_without_transform_the_affine_is_the_files(tmp_path: Path) -> None:
     assert image.kind == "intensity"
 
 
+@pytest.mark.parametrize(
+    "second",
+    [
+        node("Volume", id="id of CT", name="PET", references="storage:s;"),
+        node("View", id="id of CT"),
+        storage("s", "Data/other.mha"),
+    ],
+    ids=["volume", "view", "storage"],
+)
+def test_two_nodes_of_one_id_are_refused(tmp_path: Path, second: str) -> None:
+    with pytest.raises(mj.ImageFileError, match=r"two nodes of the id '(id of CT|s)': one would be lost"):
+        mj.io.load_mrb(simple(tmp_path, second))
+
+
+def test_two_views_of_one_id_do_no_harm(tmp_path: Path) -> None:
+    assert set(mj.io.load_mrb(simple(tmp_path, *[node("View", id="v")] * 2))) == {"CT"}
+
+
 def test_older_references(tmp_path: Path) -> None:
     nodes = (
         storage("s", "Data/scan.mha"),

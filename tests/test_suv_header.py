@@ -41,6 +41,7 @@ def test_admin_takes_the_dose_as_given_and_needs_no_times() -> None:
     assert found.reference_time is None
 
 
+PHILIPS = {"(7053,0010)": "Philips PET Private Group"}
 CORRECTED_BUT_FOR_DECAY = ["NORM", "ATTN", "SCAT"]
 
 
@@ -389,6 +390,15 @@ def test_quadratic_lean_mass_warns_where_it_falls_with_weight() -> None:
         (
             {"SeriesTime": None, "FrameReferenceTime": 1e18, "ActualFrameDuration": 1000},
             r"\(0054,1300\) is up to 1e\+18 ms",
+        ),
+        ({"Units": "CNTS", "private": PHILIPS}, r"neither PhilipsSUVScaleFactor \(7053,1000\) nor .* is there"),
+        (
+            {"Units": "CNTS", "private": PHILIPS | {"(7053,1000)": -1.0}},
+            r"but PhilipsSUVScaleFactor \(7053,1000\) is -1: a factor must be positive",
+        ),
+        (
+            {"Units": "CNTS", "private": PHILIPS | {"(7053,1000)": 0.0, "(7053,1009)": -2.0}},
+            r"\(7053,1000\) is 0 and PhilipsActivityConcentrationScaleFactor \(7053,1009\) is -2: a factor",
         ),
         ({"TimezoneOffsetFromUTC": "CET", "RadiopharmaceuticalStartDateTime": "20250101100000+0100"}, r"\(0008,0201\)"),
     ],

@@ -79,8 +79,8 @@ def rescale(image: Image, slope: Any, intercept: Any) -> Image:
         ValueError: the image holds labels, or a parameter is not finite or of another shape.
 
     Transforms:
-        Differentiable in voxels, `slope` and `intercept`; a NaN or infinite voxel stays so and leaves the gradients of
-        the others and of the parameters finite. Compiles once per shape and dtype.
+        Differentiable in voxels, `slope` and `intercept`; a NaN voxel stays so, an infinite one stays infinite,
+        its sign turned by a negative slope, and both leave the gradients of the others and of the parameters finite. Compiles once per shape and dtype.
 
     Example:
         >>> image = Image.from_array(np.array([0, 1024, 2048], np.uint16).reshape(3, 1, 1))
@@ -102,7 +102,8 @@ def _rescale(
     x = as_float(voxels)
     slope, is_finite = slope.astype(x.dtype), jnp.isfinite(x)
     known = jnp.where(is_finite, x, 0)  # 0 * NaN and 0 * inf in the slope's gradient would spoil it
-    return jnp.where(is_finite, known * slope + intercept.astype(x.dtype), x * lax.stop_gradient(slope))
+    sign = lax.stop_gradient(jnp.where(slope == 0, 1, slope))  # infinity times 0 would be NaN
+    return jnp.where(is_finite, known * slope + intercept.astype(x.dtype), x * sign)
 
 
 def window(

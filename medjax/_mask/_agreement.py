@@ -29,7 +29,7 @@ def dice(mask: Image, reference: Image, *, num_classes: int | None = None) -> An
         `(*batch, *channels)`, or `(*batch, num_classes)`, float32; 1 where both are empty.
 
     Raises:
-        ValueError: the grids or channels differ, labels are out of range, or a concrete mask holds NaN.
+        ValueError: the grids or channels differ, labels are out of range, or a concrete mask holds NaN or infinity.
 
     Transforms:
         `jit`, `vmap`, differentiable in soft voxels (also where both are empty: gradient 0). Traced NaN gives NaN. Compiles once per shape and

@@ -134,7 +134,7 @@ def weights_of(mask: Image) -> Any:
     Integers and booleans become int32, so that counts are exact.
 
     Raises:
-        ValueError: the voxels are no numbers, or a concrete one is NaN, which would make every sum NaN.
+        ValueError: the voxels are no numbers, or a concrete one is NaN or infinite, which would make every sum or mean so.
     """
     check_image(mask, "mask")
     voxels = mask.voxels
@@ -142,17 +142,19 @@ def weights_of(mask: Image) -> Any:
         voxels = voxels.astype(bool).astype(np.int32)
     elif jnp.issubdtype(voxels.dtype, np.floating):
         voxels = voxels.astype(np.float32) if voxels.dtype.itemsize < 4 else unchanging(voxels)
-        _check_no_nan(voxels)
+        _check_finite(voxels)
     else:
         raise ValueError(f"a mask holds booleans, integers or fractions, got {voxels.dtype}")
     return channels_first(voxels, mask)
 
 
-def _check_no_nan(voxels: Any) -> None:
-    count = int(voxels.__array_namespace__().isnan(voxels).sum()) if is_concrete(voxels) else 0
-    if count:
+def _check_finite(voxels: Any) -> None:
+    xp = voxels.__array_namespace__()
+    if is_concrete(voxels) and not bool(xp.isfinite(voxels).all()):
+        nan, infinite = (int(found.sum()) for found in (xp.isnan(voxels), xp.isinf(voxels)))
+        what, count = ("NaN", nan) if nan else ("infinite", infinite)
         raise ValueError(
-            f"the mask is NaN in {count} of {voxels.size} voxels; say first whether they are inside, 1, or not, 0"
+            f"the mask is {what} in {count} of {voxels.size} voxels; say first whether they are inside, 1, or not, 0"
         )
 
 

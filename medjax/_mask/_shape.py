@@ -38,7 +38,7 @@ def barycenter(mask: Image, *, frame: Frame | str = "world") -> Any:
         `(*batch, *channels, 3)`, float64 NumPy where concrete.
 
     Raises:
-        ValueError: a concrete mask is empty or holds NaN, or the frame is unknown.
+        ValueError: a concrete mask is empty or holds NaN or infinity, or the frame is unknown.
 
     Transforms:
         `jit`, `vmap`, differentiable in soft voxels and in the affine. Compiles once per shape. A traced mask that is
@@ -104,7 +104,7 @@ def max_radius(mask: Image, center: Any = None) -> Any:
         `(*batch, *channels)` mm, float64 NumPy where concrete.
 
     Raises:
-        ValueError: a concrete mask is empty or holds NaN, or the centre is no point.
+        ValueError: a concrete mask is empty or holds NaN or infinity, or the centre is no point.
 
     Transforms:
         `jit`, `vmap`, differentiable in `center` and in the affine. Compiles once per shape. A traced mask that is empty
@@ -215,7 +215,7 @@ def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -
         concrete, indices int32. An empty mask has count 0, and its rows hold voxel (0, 0, 0).
 
     Raises:
-        ValueError: `max_points` is not positive, a concrete mask holds NaN, or the frame is unknown.
+        ValueError: `max_points` is not positive, a concrete mask holds NaN or infinity, or the frame is unknown.
 
     Transforms:
         `jit`, `vmap`, differentiable in the affine. Compiles once per shape and `max_points`.

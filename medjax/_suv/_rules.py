@@ -169,6 +169,11 @@ def _from_counts(header: Header, kind: str, findings: Findings) -> Outcome:
     if to_bqml is not None and (to_bqml > 0).all():
         scale = f"c in Bq/ml by {named('PhilipsActivityConcentrationScaleFactor')}, "
         return _from_activity(header, kind, findings, units="CNTS", scale=scale, to_bqml=to_bqml)
+    factors = {"PhilipsSUVScaleFactor": to_suv, "PhilipsActivityConcentrationScaleFactor": to_bqml}
+    if stated := [f"{named(name)} is {value.min():g}" for name, value in factors.items() if value is not None]:
+        raise ValueError(
+            f"{named('Units')} is CNTS, but {' and '.join(stated)}: a factor must be positive, so counts have no scale"
+        )
     raise ValueError(
         f"{named('Units')} is CNTS, but neither {named('PhilipsSUVScaleFactor')} nor "
         f"{named('PhilipsActivityConcentrationScaleFactor')} is there: counts have no scale (de-identification often "

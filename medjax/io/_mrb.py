@@ -50,6 +50,9 @@ _MAX_EXPANSION = 200
 
 _PIECE_BYTES = 2**20
 
+# What the tags of nodes end with that are images, or say where these lie; no two of them share an id.
+_MATTERING = ("Volume", "Segmentation", "Storage", "Transform")
+
 # What zipfile and its decompressors raise on archives that make no sense.
 _DAMAGE = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error),
@@ -129,7 +132,7 @@ def load_mrb(path: str | os.PathLike[str]) -> dict[str, Image]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ImageFileError: the archive is damaged or not to be trusted; an image has a transform that is not linear, or is
+        ImageFileError: the archive is damaged or not to be trusted; two nodes share an id; an image has a transform that is not linear, or is
             of a format that cannot be read.
 
     Warns:
@@ -228,8 +231,10 @@ def _parse(path: Path, content: bytes) -> dict[str, _Node]:
         nonlocal depth
         if depth == 0 and tag != "MRML":
             raise ImageFileError(path, f"its scene is {tag[:40]!r}, expected MRML")
-        if depth == 1 and attributes.get("id"):
-            nodes[attributes["id"]] = _Node(tag, attributes)
+        if depth == 1 and (key := attributes.get("id")):
+            if key in nodes and (tag.endswith(_MATTERING) or nodes[key].tag.endswith(_MATTERING)):
+                raise ImageFileError(path, f"its scene has two nodes of the id {key[:80]!r}: one would be lost")
+            nodes[key] = _Node(tag, attributes)
         depth += 1
 
     def end(tag: str) -> None:
