@@ -200,6 +200,40 @@ def test_what_cannot_be_stored_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_metadata_that_json_cannot_hold_are_named(tmp_path: Path) -> None:
+    image = image_of().with_metadata(mj.Metadata(extra={"a": np.float32(3)}))
+    for save in (io.save_hdf5, lambda path, image: mj.save_image(image, path)):
+        with pytest.raises(
+            mj.ImageFileError, match=r"metadata hold a value that cannot be saved.*float32.*keep to text"
+        ):
+            save(tmp_path / "a.h5", image)
+    assert list(tmp_path.iterdir()) == []
+    io.save_hdf5(tmp_path / "a.h5", image_of())
+    with pytest.raises(mj.ImageFileError, match="metadata hold a value"):
+        io.save_hdf5(tmp_path / "a.h5", image)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("wrong", [5, b"a", "\udc80"])
+def test_groups_and_names_must_be_text(tmp_path: Path, wrong: Any) -> None:
+    path = tmp_path / "a.h5"
+    calls: tuple[Any, ...] = (
+        lambda: io.save_hdf5(path, image_of(), wrong),
+        lambda: io.save_hdf5(path, image_of(), "a", wrong),
+        lambda: io.load_hdf5(path, wrong),
+        lambda: io.load_hdf5(path, "a", wrong),
+        lambda: io.list_hdf5(path, wrong),
+        lambda: io.delete_hdf5(path, wrong, "a"),
+        lambda: io.delete_hdf5(path, "a", wrong),
+    )
+    for exists in (False, True):
+        if exists:
+            io.save_hdf5(path, image_of(), "a", "b")
+        for call in calls[: None if exists else 2]:
+            with pytest.raises(ValueError, match="a group or name must be text"):
+                call()
+
+
 # Boxes
 
 

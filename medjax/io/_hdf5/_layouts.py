@@ -90,9 +90,22 @@ _TEXT_FIELDS = (
 )  # fmt: skip
 
 
-def stored_metadata(metadata: Metadata) -> np.ndarray:
-    """The metadata as one fixed-length string: as a dataset it may be longer than an attribute's 64 KiB."""
-    return np.array(metadata.to_json().encode())
+def stored_metadata(metadata: Any, path: Path) -> np.ndarray | None:
+    """The metadata as one fixed-length string: as a dataset it may be longer than an attribute's 64 KiB.
+
+    Raises:
+        UnsupportedFileError: they hold something that JSON cannot.
+    """
+    if not isinstance(metadata, Metadata):
+        return None
+    try:
+        return np.array(metadata.to_json().encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnsupportedFileError(
+            path,
+            f"the metadata hold a value that cannot be saved: {error}",
+            "keep to text, numbers, booleans, None, lists and dicts with text keys",
+        ) from error
 
 
 def _stored_text(dataset: h5py.Dataset, path: Path) -> str:

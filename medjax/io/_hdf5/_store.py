@@ -10,7 +10,7 @@ import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import jax
@@ -18,7 +18,6 @@ import numpy as np
 
 from medjax._grid import Grid
 from medjax._image import Image, locked
-from medjax._metadata import Metadata
 from medjax.io._errors import ImageFileError, ImageFileWarning
 from medjax.io._files import atomic_file
 from medjax.io._hdf5._access import appending, child, reading, translated, walk
@@ -87,9 +86,10 @@ def save_hdf5(
         The name of the image in the group.
 
     Raises:
-        ValueError: the image is a batch, traced or of a dtype that cannot be stored, a name has parts that are empty or
-            dots, or the compression is unknown.
-        ImageFileError: the file is not HDF5, is open elsewhere, has an image of that name, or the disk is full.
+        ValueError: the image is a batch, traced or of a dtype that cannot be stored, a name is no text or has
+            parts that are empty or dots, or the compression is unknown.
+        ImageFileError: the file is not HDF5, is open elsewhere, has an image of that name, or the disk is full; the
+            metadata hold what JSON cannot.
         MissingDependencyError: "blosc" is asked for and hdf5plugin is not installed.
 
     Example:
@@ -102,30 +102,51 @@ def save_hdf5(
     """
     path, name = Path(file), str(uuid.uuid4()) if name is None else name
     where = [*_parts(group), _one_name(name)]
-    host = _storable(image, path)
+    content = _storable(image, path)
     check_codec(path, compression)
-    if not path.exists() and _create(path, where, host, compression):
+    if not path.exists() and _create(path, where, content, compression):
         return name
     with appending(path) as store, translated(path):
-        _put(store, where, host, compression, path)
+        _put(store, where, content, compression, path)
+    return name
+
+
+def _text(name: Any) -> str:
+    """Returns a group or name that HDF5 can hold, which is UTF-8, or raises `ValueError`."""
+    if not isinstance(name, str):
+        raise ValueError(f"a group or name must be text, got {name!r}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"a group or name must be text that UTF-8 can hold, got {name!r}") from None
     return name
 
 
 def _parts(group: str) -> list[str]:
+    group = _text(group)
     parts = group.strip("/").split("/") if group.strip("/") else []
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
         raise ValueError(f"the parts of a group or name must not be empty or dots, got {group!r}")
     return parts
 
 
-def _one_name(name: str) -> str:
-    if "/" in name or not _parts(name):
+def _one_name(name: Any) -> str:
+    if not _parts(name) or "/" in name:
         raise ValueError(f"name must be one name without '/', got {name!r}; the group may have several parts")
-    return name
+    return str(name)
 
 
-def _storable(image: Image, path: Path) -> Image:
-    """The image with NumPy voxels, or the reason why it cannot be stored."""
+class _Content(NamedTuple):
+    """What is stored of an image, made before a file is touched: NumPy voxels, float64 affine, kind, metadata as JSON."""
+
+    voxels: np.ndarray
+    affine: Any
+    kind: str
+    metadata: np.ndarray | None
+
+
+def _storable(image: Image, path: Path) -> _Content:
+    """What of the image is stored, or the reason why it cannot be."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
         raise ValueError(f"cannot save {path} under a jax transformation: return the image and save it outside")
     if image.batch_shape:
@@ -136,16 +157,16 @@ def _storable(image: Image, path: Path) -> Image:
     if voxels.dtype.kind not in "?biufc" or voxels.dtype.itemsize > (16 if voxels.dtype.kind == "c" else 8):
         remedy = "image.with_voxels(image.voxels.astype('float32')) keeps every value of bfloat16 and float8"
         raise ValueError(f"HDF5 has no type for {voxels.dtype} voxels; {remedy}")
-    return dataclasses.replace(image, voxels=voxels, affine=image.grid.affine)
+    return _Content(voxels, image.grid.affine, image.kind, stored_metadata(image.metadata, path))
 
 
-def _create(path: Path, where: list[str], image: Image, compression: Compression | None) -> bool:
+def _create(path: Path, where: list[str], content: _Content, compression: Compression | None) -> bool:
     """Makes a new file, unless another process has made one meanwhile: then returns `False`."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {path.parent}")
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
-        _write_new(temporary, where, image, compression)
+        _write_new(temporary, where, content, compression)
         try:
             os.link(temporary, path)  # unlike a rename, never replaces a file
         except FileExistsError:
@@ -155,15 +176,15 @@ def _create(path: Path, where: list[str], image: Image, compression: Compression
     return True
 
 
-def _write_new(path: Path, where: list[str], image: Image, compression: Compression | None) -> None:
+def _write_new(path: Path, where: list[str], content: _Content, compression: Compression | None) -> None:
     with translated(path):
         with h5py.File(path, "w") as store:
-            _put(store, where, image, compression, path)
+            _put(store, where, content, compression, path)
         with path.open("rb+") as file:
             os.fsync(file.fileno())
 
 
-def _put(store: h5py.File, where: list[str], image: Image, compression: Compression | None, path: Path) -> None:
+def _put(store: h5py.File, where: list[str], content: _Content, compression: Compression | None, path: Path) -> None:
     parent: Any = store
     for number, part in enumerate(where):
         below = child(parent, part, path)
@@ -174,11 +195,11 @@ def _put(store: h5py.File, where: list[str], image: Image, compression: Compress
             )
         parent = parent.create_group(part) if below is None else below
     parent.attrs["medjax_layout"] = np.int64(LAYOUT)
-    parent.attrs["affine"] = image.affine
-    parent.attrs["kind"] = np.bytes_(image.kind)
-    write_voxels(parent, "voxels", image.voxels, compression)
-    if isinstance(image.metadata, Metadata):
-        parent.create_dataset("metadata", data=stored_metadata(image.metadata))
+    parent.attrs["affine"] = content.affine
+    parent.attrs["kind"] = np.bytes_(content.kind)
+    write_voxels(parent, "voxels", content.voxels, compression)
+    if content.metadata is not None:
+        parent.create_dataset("metadata", data=content.metadata)
 
 
 def load_hdf5(
@@ -208,7 +229,7 @@ def load_hdf5(
         FileNotFoundError: there is no such file.
         ImageFileError: there is no such image, the file is damaged or foreign, or it is open for writing elsewhere.
         MissingDependencyError: the voxels need a codec of hdf5plugin.
-        ValueError: the box leaves the image, or a name is more than one name.
+        ValueError: the box leaves the image, group or name is no text, or a name is more than one name.
 
     Example:
         >>> import tempfile
@@ -399,6 +420,6 @@ def read(path: Path) -> Image:
 
 def write(image: Image, path: Path, *, compress: bool) -> None:
     """Writes a new HDF5 file with one image, "images/image", in place of any old one."""
-    host = _storable(image, path)
+    content = _storable(image, path)
     with atomic_file(path) as temporary:
-        _write_new(temporary, ["images", "image"], host, "gzip" if compress else None)
+        _write_new(temporary, ["images", "image"], content, "gzip" if compress else None)
