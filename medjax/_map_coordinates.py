@@ -77,8 +77,9 @@ def map_coordinates(
     volume = input if isinstance(input, jax.Array) else jnp.asarray(input)
     if mode not in _RULES:
         raise ValueError(f"mode must be one of {list(_RULES)}, got {mode!r}")
-    if isinstance(order, bool) or order not in range(6):
+    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order not in range(6):
         raise ValueError(f"order must be an integer from 0 to 5, got {order!r}")
+    order = int(order)
     if volume.dtype in (jnp.float16, jnp.bfloat16):
         raise ValueError(f"{volume.dtype} is too coarse to interpolate in: pass input.astype(jnp.float32)")
     if len(coordinates) != volume.ndim:

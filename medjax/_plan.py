@@ -222,7 +222,8 @@ def _sampled_field(field: Any, affine: Any, shape: tuple[int, ...], shift: Any) 
     """Interpolates a displacement field at the points of a lattice, `(*batch, i, j, k, 3)` mm; 0 outside its grid."""
     own = on_host(field.affine)
     if shift is None and tuple(field.displacement.shape[-4:-1]) == shape and _is_one_lattice(affine, own):
-        return jnp.asarray(field.displacement)
+        whole = jnp.asarray(field.displacement)
+        return whole.astype(_apply.compute_dtype(Image(whole, own)))  # integers would round the stages that follow
     matrix, offset = index_map(*_same_kind(affine, own))
     displacement, batch = field.displacement, matrix.shape[:-2]
     if displacement.shape[:-4] != batch or own.shape[:-2] != batch:  # one field for all items

@@ -173,3 +173,10 @@ def test_vmap_over_volumes_and_over_points() -> None:
     gradient = jax.grad(lambda v: jax.vmap(one, in_axes=(None, 0))(v, points).sum())(volumes[0])
     wanted = sum(jax.grad(lambda v, p=p: one(v, p).sum())(volumes[0]) for p in points)
     np.testing.assert_allclose(gradient, wanted, atol=1e-5)
+
+
+def test_an_order_that_is_no_integer_is_refused_and_leaves_no_trace(unchecked: Any) -> None:
+    volume, points = np.ones((6, 7, 8), np.float32), np.ones((3, 4), np.float32)
+    with pytest.raises(ValueError, match="order must be an integer from 0 to 5"):
+        mj.map_coordinates(volume, points, 1.0)  # type: ignore[arg-type]
+    assert mj.map_coordinates(volume, points, np.int64(1)).tolist() == [1.0] * 4  # type: ignore[arg-type]

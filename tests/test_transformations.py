@@ -140,3 +140,17 @@ def test_memory_of_a_linear_affine_is_none_and_of_a_spline_two_volumes() -> None
         analysis = call.lower(large.voxels).compile().memory_analysis()
         assert analysis is not None
         assert analysis.temp_size_in_bytes <= most * analysis.output_size_in_bytes
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float16])
+def test_a_field_of_any_dtype_leaves_the_affine_that_follows_whole(dtype: Any) -> None:
+    image = mj.Image.from_array(np.arange(512.0, dtype=np.float32).reshape(8, 8, 8))
+    shift = np.zeros((8, 8, 8, 3), dtype)
+    shift[..., 0] = 2
+    turn = mj.AffineTransform.of(mj.affine_matrix(rotation=(0, 0, 30)), center=image.grid.center)
+
+    def moved(field: np.ndarray) -> np.ndarray:
+        both = mj.CompositeTransform((turn, mj.DisplacementField(field, image.affine)))
+        return np.asarray(mj.resample_to_image(image, image, transform=both, fill=0.0).voxels)
+
+    np.testing.assert_array_equal(moved(shift), moved(shift.astype(np.float32)))
