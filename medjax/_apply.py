@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax._batch import over_batch
 from medjax._grid import read_only
 from medjax._image import Image, unchanging
 from medjax._sampling._gather import Inverse, inside, sample
@@ -124,7 +125,7 @@ def _general(
         out = _filled(out, inside(tables, moved, volume.shape[: len(orders)], orders), fill, original)
         return rounded(out, stored)
 
-    return _over_batch(one, depth, axes)(voxels, geometry, fill)
+    return over_batch(one, depth, (0, axes, 0))(voxels, geometry, fill)
 
 
 def _in_voxels(shift: Any, world_to_index: Any, *, dtype: Any) -> Any:
@@ -185,7 +186,7 @@ def _separable(
         mask = masks[0][:, None, None] & masks[1][None, :, None] & masks[2][None, None, :]
         return rounded(_filled(out, mask, fill, volume), stored)
 
-    return _over_batch(one, depth, 0)(voxels, geometry, fill)
+    return over_batch(one, depth)(voxels, geometry, fill)
 
 
 def _filled(out: Any, mask: Any, fill: Any, volume: Any) -> Any:
@@ -222,12 +223,6 @@ def as_dtype(voxels: Any, dtype: Any) -> Any:
 
 
 _rounded = jax.jit(rounded, static_argnums=1)
-
-
-def _over_batch(one: Callable[..., Any], depth: int, axes: Any) -> Callable[..., Any]:
-    for _ in range(depth):
-        one = jax.vmap(one, in_axes=(0, axes, 0))
-    return one
 
 
 def device_voxels(image: Image) -> tuple[Any, Callable[[Any], Any]]:

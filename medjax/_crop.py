@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._apply import background, host_background
+from medjax._batch import keeping_sharding, over_batch
 from medjax._grid import Grid
 from medjax._image import Image
 from medjax._mask import check_same_grid
@@ -96,9 +97,7 @@ def _boxed_on_device(voxels: jax.Array, start: jax.Array, size: tuple[int, int, 
         corner = [first[0], first[1], first[2], *[jnp.zeros_like(first[0])] * (volume.ndim - 3)]
         return jax.lax.dynamic_slice(volume, corner, (*size, *volume.shape[3:]))
 
-    for _ in range(depth):
-        one = jax.vmap(one, in_axes=(0, 0 if start.ndim > 1 else None))
-    return one(voxels, start)
+    return over_batch(one, depth, (0, 0 if start.ndim > 1 else None))(voxels, start)
 
 
 def pad(image: Image, before: Any, after: Any, *, mode: PadMode = "constant", fill: Any = None) -> Image:
@@ -198,10 +197,7 @@ def _pad_value(voxels: Any, fill: Any, depth: int, kind: str) -> Any:
 @functools.partial(jax.jit, static_argnums=1)
 def _background_on_device(voxels: jax.Array, depth: int) -> jax.Array:
     """The background in the voxels' dtype, `(*batch, 1, 1, 1, *channels)`; one program, where eager steps take 1 ms."""
-    corner = background
-    for _ in range(depth):
-        corner = jax.vmap(corner)
-    value = corner(voxels).reshape((*voxels.shape[:depth], 1, 1, 1, *voxels.shape[depth + 3 :]))
+    value = over_batch(background, depth)(voxels).reshape((*voxels.shape[:depth], 1, 1, 1, *voxels.shape[depth + 3 :]))
     return (value if jnp.issubdtype(voxels.dtype, jnp.inexact) else jnp.round(value)).astype(voxels.dtype)
 
 
@@ -215,7 +211,7 @@ def _pad_on_device(
     voxels: jax.Array, value: Any, widths: tuple[tuple[int, int], ...], mode: PadMode, depth: int
 ) -> jax.Array:
     if mode != "constant":
-        return jnp.pad(voxels, widths, mode)
+        return keeping_sharding(lambda voxels: jnp.pad(voxels, widths, mode), depth)(voxels)
     out = jnp.pad(voxels, widths)
     is_own = jnp.ones((1,) * voxels.ndim, bool)
     for axis, (low, _) in enumerate(widths):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
+from medjax._batch import keeping_sharding
 from medjax._image import Image
 from medjax._intensity._arguments import (
     Number,
@@ -259,7 +260,8 @@ def nyul_transform(image: Image, landmarks: NyulLandmarks, *, mask: Any = None) 
         )
     rule, threshold = background_of(landmarks.background)
     shares = fixed_point(landmarks.percentiles)
-    out, count = _transform(voxels, inside, shares, values, threshold, rule=rule, batch_ndim=batch_ndim)
+    kernel = keeping_sharding(functools.partial(_transform, rule=rule, batch_ndim=batch_ndim), batch_ndim)
+    out, count = kernel(voxels, inside, shares, values, threshold)
     check_not_empty(count, "nyul_transform", "mask or background")
     return image.with_voxels(out)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
+from medjax._batch import keeping_sharding
 from medjax._image import Image
 from medjax._intensity._arguments import (
     Number,
@@ -197,9 +198,9 @@ def percentile_normalize(
         raise ValueError(f"percentiles must be two numbers (lower, upper), got {percentiles!r}")
     shares = fixed_point(percentiles_of(percentiles))
     ends = range_for(image, range)
-    out, count = _percentile(
-        voxels, inside, shares, *ends, batch_ndim=len(image.batch_shape), is_clipped=outside == "clip"
-    )
+    depth = len(image.batch_shape)
+    kernel = functools.partial(_percentile, batch_ndim=depth, is_clipped=outside == "clip")
+    out, count = keeping_sharding(kernel, depth)(voxels, inside, shares, *ends)
     check_not_empty(count, "percentile_normalize", "mask")
     return image.with_voxels(out)
 

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from medjax._batch import over_batch
 from medjax._image import Image
-from medjax._mask._arguments import check_same_grid, is_concrete, labels_of, over_batch, weights_of
+from medjax._mask._arguments import check_same_grid, is_concrete, labels_of, weights_of
 
 __all__ = ["SurfaceDistances", "dice", "surface_distances"]
 

@@ -22,7 +22,6 @@ __all__ = [
     "is_concrete",
     "labels_of",
     "num_labels",
-    "over_batch",
     "voxel_volume",
     "weights_of",
     "without_wrapping",
@@ -178,13 +177,6 @@ def batch_first(affine: Any, image: Image) -> Any:
     """Gives a per-item array axes of length 1 for the image's channels: `(*batch, 1, ..., *rest)`."""
     lead = len(image.batch_shape)
     return affine.reshape(affine.shape[:lead] + (1,) * len(image.channels) + affine.shape[lead:])
-
-
-def over_batch(kernel: Any, axes: int) -> Any:
-    """Maps a kernel of `(i, j, k)` arrays over leading axes."""
-    for _ in range(axes):
-        kernel = jax.vmap(kernel)
-    return kernel
 
 
 def voxel_volume(affine: Any) -> Any:

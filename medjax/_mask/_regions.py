@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from medjax._batch import over_batch
 from medjax._image import Image
-from medjax._mask._arguments import is_concrete, labels_of, num_labels, over_batch, voxel_volume
+from medjax._mask._arguments import is_concrete, labels_of, num_labels, voxel_volume
 
 __all__ = ["BoundingBox", "bounding_box", "connected_components", "label_volumes", "one_hot"]
 

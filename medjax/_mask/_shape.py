@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from medjax._batch import over_batch
 from medjax._image import Image
 from medjax._mask._arguments import (
     batch_first,
@@ -17,7 +18,6 @@ from medjax._mask._arguments import (
     check_not_empty,
     float_like,
     is_concrete,
-    over_batch,
     weights_of,
 )
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
 
 __all__ = ["linear_pair"]
 
@@ -61,7 +62,22 @@ def linear_pair(
 
 
 def bind(primitive: Primitive, *operands: Any, levels: Sequence[Level], static: Any) -> jax.Array:
-    return primitive.bind(*operands, levels=tuple(levels), static=static)
+    return primitive.bind(*_varying_alike(operands), levels=tuple(levels), static=static)
+
+
+def _varying_alike(operands: Sequence[Any]) -> list[Any]:
+    """Under `shard_map`, lets all operands vary along the mesh axes that one does: the transpose of that sums gradients."""
+    own = [_varying(jax.typeof(x)) for x in operands]
+    together = frozenset().union(*own)
+    return [
+        x if axes == together else jax.lax.pcast(x, tuple(together - axes), to="varying")
+        for x, axes in zip(operands, own, strict=True)
+    ]
+
+
+def _varying(aval: Any) -> frozenset[Any]:
+    """The mesh axes of `shard_map` along which a value differs from device to device."""
+    return frozenset(aval.manual_axis_type.varying)
 
 
 def _register(primitive: Primitive, other: Primitive, kernel: Kernel, derivative: Kernel | None, blank: Kernel) -> None:
@@ -80,11 +96,11 @@ def _register(primitive: Primitive, other: Primitive, kernel: Kernel, derivative
     def _(*avals: Any, levels: tuple[Level, ...], static: Any) -> Any:
         result = _vmapped(functools.partial(blank, **dict(static)), levels)
         out = jax.eval_shape(result, *(_bare(aval) for aval in avals))
-        varying = frozenset().union(*(getattr(aval, "vma", frozenset()) for aval in avals))
-        extra: dict[str, Any] = (
-            {"vma": varying} if varying else {}
-        )  # shard_map: the mesh axes that the result differs along
-        return jax.core.ShapedArray(out.shape, out.dtype, **extra)
+        varying = next((aval for aval in avals if _varying(aval)), None)
+        if varying is None:
+            return jax.core.ShapedArray(out.shape, out.dtype)
+        whole = NamedSharding(varying.sharding.mesh, PartitionSpec(*[None] * len(out.shape)))
+        return varying.update(shape=out.shape, dtype=out.dtype, weak_type=False, sharding=whole)
 
     mlir.register_lowering(primitive, mlir.lower_fun(batched, multiple_results=False))
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from medjax._batch import over_batch
 from medjax._grid import inverse_3x3
 from medjax._image import Image
 from medjax._mask import check_same_grid, labels_of, voxel_volume, without_wrapping
@@ -108,8 +109,7 @@ def suv_statistics(image: Image, mask: Image, *, num_classes: int | None = None)
     labels = labels_of(mask, num_classes)
     affine = image.grid.affine
     sphere = sphere_weights(affine[..., :3, :3], _reach(affine))
-    lead = image.batch_shape
-    count, total, largest, peak = _per_item(len(lead))(without_wrapping(image.voxels), labels, sphere, num_classes or 2)
+    count, total, largest, peak = _measured(without_wrapping(image.voxels), labels, sphere, num_classes or 2)
     volume_ml = jnp.asarray(voxel_volume(affine) / 1000, jnp.float32)[..., None] * count.astype(jnp.float32)
     mean = total / jnp.maximum(count, 1).astype(jnp.float32)
     found = SuvStatistics(mean, largest, peak, total, volume_ml, mean * volume_ml, count)
@@ -161,13 +161,10 @@ def sphere_weights(matrix: Any, reach: tuple[int, int, int]) -> Any:
     return xp.where(fits[..., None, None, None], weights, xp.asarray(np.nan, dtype=matrix.dtype))
 
 
-@functools.lru_cache(maxsize=8)
-def _per_item(batch_axes: int) -> Any:
-    """`_measure` over the leading batch axes, compiled."""
-    measure: Any = _measure
-    for _ in range(batch_axes):
-        measure = jax.vmap(measure, in_axes=(0, 0, 0, None))
-    return jax.jit(measure, static_argnums=3)
+@functools.partial(jax.jit, static_argnames="classes")
+def _measured(voxels: Any, labels: Any, sphere: Any, classes: int) -> Any:
+    """`_measure` for each item of a batch."""
+    return over_batch(functools.partial(_measure, classes=classes), labels.ndim - 3)(voxels, labels, sphere)
 
 
 def _measure(

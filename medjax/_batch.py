@@ -1,0 +1,50 @@
+"""Kernels over batches: the same work for each item, and each item stays on its device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+__all__ = ["keeping_sharding", "over_batch"]
+
+Kernel = Callable[..., Any]
+
+
+def over_batch(kernel: Kernel, depth: int, in_axes: Any = 0) -> Kernel:
+    """Maps a kernel of single items over leading batch axes; where `in_axes` is `None`, items share the operand.
+
+    Example:
+        >>> over_batch(lambda row: row.sum(), 1)(jnp.ones((4, 3))).tolist()
+        [3.0, 3.0, 3.0, 3.0]
+    """
+    for _ in range(depth):
+        kernel = jax.vmap(kernel, in_axes=in_axes)
+    return keeping_sharding(kernel, depth)
+
+
+def keeping_sharding(kernel: Kernel, depth: int) -> Kernel:
+    """Lets results lie where the items of the batch lie, also on meshes whose shardings are checked as shapes are.
+
+    JAX places a batch by itself on meshes with `AxisType.Auto` axes. Axes that are `Explicit`, as `jax.make_mesh` makes
+    them, are part of an array's type, and a kernel that mixes sharded voxels with tables that are not would be refused.
+
+    Args:
+        kernel: Traced, from arrays in pytrees to arrays `(*batch, ...)`; the first operand is `(*batch, ...)` too.
+        depth: Number of batch axes.
+
+    Returns:
+        The kernel, of the same signature.
+    """
+
+    def kept(*operands: Any) -> Any:
+        types = [jax.typeof(leaf) for leaf in jax.tree.leaves(operands)]
+        mesh = next((found.sharding.mesh for found in types if found.sharding.mesh.explicit_axes), None)
+        if mesh is None:
+            return kernel(*operands)
+        batch = PartitionSpec(*types[0].sharding.spec[:depth])
+        return jax.sharding.auto_axes(kernel, out_sharding=NamedSharding(mesh, batch))(*operands)
+
+    return kept
