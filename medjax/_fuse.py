@@ -49,13 +49,17 @@ def fuse(function: Callable[..., Result]) -> Callable[..., Result]:
 
     @functools.wraps(function)
     def fused(*args: Any, **kwargs: Any) -> Result:
-        leaves, structure = jax.tree.flatten((args, kwargs), is_leaf=lambda value: isinstance(value, Image))
+        leaves, structure = jax.tree.flatten((args, kwargs), is_leaf=_is_image)
         is_within = any(isinstance(leaf, Pending) for leaf in leaves)  # another fused function's chain goes on
         args, kwargs = jax.tree.unflatten(structure, [_begun(leaf) for leaf in leaves])
         result = function(*args, **kwargs)
-        return result if is_within else jax.tree.map(_ended, result, is_leaf=lambda value: isinstance(value, Pending))
+        return result if is_within else jax.tree.map(_ended, result, is_leaf=_is_image)
 
     return fused
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, Image)
 
 
 def _begun(value: Any) -> Any:

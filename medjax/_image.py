@@ -294,19 +294,20 @@ def _is_concrete(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray | jax.Array) and not isinstance(leaf, jax.core.Tracer)
 
 
-def _flatten(image: Image) -> tuple[tuple[Any, Any], tuple[Kind, _Carried]]:
+def flattened(image: Image) -> tuple[tuple[Any, Any], tuple[Kind, _Carried]]:
+    """Takes an image apart as a pytree: voxels and affine are leaves, the kind is structure, the rest rides along."""
     voxels, affine = image.voxels, image.affine
     is_known = _is_concrete(voxels) and isinstance(affine, np.ndarray)
     return (voxels, affine), (image.kind, _Carried((image.metadata, affine, voxels.shape) if is_known else None))
 
 
-def _flatten_with_keys(image: Image) -> tuple[Any, Any]:
-    leaves, aux = _flatten(image)
+def flattened_with_keys(image: Image) -> tuple[Any, Any]:
+    leaves, aux = flattened(image)
     names = (jax.tree_util.GetAttrKey("voxels"), jax.tree_util.GetAttrKey("affine"))
     return tuple(zip(names, leaves, strict=True)), aux
 
 
-def _unflatten(aux: tuple[Kind, _Carried], leaves: Any) -> Image:
+def unflattened(aux: tuple[Kind, _Carried], leaves: Any) -> Image:
     """Rebuilds an image from leaves; the metadata and the float64 affine only where they are this scan's.
 
     That is: the leaves are concrete, no other scan's tree took part, shape and geometry are unchanged. The items of a
@@ -337,7 +338,7 @@ def _is_same_geometry(affine: Any, known: np.ndarray) -> bool:
     return is_readable and np.array_equal(jax.device_get(affine), known.astype(affine.dtype))
 
 
-jax.tree_util.register_pytree_with_keys(Image, _flatten_with_keys, _unflatten, _flatten)
+jax.tree_util.register_pytree_with_keys(Image, flattened_with_keys, unflattened, flattened)
 
 
 def stack(images: Sequence[Image]) -> Image:

@@ -12,7 +12,7 @@ import numpy as np
 
 from medjax import _apply, _plan
 from medjax._grid import Grid
-from medjax._image import Image
+from medjax._image import Image, flattened, flattened_with_keys, unflattened
 from medjax._transform import CompositeTransform
 
 __all__ = ["Pending", "cast", "rearrange", "resample"]
@@ -25,8 +25,9 @@ class Pending(Image):
     """An image, the grid that it is to be brought to, and the transforms on the way.
 
     An `Image` whose geometry is known at once and whose `voxels` are interpolated when asked for. A step that asks for an
-    interpolation or a fill value other than the one that waits ends the chain: what waits is interpolated first. Not a
-    pytree: it never leaves the fused function.
+    interpolation or a fill value other than the one that waits ends the chain: what waits is interpolated first. So does
+    a JAX transformation that the image enters, as the pytree that every image is; inside it another chain begins. None
+    leaves the fused function. It is made as an `Image` is, for `dataclasses.replace`, and then begins a chain.
 
     Attributes:
         source: The image as it last had voxels.
@@ -37,29 +38,30 @@ class Pending(Image):
         reordered: What moves the source's voxels to the target, while there is nothing to interpolate.
     """
 
-    def __init__(
-        self,
-        source: Image,
-        target: Grid,
-        transforms: tuple[Any, ...] = (),
-        is_waiting: bool = False,
-        options: tuple[Any, Any] = (None, None),
-        reordered: tuple[Callable[[Any], Any], ...] = (),
-    ):
-        values = {"source": source, "target": target, "transforms": transforms, "is_waiting": is_waiting}
-        for name, value in {**values, "options": options, "reordered": reordered}.items():
-            object.__setattr__(self, name, value)
-
     source: Image
-    target: Grid
-    transforms: tuple[Any, ...]
-    is_waiting: bool
-    options: tuple[Any, Any]
-    reordered: tuple[Callable[[Any], Any], ...]
+    transforms: tuple[Any, ...] = ()
+    is_waiting: bool = False
+    options: tuple[Any, Any] = (None, None)
+    reordered: tuple[Callable[[Any], Any], ...] = ()
+
+    def __init__(self, voxels: Any, affine: Any, kind: Any = "intensity", metadata: Any = None):
+        vars(self)["source"] = Image(voxels, affine, kind, metadata)
 
     @staticmethod
     def of(image: Image) -> Pending:
-        return Pending(image, image.grid)
+        chain = object.__new__(Pending)
+        vars(chain)["source"] = image
+        return chain
+
+    @functools.cached_property
+    def target(self) -> Grid:
+        return self.source.grid
+
+    def _but(self, **changes: Any) -> Pending:
+        """The same chain with other attributes."""
+        chain = object.__new__(Pending)
+        vars(chain).update({name: value for name, value in vars(self).items() if name != "done"}, **changes)
+        return chain
 
     def then_resample(self, target: Grid, transform: Any, *, interpolation: Any, fill: Any, sigma: Any) -> Pending:
         """Adds a step that interpolates; smoothing cannot wait and is done at once."""
@@ -77,14 +79,14 @@ class Pending(Image):
             )
         options = (interpolation or self.options[0], fill if fill is not None else self.options[1])
         steps = self.transforms if transform is None else (*self.transforms, transform)
-        return Pending(self.source, target, steps, True, options)
+        return self._but(target=target, transforms=steps, is_waiting=True, options=options, reordered=())
 
     def then_rearrange(self, target: Grid, move: Callable[[Any], Any], *, fill: Any, effect: Effect) -> Pending:
         """Adds an exact step: while an interpolation waits, only another grid to fill; before one, only a new order waits."""
         if self.is_waiting and effect != "alters" and self._agrees(None, fill):
-            return Pending(self.source, target, self.transforms, True, self.options)
+            return self._but(target=target)
         if not self.is_waiting and effect == "reorders":
-            return Pending(self.source, target, reordered=(*self.reordered, move))
+            return self._but(target=target, reordered=(*self.reordered, move))
         return Pending.of(rearrange(self.resolved(), target, move))
 
     def then_cast(self, dtype: np.dtype) -> Pending:
@@ -114,7 +116,7 @@ class Pending(Image):
             voxels = functools.reduce(lambda voxels, move: move(voxels), self.reordered, self.source.voxels)
             done = dataclasses.replace(self.source, voxels=voxels, affine=self.target.affine)
         if isinstance(self.source.voxels, jax.core.Tracer) or not isinstance(done.voxels, jax.core.Tracer):
-            object.__setattr__(self, "done", done)  # asked for again by the next step; never kept beyond a trace
+            vars(self)["done"] = done  # asked for again by the next step; never kept beyond a trace
         return done
 
     def _interpolated(self, dtype: Any = None) -> Image:
@@ -162,11 +164,18 @@ class Pending(Image):
         return Pending.of(self.resolved().with_voxels(voxels))
 
     def with_metadata(self, metadata: Any) -> Pending:
-        source = self.source.with_metadata(metadata)
-        return Pending(source, self.target, self.transforms, self.is_waiting, self.options, self.reordered)
+        return self._but(source=self.source.with_metadata(metadata))
 
     def with_kind(self, kind: Any) -> Pending:
         return Pending.of(self.resolved().with_kind(kind))
+
+
+jax.tree_util.register_pytree_with_keys(
+    Pending,
+    lambda chain: flattened_with_keys(chain.resolved()),
+    lambda structure, leaves: Pending.of(unflattened(structure, leaves)),
+    lambda chain: flattened(chain.resolved()),
+)
 
 
 def _equal(a: Any, b: Any) -> bool:
