@@ -51,15 +51,15 @@ def cast(image: Image, dtype: Any) -> Image:
 
 def _known(dtype: Any) -> np.dtype:
     try:
-        target = np.dtype(dtype)
+        target = np.dtype(dtype).newbyteorder("=")
     except TypeError:
         raise ValueError(f"dtype must name a NumPy dtype, such as 'int16', got {dtype!r}") from None
-    if not (jnp.issubdtype(target, np.integer) or jnp.issubdtype(target, np.floating)):
-        hint = (
-            "compare the voxels, such as image.with_voxels(image.voxels > 0.5)"
-            if target.kind == "b"
-            else "voxels are real numbers"
-        )
+    if not (np.issubdtype(target, np.integer) or jnp.issubdtype(target, np.floating)):
+        hint = "voxels are real numbers"
+        if target.kind == "b":
+            hint = "compare the voxels, such as image.with_voxels(image.voxels > 0.5)"
+        elif jnp.issubdtype(target, np.integer):
+            hint = "the narrowest integer is int8"
         raise ValueError(f"dtype must be an integer or a floating-point one, got {target}; {hint}")
     if jax.dtypes.canonicalize_dtype(target) != target:
         raise ValueError(

@@ -11,11 +11,10 @@ import numpy as np
 
 from medjax._apply import background, host_background
 from medjax._batch import keeping_sharding, over_batch
-from medjax._grid import Grid
+from medjax._grid import Grid, on_host
 from medjax._image import Image
 from medjax._mask import check_same_grid
 from medjax._pending import rearrange
-from medjax._transform import on_host
 
 __all__ = ["crop", "crop_or_pad", "crop_to_mask", "pad", "translate"]
 

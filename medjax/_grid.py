@@ -14,6 +14,7 @@ geometry is concrete, traced JAX values under a transformation.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,10 +26,12 @@ __all__ = [
     "direction_of",
     "index_map",
     "lps_to_ras",
+    "on_host",
     "origin_of",
     "rescaled_size",
     "shear_degrees",
     "spacing_of",
+    "together",
 ]
 
 Size = Sequence[int] | np.ndarray
@@ -58,7 +61,7 @@ def lps_to_ras(affine: Any) -> Any:
     return affine.__array_namespace__().asarray(_FLIP_XY, dtype=affine.dtype) @ affine
 
 
-def affine_from(spacing: Any = None, origin: Any = None, direction: Any = None) -> np.ndarray:
+def affine_from(spacing: Any = None, origin: Any = None, direction: Any = None) -> Any:
     """Builds a 4x4 float64 index-to-LPS affine from its parts, on the host.
 
     Args:
@@ -68,7 +71,7 @@ def affine_from(spacing: Any = None, origin: Any = None, direction: Any = None) 
             (ITK's order). Default the identity.
 
     Returns:
-        The affine, `(4, 4)` float64.
+        The affine, `(4, 4)`: float64 NumPy, or a traced array where a part is traced.
 
     Raises:
         ValueError: a part has the wrong size, is not finite, or the spacing is not positive.
@@ -78,24 +81,65 @@ def affine_from(spacing: Any = None, origin: Any = None, direction: Any = None) 
         [[1.0, 0.0, 0.0, 10.0], [0.0, 2.0, 0.0, 20.0], [0.0, 0.0, 3.0, 30.0], [0.0, 0.0, 0.0, 1.0]]
     """
     size = as_triple(1.0 if spacing is None else spacing, "spacing")
-    if not (size > 0).all():
-        raise ValueError(f"spacing must be positive, got {size.tolist()}")
-    affine = np.eye(4)
-    turn = np.eye(3) if direction is None else np.asarray(direction, np.float64)
-    if turn.size != 9 or not np.isfinite(turn).all():
+    check_positive(size, "spacing", spacing)
+    turn = on_host(np.eye(3) if direction is None else direction)
+    if turn.size != 9 or (isinstance(turn, np.ndarray) and not np.isfinite(turn).all()):
         raise ValueError(f"direction must hold 3x3 finite numbers, got {np.asarray(direction).tolist()}")
+    start = as_triple(0.0 if origin is None else origin, "origin")
+    xp, (size, turn, start) = together(size, turn, start)
     with np.errstate(over="ignore"):  # what overflows is not finite, and refused below
-        affine[:3, :3] = turn.reshape(3, 3) * size
-    affine[:3, 3] = as_triple(0.0 if origin is None else origin, "origin")
-    return check_affine(affine)
+        columns = xp.concat([turn.reshape(3, 3) * size[None], start[:, None]], axis=1)
+    return check_affine(xp.concat([columns, xp.asarray([[0, 0, 0, 1]], dtype=columns.dtype)]))
 
 
-def as_triple(value: Any, name: str) -> np.ndarray:
-    """Reads one number or three as a float64 `(3,)` array; `name` is the argument that an error names."""
-    array = np.asarray(value, np.float64)
-    if array.shape not in ((), (1,), (3,)) or not np.isfinite(array).all():
+def on_host(value: Any) -> Any:
+    """Reads numbers as float64 NumPy; traced ones, alone or in a sequence, as a traced array of a floating dtype."""
+    jax: Any = sys.modules.get("jax")  # where it was never imported, nothing is traced
+    is_known = jax is None or isinstance(value, np.ndarray | float | int)
+    if is_known or not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+        return np.asarray(value, np.float64)
+    array = jax.numpy.asarray(value)
+    return array if jax.numpy.issubdtype(array.dtype, np.floating) else array.astype(np.float32)
+
+
+def together(*values: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Brings numbers to one library: NumPy float64 while all are concrete, else the traced ones' floating dtype."""
+    parts = [on_host(value) for value in values]
+    traced = [part for part in parts if not isinstance(part, np.ndarray)]
+    if not traced:
+        return np, tuple(parts)
+    xp = traced[0].__array_namespace__()
+    return xp, tuple(xp.asarray(part, dtype=traced[0].dtype) for part in parts)
+
+
+def as_triple(value: Any, name: str) -> Any:
+    """Reads one number or three as a `(3,)` array of `on_host`; `name` is the argument that an error names."""
+    try:
+        array = on_host(value)
+        is_known = isinstance(array, np.ndarray)
+        is_triple = array.shape in ((), (1,), (3,)) and not (is_known and np.asarray(value).dtype.kind in "US")
+    except (TypeError, ValueError):  # ragged, or no numbers at all
+        is_triple = False
+    if not is_triple or (is_known and not np.isfinite(array).all()):
         raise ValueError(f"{name} must be one finite number or three, got {value!r}")
-    return np.broadcast_to(array, (3,)).copy()
+    return np.broadcast_to(array, (3,)).copy() if is_known else array.__array_namespace__().broadcast_to(array, (3,))
+
+
+def check_positive(triple: Any, name: str, given: Any) -> None:
+    """Raises `ValueError` where a concrete number is not above 0, and says what was given."""
+    if isinstance(triple, np.ndarray) and not (triple > 0).all():
+        raise ValueError(f"{name} must be positive, got {given!r}")
+
+
+def check_size(shape: Sequence[Any] | np.ndarray) -> None:
+    """Raises `ValueError` for a lattice that no memory holds: XLA would end the process."""
+    with np.errstate(over="ignore"):
+        total = np.prod(np.asarray(shape, np.float64))
+    if not total < 2.0**40:
+        raise ValueError(
+            f"a lattice of {' x '.join(f'{n:.6g}' for n in shape)} voxels is more than any memory holds; is a size or a "
+            "spacing (in mm) in another unit?"
+        )
 
 
 def as_points(values: Any) -> Any:
@@ -106,11 +150,17 @@ def as_points(values: Any) -> Any:
     return points
 
 
-def check_affine(affine: Any) -> np.ndarray:
-    """Returns the affine as float64 `(..., 4, 4)` NumPy, or raises `ValueError` saying what is wrong with it."""
-    matrix = np.array(affine, np.float64)
+def check_affine(affine: Any) -> Any:
+    """Returns the affine as float64 `(..., 4, 4)` NumPy, or raises `ValueError` saying what is wrong with it.
+
+    Of a traced affine only the shape is checked.
+    """
+    matrix = on_host(affine)
     if matrix.shape[-2:] != (4, 4):
         raise ValueError(f"affine must be (..., 4, 4), index to LPS mm; got shape {matrix.shape}")
+    if not isinstance(matrix, np.ndarray):
+        return matrix
+    matrix = matrix.copy()
     if not np.isfinite(matrix).all():
         raise ValueError(f"affine must be finite, got {matrix.tolist()}")
     if not (matrix[..., 3, :] == (0, 0, 0, 1)).all():
@@ -123,9 +173,10 @@ def check_affine(affine: Any) -> np.ndarray:
     return matrix
 
 
-def read_only(array: np.ndarray) -> np.ndarray:
-    """Locks an array, since images of one geometry share it."""
-    array.flags.writeable = False
+def read_only(array: Any) -> Any:
+    """Locks a NumPy array, since images of one geometry share it."""
+    if isinstance(array, np.ndarray):
+        array.flags.writeable = False
     return array
 
 
@@ -202,7 +253,9 @@ def rescaled_size(shape: Size, spacing: np.ndarray, new_spacing: np.ndarray) -> 
         >>> rescaled_size((7, 16, 10), np.array([0.3, 2.1, 1.0]), np.array([0.3, 0.7, 4.0]))
         (7, 48, 3)
     """
-    exact = np.asarray(shape, np.float64) * (np.asarray(spacing, np.float64) / np.asarray(new_spacing, np.float64))
+    with np.errstate(over="ignore"):
+        exact = np.asarray(shape, np.float64) * (np.asarray(spacing, np.float64) / np.asarray(new_spacing, np.float64))
+    check_size(exact)
     return tuple(int(n) for n in np.maximum(1, np.floor(exact * (1 + 1e-12) + 0.5 + 1e-9)))
 
 
@@ -212,7 +265,7 @@ class Grid:
 
     Attributes:
         shape: Voxels along i, j, k.
-        affine: `(4, 4)` float64 index to LPS mm; `(*batch, 4, 4)` for a batch of grids of one shape.
+        affine: `(4, 4)` index to LPS mm, float64 or traced; `(*batch, 4, 4)` for a batch of grids of one shape.
 
     Example:
         >>> grid = Grid.of((10, 20, 5), spacing=(1, 1, 3), origin=(0, 0, -6))
@@ -225,7 +278,7 @@ class Grid:
 
     @staticmethod
     def of(shape: Size, *, affine: Any = None, spacing: Any = None, origin: Any = None, direction: Any = None) -> Grid:
-        """Builds and checks a grid, from an affine or from spacing (mm), origin (LPS mm) and direction.
+        """Builds and checks a grid, from an affine or from spacing (mm), origin (LPS mm) and direction; they may be traced.
 
         Raises:
             ValueError: the shape is not three positive integers, the affine is not a regular 4x4 matrix, or both an

@@ -88,7 +88,7 @@ class Image:
             affine = read_only(affine_from(spacing, origin, direction))
         elif any(part is not None for part in (spacing, origin, direction)):
             raise ValueError("give either affine, or spacing, origin and direction, not both")
-        elif not isinstance(affine, jax.core.Tracer):
+        else:
             affine = read_only(check_affine(affine))
         _check_kind(kind, voxels.dtype)
         batch = affine.shape[:-2]

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from medjax import _apply, _plan
-from medjax._grid import Grid
+from medjax._grid import Grid, check_size
 from medjax._image import Image, flattened, flattened_with_keys, unflattened
 from medjax._transform import CompositeTransform
 
@@ -187,6 +187,7 @@ def resample(
     image: Image, target: Grid, transform: Any = None, *, interpolation: Any = None, fill: Any = None, sigma: Any = None
 ) -> Any:
     """Fills a grid with an image's content, at once or, under `fuse`, when the chain ends; arguments as `_plan.resample`."""
+    check_size((*image.batch_shape, *target.shape, *image.channels))
     if isinstance(image, Pending):
         return image.then_resample(target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
     return _plan.resample(image, target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
@@ -214,6 +215,7 @@ def rearrange(
     Returns:
         The image with `move` applied and the target's geometry; kind and metadata kept.
     """
+    check_size((*image.batch_shape, *target.shape, *image.channels))
     if isinstance(image, Pending):
         return image.then_rearrange(target, move, fill=fill, effect=effect)
     return dataclasses.replace(image, voxels=move(image.voxels), affine=target.affine)

@@ -18,11 +18,11 @@ import numpy as np
 from medjax import _apply
 from medjax._bspline import gaussian_matrix, prefilter_matrix, spline_matrix
 from medjax._buckets import along_axes, is_bucketing, sampled, through_matrices
-from medjax._grid import Grid, index_map
+from medjax._grid import Grid, index_map, on_host, together
 from medjax._image import Image
 from medjax._sampling._gather import Inverse
 from medjax._sampling._separable import Band, transposed
-from medjax._transform import AffineTransform, on_host, stages
+from medjax._transform import AffineTransform, stages
 
 __all__ = ["Interpolation", "resample"]
 
@@ -61,12 +61,9 @@ def resample(
         return _by_parts(image, target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
     order = ORDERS[check_interpolation(image, interpolation)]
     source = image.grid
+    _check_batches(image, target, transform)
     affine, shift = _moved(target, transform)
-    matrix, offset = index_map(*_same_kind(affine, source.affine))
-    if len(matrix.shape) - 2 != len(image.batch_shape):
-        raise ValueError(
-            f"parameters for a batch of shape {matrix.shape[:-2]} meet an image of batch shape {image.batch_shape}: use jax.vmap, or stack the image"
-        )
+    matrix, offset = index_map(*together(affine, source.affine)[1])
     is_known = isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray) and shift is None
     axes = _alignment(matrix, target.shape) if is_known else None
     if axes is None and sigma is not None:
@@ -174,7 +171,7 @@ def check_interpolation(image: Any, interpolation: Interpolation | None) -> Inte
     """Returns the interpolation to use: as asked, or by the image's kind."""
     if interpolation is None:
         return "nearest" if image.kind == "label" else "linear"
-    if interpolation not in ORDERS:
+    if not isinstance(interpolation, str) or interpolation not in ORDERS:
         raise ValueError(f"interpolation must be one of {list(ORDERS)}, got {interpolation!r}")
     if image.kind == "label" and interpolation != "nearest":
         raise ValueError(
@@ -182,6 +179,22 @@ def check_interpolation(image: Any, interpolation: Interpolation | None) -> Inte
             "one_hot the image first, or say image.with_kind('intensity')"
         )
     return interpolation
+
+
+def _check_batches(image: Image, target: Grid, transform: Any) -> None:
+    """Refuses a grid or a transform that is neither one for all items of the image's batch nor one for each."""
+    found = [("grid", target.affine.shape[:-2])]
+    for stage in stages(transform):
+        if isinstance(stage, AffineTransform):
+            found += [("matrix", stage.matrix.shape[:-2]), ("center", stage.center.shape[:-1])]
+        else:
+            found += [("displacement", stage.displacement.shape[:-4]), ("field's affine", stage.affine.shape[:-2])]
+    for name, batch in found:
+        if tuple(batch) not in ((), image.batch_shape):
+            raise ValueError(
+                f"the {name} is for a batch of shape {tuple(batch)} and the image's is {image.batch_shape}: give one for all "
+                "items or one for each, use jax.vmap, or stack the image"
+            )
 
 
 def _is_traced(image: Image) -> bool:
@@ -205,16 +218,12 @@ def _moved(target: Grid, transform: Any) -> tuple[Any, Any]:
 
 def _through(stage: AffineTransform, affine: Any) -> Any:
     """Applies an affine transform to a lattice's affine."""
-    parts = [on_host(stage.matrix), on_host(stage.center), affine]
-    traced = [part for part in parts if not isinstance(part, np.ndarray)]
-    xp: Any = jnp if traced else np
-    dtype = traced[0].dtype if traced else np.float64
-    matrix, center, affine = (xp.asarray(part, dtype=dtype) for part in parts)
+    xp, (matrix, center, affine) = together(stage.matrix, stage.center, affine)
     linear = matrix[..., :3, :3] @ affine[..., :3, :3]
     origin = AffineTransform(matrix, center)(affine[..., :3, 3])
     batch = np.broadcast_shapes(linear.shape[:-2], origin.shape[:-1])
     columns = [xp.broadcast_to(linear, (*batch, 3, 3)), xp.broadcast_to(origin[..., None], (*batch, 3, 1))]
-    last = xp.broadcast_to(xp.asarray([[0, 0, 0, 1]], dtype=dtype), (*batch, 1, 4))
+    last = xp.broadcast_to(xp.asarray([[0, 0, 0, 1]], dtype=affine.dtype), (*batch, 1, 4))
     return xp.concatenate([xp.concatenate(columns, axis=-1), last], axis=-2)
 
 
@@ -224,7 +233,7 @@ def _sampled_field(field: Any, affine: Any, shape: tuple[int, ...], shift: Any) 
     if shift is None and tuple(field.displacement.shape[-4:-1]) == shape and _is_one_lattice(affine, own):
         whole = jnp.asarray(field.displacement)
         return whole.astype(_apply.compute_dtype(Image(whole, own)))  # integers would round the stages that follow
-    matrix, offset = index_map(*_same_kind(affine, own))
+    matrix, offset = index_map(*together(affine, own)[1])
     displacement, batch = field.displacement, matrix.shape[:-2]
     if displacement.shape[:-4] != batch or own.shape[:-2] != batch:  # one field for all items
         displacement = jnp.broadcast_to(displacement, (*batch, *displacement.shape[-4:]))
@@ -241,12 +250,6 @@ def _is_one_lattice(affine: Any, other: Any) -> bool:
     if not (isinstance(affine, np.ndarray) and isinstance(other, np.ndarray)) or affine.shape != other.shape:
         return False
     return np.allclose(affine, other, rtol=0, atol=1e-9)
-
-
-def _same_kind(*affines: Any) -> tuple[Any, ...]:
-    """Brings affines to one library and dtype: host float64 while all are concrete, else the traced one's."""
-    traced = [affine for affine in affines if not isinstance(affine, np.ndarray)]
-    return tuple(jnp.asarray(affine, traced[0].dtype) for affine in affines) if traced else affines
 
 
 def _linear_affine(affine: Any) -> Any:

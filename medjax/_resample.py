@@ -5,10 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any, Literal
 
-import jax
 import numpy as np
 
-from medjax._grid import Grid, as_triple, rescaled_size, spacing_of
+from medjax._grid import Grid, as_triple, check_positive, rescaled_size, spacing_of, together
 from medjax._image import Image
 from medjax._pending import resample
 from medjax._plan import Interpolation
@@ -42,8 +41,8 @@ def resample_to_spacing(
         image: Any batch and channels. Labels default to nearest and keep their dtype.
         spacing: New voxel size in mm, one number or three, in the order of the image's own axes i, j, k.
         anchor: What stays in place.
-        size: Voxels along i, j, k; default by the rule above. Needed where the geometry is traced or the items of a batch
-            have different spacings, for then the rule gives no single static size.
+        size: Voxels along i, j, k; default by the rule above. Needed where the geometry or `spacing` is traced or the items
+            of a batch have different spacings, for then the rule gives no single static size.
         antialias: Smooth before sampling along axes that lose resolution; intensities only.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
         fill: Value outside the image; default 0 for labels, the background for intensities. Only `anchor="first"` or a
@@ -53,11 +52,11 @@ def resample_to_spacing(
         The image on its new grid, float for intensities.
 
     Raises:
-        ValueError: `spacing` is not finite and positive or is traced, the size cannot be known, `antialias` is asked for
-            labels, a batch or traced geometry, or a fill or interpolation does not suit the image.
+        ValueError: `spacing` is not finite and positive, the size cannot be known, `antialias` is asked for labels, a
+            batch or traced geometry, or a fill or interpolation does not suit the image.
 
     Transforms:
-        Differentiable in the voxels and `fill`, and in a traced affine when `size` is given. Compiles once per (shape,
+        Differentiable in the voxels and `fill`, and in `spacing` and a traced affine when `size` is given. Compiles once per (shape,
         new shape, dtype, interpolation), never per scan.
 
     Example:
@@ -70,29 +69,20 @@ def resample_to_spacing(
 
     Source: the Gaussian, Cardoso et al., Scale factor point spread function matching, MICCAI 2015, eq. 7.
     """
-    new = _known_triple(spacing, "spacing")
-    if not (new > 0).all():
-        raise ValueError(f"spacing must be positive, in mm; got {spacing!r}")
+    new = as_triple(spacing, "spacing")
+    check_positive(new, "spacing", spacing)
     if anchor not in ("center", "first"):
         raise ValueError(f"anchor must be 'center' or 'first', got {anchor!r}")
     grid = image.grid
     shape = _known_size(grid, new) if size is None else _as_size(size)
-    ratio = new / spacing_of(grid.affine) if isinstance(grid.affine, np.ndarray) else None
-    sigma = _smoothing(image, ratio) if antialias else None
+    sigma = _smoothing(image, new) if antialias else None
     target = _respaced(grid, new, shape, anchor)
     return resample(image, target, interpolation=interpolation, fill=fill, sigma=sigma)
 
 
-def _known_triple(value: Any, name: str) -> np.ndarray:
-    if any(isinstance(part, jax.core.Tracer) for part in jax.tree.leaves(value)):
-        raise ValueError(
-            f"{name} decides the shape of the result and is traced here: pass numbers, or resample_to_grid onto a Grid of "
-            "static shape whose affine is traced"
-        )
-    return as_triple(value, name)
-
-
-def _known_size(grid: Grid, spacing: np.ndarray) -> tuple[int, ...]:
+def _known_size(grid: Grid, spacing: Any) -> tuple[int, ...]:
+    if not isinstance(spacing, np.ndarray):
+        raise ValueError("the new size follows from the spacing, which is traced here: pass size=(i, j, k)")
     if not isinstance(grid.affine, np.ndarray):
         raise ValueError(
             "the new size follows from the image's spacing, which is traced here: pass size=(i, j, k), or close over the "
@@ -113,20 +103,27 @@ def _as_size(size: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in np.broadcast_to(array, (3,)))
 
 
-def _smoothing(image: Any, ratio: np.ndarray | None) -> tuple[float, ...] | None:
+def _smoothing(image: Any, spacing: Any) -> tuple[float, ...]:
     """Gaussian sigma per axis, in input voxels."""
     if image.kind == "label":
         raise ValueError("antialias would mix labels: one_hot the image first, or leave it out")
-    if ratio is None or ratio.ndim > 1:
-        raise ValueError("antialias needs a single image with concrete geometry: its filter is made on the host")
+    affine = image.grid.affine
+    if affine.ndim > 2:
+        raise ValueError("antialias takes one image at a time: unstack the batch, and stack the results")
+    if not (isinstance(affine, np.ndarray) and isinstance(spacing, np.ndarray)):
+        raise ValueError(
+            "antialias makes its filter on the host, from a geometry that is traced here: close over the image and pass "
+            "only its voxels (image.with_voxels), or smooth it first"
+        )
+    ratio = spacing / spacing_of(affine)
     fwhm = 2 * np.sqrt(2 * np.log(2))
     return tuple(float(s) for s in np.sqrt(np.maximum(ratio**2 - 1, 0)) / fwhm)
 
 
-def _respaced(grid: Grid, spacing: np.ndarray, shape: tuple[int, ...], anchor: Anchor) -> Grid:
+def _respaced(grid: Grid, spacing: Any, shape: tuple[int, ...], anchor: Anchor) -> Grid:
     """The grid of the same directions with another spacing and size."""
-    xp = grid.affine.__array_namespace__()
-    old = spacing_of(grid.affine)
+    xp, (affine, spacing) = together(grid.affine, spacing)
+    grid, old = Grid(grid.shape, affine), spacing_of(affine)
 
     def as_rows(values: Any) -> Any:
         return xp.broadcast_to(xp.asarray(values, dtype=old.dtype), old.shape)
@@ -217,6 +214,8 @@ def resample_to_image(
         >>> resample_to_image(ct, pet).voxels[:, 0, 0].tolist()
         [1.0, 3.0, 5.0]
     """
+    if not isinstance(reference, Image):
+        raise ValueError(f"reference must be an Image, got {type(reference).__name__}; resample_to_grid takes a Grid")
     return resample_to_grid(image, reference.grid, transform=transform, interpolation=interpolation, fill=fill)
 
 
@@ -271,9 +270,12 @@ def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = No
         >>> out.shape, out.spacing
         ((8, 4, 2), (0.5, 1.0, 3.0))
     """
-    factors = _known_triple(factor, "factor")
-    if not (factors > 0).all():
-        raise ValueError(f"factor must be positive, got {factor!r}")
+    factors = as_triple(factor, "factor")
+    if not isinstance(factors, np.ndarray):
+        raise ValueError(
+            "factor decides the shape of the result and is traced here: pass numbers, or resample_to_spacing with size="
+        )
+    check_positive(factors, "factor", factor)
     grid = image.grid
     shape = rescaled_size(grid.shape, factors, np.ones(3))
     xp = grid.affine.__array_namespace__()

@@ -6,19 +6,11 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from medjax._grid import inverse_3x3
+from medjax._grid import check_affine, inverse_3x3, on_host
 
-__all__ = ["AffineTransform", "CompositeTransform", "DisplacementField", "Transform", "on_host", "stages"]
-
-
-def on_host(value: Any) -> Any:
-    """Returns float64 NumPy, unless the value is traced: then it keeps its floating dtype."""
-    if not isinstance(value, jax.core.Tracer):
-        return np.asarray(value, np.float64)
-    return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(jnp.float32)
+__all__ = ["AffineTransform", "CompositeTransform", "DisplacementField", "Transform", "stages"]
 
 
 @jax.tree_util.register_pytree_node_class
@@ -46,7 +38,7 @@ class AffineTransform:
         """Builds and checks a transform from a 4x4 matrix, concrete or traced, and a centre.
 
         Raises:
-            ValueError: the matrix is not (..., 4, 4), or its last row is not (0, 0, 0, 1).
+            ValueError: the matrix is not (..., 4, 4), its last row is not (0, 0, 0, 1), or a number is not finite.
 
         Example:
             >>> AffineTransform.of(np.eye(4)).center.tolist()
@@ -62,6 +54,8 @@ class AffineTransform:
         center = on_host(np.zeros(3) if center is None else center)
         if center.shape[-1:] != (3,):
             raise ValueError(f"center must be three numbers, LPS mm; got shape {center.shape}")
+        if isinstance(center, np.ndarray) and not np.isfinite(center).all():
+            raise ValueError(f"center must be finite, LPS mm; got {center.tolist()}")
         return AffineTransform(matrix, center)
 
     def __call__(self, points: Any) -> Any:
@@ -72,12 +66,20 @@ class AffineTransform:
     def inverse(self) -> AffineTransform:
         """Returns the inverse map, about the same centre.
 
+        Raises:
+            ValueError: the matrix is singular: it squashes the world flat, and nothing leads back.
+
         Example:
             >>> turn = AffineTransform.of(affine_matrix(rotation=(0, 0, 90)), center=(1.0, 0.0, 0.0))
             >>> turn.inverse()(turn(np.array([3.0, 4.0, 5.0]))).round(12).tolist()
             [3.0, 4.0, 5.0]
         """
-        linear = inverse_3x3(self.matrix[..., :3, :3])
+        linear = self.matrix[..., :3, :3]
+        if isinstance(linear, np.ndarray) and (np.abs(np.linalg.det(linear)) < 1e-12).any():
+            raise ValueError(
+                f"matrix is singular: it squashes the world flat and has no inverse, got {self.matrix.tolist()}"
+            )
+        linear = inverse_3x3(linear)
         shift = -(linear @ self.matrix[..., :3, 3:])
         xp = linear.__array_namespace__()
         return AffineTransform(
@@ -101,6 +103,9 @@ class DisplacementField:
         displacement: `(*batch, i, j, k, 3)`, LPS mm.
         affine: `(*batch, 4, 4)` index to LPS mm of the field's own grid.
 
+    Raises:
+        ValueError: the displacement is not (..., i, j, k, 3), or the affine not a regular one.
+
     Example:
         >>> field = DisplacementField(np.zeros((4, 4, 4, 3), np.float32), np.eye(4))
         >>> field.displacement.shape
@@ -111,9 +116,13 @@ class DisplacementField:
     affine: Any
 
     def __post_init__(self) -> None:
-        shape = getattr(self.displacement, "shape", None)
-        if shape is not None and hasattr(self.affine, "shape") and (len(shape) < 4 or shape[-1] != 3):
-            raise ValueError(f"a displacement field is (i, j, k, 3), world mm; got shape {shape}")
+        field = self.displacement if isinstance(self.displacement, jax.Array) else np.asarray(self.displacement)
+        if field.ndim < 4 or field.shape[-1] != 3 or not np.issubdtype(field.dtype, np.number):
+            raise ValueError(
+                f"a displacement field is (i, j, k, 3), world mm; got {field.dtype} of shape {field.shape}"
+            )
+        object.__setattr__(self, "displacement", field)
+        object.__setattr__(self, "affine", check_affine(self.affine))
 
     def tree_flatten(self) -> tuple[Any, None]:
         return (self.displacement, self.affine), None

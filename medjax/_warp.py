@@ -8,23 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._grid import Grid, direction_of
+from medjax._grid import Grid, direction_of, on_host, together
 from medjax._image import Image
 from medjax._pending import resample
 from medjax._plan import Interpolation
 from medjax._reorient import axis_number
-from medjax._transform import AffineTransform, DisplacementField, on_host
+from medjax._transform import AffineTransform, DisplacementField
 
 __all__ = ["affine_matrix", "affine_transform", "compose", "rotate", "warp"]
-
-
-def _together(*values: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Brings numbers to one library: NumPy float64 while all are concrete, else the traced ones' floating dtype."""
-    parts = [on_host(value) for value in values]
-    traced = [part for part in parts if not isinstance(part, np.ndarray)]
-    if not traced:
-        return np, tuple(parts)
-    return jnp, tuple(jnp.asarray(part, traced[0].dtype) for part in parts)
 
 
 def affine_matrix(translation: Any = 0, rotation: Any = 0, scale: Any = 1, shear: Any = 0) -> Any:
@@ -49,7 +40,7 @@ def affine_matrix(translation: Any = 0, rotation: Any = 0, scale: Any = 1, shear
         >>> affine_matrix(translation=(1, 2, 3), rotation=(0, 0, 90)).round(12).tolist()[:2]
         [[0.0, -1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 2.0]]
     """
-    xp, parts = _together(translation, rotation, scale, shear)
+    xp, parts = together(translation, rotation, scale, shear)
     for name, part in zip(("translation", "rotation", "scale", "shear"), parts, strict=True):
         if part.ndim and part.shape[-1] != 3:
             raise ValueError(f"{name} must be one number or (..., 3), got shape {part.shape}")
@@ -93,7 +84,7 @@ def compose(*matrices: Any) -> Any:
         >>> (compose(double, shift) @ [0, 0, 0, 1]).tolist(), (compose(shift, double) @ [0, 0, 0, 1]).tolist()
         ([2.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0])
     """
-    xp, parts = _together(np.eye(4), *matrices)
+    xp, parts = together(np.eye(4), *matrices)
     product = parts[0]
     for matrix in parts[1:]:
         if matrix.shape[-2:] != (4, 4):
@@ -145,7 +136,7 @@ def rotate(
         raise ValueError(
             f"degrees must be one number or one per item {image.batch_shape}, got shape {tuple(angle.shape)}"
         )
-    xp, (angle, affine) = _together(angle, grid.affine)
+    xp, (angle, affine) = together(angle, grid.affine)
     pole = direction_of(affine)[..., :, number]
     fixed = grid.center if center is None else center
     transform = AffineTransform.of(_four_by_four(xp, _turn(xp, pole, -angle), xp.zeros_like(pole)), center=fixed)
@@ -217,8 +208,6 @@ def affine_transform(
         [-1.0, 0.0, 1.0, 2.0]
     """
     content = AffineTransform.of(matrix, center=image.grid.center if center is None else center)
-    if isinstance(content.matrix, np.ndarray) and (np.abs(np.linalg.det(content.matrix[..., :3, :3])) < 1e-12).any():
-        raise ValueError(f"matrix is singular: it squashes the content flat, got {content.matrix.tolist()}")
     return resample(
         image, image.grid if grid is None else grid, content.inverse(), interpolation=interpolation, fill=fill
     )

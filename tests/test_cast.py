@@ -178,6 +178,7 @@ def test_labels_are_kept() -> None:
         (scan(1), "complex64", "got complex64"),
         (scan(1), "float64", "needs 64 bits"),
         (scan(1), "int61", "must name a NumPy dtype"),
+        (scan(1), jnp.int4, "got int4; the narrowest integer is int8"),
     ],
 )
 def test_refuses(image: Image, dtype: Any, message: str) -> None:
@@ -188,3 +189,12 @@ def test_refuses(image: Image, dtype: Any, message: str) -> None:
 def test_labels_under_jit_must_fit_by_their_dtype() -> None:
     with pytest.raises(ValueError, match="inside jit it is unknown whether labels of int16 fit uint8"):
         jax.jit(lambda x: mj.cast(x, "uint8"))(labels(1, dtype=np.int16))
+
+
+@pytest.mark.parametrize("dtype", [">i2", "<i2", np.dtype(">f4")])
+def test_byte_order_is_the_machines(dtype: Any) -> None:
+    """A dtype that was read from a file's header may name the other one."""
+    for image in (scan(1), scan(1).with_voxels(jnp.asarray(scan(1).voxels))):
+        out = mj.cast(image, dtype)
+        assert out.dtype == np.dtype(dtype).newbyteorder("=")
+        np.testing.assert_array_equal(out.voxels, mj.cast(image, np.dtype(dtype).newbyteorder("=")).voxels)

@@ -15,7 +15,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from medjax import Grid
+import medjax as mj
+from medjax import Grid, Image
 from medjax._grid import (
     affine_from,
     as_triple,
@@ -271,7 +272,7 @@ def test_properties_of_single_grids_are_plain_numbers() -> None:
         ({"shape": (2, 3, 0)}, "three positive integers"),
         ({"shape": (2, 3, -1)}, "three positive integers"),
         ({"shape": (2, 3, 4.5)}, "three positive integers"),
-        ({"shape": (2, 3, 4), "spacing": 0}, r"spacing must be positive, got \[0.0, 0.0, 0.0\]"),
+        ({"shape": (2, 3, 4), "spacing": 0}, r"spacing must be positive, got 0"),
         ({"shape": (2, 3, 4), "spacing": (1, np.inf, 1)}, "spacing must be one finite number or three"),
         ({"shape": (2, 3, 4), "direction": np.zeros((3, 3))}, "singular"),
         ({"shape": (2, 3, 4), "affine": np.eye(4), "origin": 0}, "either affine, or spacing"),
@@ -283,9 +284,9 @@ def test_grid_refuses(arguments: dict[str, Any], message: str) -> None:
         Grid.of(**arguments)
 
 
-@pytest.mark.parametrize("value", ["a", (1, 2), np.nan, (1, 2, np.inf), [[1, 2, 3]]])
+@pytest.mark.parametrize("value", ["a", "1", ("1", "2", "3"), None, (1, 2), np.nan, (1, 2, np.inf), [[1, 2, 3]]])
 def test_triples_are_one_number_or_three(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"could not convert|must be one finite number or three"):
+    with pytest.raises(ValueError, match=r"offset must be one finite number or three, got "):
         as_triple(value, "offset")
 
 
@@ -313,3 +314,48 @@ def test_check_affine_copies_and_names_the_fault() -> None:
     perspective[3, 0] = 0.1
     with pytest.raises(ValueError, match=r"last row of an affine must be \(0, 0, 0, 1\)"):
         check_affine(perspective)
+
+
+TOO_LARGE: dict[str, Callable[[Image], Any]] = {
+    "spacing": lambda x: mj.resample_to_spacing(x, 1e-6),
+    "spacing that is next to nothing": lambda x: mj.resample_to_spacing(x, 1e-310),
+    "factor": lambda x: mj.scale(x, 1e6),
+    "size": lambda x: mj.resample_to_spacing(x, 1.0, size=10**7),
+    "grid": lambda x: mj.resample_to_grid(x, Grid.of((10**7,) * 3)),
+    "pad": lambda x: mj.pad(x, 10**6, 10**6),
+    "edge": lambda x: mj.pad(x, 0, 10**7, mode="edge"),
+    "crop_or_pad": lambda x: mj.crop_or_pad(x, (10**7,) * 3),
+    "fused": lambda x: mj.fuse(lambda y: mj.crop_or_pad(mj.scale(mj.rotate(y, 0, 5.0), 1e6), (4, 4, 4)))(x),
+}
+
+
+@pytest.mark.parametrize("call", TOO_LARGE.values(), ids=TOO_LARGE)
+@pytest.mark.parametrize("xp", [np, jnp], ids=["numpy", "jax"])
+def test_lattices_that_no_memory_holds(call: Callable[[Image], Any], xp: Any) -> None:
+    """XLA would end the process."""
+    with pytest.raises(ValueError, match=r"a lattice of .* voxels is more than any memory holds"):
+        call(Image.from_array(xp.zeros((8, 8, 8), np.float32)))
+
+
+def test_geometry_may_be_traced_from_the_start() -> None:
+    """A grid or an image built inside `jit` is the one built outside, to float32, and has gradients in its parts."""
+    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
+    known = Grid.of((4, 5, 6), spacing=(1, 2, 3), origin=(4, 5, 6), direction=turn)
+
+    def parts(spacing: Any, origin: Any, direction: Any) -> Any:
+        grid = Grid.of((4, 5, 6), spacing=spacing, origin=origin, direction=direction)
+        image = Image.from_array(np.zeros((4, 5, 6)), spacing=spacing, origin=origin, direction=direction)
+        again = Grid.of((4, 5, 6), affine=grid.affine)
+        return grid.affine, image.affine, again.affine, Image.from_array(image.voxels, affine=grid.affine).affine
+
+    for affine in jax.jit(parts)((1, 2, 3), jnp.array([4.0, 5.0, 6.0]), turn):
+        np.testing.assert_allclose(affine, known.affine, rtol=1e-6)
+    slope = jax.grad(lambda s: Grid.of((4, 5, 6), spacing=(1.0, s, 3.0)).extent.sum())(2.0)
+    assert float(slope) == 5.0
+    for wrong in (
+        lambda s: Grid.of((4, 5, 6), spacing=jnp.stack([s, s])),
+        lambda s: Grid.of((4, 5, 6), affine=s),
+        lambda s: Image.from_array(np.zeros((4, 5, 6)), affine=jnp.ones((3, 3)) * s),
+    ):
+        with pytest.raises(ValueError, match=r"must be one finite number or three|must be \(..., 4, 4\)"):
+            jax.jit(lambda s, wrong=wrong: wrong(s).affine)(1.0)

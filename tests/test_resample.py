@@ -164,7 +164,7 @@ def test_a_batch_onto_one_grid_or_one_for_each() -> None:
     for n, item in enumerate(items):
         one = mj.resample_to_image(item, item, transform=mj.AffineTransform.of(transforms[n]))
         np.testing.assert_allclose(moved.voxels[n], one.voxels, rtol=0, atol=ROUNDING)
-    with pytest.raises(ValueError, match=r"batch of shape \(2,\) meet an image of batch shape \(\).*vmap.*stack"):
+    with pytest.raises(ValueError, match=r"grid is for a batch of shape \(2,\) and the image.s is \(\).*vmap.*stack"):
         mj.resample_to_grid(items[0], each.grid)
 
 
@@ -319,8 +319,10 @@ def test_antialias_changes_nothing_where_nothing_is_lost() -> None:
 def test_antialias_is_refused_where_it_has_no_meaning() -> None:
     with pytest.raises(ValueError, match="would mix labels: one_hot the image"):
         mj.resample_to_spacing(labels(0), 3.0, antialias=True)
-    with pytest.raises(ValueError, match="single image with concrete geometry"):
+    with pytest.raises(ValueError, match="one image at a time: unstack the batch"):
         mj.resample_to_spacing(mj.stack([scan(0), scan(1)]), 3.0, antialias=True)
+    with pytest.raises(ValueError, match="traced here: close over the image and pass only its voxels"):
+        jax.jit(lambda x: mj.resample_to_spacing(x, 3.0, antialias=True, size=5))(scan(0))
 
 
 # --- Warnings and errors ---------------------------------------------------------------------------------------------
@@ -380,8 +382,8 @@ PLAIN_MATRIX: Any = np.eye(4)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: mj.resample_to_spacing(x, 0), "spacing must be positive, in mm; got 0"),
-        (lambda x: mj.resample_to_spacing(x, (1, -1, 1)), r"spacing must be positive, in mm; got \(1, -1, 1\)"),
+        (lambda x: mj.resample_to_spacing(x, 0), "spacing must be positive, got 0"),
+        (lambda x: mj.resample_to_spacing(x, (1, -1, 1)), r"spacing must be positive, got \(1, -1, 1\)"),
         (lambda x: mj.resample_to_spacing(x, np.nan), "spacing must be one finite number or three, got nan"),
         (lambda x: mj.resample_to_spacing(x, (1, np.inf, 1)), "spacing must be one finite number or three"),
         (lambda x: mj.resample_to_spacing(x, (1, 1)), r"spacing must be one finite number or three, got \(1, 1\)"),
@@ -435,9 +437,22 @@ def test_a_traced_spacing_needs_a_size() -> None:
 
 
 def test_a_spacing_that_is_traced_itself() -> None:
-    """It would decide a shape."""
-    for call in (mj.resample_to_spacing, mj.scale):
-        with pytest.raises(
-            ValueError, match=r"(spacing|factor) decides the shape.*traced here.*resample_to_grid onto a Grid"
-        ):
-            jax.jit(lambda s, call=call: call(scan(0), (1.0, s, 1.0)).voxels)(1.0)
+    """It would decide a shape; with the size given it decides nothing else, and has a gradient."""
+    with pytest.raises(ValueError, match=r"the new size follows from the spacing, which is traced here: pass size="):
+        jax.jit(lambda s: mj.resample_to_spacing(scan(0), (1.0, s, 1.0)).voxels)(1.0)
+    with pytest.raises(ValueError, match=r"factor decides the shape.*traced here.*resample_to_spacing with size="):
+        jax.jit(lambda s: mj.scale(scan(0), (1.0, s, 1.0)).voxels)(1.0)
+    image = scan(3, dtype=np.float64)
+    with jax.enable_x64(True):
+        for anchor in ("center", "first"):
+
+            def mean(s: Any, anchor: Any = anchor) -> Any:
+                out = mj.resample_to_spacing(image, (1.1, s, 0.9), size=(6, 7, 8), anchor=anchor, fill=0.0)
+                return out.voxels.mean(), out.affine
+
+            value, affine = jax.jit(mean)(1.3)
+            wanted, known = mean(1.3)
+            np.testing.assert_allclose(affine, known, rtol=0, atol=1e-12)
+            assert float(value) == pytest.approx(float(wanted), rel=1e-12)
+            slope = (mean(1.3 + 1e-6)[0] - mean(1.3 - 1e-6)[0]) / 2e-6
+            assert float(jax.grad(lambda s: mean(s)[0])(1.3)) == pytest.approx(float(slope), rel=1e-6)

@@ -209,6 +209,7 @@ def test_a_displacement_beyond_everything_is_fill() -> None:
 # --- Errors ----------------------------------------------------------------------------------------------------------
 
 WRONG: Any = "x"
+LIST: Any = ["x"]
 
 
 @pytest.mark.parametrize(
@@ -229,11 +230,11 @@ WRONG: Any = "x"
         (lambda x: mj.affine_transform(x, np.eye(4) * np.nan), r"finite with last row \(0, 0, 0, 1\)"),
         (
             lambda x: mj.affine_transform(x, mj.affine_matrix(scale=(1, 0, 1))),
-            "matrix is singular: it squashes the content flat, got",
+            "matrix is singular: it squashes the world flat and has no inverse, got",
         ),
         (
             lambda x: mj.affine_transform(x, np.stack([MATRIX] * 2)),
-            r"batch of shape \(2,\) meet an image of batch shape \(\): use jax.vmap, or stack",
+            r"matrix is for a batch of shape \(2,\) and the image.s is \(\): give one for all items or one for each, use jax.vmap, or stack",
         ),
         (
             lambda x: mj.warp(x, np.zeros((3, 3, 3, 3))),
@@ -242,6 +243,34 @@ WRONG: Any = "x"
         (lambda x: mj.affine_matrix(rotation=(1, 2)), r"rotation must be one number or \(..., 3\), got shape \(2,\)"),
         (lambda x: mj.compose(np.eye(4), np.eye(3)), r"compose takes \(..., 4, 4\) matrices, got shape \(3, 3\)"),
         (lambda x: mj.rotate(x, 0, 5.0, interpolation=WRONG), "interpolation must be one of"),
+        (lambda x: mj.rotate(x, 0, 5.0, interpolation=LIST), r"interpolation must be one of.*got \['x'\]"),
+        (
+            lambda x: mj.rotate(x, 0, 5.0, center=(0, np.nan, 0)),
+            r"center must be finite, LPS mm; got \[0.0, nan, 0.0\]",
+        ),
+        (
+            lambda x: mj.rotate(mj.stack([x] * 3), 0, 5.0, center=np.zeros((2, 3))),
+            r"the center is for a batch of shape \(2,\) and the image.s is \(3,\)",
+        ),
+        (
+            lambda x: mj.affine_transform(mj.stack([x] * 3), np.stack([MATRIX] * 2)),
+            r"the matrix is for a batch of shape \(2,\) and the image.s is \(3,\)",
+        ),
+        (
+            lambda x: mj.resample_to_image(x, x, transform=mj.DisplacementField(np.zeros((2, 4, 4, 4, 3)), np.eye(4))),
+            r"the displacement is for a batch of shape \(2,\) and the image.s is \(\)",
+        ),
+        (
+            lambda x: mj.AffineTransform.of(np.diag([1.0, 0.0, 1.0, 1.0])).inverse(),
+            "matrix is singular: it squashes the world flat and has no inverse",
+        ),
+        (
+            lambda x: mj.DisplacementField([[1.0]], np.eye(4)),
+            r"displacement field is \(i, j, k, 3\), world mm; got float64 of shape \(1, 1\)",
+        ),
+        (lambda x: mj.DisplacementField(np.zeros((2, 2, 2, 3)), np.eye(3)), r"affine must be \(..., 4, 4\)"),
+        (lambda x: mj.DisplacementField(np.zeros((2, 2, 2, 3)), np.eye(4) * np.nan), "affine must be finite"),
+        (lambda x: mj.resample_to_image(x, x.grid), "reference must be an Image, got Grid; resample_to_grid takes"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

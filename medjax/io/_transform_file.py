@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from medjax._transform import AffineTransform, on_host, stages
+from medjax._grid import on_host
+from medjax._transform import AffineTransform, stages
 from medjax.io._errors import ImageFileError, UnsupportedFileError
 from medjax.io._files import atomic_file
 
