@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._apply import background, host_background
-from medjax._batch import keeping_sharding, over_batch
+from medjax._batch import over_batch
 from medjax._grid import Grid, on_host
 from medjax._image import Image
 from medjax._mask import check_same_grid
@@ -210,7 +210,7 @@ def _pad_on_device(
     voxels: jax.Array, value: Any, widths: tuple[tuple[int, int], ...], mode: PadMode, depth: int
 ) -> jax.Array:
     if mode != "constant":
-        return keeping_sharding(lambda voxels: jnp.pad(voxels, widths, mode), depth)(voxels)
+        return over_batch(lambda volume: jnp.pad(volume, widths[depth:], mode), depth)(voxels)
     out = jnp.pad(voxels, widths)
     is_own = jnp.ones((1,) * voxels.ndim, bool)
     for axis, (low, _) in enumerate(widths):

@@ -107,7 +107,10 @@ def test_lowers_for_accelerators_without_one(name: str) -> None:
         (lambda image: mj.change_orientation(image, "RAS"), "before jit"),
         (lambda image: mj.rotate(image, 0, 5.0, expand=True), "concrete geometry"),
         (lambda image: mj.crop_to_mask(image, image), "traced"),
-        (lambda image: mj.resample_to_spacing(image, 3.0, size=(3, 3, 3), antialias=True), "traced here: close over the image"),
+        (
+            lambda image: mj.resample_to_spacing(image, 3.0, size=(3, 3, 3), antialias=True),
+            "traced here: close over the image",
+        ),
     ],
 )
 def test_what_needs_a_concrete_geometry_says_so(call: Callable[[mj.Image], Any], message: str) -> None:
