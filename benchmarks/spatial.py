@@ -380,7 +380,7 @@ def memory() -> dict[str, float]:
     """XLA's temporary memory over the size of the output, by its own analysis, for 512^3 float32; nothing is run."""
     shape = (512, 512, 512)
     found: dict[str, float] = {}
-    kernel = _apply._general
+    kernel = _apply._sampled
 
     def spy(*args: Any, **kwargs: Any) -> Any:
         voxels = jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -390,14 +390,14 @@ def memory() -> dict[str, float]:
 
     image = mj.Image.from_array(np.broadcast_to(np.float32(0), shape))
     table = {}
-    original, original_device = _apply._general, _apply.device_voxels
-    _apply._general, _apply.device_voxels = spy, lambda image: (image.voxels, lambda out: out)
+    original, original_device = _apply._sampled, _apply.device_voxels
+    _apply._sampled, _apply.device_voxels = spy, lambda image: (image.voxels, lambda out: out)
     try:
         for name in ("linear", "bspline"):
             mj.affine_transform(image, mj.affine_matrix(rotation=(10, 20, 30)), interpolation=name, fill=0.0)
             table[f"affine on 512^3, {name}: temporary / output"] = found["last"]
     finally:
-        _apply._general, _apply.device_voxels = original, original_device
+        _apply._sampled, _apply.device_voxels = original, original_device
     for name, value in table.items():
         print(f"{name}: {value:.4f}")
     return table

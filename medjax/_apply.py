@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from medjax._grid import read_only
 from medjax._image import Image, unchanging
 from medjax._sampling._gather import Inverse, inside, sample
 from medjax._sampling._separable import along_axis
+from medjax._sampling._threads import moving_jit
 
 __all__ = [
     "as_dtype",
@@ -87,10 +87,10 @@ def general(
     static = {"orders": orders, "reach": None if inverse is None else inverse.reach, "is_label": image.kind == "label"}
     voxels, restore = device_voxels(image)
     geometry = tables, points, filters, back
-    return restore(_general(voxels, geometry, _fill(image, fill), depth=depth, axes=axes, stored=stored, **static))
+    kernel = _moved_lines if len(orders) == 2 and max(orders) == 0 else _sampled
+    return restore(kernel(voxels, geometry, _fill(image, fill), depth=depth, axes=axes, stored=stored, **static))
 
 
-@functools.partial(jax.jit, static_argnames=("orders", "reach", "is_label", "depth", "axes", "stored"))
 def _general(
     voxels: Any,
     geometry: Any,
@@ -128,6 +128,11 @@ def _general(
     return over_batch(one, depth, (0, axes, 0))(voxels, geometry, fill)
 
 
+_STATIC = ("orders", "reach", "is_label", "depth", "axes", "stored")
+_sampled = jax.jit(_general, static_argnames=_STATIC)
+_moved_lines = moving_jit(_general, static_argnames=_STATIC)
+
+
 def _in_voxels(shift: Any, world_to_index: Any, *, dtype: Any) -> Any:
     """Turns a displacement `(i, j, k, 3)` in mm into one `(3, i, j, k)` in input voxels."""
     matrix, shift = world_to_index.astype(dtype), shift.astype(dtype)
@@ -159,10 +164,11 @@ def separable(
     static = {"axes": axes, "order": order, "is_label": image.kind == "label", "dtype": np.dtype(dtype).name}
     voxels, restore = device_voxels(image)
     fill, depth = _fill(image, fill), len(image.batch_shape)
-    return restore(_separable(voxels, (operators, masks), fill, depth=depth, stored=stored, **static))
+    takes = all(len(operator) > 1 and operator[1] is None for operator in operators)
+    kernel = _taken if takes else _resampled
+    return restore(kernel(voxels, (operators, masks), fill, depth=depth, stored=stored, **static))
 
 
-@functools.partial(jax.jit, static_argnames=("axes", "order", "is_label", "dtype", "depth", "stored"))
 def _separable(
     voxels: Any,
     geometry: Any,
@@ -187,6 +193,11 @@ def _separable(
         return rounded(_filled(out, mask, fill, volume), stored)
 
     return over_batch(one, depth)(voxels, geometry, fill)
+
+
+_STATIC_ALONG = ("axes", "order", "is_label", "dtype", "depth", "stored")
+_resampled = jax.jit(_separable, static_argnames=_STATIC_ALONG)
+_taken = moving_jit(_separable, static_argnames=_STATIC_ALONG)
 
 
 def _filled(out: Any, mask: Any, fill: Any, volume: Any) -> Any:

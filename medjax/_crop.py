@@ -15,6 +15,7 @@ from medjax._grid import Grid, on_host
 from medjax._image import Image
 from medjax._mask import check_same_grid
 from medjax._pending import rearrange
+from medjax._sampling._threads import moving_jit
 
 __all__ = ["crop", "crop_or_pad", "crop_to_mask", "pad", "translate"]
 
@@ -90,7 +91,7 @@ def _boxed(voxels: Any, start: Any, size: tuple[int, int, int], depth: int) -> A
     return _boxed_on_device(jnp.asarray(voxels), jnp.asarray(start), size, depth)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
+@functools.partial(moving_jit, static_argnums=(2, 3))
 def _boxed_on_device(voxels: jax.Array, start: jax.Array, size: tuple[int, int, int], depth: int) -> jax.Array:
     def one(volume: jax.Array, first: jax.Array) -> jax.Array:
         corner = [first[0], first[1], first[2], *[jnp.zeros_like(first[0])] * (volume.ndim - 3)]
@@ -205,7 +206,7 @@ def _holds(dtype: Any, array: np.ndarray) -> bool:
     return bool(((array == np.round(array)) & (array >= low) & (array <= high)).all())
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+@functools.partial(moving_jit, static_argnums=(2, 3, 4))
 def _pad_on_device(
     voxels: jax.Array, value: Any, widths: tuple[tuple[int, int], ...], mode: PadMode, depth: int
 ) -> jax.Array:

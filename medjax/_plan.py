@@ -133,9 +133,8 @@ def _anywhere(
     dtype = _apply.compute_dtype(image)
     orders = (order,) * 3 if isinstance(order, int) else order
     is_known = not isinstance(order, int)
-    if is_known and shift is None and max(orders) > orders[2] == 0 and _keeps_lines(matrix, offset, sizes, shape):
-        # The last axis travels as channels do: lines of memory are read whole, two to four times as fast. Not for nearest:
-        # XLA takes a plain copy of lines for bound by memory and gives it half of the threads.
+    if is_known and shift is None and orders[2] == 0 and _keeps_lines(matrix, offset, sizes, shape):
+        # The last axis travels as channels do: lines of memory are read whole, two to four times as fast.
         matrix, offset, sizes, shape, orders = matrix[..., :2, :2], offset[..., :2], sizes[:2], shape[:2], orders[:2]
     inverse = _inverse(matrix, offset, sizes, orders, dtype) if is_known and _is_traced(image) else None
     filters = tuple(
