@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._batch import over_batch
-from medjax._grid import read_only
+from medjax._grid import is_traced, read_only
 from medjax._image import Image, unchanging
 from medjax._sampling._gather import Inverse, inside, sample
 from medjax._sampling._separable import along_axis
 from medjax._sampling._threads import moving_jit
 
 __all__ = [
+    "as_array",
     "as_dtype",
     "background",
     "compute_dtype",
@@ -32,10 +33,12 @@ __all__ = [
 
 
 def background(voxels: jax.Array, spatial: int = 3) -> jax.Array:
-    """Returns the default fill of an image `(i, j, k, *channels)`: the median of its corner voxels, per channel.
+    """Returns the default fill of an image `(i, j, k, *channels)`: the median of its corner voxels, per channel and part.
 
     The gradient is stopped. Source: MedImages.jl, which fills so.
     """
+    if jnp.issubdtype(voxels.dtype, jnp.complexfloating):
+        return jax.lax.complex(background(voxels.real, spatial), background(voxels.imag, spatial))
     ends = [jnp.asarray([0, n - 1]) for n in voxels.shape[:spatial]]
     corners = voxels[jnp.ix_(*ends)].reshape((2**spatial, *voxels.shape[spatial:]))
     is_wide = jnp.issubdtype(corners.dtype, jnp.inexact) and corners.dtype.itemsize >= 4  # two float16 may sum to inf
@@ -46,6 +49,8 @@ def background(voxels: jax.Array, spatial: int = 3) -> jax.Array:
 
 def host_background(voxels: np.ndarray, depth: int = 0) -> np.ndarray:
     """The same of NumPy voxels `(*batch, i, j, k, *channels)` with `depth` batch axes, on the host."""
+    if np.iscomplexobj(voxels):
+        return np.asarray(host_background(voxels.real, depth) + 1j * host_background(voxels.imag, depth))
     lead, spatial = voxels.shape[:depth], voxels.shape[depth : depth + 3]
     corners = voxels[(slice(None),) * depth + np.ix_(*([0, n - 1] for n in spatial))]
     corners = corners.astype(np.promote_types(voxels.dtype, np.float32))
@@ -289,6 +294,16 @@ def host_fill(image: Image, fill: Any) -> np.ndarray:
     return host_background(np.asarray(image.voxels)) if value is None else np.asarray(value)
 
 
+def as_array(fill: Any) -> Any:
+    """Reads a fill value, a number or a sequence: NumPy, or JAX's where it is that or traced."""
+    if isinstance(fill, jax.Array) or is_traced(fill):
+        return jnp.asarray(fill)
+    array = np.asarray(fill)
+    if array.dtype.kind not in "biufcV":
+        raise ValueError(f"fill must be a number, or one per item or channel, got {fill!r}")
+    return array
+
+
 def _fill(image: Image, fill: Any) -> Any:
     """Brings a fill value to `(*batch, *channels)`, checked against the dtype of labels; `None` stays, for intensities."""
     if fill is None and image.kind == "intensity":
@@ -300,10 +315,10 @@ def _fill(image: Image, fill: Any) -> Any:
         dtype = jax.dtypes.canonicalize_dtype(image.dtype)
         limits = None if np.issubdtype(dtype, np.bool_) else np.iinfo(dtype)
         low, high = (limits.min, limits.max) if limits else (0, 1)
-        array = np.asarray(0 if isinstance(value, jax.core.Tracer) else value)
+        array = np.asarray(0 if is_traced(value) else value)
         if not ((array == np.round(array)) & (array >= low) & (array <= high)).all():
             raise ValueError(f"fill={fill!r} is no label of dtype {image.dtype}: give an integer from {low} to {high}")
-    value = value if isinstance(value, jax.Array) else np.asarray(value)
+    value = as_array(value)
     shape = tuple(value.shape)
     if shape == lead and channels:
         value = value.reshape(shape + (1,) * len(channels))

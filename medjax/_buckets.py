@@ -20,6 +20,7 @@ import numpy as np
 
 from medjax._apply import compute_dtype, host_fill, narrowed
 from medjax._bspline import prefilter_matrix
+from medjax._grid import is_traced
 from medjax._image import Image
 from medjax._sampling._gather import inside_cell, taps
 from medjax._sampling._weights import cell
@@ -76,8 +77,8 @@ def shape_buckets() -> Iterator[None]:
 
 def is_bucketing(image: Image, fill: Any) -> bool:
     """Whether an image is to be resampled by bucket: the context is active, the image single, and all concrete."""
-    is_traced = isinstance(image.voxels, jax.core.Tracer) or isinstance(fill, jax.core.Tracer)
-    return _ACTIVE.get() is not None and not image.batch_shape and not is_traced
+    is_active = _ACTIVE.get() is not None
+    return is_active and not image.batch_shape and not is_traced(image.voxels) and not is_traced(fill)
 
 
 def through_matrices(

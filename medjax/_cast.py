@@ -75,6 +75,7 @@ def _check_labels(image: Image, target: np.dtype) -> None:
         return
     if isinstance(image.voxels, jax.core.Tracer):
         raise ValueError(f"inside jit it is unknown whether labels of {image.dtype} fit {target}: cast them outside")
-    low, high, limits = image.voxels.min(), image.voxels.max(), np.iinfo(target)
+    stored, limits = np.asarray(image.voxels), np.iinfo(target)
+    low, high = stored.min(), stored.max()
     if low < limits.min or high > limits.max:
         raise ValueError(f"labels from {low} to {high} do not fit {target}: choose a wider dtype or renumber them")

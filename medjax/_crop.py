@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._apply import background, host_background
+from medjax._apply import as_array, background, host_background
 from medjax._batch import over_batch
-from medjax._grid import Grid, on_host
+from medjax._grid import Grid, is_traced, on_host, together
 from medjax._image import Image
 from medjax._mask import check_same_grid
 from medjax._pending import rearrange
@@ -58,15 +58,18 @@ def crop(image: Image, start: Any, size: Any) -> Image:
     grid, batch = image.grid, image.batch_shape
     box = _three_integers(size, "size", least=1)
     room = np.asarray(grid.shape) - box
-    if isinstance(start, jax.core.Tracer):
+    if is_traced(start):
+        start = jnp.asarray(start)
+        if start.shape not in ((), (3,), (*batch, 3)) or not jnp.issubdtype(start.dtype, jnp.integer):
+            raise ValueError(
+                f"start must be three integers, or one such triple per item; got {start.dtype} of shape {start.shape}"
+            )
         if (room < 0).any():
             raise ValueError(
                 f"a box of {box} does not fit into an image of {grid.shape}; crop_or_pad goes beyond the edge"
             )
         first: Any = jnp.clip(jnp.broadcast_to(start, (*batch, 3)), 0, jnp.asarray(room))
-        lattice = (
-            grid if isinstance(grid.affine, jax.Array) else Grid(grid.shape, jnp.asarray(grid.affine, jnp.float32))
-        )
+        lattice = Grid(grid.shape, jnp.asarray(grid.affine))
         corner: Any = first.astype(lattice.affine.dtype)
     else:
         first = np.asarray(start)
@@ -180,7 +183,7 @@ def _pad_value(voxels: Any, fill: Any, depth: int, kind: str) -> Any:
             return _background_on_device(voxels, depth)
         value: Any = host_background(voxels, depth).reshape((*lead, 1, 1, 1, *channels))
         return (np.round(value) if is_integer else value).astype(dtype)
-    array = fill if isinstance(fill, jax.Array) else np.asarray(fill)
+    array = as_array(fill)
     if array.shape == lead or array.shape == lead + channels:
         array = array.reshape(lead + (1, 1, 1) + (array.shape[depth:] or (1,) * len(channels)))
     elif array.shape not in ((), channels):
@@ -321,9 +324,8 @@ def translate(image: Image, offset: Any, *, unit: Literal["voxel", "mm"] = "voxe
         raise ValueError(
             f"offset must be three finite numbers, or one triple per item of the batch {batch}; got {offset!r}"
         )
-    xp: Any = np if isinstance(shift, np.ndarray) and isinstance(affine, np.ndarray) else jnp
-    dtype = np.float64 if xp is np else jnp.result_type(shift.dtype if isinstance(shift, jax.Array) else affine.dtype)
-    affine, shift = xp.asarray(affine, dtype=dtype), xp.broadcast_to(xp.asarray(shift, dtype=dtype), (*batch, 3))
+    xp, (affine, shift) = together(affine, shift)
+    shift = xp.broadcast_to(shift, (*batch, 3))
     moved = (affine[..., :3, :3] @ shift[..., None]) if unit == "voxel" else shift[..., None]
     origin = affine[..., :3, 3:] + moved
     affine = xp.concatenate([xp.concatenate([affine[..., :3, :3], origin], axis=-1), affine[..., 3:, :]], axis=-2)

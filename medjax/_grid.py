@@ -92,35 +92,46 @@ def affine_from(spacing: Any = None, origin: Any = None, direction: Any = None) 
     return check_affine(xp.concat([columns, xp.asarray([[0, 0, 0, 1]], dtype=columns.dtype)]))
 
 
+def is_traced(value: Any) -> bool:
+    """Whether JAX traces a number, or one in a sequence."""
+    jax: Any = sys.modules.get("jax")  # where it was never imported, nothing is
+    if jax is None or isinstance(value, np.ndarray | float | int):
+        return False
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+
+
 def on_host(value: Any) -> Any:
-    """Reads numbers as float64 NumPy; traced ones, alone or in a sequence, as a traced array of a floating dtype."""
-    jax: Any = sys.modules.get("jax")  # where it was never imported, nothing is traced
-    is_known = jax is None or isinstance(value, np.ndarray | float | int)
-    if is_known or not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
-        return np.asarray(value, np.float64)
-    array = jax.numpy.asarray(value)
-    return array if jax.numpy.issubdtype(array.dtype, np.floating) else array.astype(np.float32)
+    """Reads numbers as float64 NumPy; traced ones, alone or in a sequence, as a traced array of float32 or float64.
+
+    Half precision is widened: a voxel in a thousand millimetres has no place in it.
+    """
+    if is_traced(value):
+        array = sys.modules["jax"].numpy.asarray(value)
+        return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+    array = np.asarray(value)
+    if array.dtype.kind in "USc":
+        raise ValueError(f"expected real numbers, got {value!r}")
+    return array.astype(np.float64, copy=False)
 
 
 def together(*values: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Brings numbers to one library: NumPy float64 while all are concrete, else the traced ones' floating dtype."""
+    """Brings numbers to one library: NumPy float64 while all are concrete, else the widest dtype of those traced."""
     parts = [on_host(value) for value in values]
     traced = [part for part in parts if not isinstance(part, np.ndarray)]
     if not traced:
         return np, tuple(parts)
-    xp = traced[0].__array_namespace__()
-    return xp, tuple(xp.asarray(part, dtype=traced[0].dtype) for part in parts)
+    xp, dtype = traced[0].__array_namespace__(), max((part.dtype for part in traced), key=lambda dtype: dtype.itemsize)
+    return xp, tuple(xp.asarray(part, dtype=dtype) for part in parts)
 
 
 def as_triple(value: Any, name: str) -> Any:
     """Reads one number or three as a `(3,)` array of `on_host`; `name` is the argument that an error names."""
     try:
         array = on_host(value)
-        is_known = isinstance(array, np.ndarray)
-        is_triple = array.shape in ((), (1,), (3,)) and not (is_known and np.asarray(value).dtype.kind in "US")
     except (TypeError, ValueError):  # ragged, or no numbers at all
-        is_triple = False
-    if not is_triple or (is_known and not np.isfinite(array).all()):
+        array = np.full((), np.nan)
+    is_known = isinstance(array, np.ndarray)
+    if array.shape not in ((), (1,), (3,)) or (is_known and not np.isfinite(array).all()):
         raise ValueError(f"{name} must be one finite number or three, got {value!r}")
     return np.broadcast_to(array, (3,)).copy() if is_known else array.__array_namespace__().broadcast_to(array, (3,))
 
@@ -133,8 +144,9 @@ def check_positive(triple: Any, name: str, given: Any) -> None:
 
 def check_size(shape: Sequence[Any] | np.ndarray) -> None:
     """Raises `ValueError` for a lattice that no memory holds: XLA would end the process."""
+    known = [n for n in shape if isinstance(n, int | float | np.number)]  # the others are symbols, of jax.export
     with np.errstate(over="ignore"):
-        total = np.prod(np.asarray(shape, np.float64))
+        total = np.prod(np.asarray(known, np.float64))
     if not total < 2.0**40:
         raise ValueError(
             f"a lattice of {' x '.join(f'{n:.6g}' for n in shape)} voxels is more than any memory holds; is a size or a "
@@ -165,12 +177,16 @@ def check_affine(affine: Any) -> Any:
         raise ValueError(f"affine must be finite, got {matrix.tolist()}")
     if not (matrix[..., 3, :] == (0, 0, 0, 1)).all():
         raise ValueError(f"the last row of an affine must be (0, 0, 0, 1), got {matrix[..., 3, :].tolist()}")
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # columns too long to square count as singular
-        volume = np.abs(np.linalg.det(matrix[..., :3, :3]))
-        spans_space = volume > 1e-9 * spacing_of(matrix).prod(-1)
-    if not spans_space.all():
+    if is_singular(matrix):
         raise ValueError(f"affine is singular: its columns do not span space, got {matrix.tolist()}")
     return matrix
+
+
+def is_singular(matrix: np.ndarray) -> bool:
+    """Whether the columns of the linear part of a `(..., 4, 4)` matrix do not span space, whatever their lengths."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # columns too long to square count as singular
+        volume = np.abs(np.linalg.det(matrix[..., :3, :3]))
+        return not (volume > 1e-9 * spacing_of(matrix).prod(-1)).all()
 
 
 def read_only(array: Any) -> Any:
@@ -262,6 +278,8 @@ def rescaled_size(shape: Size, spacing: np.ndarray, new_spacing: np.ndarray) -> 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grid:
     """A voxel lattice in world space: a static shape and an index-to-LPS affine.
+
+    No pytree, for its shape decides shapes: make it inside `jit` from a traced affine, or close over it.
 
     Attributes:
         shape: Voxels along i, j, k.

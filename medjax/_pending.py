@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from jax.extend.core import get_opaque_trace_state
 
 from medjax import _apply, _plan
 from medjax._grid import Grid, check_size
@@ -108,15 +109,16 @@ class Pending(Image):
         """Does what waits and returns the image."""
         if not self.is_waiting and not self.reordered:
             return self.source
-        if "done" in vars(self):
-            return vars(self)["done"]
+        done, made_in = vars(self).get("done", (None, None))
+        if done is not None and (made_in is None or made_in == get_opaque_trace_state(convention="medjax")):
+            return done
         if self.is_waiting:
             done = self._interpolated()
         else:
             voxels = functools.reduce(lambda voxels, move: move(voxels), self.reordered, self.source.voxels)
             done = dataclasses.replace(self.source, voxels=voxels, affine=self.target.affine)
-        if isinstance(self.source.voxels, jax.core.Tracer) or not isinstance(done.voxels, jax.core.Tracer):
-            vars(self)["done"] = done  # asked for again by the next step; never kept beyond a trace
+        is_traced = isinstance(done.voxels, jax.core.Tracer)  # then it is of no use beyond this trace
+        vars(self)["done"] = done, get_opaque_trace_state(convention="medjax") if is_traced else None
         return done
 
     def _interpolated(self, dtype: Any = None) -> Image:

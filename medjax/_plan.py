@@ -8,6 +8,7 @@ same tables as traced values, so that gradients reach the geometry through the s
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ import numpy as np
 from medjax import _apply
 from medjax._bspline import gaussian_matrix, prefilter_matrix, spline_matrix
 from medjax._buckets import along_axes, is_bucketing, sampled, through_matrices
-from medjax._grid import Grid, index_map, on_host, together
+from medjax._grid import Grid, index_map, on_host, same_rank, together
 from medjax._image import Image
 from medjax._sampling._gather import Inverse
 from medjax._sampling._separable import Band, transposed
@@ -61,8 +62,7 @@ def resample(
         return _by_parts(image, target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
     order = ORDERS[check_interpolation(image, interpolation)]
     source = image.grid
-    _check_batches(image, target, transform)
-    affine, shift = _moved(target, transform)
+    affine, shift = _moved(target, transform, _checked_batch(image, target, transform))
     matrix, offset = index_map(*together(affine, source.affine)[1])
     is_known = isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray) and shift is None
     axes = _alignment(matrix, target.shape) if is_known else None
@@ -70,7 +70,8 @@ def resample(
         raise ValueError("antialias needs concrete geometry and a map along the image's axes; smooth the image first")
     sampling = matrix, offset, source.shape, target.shape
     if is_known and is_bucketing(image, fill):
-        voxels = _apply.as_dtype(_by_bucket(image, *sampling, axes, order, sigma, fill), stored)
+        with jax.ensure_compile_time_eval():  # all is known, also where a trace of the caller's is under way
+            voxels = _apply.as_dtype(_by_bucket(image, *sampling, axes, order, sigma, fill), stored)
     elif axes is not None:
         voxels = _along_axes(image, *sampling, axes, order, sigma, fill, stored)
     else:
@@ -180,12 +181,12 @@ def check_interpolation(image: Any, interpolation: Interpolation | None) -> Inte
     return interpolation
 
 
-def _check_batches(image: Image, target: Grid, transform: Any) -> None:
-    """Refuses a grid or a transform that is neither one for all items of the image's batch nor one for each."""
+def _checked_batch(image: Image, target: Grid, transform: Any) -> tuple[int, ...]:
+    """The batch for which the points to sample differ; refuses what is neither for all items nor one for each."""
     found = [("grid", target.affine.shape[:-2])]
     for stage in stages(transform):
         if isinstance(stage, AffineTransform):
-            found += [("matrix", stage.matrix.shape[:-2]), ("center", stage.center.shape[:-1])]
+            found += [("matrix", np.shape(stage.matrix)[:-2]), ("center", np.shape(stage.center)[:-1])]
         else:
             found += [("displacement", stage.displacement.shape[:-4]), ("field's affine", stage.affine.shape[:-2])]
     for name, batch in found:
@@ -194,15 +195,17 @@ def _check_batches(image: Image, target: Grid, transform: Any) -> None:
                 f"the {name} is for a batch of shape {tuple(batch)} and the image's is {image.batch_shape}: give one for all "
                 "items or one for each, use jax.vmap, or stack the image"
             )
+    return max((tuple(batch) for _, batch in found), key=len)
 
 
 def _is_traced(image: Image) -> bool:
     return isinstance(image.voxels, jax.core.Tracer)
 
 
-def _moved(target: Grid, transform: Any) -> tuple[Any, Any]:
+def _moved(target: Grid, transform: Any, batch: tuple[int, ...]) -> tuple[Any, Any]:
     """Sends the target's lattice through the transform: an affine lattice of points plus a dense shift in mm, if any."""
     affine, shift = on_host(target.affine), None
+    affine = affine.__array_namespace__().broadcast_to(affine, (*batch, 4, 4))
     for stage in stages(transform):
         if isinstance(stage, AffineTransform):
             affine = _through(stage, affine)
@@ -211,7 +214,7 @@ def _moved(target: Grid, transform: Any) -> tuple[Any, Any]:
                 shift = jnp.einsum("...de,...ijke->...ijkd", linear, shift, precision=jax.lax.Precision.HIGHEST)
         else:
             moved = _sampled_field(stage, affine, target.shape, shift)
-            shift = moved if shift is None else shift + moved
+            shift = moved if shift is None else operator.add(*same_rank(shift, moved))
     return affine, shift
 
 
@@ -246,7 +249,7 @@ def _sampled_field(field: Any, affine: Any, shape: tuple[int, ...], shift: Any) 
 
 def _is_one_lattice(affine: Any, other: Any) -> bool:
     """Whether two affines are known to be equal."""
-    if not (isinstance(affine, np.ndarray) and isinstance(other, np.ndarray)) or affine.shape != other.shape:
+    if not (isinstance(affine, np.ndarray) and isinstance(other, np.ndarray)):
         return False
     return np.allclose(affine, other, rtol=0, atol=1e-9)
 

@@ -23,7 +23,7 @@ _AXES = {"i": 0, "j": 1, "k": 2}
 def axis_number(axis: Any) -> int:
     """Reads an image axis, 0, 1, 2 or "i", "j", "k"."""
     number = _AXES.get(axis, axis) if isinstance(axis, str) else axis
-    if isinstance(number, bool) or number not in (0, 1, 2):
+    if not isinstance(number, int | np.integer) or isinstance(number, bool) or number not in (0, 1, 2):
         raise ValueError(f"axis must be 0, 1, 2 or 'i', 'j', 'k', got {axis!r}")
     return int(number)
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._grid import check_affine, inverse_3x3, on_host
+from medjax._grid import check_affine, inverse_3x3, is_singular, on_host
 
 __all__ = ["AffineTransform", "CompositeTransform", "DisplacementField", "Transform", "stages"]
 
@@ -74,12 +74,11 @@ class AffineTransform:
             >>> turn.inverse()(turn(np.array([3.0, 4.0, 5.0]))).round(12).tolist()
             [3.0, 4.0, 5.0]
         """
-        linear = self.matrix[..., :3, :3]
-        if isinstance(linear, np.ndarray) and (np.abs(np.linalg.det(linear)) < 1e-12).any():
+        if isinstance(self.matrix, np.ndarray) and is_singular(self.matrix):
             raise ValueError(
                 f"matrix is singular: it squashes the world flat and has no inverse, got {self.matrix.tolist()}"
             )
-        linear = inverse_3x3(linear)
+        linear = inverse_3x3(self.matrix[..., :3, :3])
         shift = -(linear @ self.matrix[..., :3, 3:])
         xp = linear.__array_namespace__()
         return AffineTransform(
@@ -116,13 +115,19 @@ class DisplacementField:
     affine: Any
 
     def __post_init__(self) -> None:
-        field = self.displacement if isinstance(self.displacement, jax.Array) else np.asarray(self.displacement)
-        if field.ndim < 4 or field.shape[-1] != 3 or not np.issubdtype(field.dtype, np.number):
-            raise ValueError(
-                f"a displacement field is (i, j, k, 3), world mm; got {field.dtype} of shape {field.shape}"
-            )
-        object.__setattr__(self, "displacement", field)
-        object.__setattr__(self, "affine", check_affine(self.affine))
+        given = (
+            np.ndarray | jax.Array | list | tuple
+        )  # anything else stands for a leaf, such as in `jax.vmap(in_axes=)`
+        if isinstance(self.displacement, given):
+            field = self.displacement if isinstance(self.displacement, jax.Array) else np.asarray(self.displacement)
+            is_real = jax.numpy.issubdtype(field.dtype, np.floating) or np.issubdtype(field.dtype, np.integer)
+            if field.ndim < 4 or field.shape[-1] != 3 or not is_real:
+                raise ValueError(
+                    f"a displacement field is (i, j, k, 3), world mm; got {field.dtype} of shape {field.shape}"
+                )
+            object.__setattr__(self, "displacement", field)
+        if isinstance(self.affine, given):
+            object.__setattr__(self, "affine", check_affine(self.affine))
 
     def tree_flatten(self) -> tuple[Any, None]:
         return (self.displacement, self.affine), None
@@ -170,11 +175,11 @@ def stages(transform: Any) -> list[AffineTransform | DisplacementField]:
     """
     if transform is None:
         return []
-    if isinstance(transform, CompositeTransform):
+    if isinstance(transform, CompositeTransform) and isinstance(transform.transforms, tuple | list):
         return [stage for part in reversed(transform.transforms) for stage in stages(part)]
     if isinstance(transform, AffineTransform | DisplacementField):
         return [transform]
     raise ValueError(
-        f"transform must be an AffineTransform, DisplacementField or CompositeTransform, got {type(transform).__name__}; "
-        "wrap a 4x4 matrix in AffineTransform.of"
+        "transform must be an AffineTransform, a DisplacementField or a CompositeTransform of a tuple of them, got "
+        f"{type(transform).__name__}; wrap a 4x4 matrix in AffineTransform.of"
     )

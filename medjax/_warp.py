@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from medjax._grid import Grid, direction_of, on_host, together
@@ -208,6 +207,8 @@ def affine_transform(
         [-1.0, 0.0, 1.0, 2.0]
     """
     content = AffineTransform.of(matrix, center=image.grid.center if center is None else center)
+    if grid is not None and not isinstance(grid, Grid):
+        raise ValueError(f"grid must be a Grid, got {type(grid).__name__}; Grid.of makes one")
     return resample(
         image, image.grid if grid is None else grid, content.inverse(), interpolation=interpolation, fill=fill
     )
@@ -236,14 +237,14 @@ def warp(image: Image, displacement: Any, *, interpolation: Interpolation | None
         >>> warp(image, shift, fill=-1.0).voxels[:, 0, 0].tolist()
         [0.5, 1.5, 2.5, -1.0]
     """
+    if isinstance(displacement, DisplacementField):
+        raise ValueError("displacement must be an array; a DisplacementField goes to resample_to_image(transform=...)")
     field = displacement if isinstance(displacement, jax.Array) else np.asarray(displacement)
     shapes = {(*image.shape, 3), (*image.batch_shape, *image.shape, 3)}
     if tuple(field.shape) not in shapes:
         raise ValueError(
             f"displacement must be {(*image.batch_shape, *image.shape, 3)}, mm on the image's grid; got {tuple(field.shape)}"
         )
-    if not jnp.issubdtype(field.dtype, jnp.floating):
-        field = field.astype(np.float32)
     return resample(
         image, image.grid, DisplacementField(field, image.grid.affine), interpolation=interpolation, fill=fill
     )

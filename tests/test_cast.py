@@ -191,6 +191,13 @@ def test_labels_under_jit_must_fit_by_their_dtype() -> None:
         jax.jit(lambda x: mj.cast(x, "uint8"))(labels(1, dtype=np.int16))
 
 
+def test_labels_that_a_trace_closes_over_are_known() -> None:
+    image = labels(1, dtype=np.int32)
+    image = image.with_voxels(jnp.asarray(image.voxels))
+    found = jax.jit(lambda v: mj.cast(image, "uint8").voxels + v)(jnp.uint8(1))
+    np.testing.assert_array_equal(found, np.asarray(image.voxels) + 1)
+
+
 @pytest.mark.parametrize("dtype", [">i2", "<i2", np.dtype(">f4")])
 def test_byte_order_is_the_machines(dtype: Any) -> None:
     """A dtype that was read from a file's header may name the other one."""

@@ -244,3 +244,15 @@ def test_a_fill_that_the_dtype_cannot_hold(fill: float, kind: Any) -> None:
     for one in (image, on_device(image)):
         with pytest.raises(ValueError, match=r"does not fit voxels of uint8.*floating dtype first, or choose another"):
             mj.pad(one, 1, 1, fill=fill)
+
+
+def test_the_background_of_complex_voxels_is_the_one_of_their_parts() -> None:
+    """As resampling fills: real and imaginary part each have their median."""
+    rng = np.random.default_rng(0)
+    values = (rng.normal(size=(4, 4, 4)) + 1j * rng.normal(size=(4, 4, 4))).astype(np.complex64)
+    corners = values[np.ix_([0, 3], [0, 3], [0, 3])]
+    wanted = np.median(corners.real) + 1j * np.median(corners.imag)
+    for voxels in (values, jnp.asarray(values)):
+        image = mj.Image.from_array(voxels)
+        for out in (mj.pad(image, 1, 1), mj.crop_or_pad(image, 6), mj.rotate(image, 0, 45.0)):
+            assert complex(out.voxels[0, 0, 0]) == pytest.approx(complex(wanted), rel=1e-6)

@@ -424,3 +424,31 @@ def test_images_that_come_back_as_they_were_keep_what_is_known_of_them() -> None
         assert mj.fuse(function)(batch).metadata == batch.metadata
     found = mj.fuse(lambda x: {"a": (mj.z_score_normalize(x), turned(x))})(batch)["a"]
     assert [image.metadata for image in found] == [batch.metadata] * 2
+
+
+CLOSED_OVER: dict[str, Callable[[Image], Any]] = {
+    "cond": lambda y: jax.lax.cond(True, lambda: y.voxels.sum(), lambda: 0.0),
+    "checkpoint": lambda y: jax.checkpoint(lambda: y.voxels.sum())(),
+    "jit": lambda y: jax.jit(lambda: y.voxels.sum())(),
+}
+
+
+@pytest.mark.parametrize("ask", CLOSED_OVER.values(), ids=CLOSED_OVER)
+def test_a_waiting_image_that_an_inner_function_closes_over(ask: Callable[[Image], Any]) -> None:
+    """What an inner trace made is of no use outside of it."""
+    image = scan(12, (7, 6, 5), dtype=np.float32)
+
+    @mj.fuse
+    def both(image: Image) -> Any:
+        waiting = turned(image)
+        return ask(waiting) + 2 * waiting.voxels.sum()
+
+    def total(voxels: Any) -> Any:
+        return both(image.with_voxels(voxels))
+
+    voxels = jnp.asarray(image.voxels)
+    wanted = 3 * float(turned(image).voxels.sum())
+    assert float(jax.jit(total)(voxels)) == pytest.approx(wanted, rel=1e-4)
+    assert float(jax.vmap(total)(voxels[None])[0]) == pytest.approx(wanted, rel=1e-4)
+    plain = jax.grad(lambda v: 3 * turned(image.with_voxels(v)).voxels.sum())(voxels)
+    np.testing.assert_allclose(jax.grad(total)(voxels), plain, atol=1e-5)

@@ -147,3 +147,55 @@ def test_a_field_of_any_dtype_leaves_the_affine_that_follows_whole(dtype: Any) -
         return np.asarray(mj.resample_to_image(image, image, transform=both, fill=0.0).voxels)
 
     np.testing.assert_array_equal(moved(shift), moved(shift.astype(np.float32)))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.int8])
+def test_a_traced_parameter_of_few_bits_leaves_the_geometry_its_own(dtype: Any) -> None:
+    """A network in half precision may predict a pose; world millimetres have no place in it."""
+    turn = lambda degrees: mj.rotate(IMAGE, "k", degrees, fill=0.0).voxels  # noqa: E731
+    np.testing.assert_allclose(jax.jit(turn)(dtype(10)), np.asarray(turn(10.0)), atol=2e-4)
+    offset = jnp.array([1, 2, 3], dtype)
+    moved = jax.jit(lambda shift: mj.translate(IMAGE, shift, unit="mm").affine)(offset)
+    assert moved.dtype == np.float32
+    np.testing.assert_allclose(moved, mj.translate(IMAGE, (1, 2, 3), unit="mm").affine, rtol=1e-6)
+    finer = jax.jit(lambda spacing: mj.resample_to_spacing(IMAGE, spacing, size=(5, 6, 7)).affine)(offset)
+    np.testing.assert_allclose(finer, mj.resample_to_spacing(IMAGE, (1, 2, 3), size=(5, 6, 7)).affine, atol=1e-5)
+
+
+def test_the_widest_traced_dtype_wins() -> None:
+    with jax.enable_x64(True):
+        image = jax.tree.map(jnp.asarray, IMAGE)
+        for shift in (jnp.ones(3, jnp.float32), jnp.ones(3, jnp.float64)):
+            moved = jax.jit(lambda image, shift: mj.translate(image, shift).affine)(image, shift)
+            assert moved.dtype == np.float64
+        start = jax.jit(lambda s: mj.crop(IMAGE, s, (2, 2, 2)).affine)(jnp.array([1, 2, 0]))
+        np.testing.assert_array_equal(start, mj.crop(IMAGE, (1, 2, 0), (2, 2, 2)).affine)
+
+
+@pytest.mark.usefixtures("unchecked")  # a symbol is no int
+def test_exports_for_any_number_of_items() -> None:
+    (items,) = export.symbolic_shape("items")
+    voxels, affine = (jax.ShapeDtypeStruct((items, *shape), np.float32) for shape in ((9, 7, 5), (4, 4)))
+    for name in ("flip", "crop", "pad"):
+        run = jax.jit(lambda v, a, name=name: OPERATIONS[name](mj.Image(v, a)).voxels)
+        assert export.export(run)(voxels, affine).out_avals[0].shape[0] == items
+
+
+@pytest.mark.parametrize("name", ["spacing", "bspline", "rotate", "crop"])
+def test_known_images_in_a_trace_take_buckets_too(name: str) -> None:
+    with mj.shape_buckets():
+        wanted = np.asarray(OPERATIONS[name](IMAGE).voxels)
+        found = jax.jit(lambda v: OPERATIONS[name](IMAGE).voxels + v)(0.0)
+    np.testing.assert_allclose(found, wanted, atol=2e-6)
+
+
+def test_fills_and_starts_may_be_sequences_of_traced_numbers() -> None:
+    image = mj.Image.from_array(RNG.normal(size=(5, 5, 5, 2)).astype(np.float32))
+    for operation in (lambda f: mj.pad(image, 1, 1, fill=f), lambda f: mj.rotate(image, 0, 45.0, fill=f)):
+        out = jax.jit(lambda a, operation=operation: operation([a, 2 * a]).voxels)(3.0)
+        assert out[0, 0, 0].tolist() == [3.0, 6.0]
+    box = jax.jit(lambda n: mj.crop(IMAGE, (n, 0, 1), (4, 4, 4)).voxels)(2)
+    np.testing.assert_array_equal(box, IMAGE.voxels[2:6, :4, 1:5])
+    for wrong in (jnp.ones(3), jnp.array([1, 2])):
+        with pytest.raises(ValueError, match="start must be three integers, or one such triple per item; got"):
+            jax.jit(lambda s: mj.crop(IMAGE, s, (3, 3, 3)).voxels)(wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -209,7 +210,11 @@ def test_a_displacement_beyond_everything_is_fill() -> None:
 # --- Errors ----------------------------------------------------------------------------------------------------------
 
 WRONG: Any = "x"
-LIST: Any = ["x"]
+
+
+def wrong(value: Any) -> Any:
+    """What the type checker would refuse."""
+    return value
 
 
 @pytest.mark.parametrize(
@@ -243,7 +248,7 @@ LIST: Any = ["x"]
         (lambda x: mj.affine_matrix(rotation=(1, 2)), r"rotation must be one number or \(..., 3\), got shape \(2,\)"),
         (lambda x: mj.compose(np.eye(4), np.eye(3)), r"compose takes \(..., 4, 4\) matrices, got shape \(3, 3\)"),
         (lambda x: mj.rotate(x, 0, 5.0, interpolation=WRONG), "interpolation must be one of"),
-        (lambda x: mj.rotate(x, 0, 5.0, interpolation=LIST), r"interpolation must be one of.*got \['x'\]"),
+        (lambda x: mj.rotate(x, 0, 5.0, interpolation=wrong([WRONG])), r"interpolation must be one of.*got \['x'\]"),
         (
             lambda x: mj.rotate(x, 0, 5.0, center=(0, np.nan, 0)),
             r"center must be finite, LPS mm; got \[0.0, nan, 0.0\]",
@@ -270,6 +275,21 @@ LIST: Any = ["x"]
         ),
         (lambda x: mj.DisplacementField(np.zeros((2, 2, 2, 3)), np.eye(3)), r"affine must be \(..., 4, 4\)"),
         (lambda x: mj.DisplacementField(np.zeros((2, 2, 2, 3)), np.eye(4) * np.nan), "affine must be finite"),
+        (lambda x: mj.warp(x, np.zeros((*x.shape, 3), complex)), "displacement field is .* got complex128"),
+        (
+            lambda x: mj.warp(x, mj.DisplacementField(np.zeros((*x.shape, 3)), x.affine)),
+            "displacement must be an array",
+        ),
+        (
+            lambda x: mj.resample_to_image(
+                x, x, transform=mj.CompositeTransform(wrong(mj.AffineTransform.of(np.eye(4))))
+            ),
+            "CompositeTransform of a tuple of them",
+        ),
+        (lambda x: mj.affine_transform(x, np.eye(4), grid=wrong((3, 3, 3))), "grid must be a Grid, got tuple"),
+        (lambda x: mj.rotate(x, wrong(np.array([0, 1])), 3.0), "axis must be 0, 1, 2"),
+        (lambda x: mj.rotate(x, 0, "10"), "expected real numbers, got '10'"),
+        (lambda x: mj.rotate(x, 0, 3.0, fill="min"), "fill must be a number.* got 'min'"),
         (lambda x: mj.resample_to_image(x, x.grid), "reference must be an Image, got Grid; resample_to_grid takes"),
     ],
 )
@@ -304,3 +324,64 @@ def test_traced_geometry_gives_the_same_values(name: str, interpolation: Any) ->
     on_face = np.abs(traced - plain) > 0.05  # of 100: a sample on a face of the field of view may fall on either side
     assert on_face.mean() < 0.01
     assert jnp.isfinite(traced).all()
+
+
+def test_a_small_matrix_is_not_a_singular_one() -> None:
+    """Micrometres to metres: the determinant is 1e-18, the columns span space."""
+    image = scan(1, (8, 8, 8))
+    tiny = mj.affine_matrix(scale=1e-6)
+    grid = mj.Grid.of((8, 8, 8), affine=tiny @ image.affine)
+    out = mj.affine_transform(image, tiny, center=(0, 0, 0), grid=grid)
+    np.testing.assert_allclose(out.voxels, np.asarray(image.voxels, np.float32), rtol=0, atol=1e-2)
+
+
+BENT: dict[str, Callable[[Any, Any], Any]] = {
+    "coarse": lambda coarse, own: coarse,
+    "own": lambda coarse, own: own,
+    "own, then coarse": lambda coarse, own: mj.CompositeTransform((coarse, own)),
+    "coarse, then own": lambda coarse, own: mj.CompositeTransform((own, coarse)),
+    "with an affine": lambda coarse, own: mj.CompositeTransform((mj.AffineTransform.of(MATRIX), own, coarse)),
+}
+
+
+@pytest.mark.parametrize("make", BENT.values(), ids=BENT)
+@pytest.mark.parametrize("which", ["coarse", "own", "both"])
+def test_a_batch_onto_one_grid_with_a_field_for_each(make: Any, which: str) -> None:
+    """Fields for each item, for all, or both, on the target's lattice or another; the grid is one for all."""
+    image = scan(2, (9, 7, 5))
+    batch = mj.stack([image, image])
+    around = image.affine @ np.diag([3.0, 3.0, 3.0, 1.0])
+
+    def fields(item: int | None) -> Any:
+        made = []
+        for name, shape, affine in (("coarse", (4, 4, 4), around), ("own", image.shape, image.affine)):
+            values = 2 * np.random.default_rng(len(name)).normal(size=(2, *shape, 3)).astype(np.float32)
+            if which not in (name, "both"):
+                values = values[0]
+            elif item is not None:
+                values = values[item]
+            made.append(mj.DisplacementField(values, affine))
+        return make(*made)
+
+    alone = [mj.resample_to_grid(image, image.grid, transform=fields(n), fill=0.0).voxels for n in range(2)]
+    for grid in (image.grid, batch.grid):
+        out = mj.resample_to_grid(batch, grid, transform=fields(None), fill=0.0)
+        scale = float(np.abs(image.voxels).max())
+        np.testing.assert_allclose(out.voxels, np.stack(alone), rtol=0, atol=1e-5 * scale)
+
+
+def test_a_field_takes_placeholders_and_half_precision() -> None:
+    """`jax.vmap` and `optax.masked` are told about leaves by a field of other things."""
+    image = scan(3, (6, 5, 4))
+    values = np.random.default_rng(0).normal(size=(2, 6, 5, 4, 3)).astype(np.float32)
+    fields = mj.DisplacementField(values, image.affine)
+
+    def bent(field: Any) -> Any:
+        return mj.resample_to_image(image, image, transform=field).voxels
+
+    mapped = jax.vmap(bent, in_axes=(mj.DisplacementField(0, None),))(fields)
+    one = bent(mj.DisplacementField(values[1], image.affine))
+    np.testing.assert_allclose(mapped[1], one, rtol=0, atol=1e-3 * float(np.abs(image.voxels).max()))
+    assert jax.tree.leaves(mj.DisplacementField(True, False)) == [True, False]
+    half = jnp.asarray(values[0], jnp.bfloat16)
+    np.testing.assert_array_equal(mj.warp(image, half).voxels, mj.warp(image, np.asarray(half, np.float32)).voxels)
