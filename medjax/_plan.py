@@ -18,7 +18,7 @@ import numpy as np
 
 from medjax import _apply
 from medjax._bspline import gaussian_matrix, prefilter_matrix, spline_matrix
-from medjax._buckets import along_axes, is_bucketing, sampled, through_matrices
+from medjax._buckets import along_axes, eagerly, is_bucketing, sampled, through_matrices
 from medjax._grid import Grid, index_map, on_host, same_rank, together
 from medjax._image import Image
 from medjax._sampling._gather import Inverse
@@ -70,7 +70,7 @@ def resample(
         raise ValueError("antialias needs concrete geometry and a map along the image's axes; smooth the image first")
     sampling = matrix, offset, source.shape, target.shape
     if is_known and is_bucketing(image, fill):
-        with jax.ensure_compile_time_eval():  # all is known, also where a trace of the caller's is under way
+        with eagerly():
             voxels = _apply.as_dtype(_by_bucket(image, *sampling, axes, order, sigma, fill), stored)
     elif axes is not None:
         voxels = _along_axes(image, *sampling, axes, order, sigma, fill, stored)
