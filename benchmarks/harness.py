@@ -153,20 +153,8 @@ def measured(
 
 def hardware() -> dict[str, Any]:
     """Names the machine and the versions of what has been imported."""
-    known = {
-        "nibabel",
-        "pydicom",
-        "highdicom",
-        "h5py",
-        "pynrrd",
-        "jax",
-        "jaxlib",
-        "numpy",
-        "scipy",
-        "SimpleITK",
-        "torch",
-    }
-    known |= {"torchio", "cupy"}
+    names = "cupy h5py highdicom jax jaxlib nibabel numpy pydicom pynrrd scipy SimpleITK torch torchio"
+    known = {name.lower(): name for name in names.split()}  # a distribution's name may be in small letters
     distributions = {name for module in set(sys.modules) & set(_packages()) for name in _packages()[module]}
     processor = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
@@ -179,7 +167,11 @@ def hardware() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in sorted(distributions & known, key=str.lower)},
+        "versions": {
+            known[name.lower()]: importlib.metadata.version(name)
+            for name in sorted(distributions, key=str.lower)
+            if name.lower() in known
+        },
     }
 
 
