@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -169,11 +170,10 @@ def separable(
     static = {"axes": axes, "order": order, "is_label": image.kind == "label", "dtype": np.dtype(dtype).name}
     voxels, restore = device_voxels(image)
     fill, depth = _fill(image, fill), len(image.batch_shape)
-    takes = all(len(operator) > 1 and operator[1] is None for operator in operators)
-    kernel = _taken if takes else _resampled
-    return restore(kernel(voxels, (operators, masks), fill, depth=depth, stored=stored, **static))
+    return restore(_separable(voxels, (operators, masks), fill, depth=depth, stored=stored, **static))
 
 
+@functools.partial(moving_jit, static_argnames=("axes", "order", "is_label", "dtype", "depth", "stored"))
 def _separable(
     voxels: Any,
     geometry: Any,
@@ -198,11 +198,6 @@ def _separable(
         return rounded(_filled(out, mask, fill, volume), stored)
 
     return over_batch(one, depth)(voxels, geometry, fill)
-
-
-_STATIC_ALONG = ("axes", "order", "is_label", "dtype", "depth", "stored")
-_resampled = jax.jit(_separable, static_argnames=_STATIC_ALONG)
-_taken = moving_jit(_separable, static_argnames=_STATIC_ALONG)
 
 
 def _filled(out: Any, mask: Any, fill: Any, volume: Any) -> Any:

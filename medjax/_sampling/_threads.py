@@ -20,7 +20,8 @@ def moving_jit(kernel: Callable[..., Any], **options: Any) -> Callable[..., Any]
 
     XLA's CPU compiler gives an operation that counts fewer steps than bytes only `sqrt(cores)` threads, in the belief that
     more would wait for the memory (`DefaultCostModel`, xla/service/cpu/parallel_task_assignment.cc). They would not: half of
-    the time goes into the pages of a new array, which the threads share (4 cores, 34 MB: a permutation takes 13 ms for 20).
+    the time goes into the pages of a new array, which the threads share (4 cores, 34 MB: a permutation takes 13 ms for 20,
+    another slice thickness 15 ms for 22).
     So steps are added that XLA counts and LLVM, which compiles the loops, takes out again. Inside a transformation of the
     caller's the kernel is as it is written: there XLA joins it with others, and derivatives are taken.
 
