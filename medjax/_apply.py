@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,10 @@ from medjax._grid import is_traced, read_only
 from medjax._image import Image
 from medjax._sampling._gather import Inverse, inside, sample
 from medjax._sampling._separable import along_axis
+from medjax._sampling._traced import sample_later
 
 __all__ = [
+    "Later",
     "as_array",
     "as_dtype",
     "background",
@@ -59,13 +61,29 @@ def host_background(voxels: np.ndarray, depth: int = 0) -> np.ndarray:
     return np.asarray((ordered.take(3, axis=depth) + ordered.take(4, axis=depth)) / 2)
 
 
+class Later(NamedTuple):
+    """A map whose numbers are there when the program runs.
+
+    Attributes:
+        kernels: Those to choose from then, as `sample_later` takes them.
+        matrix: `(*batch, 3, 3)`, output index to input index.
+        offset: `(*batch, 3)`.
+    """
+
+    kernels: tuple[str, ...]
+    matrix: Any
+    offset: Any
+
+
 def general(
     image: Image,
     tables: Any,
+    slack: Any,
     points: tuple[Any, Any] | None,
     filters: tuple[Any, ...],
     orders: tuple[int, ...],
     inverse: Inverse | None,
+    later: Later | None,
     fill: Any,
     stored: Any = None,
 ) -> Any:
@@ -74,11 +92,13 @@ def general(
     Args:
         image: Any batch and channels.
         tables: Coordinate tables, `(*batch, n, rank)` each; a rank of 2 leaves the last spatial axis as it is.
+        slack: By how much a point may lie below a tie or a face and count as on it, `(*batch, rank)` voxels.
         points: `(shift, world_to_index)`: a displacement `(*batch?, i, j, k, 3)` in mm and the `(*batch, 3, 3)` matrix
             that brings it to input voxels; or `None`.
         filters: Prefilter matrix of each input axis, or `None`.
         orders: Spline order of each input axis.
         inverse: As for `sample`.
+        later: The map, where its numbers are traced and nothing moves the points but the map.
         fill: As the operations take it.
         stored: dtype to bring the result to, as `rounded` does it; default as it was computed.
 
@@ -87,12 +107,13 @@ def general(
     """
     depth = len(image.batch_shape)
     back = None if inverse is None else (inverse.tables, inverse.matrix, inverse.half)
-    axes: Any = (0, 0, None, 0)
+    axes: Any = (0, 0, 0, None, 0, 0)
     if points is not None:
-        axes = (0, (0 if points[0].ndim == depth + 4 else None, 0), None, 0)
+        axes = (0, 0, (0 if points[0].ndim == depth + 4 else None, 0), None, 0, 0)
     static = {"orders": orders, "reach": None if inverse is None else inverse.reach, "is_label": image.kind == "label"}
+    static["kernels"] = None if later is None else later.kernels
     voxels, restore = device_voxels(image)
-    geometry = tables, points, filters, back
+    geometry = tables, slack, points, filters, back, None if later is None else (later.matrix, later.offset)
     kernel = _moved_lines if len(orders) == 2 and max(orders) == 0 else _sampled
     return restore(kernel(voxels, geometry, _fill(image, fill), depth=depth, axes=axes, stored=stored, **static))
 
@@ -104,14 +125,19 @@ def _general(
     *,
     orders: Any,
     reach: Any,
+    kernels: Any,
     is_label: bool,
     depth: int,
     axes: Any,
     stored: Any,
 ) -> Any:
     def one(volume: Any, geometry: Any, fill: Any) -> Any:
-        tables, points, filters, back = geometry
+        tables, slack, points, filters, back, later = geometry
         dtype = tables[0][1].dtype
+        (base, fraction), *others = tables
+        eased = [(base, fraction + slack.astype(dtype)[None]), *others]
+        if max(orders) == 0:
+            tables = jax.lax.stop_gradient(eased)  # the nearest voxel does not depend on a small move
         original = volume
         if not is_label and jnp.issubdtype(volume.dtype, jnp.inexact):
             volume = volume.astype(dtype)  # integers are converted as they are gathered
@@ -119,22 +145,19 @@ def _general(
             if filters[axis] is not None:
                 volume = along_axis(volume, (filters[axis],), axis, dtype)
         moved = None if points is None else _in_voxels(*points, dtype=tables[0][1].dtype)
-        out = sample(
-            volume,
-            tables,
-            moved,
-            orders=orders,
-            boundary="fold" if max(orders) > 1 else "clamp",
-            dtype=None if is_label else dtype,
-            inverse=None if back is None else Inverse(back[0], back[1], back[2], reach),
-        )
-        out = _filled(out, inside(tables, moved, volume.shape[: len(orders)], orders), fill, original)
+        options: Any = {"boundary": "fold" if max(orders) > 1 else "clamp", "dtype": None if is_label else dtype}
+        if later is None:
+            inverse = None if back is None else Inverse(back[0], back[1], back[2], reach)
+            out = sample(volume, tables, moved, orders=orders, inverse=inverse, **options)
+        else:
+            out = sample_later(volume, tables, *later, slack, kernels=kernels, orders=orders, **options)
+        out = _filled(out, inside(eased, moved, volume.shape[: len(orders)], orders), fill, original)
         return rounded(out, stored)
 
     return over_batch(one, depth, (0, axes, 0))(voxels, geometry, fill)
 
 
-_STATIC = ("orders", "reach", "is_label", "depth", "axes", "stored")
+_STATIC = ("orders", "reach", "kernels", "is_label", "depth", "axes", "stored")
 _sampled = compiled(_general, static_argnames=_STATIC)
 _moved_lines = compiled(_general, moves=True, static_argnames=_STATIC)
 

@@ -12,7 +12,7 @@ import numpy as np
 from medjax._apply import as_array, background, host_background
 from medjax._batch import over_batch
 from medjax._compiled import compiled
-from medjax._grid import Grid, is_traced, on_host, together
+from medjax._grid import Grid, is_traced, on_host, product, together
 from medjax._image import Image
 from medjax._mask import check_same_grid
 from medjax._pending import rearrange
@@ -69,8 +69,7 @@ def crop(image: Image, start: Any, size: Any) -> Image:
                 f"a box of {box} does not fit into an image of {grid.shape}; crop_or_pad goes beyond the edge"
             )
         first: Any = jnp.clip(jnp.broadcast_to(start, (*batch, 3)), 0, jnp.asarray(room))
-        lattice = Grid(grid.shape, jnp.asarray(grid.affine))
-        corner: Any = first.astype(lattice.affine.dtype)
+        corner: Any = first.astype(np.float32)
     else:
         first = np.asarray(start)
         if first.shape not in ((), (3,), (*batch, 3)) or first.dtype.kind not in "iu":
@@ -81,8 +80,8 @@ def crop(image: Image, start: Any, size: Any) -> Image:
                 f"a box of {box} voxels from {first.tolist()} does not lie inside an image of {grid.shape}; "
                 "crop_or_pad and pad go beyond the edge"
             )
-        lattice, corner = grid, first.astype(np.float64)
-    target = lattice.moved(corner, box)
+        corner = first.astype(np.float64)
+    target = grid.moved(corner, box)
     return rearrange(image, target, lambda voxels: _boxed(voxels, first, box, len(batch)), effect="cuts")
 
 
@@ -326,7 +325,7 @@ def translate(image: Image, offset: Any, *, unit: Literal["voxel", "mm"] = "voxe
         )
     xp, (affine, shift) = together(affine, shift)
     shift = xp.broadcast_to(shift, (*batch, 3))
-    moved = (affine[..., :3, :3] @ shift[..., None]) if unit == "voxel" else shift[..., None]
+    moved = product(affine[..., :3, :3], shift[..., None]) if unit == "voxel" else shift[..., None]
     origin = affine[..., :3, 3:] + moved
     affine = xp.concatenate([xp.concatenate([affine[..., :3, :3], origin], axis=-1), affine[..., 3:, :]], axis=-2)
     return rearrange(image, Grid(grid.shape, affine), lambda voxels: voxels)

@@ -14,24 +14,28 @@ geometry is concrete, traced JAX values under a transformation.
 from __future__ import annotations
 
 import dataclasses
+import operator
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 __all__ = [
     "Grid",
+    "Place",
     "affine_from",
     "direction_of",
     "index_map",
     "lps_to_ras",
     "on_host",
     "origin_of",
+    "product",
     "rescaled_size",
     "shear_degrees",
     "spacing_of",
     "together",
+    "transformed",
 ]
 
 Size = Sequence[int] | np.ndarray
@@ -58,7 +62,23 @@ def direction_of(affine: Any) -> Any:
 
 def lps_to_ras(affine: Any) -> Any:
     """Converts an index-to-LPS affine to index-to-RAS, or back: the flip is its own inverse."""
-    return affine.__array_namespace__().asarray(_FLIP_XY, dtype=affine.dtype) @ affine
+    return product(affine.__array_namespace__().asarray(_FLIP_XY, dtype=affine.dtype), affine)
+
+
+def product(a: Any, b: Any) -> Any:
+    """Multiplies matrices `(..., m, n)` and `(..., n, p)` of a geometry at the highest precision.
+
+    By default GPUs round float32 factors to 10 bits (TF32) and TPUs to 7 (bfloat16): samples would move by up to a voxel.
+    """
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a @ b
+    jax: Any = sys.modules["jax"]
+    return jax.numpy.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def transformed(matrix: Any, points: Any) -> Any:
+    """Applies matrices `(..., 3, 3)` to column vectors `(..., 3)`."""
+    return product(matrix, points[..., None])[..., 0]
 
 
 def affine_from(spacing: Any = None, origin: Any = None, direction: Any = None) -> Any:
@@ -106,7 +126,8 @@ def on_host(value: Any) -> Any:
     Half precision is widened: a voxel in a thousand millimetres has no place in it.
     """
     if is_traced(value):
-        array = sys.modules["jax"].numpy.asarray(value)
+        jax: Any = sys.modules["jax"]
+        array = value if isinstance(value, jax.core.Tracer) else jax.numpy.asarray(value)
         return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
     array = np.asarray(value)
     if array.dtype.kind in "USc":
@@ -205,7 +226,7 @@ def shear_degrees(affine: np.ndarray) -> float:
         30.0
     """
     turn = direction_of(affine)
-    cosines = turn.swapaxes(-1, -2) @ turn - np.eye(3)
+    cosines = product(turn.swapaxes(-1, -2), turn) - np.eye(3)
     return float(np.degrees(np.arcsin(np.clip(np.abs(cosines).max(initial=0.0), 0.0, 1.0))))
 
 
@@ -230,7 +251,7 @@ def index_map(target: Any, source: Any) -> tuple[Any, Any]:
     to, start = same_rank(target[..., :3, 3], source[..., :3, 3])
     shift = to - start
     inverse = inverse_3x3(source[..., :3, :3])
-    return inverse @ target[..., :3, :3], (inverse @ shift[..., None])[..., 0]
+    return product(inverse, target[..., :3, :3]), transformed(inverse, shift)
 
 
 def same_rank(*arrays: Any) -> tuple[Any, ...]:
@@ -275,6 +296,42 @@ def rescaled_size(shape: Size, spacing: np.ndarray, new_spacing: np.ndarray) -> 
     return tuple(int(n) for n in np.maximum(1, np.floor(exact * (1 + 1e-12) + 0.5 + 1e-9)))
 
 
+class Place(NamedTuple):
+    """Where a grid lies in the index space of the lattice that it was made from: index `i` at `step @ i + start` there.
+
+    It holds more than the two affines: what a call says of a lattice (another spacing, a crop) is known exactly, also where
+    the affine is traced and only float32, and the map between the two depends on no origin.
+
+    Attributes:
+        affine: The lattice that it was made from, `(*batch, 4, 4)`: the very array, for it is told by identity.
+        step: `(*batch, 3, 3)`.
+        start: `(*batch, 3)`.
+        is_diagonal: Whether `step` is known to keep the axes.
+    """
+
+    affine: Any
+    step: Any
+    start: Any
+    is_diagonal: bool
+
+    def scaled(self, step: Any, start: Any) -> Place:
+        """The same axes with other steps, `(*batch, 3)`, from another start."""
+        _, (own, step) = together(self.step, step)
+        own, step = same_rank(own, step[..., None, :])
+        return self._replace(step=own * step, start=on_host(start))
+
+    def then(self, other: Place) -> Place:
+        """Where a grid lies that lies there in the grid that lies here."""
+        _, (own, step) = together(self.step, other.step)
+        both = self.is_diagonal and other.is_diagonal
+        return Place(self.affine, product(own, step), self.index(other.start), both)
+
+    def index(self, index: Any) -> Any:
+        """Returns an index of the grid, `(..., 3)`, as one of the lattice that it was made from."""
+        _, (step, start, index) = together(self.step, self.start, index)
+        return operator.add(*same_rank(transformed(step, index), start))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grid:
     """A voxel lattice in world space: a static shape and an index-to-LPS affine.
@@ -284,6 +341,7 @@ class Grid:
     Attributes:
         shape: Voxels along i, j, k.
         affine: `(4, 4)` index to LPS mm, float64 or traced; `(*batch, 4, 4)` for a batch of grids of one shape.
+        made_from: Where it lies in the lattice that it was made from, kept by `moved` and `stepped`.
 
     Example:
         >>> grid = Grid.of((10, 20, 5), spacing=(1, 1, 3), origin=(0, 0, -6))
@@ -293,6 +351,7 @@ class Grid:
 
     shape: tuple[int, ...]
     affine: Any
+    made_from: Place | None = dataclasses.field(default=None, repr=False)
 
     @staticmethod
     def of(shape: Size, *, affine: Any = None, spacing: Any = None, origin: Any = None, direction: Any = None) -> Grid:
@@ -348,8 +407,7 @@ class Grid:
             >>> Grid.of((4, 4, 4), spacing=2.0).world((1, 2, 3)).tolist()
             [2.0, 4.0, 6.0]
         """
-        columns = as_points(index)[..., None]
-        turned, origin = same_rank((self.affine[..., :3, :3] @ columns)[..., 0], origin_of(self.affine))
+        turned, origin = same_rank(transformed(self.affine[..., :3, :3], as_points(index)), origin_of(self.affine))
         return turned + origin
 
     def index(self, world: Any) -> Any:
@@ -360,7 +418,7 @@ class Grid:
             [1.0, 2.0, 2.5]
         """
         position, origin = same_rank(as_points(world), origin_of(self.affine))
-        return (inverse_3x3(self.affine[..., :3, :3]) @ (position - origin)[..., None])[..., 0]
+        return transformed(inverse_3x3(self.affine[..., :3, :3]), position - origin)
 
     def moved(self, index: Any, shape: Size | None = None) -> Grid:
         """Returns the lattice continued from another corner: voxel (0, 0, 0) moves to the given index of this grid.
@@ -369,11 +427,34 @@ class Grid:
             >>> Grid.of((9, 9, 9), spacing=2.0).moved((1, 0, -1), (4, 4, 4)).origin
             (2.0, 0.0, -2.0)
         """
-        xp = self.affine.__array_namespace__()
-        origin = self.world(self._vector(index))
-        top = xp.concat([self.affine[..., :3, :3], origin[..., None]], axis=-1)
-        affine = xp.concat([top, self.affine[..., 3:, :]], axis=-2)
-        return Grid(self.shape if shape is None else tuple(int(n) for n in shape), affine)
+        return self.stepped(np.ones(3), index, self.shape if shape is None else shape)
+
+    def stepped(self, step: Any, start: Any, shape: Size, axes: Sequence[int] = (0, 1, 2)) -> Grid:
+        """Returns a lattice along the axes of this one: `step` voxels of this grid from one voxel to the next.
+
+        Args:
+            step: For each new axis the voxels of this grid in one step, `(*batch, 3)`; negative runs back. May be traced.
+            start: Index in this grid of the new voxel (0, 0, 0), `(*batch, 3)`; may be traced.
+            shape: Voxels along the new axes.
+            axes: For each new axis the axis of this grid that it runs along.
+
+        Example:
+            >>> Grid.of((9, 9, 9), spacing=2.0).stepped((0.5, 1, 1), (1, 0, -1), (4, 4, 4))
+            Grid(shape=(4, 4, 4), spacing=(1, 2, 2), origin=(2, 0, -2))
+        """
+        place = Place(self.affine, np.eye(3)[:, list(axes)], np.zeros(3), tuple(axes) == (0, 1, 2)).scaled(step, start)
+        xp, (affine, by, at) = together(self.affine, place.step, place.start)
+        columns, origin = product(affine[..., :3, :3], by), Grid(self.shape, affine).world(at)
+        batch = max(columns.shape[:-2], origin.shape[:-1], key=len)
+        top = [xp.broadcast_to(columns, (*batch, 3, 3)), xp.broadcast_to(origin[..., None], (*batch, 3, 1))]
+        last = xp.broadcast_to(xp.asarray([[0, 0, 0, 1]], dtype=affine.dtype), (*batch, 1, 4))
+        turned = xp.concat([xp.concat(top, axis=-1), last], axis=-2)
+        return Grid(tuple(int(n) for n in shape), turned, self.place.then(place))
+
+    @property
+    def place(self) -> Place:
+        """Where it lies in the index space of the lattice that it was made from; of its own, where it was not."""
+        return self.made_from or Place(self.affine, np.eye(3), np.zeros(3), True)
 
     def _vector(self, values: Any) -> Any:
         return self.affine.__array_namespace__().asarray(values, dtype=self.affine.dtype)

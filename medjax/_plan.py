@@ -8,7 +8,6 @@ same tables as traced values, so that gradients reach the geometry through the s
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -19,9 +18,10 @@ import numpy as np
 from medjax import _apply
 from medjax._bspline import gaussian_matrix, prefilter_matrix, spline_matrix
 from medjax._buckets import along_axes, is_bucketing, sampled, through_matrices
-from medjax._compiled import eagerly, unchanging
-from medjax._grid import Grid, index_map, on_host, same_rank, together
+from medjax._compiled import eagerly
+from medjax._grid import Grid, inverse_3x3, on_host
 from medjax._image import Image
+from medjax._lattice import Lattice, located, snapped, tables_of
 from medjax._sampling._gather import Inverse
 from medjax._sampling._separable import Band, transposed
 from medjax._transform import AffineTransform, stages
@@ -63,9 +63,10 @@ def resample(
         return _by_parts(image, target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
     order = ORDERS[check_interpolation(image, interpolation)]
     source = image.grid
-    affine, shift = _moved(target, transform, _checked_batch(image, target, transform))
-    matrix, offset = index_map(*together(affine, source.affine)[1])
-    is_known = isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray) and shift is None
+    _check_batch(image, target, transform)
+    lattice = located(target, source, transform, _apply.compute_dtype(image))
+    matrix, offset, shift = lattice.matrix, lattice.offset, lattice.shift
+    is_known = lattice.is_known and shift is None
     axes = _alignment(matrix, target.shape) if is_known else None
     if axes is None and sigma is not None:
         raise ValueError("antialias needs concrete geometry and a map along the image's axes; smooth the image first")
@@ -76,8 +77,7 @@ def resample(
     elif axes is not None:
         voxels = _along_axes(image, *sampling, axes, order, sigma, fill, stored)
     else:
-        orders = _orders(matrix, offset, target.shape, order) if is_known else order
-        voxels = _anywhere(image, *sampling, shift, orders, fill, stored)
+        voxels = _anywhere(image, lattice, target.shape, order, fill, stored)
     batch = image.batch_shape
     affine = on_host(target.affine)
     if affine.shape[:-2] != batch:
@@ -120,34 +120,28 @@ def _along_axes(
     return _apply.separable(image, operators, masks, axes, fill, dtype, stored)
 
 
-def _anywhere(
-    image: Image,
-    matrix: Any,
-    offset: Any,
-    sizes: Any,
-    shape: Any,
-    shift: Any,
-    order: Any,
-    fill: Any,
-    stored: Any,
-) -> Any:
-    """Applies any map; `order` is one for all axes while the map is not known, else one for each."""
-    dtype = _apply.compute_dtype(image)
-    orders = (order,) * 3 if isinstance(order, int) else order
-    is_known = not isinstance(order, int)
-    if is_known and shift is None and orders[2] == 0 and _keeps_lines(matrix, offset, sizes, shape):
+def _anywhere(image: Image, lattice: Lattice, shape: tuple[int, ...], order: int, fill: Any, stored: Any) -> Any:
+    """Applies any map."""
+    dtype, sizes, matrix, offset = _apply.compute_dtype(image), image.shape, lattice.matrix, lattice.offset
+    is_settled = lattice.is_known and lattice.shift is None
+    orders = _orders(matrix, offset, shape, order) if is_settled else (order,) * 3
+    if is_settled and orders[2] == 0 and _keeps_lines(matrix, offset, sizes, shape):
         # The last axis travels as channels do: lines of memory are read whole, two to four times as fast.
         matrix, offset, sizes, shape, orders = matrix[..., :2, :2], offset[..., :2], sizes[:2], shape[:2], orders[:2]
-    inverse = _inverse(matrix, offset, sizes, orders, dtype) if is_known and _is_traced(image) else None
+    slack = lattice.slack[..., : len(orders)]
+    inverse = _inverse(matrix, offset + slack, sizes, orders, dtype) if is_settled and _is_traced(image) else None
     filters = tuple(
         prefilter_matrix(n, o).astype(dtype) if o > 1 and n > 1 else None for n, o in zip(sizes, orders, strict=True)
     )
     points = None
-    if shift is not None:
+    if lattice.shift is not None:
         own = image.grid.affine
-        points = shift, index_map(_linear_affine(own), own)[0]
+        points = lattice.shift, inverse_3x3(own[..., :3, :3])
+    later = None
+    if not lattice.is_known and points is None:
+        later = _apply.Later(lattice.kernels(sizes, shape), matrix, offset)
     tables = tables_of(matrix, offset, shape, dtype)
-    return _apply.general(image, tables, points, filters, orders, inverse, fill, stored)
+    return _apply.general(image, tables, slack, points, filters, orders, inverse, later, fill, stored)
 
 
 def _by_bucket(
@@ -182,8 +176,8 @@ def check_interpolation(image: Any, interpolation: Interpolation | None) -> Inte
     return interpolation
 
 
-def _checked_batch(image: Image, target: Grid, transform: Any) -> tuple[int, ...]:
-    """The batch for which the points to sample differ; refuses what is neither for all items nor one for each."""
+def _check_batch(image: Image, target: Grid, transform: Any) -> None:
+    """Refuses geometry that is neither for all items nor one for each."""
     found = [("grid", target.affine.shape[:-2])]
     for stage in stages(transform):
         if isinstance(stage, AffineTransform):
@@ -196,115 +190,19 @@ def _checked_batch(image: Image, target: Grid, transform: Any) -> tuple[int, ...
                 f"the {name} is for a batch of shape {tuple(batch)} and the image's is {image.batch_shape}: give one for all "
                 "items or one for each, use jax.vmap, or stack the image"
             )
-    return max((tuple(batch) for _, batch in found), key=len)
 
 
 def _is_traced(image: Image) -> bool:
     return isinstance(image.voxels, jax.core.Tracer)
 
 
-def _moved(target: Grid, transform: Any, batch: tuple[int, ...]) -> tuple[Any, Any]:
-    """Sends the target's lattice through the transform: an affine lattice of points plus a dense shift in mm, if any."""
-    affine, shift = on_host(target.affine), None
-    affine = affine.__array_namespace__().broadcast_to(affine, (*batch, 4, 4))
-    for stage in stages(transform):
-        if isinstance(stage, AffineTransform):
-            affine = _through(stage, affine)
-            if shift is not None:
-                linear = jnp.asarray(on_host(stage.matrix)[..., :3, :3], shift.dtype)
-                shift = jnp.einsum("...de,...ijke->...ijkd", linear, shift, precision=jax.lax.Precision.HIGHEST)
-        else:
-            moved = _sampled_field(stage, affine, target.shape, shift)
-            shift = moved if shift is None else operator.add(*same_rank(shift, moved))
-    return affine, shift
-
-
-def _through(stage: AffineTransform, affine: Any) -> Any:
-    """Applies an affine transform to a lattice's affine."""
-    xp, (matrix, center, affine) = together(stage.matrix, stage.center, affine)
-    linear = matrix[..., :3, :3] @ affine[..., :3, :3]
-    origin = AffineTransform(matrix, center)(affine[..., :3, 3])
-    batch = np.broadcast_shapes(linear.shape[:-2], origin.shape[:-1])
-    columns = [xp.broadcast_to(linear, (*batch, 3, 3)), xp.broadcast_to(origin[..., None], (*batch, 3, 1))]
-    last = xp.broadcast_to(xp.asarray([[0, 0, 0, 1]], dtype=affine.dtype), (*batch, 1, 4))
-    return xp.concatenate([xp.concatenate(columns, axis=-1), last], axis=-2)
-
-
-def _sampled_field(field: Any, affine: Any, shape: tuple[int, ...], shift: Any) -> Any:
-    """Interpolates a displacement field at the points of a lattice, `(*batch, i, j, k, 3)` mm; 0 outside its grid."""
-    own = on_host(field.affine)
-    if shift is None and tuple(field.displacement.shape[-4:-1]) == shape and _is_one_lattice(affine, own):
-        whole = jnp.asarray(unchanging(field.displacement))
-        return whole.astype(_apply.compute_dtype(Image(whole, own)))  # integers would round the stages that follow
-    matrix, offset = index_map(*together(affine, own)[1])
-    displacement, batch = unchanging(field.displacement), matrix.shape[:-2]
-    if displacement.shape[:-4] != batch or own.shape[:-2] != batch:  # one field for all items
-        displacement = jnp.broadcast_to(displacement, (*batch, *displacement.shape[-4:]))
-        own = own.__array_namespace__().broadcast_to(own, (*batch, 4, 4))
-    image = Image(displacement, own)
-    dtype = _apply.compute_dtype(image)
-    points = None if shift is None else (shift, index_map(_linear_affine(own), own)[0])
-    tables = tables_of(matrix, offset, shape, dtype)
-    return _apply.general(image, tables, points, (None,) * 3, (1,) * 3, None, 0.0)
-
-
-def _is_one_lattice(affine: Any, other: Any) -> bool:
-    """Whether two affines are known to be equal."""
-    if not (isinstance(affine, np.ndarray) and isinstance(other, np.ndarray)):
-        return False
-    return np.allclose(affine, other, rtol=0, atol=1e-9)
-
-
-def _linear_affine(affine: Any) -> Any:
-    """An affine whose lattice is the world axes: index_map of it gives the inverse linear part."""
-    xp = affine.__array_namespace__()
-    return xp.broadcast_to(xp.eye(4, dtype=affine.dtype), affine.shape)
-
-
-def tables_of(matrix: Any, offset: Any, shape: Sequence[int], dtype: Any) -> tuple[tuple[Any, Any], ...]:
-    """Splits `matrix @ index + offset` into one table per output axis: `(base, fraction)`, each `(*batch, n, rank)`."""
-    xp = np if isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray) else jnp
-    if xp is np:
-        matrix, offset = _snapped(matrix), _snapped(offset)
-    made = []
-    for axis, size in enumerate(shape):
-        index = xp.arange(size, dtype=matrix.dtype).reshape((1,) * (matrix.ndim - 2) + (-1, 1))
-        values = index * matrix[..., None, :, axis]
-        if axis == 0:
-            values = values + offset[..., None, :]
-        base = xp.floor(values)
-        if xp is jnp:
-            base = jax.lax.stop_gradient(base)
-        rest = values - base if xp is jnp else _exactly_summed(values - base, dtype)
-        made.append((base.astype(np.int32), rest.astype(dtype)))
-    return tuple(made)
-
-
-def _exactly_summed(fraction: np.ndarray, dtype: Any) -> np.ndarray:
-    """Rounds fractions so that any three add up without error in a dtype: no order of summation decides a tie.
-
-    What is below a half stays below it, for there the nearest voxel and the edge of the image change.
-    """
-    steps = 2.0 ** (np.finfo(dtype).nmant - 1)
-    return (
-        np.where(fraction < 0.5, np.minimum(np.round(fraction * steps), steps / 2 - 1), np.round(fraction * steps))
-        / steps
-    )
-
-
 def _positions(scale: Any, start: Any, count: int) -> np.ndarray:
     """Places along an input axis of an axis-aligned map's output indices."""
-    return _snapped(scale * np.arange(count) + start)
+    return snapped(scale * np.arange(count) + start)
 
 
 def _are_whole(positions: np.ndarray) -> bool:
     return bool((np.abs(positions - np.round(positions)) < _DRIFT).all())
-
-
-def _snapped(values: np.ndarray) -> np.ndarray:
-    """Takes the last bits off numbers that are halves but for rounding, so that ties fall as they should."""
-    halves = np.round(2 * values) / 2
-    return np.where(np.abs(values - halves) < 1e-10 * np.maximum(1.0, np.abs(values)), halves, values)
 
 
 def _alignment(matrix: np.ndarray, shape: Sequence[int]) -> tuple[int, ...] | None:

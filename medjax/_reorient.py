@@ -109,16 +109,11 @@ def flip(image: Image, axes: Any) -> Image:
 
 def reoriented(grid: Grid, axes: Sequence[int], flips: Sequence[bool]) -> Grid:
     """Returns the same lattice with its axes permuted and flipped: new axis `a` is old axis `axes[a]`."""
-    xp = grid.affine.__array_namespace__()
     corner = np.zeros(3)
     for axis, reverse in zip(axes, flips, strict=True):
         corner[axis] = grid.shape[axis] - 1 if reverse else 0
-    moved = grid.moved(corner).affine
-    signs = np.array([-1.0 if reverse else 1.0 for reverse in flips])
-    turn = np.zeros((4, 4))
-    turn[list(axes), [0, 1, 2]] = signs
-    turn[3, 3] = 1
-    return Grid(tuple(grid.shape[axis] for axis in axes), moved @ xp.asarray(turn, dtype=moved.dtype))
+    signs = [-1.0 if reverse else 1.0 for reverse in flips]
+    return grid.stepped(signs, corner, [grid.shape[axis] for axis in axes], axes)
 
 
 def turned(voxels: Any, axes: tuple[int, ...], flips: tuple[bool, ...], depth: int) -> Any:

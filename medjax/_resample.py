@@ -123,16 +123,15 @@ def _smoothing(image: Any, spacing: Any) -> tuple[float, ...]:
 def _respaced(grid: Grid, spacing: Any, shape: tuple[int, ...], anchor: Anchor) -> Grid:
     """The grid of the same directions with another spacing and size."""
     xp, (affine, spacing) = together(grid.affine, spacing)
-    grid, old = Grid(grid.shape, affine), spacing_of(affine)
-
-    def as_rows(values: Any) -> Any:
-        return xp.broadcast_to(xp.asarray(values, dtype=old.dtype), old.shape)
-
-    ratio = as_rows(spacing) / old
-    shift = as_rows((np.asarray(grid.shape) - 1) / 2) - ratio * as_rows((np.asarray(shape) - 1) / 2)
-    moved = grid.moved(shift if anchor == "center" else ratio * 0, shape).affine
-    columns = xp.concat([ratio, xp.ones_like(ratio[..., :1])], axis=-1)
-    return Grid(shape, moved * columns[..., None, :])
+    old = spacing_of(affine)
+    ratio = xp.broadcast_to(spacing, old.shape) / old
+    if anchor == "first":
+        return grid.stepped(ratio, np.zeros(3), shape)
+    half, new_half = (
+        xp.broadcast_to(xp.asarray((np.asarray(size) - 1) / 2, dtype=old.dtype), old.shape)
+        for size in (grid.shape, shape)
+    )
+    return grid.stepped(ratio, half - ratio * new_half, shape)
 
 
 def resample_to_grid(
@@ -278,10 +277,6 @@ def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = No
     check_positive(factors, "factor", factor)
     grid = image.grid
     shape = rescaled_size(grid.shape, factors, np.ones(3))
-    xp = grid.affine.__array_namespace__()
     ratio = np.asarray(grid.shape) / np.asarray(shape)
-    corner = (np.asarray(grid.shape) - 1) / 2 - ratio * (np.asarray(shape) - 1) / 2
-    moved = grid.moved(corner, shape).affine
-    columns = xp.broadcast_to(xp.asarray(np.append(ratio, 1.0), dtype=moved.dtype), moved.shape)
-    target = Grid(shape, moved * columns)
+    target = grid.stepped(ratio, (np.asarray(grid.shape) - 1) / 2 - ratio * (np.asarray(shape) - 1) / 2, shape)
     return resample(image, target, interpolation=interpolation, fill=fill)

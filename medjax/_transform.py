@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from medjax._grid import check_affine, inverse_3x3, is_singular, on_host
+from medjax._grid import check_affine, inverse_3x3, is_singular, on_host, product, transformed
 
 __all__ = ["AffineTransform", "CompositeTransform", "DisplacementField", "Transform", "stages"]
+
+
+class About(NamedTuple):
+    """What is known of an affine transform that was made for a lattice, also where its numbers are traced.
+
+    Attributes:
+        affine: The lattice, `(*batch, 4, 4)`: the very array, for it is told by identity.
+        index: The centre's index in it, `(*batch, 3)`, where the centre is its own.
+        axis: The axis of the lattice that is turned about, where it is one.
+    """
+
+    affine: Any
+    index: Any = None
+    axis: int | None = None
 
 
 @jax.tree_util.register_pytree_node_class
@@ -23,6 +37,7 @@ class AffineTransform:
     Attributes:
         matrix: `(*batch, 4, 4)`, linear part $L$ and translation $t$ in mm.
         center: `(*batch, 3)` fixed point $c$ of the linear part, LPS mm; default the origin.
+        about: What the operation that made the transform knows of it; nobody else need give it.
 
     Example:
         >>> shift = AffineTransform.of(affine_matrix(translation=(1, 2, 3)))
@@ -32,6 +47,7 @@ class AffineTransform:
 
     matrix: Any
     center: Any
+    about: About | None = dataclasses.field(default=None, repr=False)
 
     @staticmethod
     def of(matrix: Any, *, center: Any = None) -> AffineTransform:
@@ -60,8 +76,8 @@ class AffineTransform:
 
     def __call__(self, points: Any) -> Any:
         """Maps world points `(..., 3)`, LPS mm."""
-        linear, moved = self.matrix[..., :3, :3], points - self.center
-        return (linear @ moved[..., None])[..., 0] + (self.center + self.matrix[..., :3, 3])
+        turned = transformed(self.matrix[..., :3, :3], points - self.center)
+        return turned + (self.center + self.matrix[..., :3, 3])
 
     def inverse(self) -> AffineTransform:
         """Returns the inverse map, about the same centre.
@@ -79,10 +95,12 @@ class AffineTransform:
                 f"matrix is singular: it squashes the world flat and has no inverse, got {self.matrix.tolist()}"
             )
         linear = inverse_3x3(self.matrix[..., :3, :3])
-        shift = -(linear @ self.matrix[..., :3, 3:])
+        shift = -product(linear, self.matrix[..., :3, 3:])
         xp = linear.__array_namespace__()
         return AffineTransform(
-            xp.concatenate([xp.concatenate([linear, shift], axis=-1), self.matrix[..., 3:, :]], axis=-2), self.center
+            xp.concatenate([xp.concatenate([linear, shift], axis=-1), self.matrix[..., 3:, :]], axis=-2),
+            self.center,
+            self.about,
         )
 
     def tree_flatten(self) -> tuple[Any, None]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any
 
 import jax
 import numpy as np
 
-from medjax._grid import Grid, direction_of, on_host, together
+from medjax._grid import Grid, direction_of, on_host, product, together
 from medjax._image import Image
 from medjax._pending import resample
 from medjax._plan import Interpolation
 from medjax._reorient import axis_number
-from medjax._transform import AffineTransform, DisplacementField
+from medjax._transform import About, AffineTransform, DisplacementField
 
 __all__ = ["affine_matrix", "affine_transform", "compose", "rotate", "warp"]
 
@@ -55,7 +57,7 @@ def affine_matrix(translation: Any = 0, rotation: Any = 0, scale: Any = 1, shear
         rows[u][u], rows[u][v], rows[v][u], rows[v][v] = c, -s, s, c
         turns.append(_matrix(xp, rows))
     shears = _matrix(xp, [[one, lean[..., 0], lean[..., 1]], [zero, one, lean[..., 2]], [zero, zero, one]])
-    linear = turns[2] @ turns[1] @ turns[0] @ shears * size[..., None, :]
+    linear = functools.reduce(product, (turns[2], turns[1], turns[0], shears)) * size[..., None, :]
     return _four_by_four(xp, linear, move)
 
 
@@ -83,13 +85,13 @@ def compose(*matrices: Any) -> Any:
         >>> (compose(double, shift) @ [0, 0, 0, 1]).tolist(), (compose(shift, double) @ [0, 0, 0, 1]).tolist()
         ([2.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0])
     """
-    xp, parts = together(np.eye(4), *matrices)
-    product = parts[0]
+    _, parts = together(np.eye(4), *matrices)
+    result = parts[0]
     for matrix in parts[1:]:
         if matrix.shape[-2:] != (4, 4):
             raise ValueError(f"compose takes (..., 4, 4) matrices, got shape {matrix.shape}")
-        product = xp.matmul(product, matrix)
-    return product
+        result = product(result, matrix)
+    return result
 
 
 def rotate(
@@ -137,10 +139,17 @@ def rotate(
         )
     xp, (angle, affine) = together(angle, grid.affine)
     pole = direction_of(affine)[..., :, number]
-    fixed = grid.center if center is None else center
-    transform = AffineTransform.of(_four_by_four(xp, _turn(xp, pole, -angle), xp.zeros_like(pole)), center=fixed)
+    transform = _about(grid, _four_by_four(xp, _turn(xp, pole, -angle), xp.zeros_like(pole)), center, number)
     target = _expanded(grid, transform.inverse()) if expand else grid
     return resample(image, target, transform, interpolation=interpolation, fill=fill)
+
+
+def _about(grid: Grid, matrix: Any, center: Any, axis: int | None = None) -> AffineTransform:
+    """A transform about a centre: the grid's own, whose index is known exactly, or a point of the caller's."""
+    transform = AffineTransform.of(matrix, center=grid.center if center is None else center)
+    place = grid.place
+    index = place.index((np.asarray(grid.shape) - 1) / 2) if center is None else None
+    return dataclasses.replace(transform, about=About(place.affine, index, axis if place.is_diagonal else None))
 
 
 def _turn(xp: Any, pole: Any, degrees: Any) -> Any:
@@ -155,7 +164,7 @@ def _turn(xp: Any, pole: Any, degrees: Any) -> Any:
     return (
         xp.broadcast_to(xp.eye(3, dtype=cross.dtype), cross.shape)
         + xp.sin(angle) * cross
-        + (1 - xp.cos(angle)) * (cross @ cross)
+        + (1 - xp.cos(angle)) * product(cross, cross)
     )
 
 
@@ -206,7 +215,7 @@ def affine_transform(
         >>> affine_transform(image, affine_matrix(translation=(1, 0, 0)), fill=-1.0).voxels[:, 0, 0].tolist()
         [-1.0, 0.0, 1.0, 2.0]
     """
-    content = AffineTransform.of(matrix, center=image.grid.center if center is None else center)
+    content = _about(image.grid, matrix, center)
     if grid is not None and not isinstance(grid, Grid):
         raise ValueError(f"grid must be a Grid, got {type(grid).__name__}; Grid.of makes one")
     return resample(

@@ -20,7 +20,7 @@ ROOT = Path(medjax.__file__).parent
 LAYERS = {
     0: ["_lazy", "_version", "_grid", "_orientation", "_metadata", "io._errors"],  # host geometry and facts
     1: ["_batch", "_compiled", "_sampling", "_bspline", "_transform"],  # kernels and maps: arrays in, arrays out
-    2: ["_image", "_apply", "_buckets", "_plan", "_pending"],  # data, plans and their application
+    2: ["_image", "_apply", "_buckets", "_lattice", "_plan", "_pending"],  # data, plans and their application
     3: [
         "_cast",
         "_resample",

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from medjax._batch import over_batch
 from medjax._compiled import compiled
+from medjax._grid import product, transformed
 from medjax._image import Image
 from medjax._mask._arguments import (
     batch_first,
@@ -79,7 +80,7 @@ def _mean_index(marginals: list[Any]) -> Any:
     for line in marginals:
         middle = (line.shape[-1] - 1) / 2  # offsets from the middle keep float32 sums small
         offsets = xp.asarray(np.arange(line.shape[-1]) - middle, dtype=line.dtype)
-        total, moment = line.sum(-1), (line @ offsets)
+        total, moment = line.sum(-1), transformed(line[..., None, :], offsets)[..., 0]
         is_empty = total <= 0  # NaN is not: it stays NaN
         means.append(
             middle + xp.where(is_empty, xp.zeros_like(total), moment / xp.where(is_empty, xp.ones_like(total), total))
@@ -91,7 +92,7 @@ def _world(mask: Image, index: Any) -> Any:
     """World position, LPS mm, of an index per item and channel, `(*batch, *channels, 3)`."""
     affine = batch_first(mask.grid.affine, mask)
     affine, index = float_like(affine, index), float_like(index, affine)
-    return (affine[..., :3, :3] @ index[..., None])[..., 0] + affine[..., :3, 3]
+    return transformed(affine[..., :3, :3], index) + affine[..., :3, 3]
 
 
 def max_radius(mask: Image, center: Any = None) -> Any:
@@ -132,7 +133,7 @@ def max_radius(mask: Image, center: Any = None) -> Any:
     check_not_empty(is_there, "max_radius")
     index = float_like(farthest, affine)
     matrix, offset = float_like(matrix, farthest), float_like(offset, farthest)
-    distance = _length((matrix @ index[..., None])[..., 0] + offset)
+    distance = _length(transformed(matrix, index) + offset)
     return distance if is_concrete(is_there) else jnp.where(is_there, distance, 0.0)
 
 
@@ -237,7 +238,8 @@ def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -
     affine = mask.grid.affine
     affine, points = batch_first(float_like(affine, index), mask), float_like(index, affine)
     # Row vectors times the transposed matrix: one product for all points of an item.
-    return MaskPoints(points @ affine[..., :3, :3].swapaxes(-1, -2) + affine[..., None, :3, 3], count)
+    world = product(points, affine[..., :3, :3].swapaxes(-1, -2)) + affine[..., None, :3, 3]
+    return MaskPoints(world, count)
 
 
 @functools.partial(compiled, static_argnums=1)

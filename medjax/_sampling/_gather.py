@@ -425,15 +425,16 @@ def _collect(out: Any, *data: Any, sampling: Sampling) -> Any:
 def _limits(axis: int, sampling: Sampling, dtype: Any) -> tuple[Any, Any, Any, Any]:
     """How far from a voxel a sample may lie to touch it, `[low, high)`, and where its weight stops to change.
 
-    The half voxel beyond an edge takes the edge voxel's value: there the hat is flat.
+    The half voxel beyond an edge takes the edge voxel's value: there the hat is flat. What lies further out is the fill's,
+    and has no cotangent; a little of it is looked at, lest rounding drop what lies on the face.
     """
     n, rank = sampling.shape[axis], sampling.rank
     index = jnp.arange(n).reshape([-1 if d == axis else 1 for d in range(rank)])
     first, last = index == 0, index == n - 1
     reach = 1.0 if sampling.orders[axis] else 0.5
     return (
-        jnp.where(first, -0.5, -reach).astype(dtype),
-        jnp.where(last, 0.5, reach).astype(dtype),
+        jnp.where(first, -0.51, -reach).astype(dtype),
+        jnp.where(last, 0.51, reach).astype(dtype),
         jnp.where(first, 0.0, -1.0).astype(dtype),
         jnp.where(last, 0.0, 1.0).astype(dtype),
     )

@@ -31,6 +31,7 @@ def linear_pair(
     adjoint_tangent: Kernel | None = None,
     *,
     blanks: tuple[Kernel, Kernel] | None = None,
+    survey: Kernel | None = None,
 ) -> tuple[Kernel, Kernel]:
     """Makes a differentiable, batchable function out of a linear kernel and its adjoint.
 
@@ -43,6 +44,9 @@ def linear_pair(
         adjoint_tangent: The same for the adjoint.
         blanks: For both kernels a function of the same arguments that returns any array of the result's shape and dtype,
             where tracing the kernel itself to learn them takes long.
+        survey: For kernels that the program chooses between when it runs: `survey(volume, *data, **static)`, a dictionary of
+            integer arrays of which the largest over all batch axes is kept. `forward(**static)` and `adjoint(**static)` then
+            list kernels that take `facts`, that dictionary, as keyword, and the first runs whose entry of `unfit` is 0.
 
     Returns:
         `apply(volume, *data, **static)` and the same for the adjoint; all static arguments must be hashable.
@@ -51,7 +55,7 @@ def linear_pair(
     rules = (forward, tangent), (adjoint, adjoint_tangent)
     shapes = blanks or (forward, adjoint)
     for primitive, other, rule, blank in zip(primitives, reversed(primitives), rules, shapes, strict=True):
-        _register(primitive, other, *rule, blank)
+        _register(primitive, other, *rule, blank, survey)
 
     def applied(primitive: Primitive) -> Kernel:
         return lambda volume, *data, **static: bind(
@@ -80,9 +84,23 @@ def _varying(aval: Any) -> frozenset[Any]:
     return frozenset(aval.manual_axis_type.varying)
 
 
-def _register(primitive: Primitive, other: Primitive, kernel: Kernel, derivative: Kernel | None, blank: Kernel) -> None:
+def _register(
+    primitive: Primitive,
+    other: Primitive,
+    kernel: Callable[..., Any],
+    derivative: Kernel | None,
+    blank: Kernel,
+    survey: Kernel | None,
+) -> None:
     def batched(*operands: Any, levels: tuple[Level, ...], static: tuple[tuple[str, Any], ...]) -> jax.Array:
-        return _vmapped(functools.partial(kernel, **dict(static)), levels)(*operands)
+        if survey is None:
+            return _vmapped(functools.partial(kernel, **dict(static)), levels)(*operands)
+        found = _vmapped(functools.partial(survey, **dict(static)), levels)(*operands)
+        facts = jax.tree.map(lambda fact: fact.max(axis=tuple(range(len(levels)))), found)
+        choices = [_vmapped(functools.partial(choice, facts=facts), levels) for choice in kernel(**dict(static))]
+        if len(choices) == 1:
+            return choices[0](*operands)
+        return jax.lax.switch(jnp.argmin(facts["unfit"]), choices, *operands)
 
     @functools.lru_cache(maxsize=256)
     def compiled(levels: tuple[Level, ...], static: tuple[tuple[str, Any], ...]) -> Kernel:
