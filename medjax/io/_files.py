@@ -25,6 +25,8 @@ from medjax.io._gzip import Codec, Content
 
 __all__ = ["load_image", "save_image"]
 
+_MOST_NAME_BYTES = 255  # of ext4, XFS, Btrfs, APFS and NTFS (there 255 units of UTF-16, which 255 bytes never exceed)
+
 
 @dataclasses.dataclass(frozen=True)
 class Format:
@@ -274,11 +276,26 @@ def _check_target(target: Path) -> None:
 
 def _create_beside(target: Path) -> Path:
     """Creates an empty file with the permissions of the file it will replace, or the usual ones."""
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.part")
+    temporary = target.with_name(temporary_name(target.name, f".{secrets.token_hex(6)}.part"))
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the umask applies
     if target.exists():
         temporary.chmod(stat.S_IMODE(target.stat().st_mode))
     return temporary
+
+
+def temporary_name(name: str, tail: str) -> str:
+    """Returns a hidden name that starts like `name` and ends in `tail`, cut where a file system would find it too long.
+
+    Example:
+        >>> temporary_name("scan.nii.gz", ".8f.part")
+        '.scan.nii.gz.8f.part'
+        >>> len(temporary_name("\u50cf" * 80, ".part").encode())  # 3 bytes a character, whole characters
+        246
+    """
+    name = f".{name.removeprefix('.')}"
+    while len(os.fsencode(name + tail)) > _MOST_NAME_BYTES:
+        name = name[:-1]
+    return name + tail
 
 
 def _flush(path: Path) -> None:
