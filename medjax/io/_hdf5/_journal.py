@@ -103,7 +103,7 @@ class JournaledFile(io.RawIOBase):
                 self._hold_back(view[:inside], self._position)
                 if inside < len(view):
                     write_at(self._descriptor, view[inside:], self._position + inside)
-            except BaseException as error:  # an interrupt of the caller's too
+            except BaseException as error:  # noqa: BLE001  # raised by `commit`; an interrupt of the caller's too
                 self.failure = self.failure or error
                 self.abandon()
         self._position += len(view)

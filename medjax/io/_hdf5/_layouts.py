@@ -115,7 +115,7 @@ def _stored_text(dataset: h5py.Dataset, path: Path) -> str:
     size, offset = kind.get_size(), dataset.id.get_offset()
     if dataset.id.get_create_plist().get_external_count():
         raise UnsupportedFileError(path, f"{dataset.name} lies in another file; links are not followed")
-    if offset is None or offset + size > path.stat().st_size:
+    if offset is None or offset + size > dataset.file.id.get_filesize():
         raise TruncatedFileError(path, f"{dataset.name} needs {size} bytes; the file does not hold them")
     value = np.zeros((), f"S{size}")
     dataset.id.read(h5py.h5s.ALL, h5py.h5s.ALL, value, mtype=kind)

@@ -206,11 +206,10 @@ def _sweep(path: Path) -> None:
     """Deletes the temporary files that killed writers of this store left behind."""
     tail = f".{'0' * 12}.part"
     start = temporary_name(path.name, tail).removesuffix(tail)
-    for name in os.listdir(path.parent):
-        if not re.fullmatch(re.escape(start) + r"\.[0-9a-f]{12}\.part", name):
+    for litter in path.parent.iterdir():
+        if not re.fullmatch(re.escape(start) + r"\.[0-9a-f]{12}\.part", litter.name):
             continue
         with contextlib.suppress(OSError):  # gone meanwhile, or not ours to delete
-            litter = path.with_name(name)
             if time.time() - litter.stat().st_mtime > _LITTER_AGE_S and not is_locked(litter):
                 litter.unlink()
 
