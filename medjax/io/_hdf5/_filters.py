@@ -1,27 +1,39 @@
 """HDF5's filters: which ones are read, and how many bytes a chunk's stream stands for.
 
 HDF5 takes whatever a filter gives it. A stream that stands for more than its chunk takes memory and time that nobody
-needs; one that stands for less leaves voxels that nobody wrote. So a stream is asked for its size before HDF5 decodes it.
-Filters whose streams do not tell (Blosc2, ZFP, SZ and other lossy ones) are not read.
+needs; one that stands for less leaves voxels that nobody wrote. So a stream is asked for its size before HDF5 decodes it,
+and deflate, bzip2 and zstd are decoded here, as far as a chunk goes. Not read are filters whose streams do not tell (Blosc2,
+ZFP, SZ and other lossy ones) and filters that read beyond a damaged stream and end the process (bitshuffle, n-bit).
 """
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import dataclasses
 import math
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 
 from medjax.io._errors import MissingDependencyError, UnsupportedFileError
+from medjax.io._gzip import zstandard_for
 
-__all__ = ["BLOSC", "BZIP2", "DEFLATE", "SHUFFLE", "Pipeline", "need_filter", "pipeline_of"]
+deflate: Any
+try:
+    from isal import isal_zlib as deflate
+except ImportError:  # no wheel for this machine: slower, the same bytes once inflated
+    deflate = zlib
 
-DEFLATE, SHUFFLE, BZIP2, BLOSC = 1, 2, 307, 32001
-_FLETCHER32, _SZIP, _NBIT, _SCALE_OFFSET, _LZF, _LZ4, _BITSHUFFLE, _ZSTD = 3, 4, 5, 6, 32000, 32004, 32008, 32015
+__all__ = ["BLOSC", "DEFLATE", "SHUFFLE", "Pipeline", "deflated", "need_filter", "pipeline_of"]
+
+DEFLATE, SHUFFLE, BLOSC = 1, 2, 32001
+_FLETCHER32, _SZIP, _SCALE_OFFSET, _BZIP2, _LZF, _LZ4, _ZSTD = 3, 4, 6, 307, 32000, 32004, 32015
+_DECODED_HERE = (DEFLATE, _BZIP2, _ZSTD)
 _CHECKSUM_BYTES = 4
 
 
@@ -34,12 +46,19 @@ class Pipeline:
         coder: The one that compresses, or `None`.
         parameters: What the file says to the coder.
         size: Bytes of a chunk before any filter.
+        path: The file.
     """
 
     numbers: list[int]
     coder: int | None
     parameters: tuple[int, ...]
     size: int
+    path: Path
+
+    @property
+    def is_decoded_here(self) -> bool:
+        """Whether `inflated` undoes the coder, in place of HDF5."""
+        return self.coder in _DECODED_HERE
 
     def done(self, mask: int) -> set[int]:
         """The filters that one chunk went through: bit n of its mask says that filter n was skipped."""
@@ -57,6 +76,28 @@ class Pipeline:
         if claimed != self.size:
             raise ValueError(f"a chunk has {claimed} bytes in place of {self.size}")
 
+    def inflated(self, mask: int, data: bytes) -> bytes:
+        """Returns the bytes of a stored chunk, at most one too many; raises `ValueError` where they are not a chunk's."""
+        if self.coder in self.done(mask):
+            try:
+                data = self._inflated(data)
+            except (zlib.error, deflate.error, OSError) as error:
+                raise ValueError(f"a chunk is damaged: {error}") from error
+        if len(data) != self.size:
+            raise ValueError(f"a chunk has {len(data)} bytes in place of {self.size}")
+        return data
+
+    def _inflated(self, data: bytes) -> bytes:
+        if self.coder == _ZSTD:
+            self.check(0, data)
+            zstandard = zstandard_for(self.path)
+            try:
+                return zstandard.ZstdDecompressor().decompress(data)
+            except zstandard.ZstdError as error:
+                raise ValueError(f"a chunk is damaged: {error}") from error
+        inflater = deflate.decompressobj() if self.coder == DEFLATE else bz2.BZ2Decompressor()
+        return inflater.decompress(data, self.size + 1)
+
 
 def pipeline_of(dataset: h5py.Dataset, path: Path) -> Pipeline:
     """Returns the filters of a chunked dataset, or raises where one is not read or not installed."""
@@ -65,16 +106,23 @@ def pipeline_of(dataset: h5py.Dataset, path: Path) -> Pipeline:
     numbers = [number for number, *_ in filters]
     coders = [(number, given) for number, _, given, _ in filters if number not in (SHUFFLE, _FLETCHER32)]
     coder, parameters = coders[0] if coders else (None, ())
-    usual = (SHUFFLE, coder) if coder in (DEFLATE, BZIP2) else (SHUFFLE, coder, _FLETCHER32)
-    if coder not in (None, DEFLATE, BZIP2, *_CLAIMS) or numbers != [number for number in usual if number in numbers]:
+    usual = (SHUFFLE, coder) if coder in _DECODED_HERE else (SHUFFLE, coder, _FLETCHER32)
+    if coder not in (None, *_DECODED_HERE, *_CLAIMS) or numbers != [number for number in usual if number in numbers]:
         raise UnsupportedFileError(
             path, f"{dataset.name} has the HDF5 filters {numbers}", "store it with gzip and shuffle alone"
         )
     for number in numbers:
-        if number != BZIP2:
+        if number == _ZSTD:
+            zstandard_for(path)
+        elif number not in _DECODED_HERE:
             need_filter(path, number)
     size = math.prod(properties.get_chunk()) * dataset.id.get_type().get_size()
-    return Pipeline(numbers, coder, parameters, size)
+    return Pipeline(numbers, coder, parameters, size, path)
+
+
+def deflated(data: Any) -> bytes:
+    """Compresses the bytes of a chunk as HDF5's deflate filter does, at the fastest level."""
+    return bytes(deflate.compress(data, 1))
 
 
 def need_filter(path: Path, number: int) -> None:
@@ -93,13 +141,13 @@ def _szip_size(data: bytes, _: Pipeline) -> int:
     return int(struct.unpack_from("<I", data)[0])
 
 
-def _counted_size(_: bytes, pipeline: Pipeline) -> int:
-    """Scale-offset and n-bit state the count and the size of the numbers beside the filter: H5Zscaleoffset.c, H5Znbit.c."""
-    return pipeline.parameters[2] * pipeline.parameters[4]
-
-
-def _nbit_size(data: bytes, pipeline: Pipeline) -> int:
-    return len(data) if pipeline.parameters[1] else _counted_size(data, pipeline)
+def _scale_offset_size(data: bytes, pipeline: Pipeline) -> int:
+    """The numbers' count and size stand beside the filter, the bits of each in the stream: H5Zscaleoffset.c."""
+    count, size = pipeline.parameters[2], pipeline.parameters[4]
+    bits = struct.unpack_from("<I", data)[0]
+    if bits > 8 * size or len(data) < 21 + count * bits / 8:
+        raise IndexError
+    return count * size
 
 
 def _lzf_size(data: bytes, pipeline: Pipeline) -> int:
@@ -143,13 +191,6 @@ def _lz4_size(data: bytes, _: Pipeline) -> int:
     return int(size)
 
 
-def _bitshuffle_size(data: bytes, pipeline: Pipeline) -> int:
-    """Where it compresses too (parameter 4), the size stands before the stream: bshuf_h5filter.c."""
-    if len(pipeline.parameters) > 4 and pipeline.parameters[4]:
-        return int(struct.unpack_from(">Q", data)[0])
-    return len(data)
-
-
 def _zstd_size(data: bytes, _: Pipeline) -> int:
     """The size that the header of a frame states: RFC 8878, 3.1.1.1."""
     magic, descriptor = struct.unpack_from("<IB", data)
@@ -165,11 +206,9 @@ def _zstd_size(data: bytes, _: Pipeline) -> int:
 
 _CLAIMS: dict[int | None, Callable[[bytes, Pipeline], int]] = {
     _SZIP: _szip_size,
-    _NBIT: _nbit_size,
-    _SCALE_OFFSET: _counted_size,
+    _SCALE_OFFSET: _scale_offset_size,
     _LZF: _lzf_size,
     BLOSC: _blosc_size,
     _LZ4: _lz4_size,
-    _BITSHUFFLE: _bitshuffle_size,
     _ZSTD: _zstd_size,
 }

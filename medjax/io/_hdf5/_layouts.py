@@ -39,7 +39,12 @@ def is_image(member: h5py.Group | h5py.Dataset) -> bool:
     """Whether a group or dataset is an image in one of the known layouts."""
     if isinstance(member, h5py.Dataset):
         return all(h5py.h5a.exists(member.id, name) for name in (b"origin", b"spacing", b"direction"))
-    return h5py.h5a.exists(member.id, b"medjax_layout") or all(name in member for name in _ITK)
+    return h5py.h5a.exists(member.id, b"medjax_layout") or all(_is_dataset(member, name) for name in _ITK)
+
+
+def _is_dataset(group: h5py.Group, name: str) -> bool:
+    """Whether a group holds a dataset itself: an image may have the name of one, and links are not followed."""
+    return isinstance(group.get(name, getlink=True), h5py.HardLink) and group.get(name, getclass=True) is h5py.Dataset
 
 
 def entry_of(member: h5py.Group | h5py.Dataset, path: Path) -> Entry:

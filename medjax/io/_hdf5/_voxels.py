@@ -2,17 +2,14 @@
 
 HDF5 runs its filters one chunk at a time on one thread, and its deflate filter takes whatever memory a hostile stream
 asks for. Chunks are therefore coded here, with isal where it is installed, and stored as HDF5's own filters (shuffle,
-deflate) would have stored them, so that any HDF5 program reads them. bzip2 is read here too. Other codecs run inside
-HDF5, each chunk after its stream was found to stand for a chunk's bytes.
+deflate) would have stored them, so that any HDF5 program reads them. Other codecs: `_filters`.
 """
 
 from __future__ import annotations
 
-import bz2
 import itertools
 import math
 import os
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,13 +21,7 @@ import numpy as np
 
 from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax.io._hdf5._access import dtype_of
-from medjax.io._hdf5._filters import BLOSC, BZIP2, DEFLATE, SHUFFLE, Pipeline, need_filter, pipeline_of
-
-deflate: Any
-try:
-    from isal import isal_zlib as deflate
-except ImportError:  # no wheel for this machine: slower, the same bytes once inflated
-    deflate = zlib
+from medjax.io._hdf5._filters import BLOSC, DEFLATE, SHUFFLE, Pipeline, deflated, need_filter, pipeline_of
 
 __all__ = ["Compression", "check_codec", "check_voxels", "read_voxels", "write_voxels"]
 
@@ -101,7 +92,7 @@ def _encode(stored: np.ndarray, offset: tuple[int, ...], chunk: tuple[int, ...])
         block = np.pad(block, [(0, n - m) for n, m in zip(chunk, block.shape, strict=True)])
     data = np.ascontiguousarray(block).reshape(-1).view(np.uint8)
     planes = np.ascontiguousarray(data.reshape(-1, stored.itemsize).T)
-    return deflate.compress(planes, 1)
+    return deflated(planes)
 
 
 def check_voxels(dataset: h5py.Dataset, path: Path) -> np.dtype:
@@ -144,7 +135,7 @@ def read_voxels(dataset: h5py.Dataset, dtype: np.dtype, box: list[tuple[int, int
     """Reads a box, given as (start, stop) along the dataset's axes, as `(i, j, k, *channels)` in native byte order."""
     native, chunk = dtype.newbyteorder("="), dataset.chunks
     pipeline = None if chunk is None else pipeline_of(dataset, path)
-    if chunk is None or pipeline is None or pipeline.coder not in (DEFLATE, BZIP2):
+    if chunk is None or pipeline is None or not pipeline.is_decoded_here:
         if chunk is not None and pipeline is not None:
             for _, mask, data in _stored_chunks(dataset, chunk, box, path):
                 pipeline.check(mask, data)
@@ -181,17 +172,9 @@ def _stored_chunks(
 
 def _decode(data: bytes, mask: int, pipeline: Pipeline, chunk: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Undoes the filters of one chunk, whose mask says which of them were skipped."""
-    size, done = pipeline.size, pipeline.done(mask)
-    if pipeline.coder in done:
-        inflater = deflate.decompressobj() if pipeline.coder == DEFLATE else bz2.BZ2Decompressor()
-        try:
-            data = inflater.decompress(data, size + 1)
-        except (zlib.error, deflate.error, OSError) as error:
-            raise ValueError(f"a chunk is damaged: {error}") from error
-    if len(data) != size:
-        raise ValueError(f"a chunk has {len(data)} bytes in place of {size}")
+    data = pipeline.inflated(mask, data)
     planes = np.frombuffer(data, np.uint8)
-    if SHUFFLE in done and dtype.itemsize > 1:
+    if SHUFFLE in pipeline.done(mask) and dtype.itemsize > 1:
         planes = _interleaved(planes.reshape(dtype.itemsize, -1))
     if dtype.kind == "b":
         return planes.reshape(chunk) != 0
