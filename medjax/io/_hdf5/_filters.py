@@ -96,7 +96,10 @@ class Pipeline:
             except zstandard.ZstdError as error:
                 raise ValueError(f"a chunk is damaged: {error}") from error
         inflater = deflate.decompressobj() if self.coder == DEFLATE else bz2.BZ2Decompressor()
-        return inflater.decompress(data, self.size + 1)
+        data = inflater.decompress(data, self.size + 1)
+        if len(data) == self.size and not inflater.eof:
+            raise ValueError("the stream of a chunk breaks off before its checksum")
+        return data
 
 
 def pipeline_of(dataset: h5py.Dataset, path: Path) -> Pipeline:
