@@ -100,7 +100,8 @@ class JournaledFile(io.RawIOBase):
         inside = max(0, min(len(view), self._old_end - self._position))
         if not self._is_abandoned:
             try:
-                self._hold_back(view[:inside], self._position)
+                if inside:
+                    self._hold_back(view[:inside], self._position)
                 if inside < len(view):
                     write_at(self._descriptor, view[inside:], self._position + inside)
             except BaseException as error:  # noqa: BLE001  # raised by `commit`; an interrupt of the caller's too
