@@ -46,7 +46,8 @@ def test_a_power_failure_at_any_flush(tmp_path: Path, monkeypatch: pytest.Monkey
     path, crashed = tmp_path / "a.h5", tmp_path / "crashed.h5"
     for n in range(6):
         io.save_hdf5(path, numbered(n), "g", str(n), compression=compression)
-    flush, states, on_disk = os.fsync, set(), path.read_bytes()
+    flush, on_disk = os.fsync, path.read_bytes()
+    states: set[bytes] = set()
 
     def spy(descriptor: int) -> None:
         nonlocal on_disk
@@ -191,8 +192,15 @@ class PatienceError(RuntimeError):
     """A time-out of the caller's."""
 
 
-FAULTS = [OSError(number, os.strerror(number)) for number in (errno.EDQUOT, errno.EFBIG, errno.ENOSPC, errno.EIO)]
-INTERRUPTS = [KeyboardInterrupt(), TimeoutError("the caller's own"), PatienceError("enough"), ValueError("enough")]
+FAULTS: list[BaseException] = [
+    OSError(number, os.strerror(number)) for number in (errno.EDQUOT, errno.EFBIG, errno.ENOSPC, errno.EIO)
+]
+INTERRUPTS: list[BaseException] = [
+    KeyboardInterrupt(),
+    TimeoutError("the caller's own"),
+    PatienceError("enough"),
+    ValueError("enough"),
+]
 
 
 @pytest.mark.parametrize("exists", [True, False])

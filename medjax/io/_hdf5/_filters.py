@@ -187,7 +187,7 @@ def _lz4_size(data: bytes, _: Pipeline) -> int:
     if block == 0:
         raise IndexError
     at = 12
-    for _ in range(0, min(size, len(data) * block), block):
+    for _block in range(0, min(size, len(data) * block), block):
         at += 4 + struct.unpack_from(">I", data, at)[0]
     if at > len(data):
         raise IndexError
