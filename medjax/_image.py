@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -199,6 +200,20 @@ class Image:
             'label'
         """
         return Image.from_array(self.voxels, affine=self.affine, kind=kind, metadata=self.metadata)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Locks what comes out of a pickle, as voxels from a file are: nobody else holds it."""
+        self.__dict__.update(state)
+        for array in (self.voxels, self.affine):
+            if isinstance(array, np.ndarray) and array.base is None:  # else memory that a caller lent to the unpickler
+                array.flags.writeable = False
+
+    def __copy__(self) -> Image:
+        return Image(self.voxels, self.affine, self.kind, self.metadata)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Image:
+        voxels, metadata = copy.deepcopy((self.voxels, self.metadata), memo)  # to be changed in place
+        return Image(voxels, self.affine, self.kind, metadata)
 
     def __repr__(self) -> str:
         from medjax._plot import describe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import subprocess
@@ -11,13 +12,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hdf5_cases import assert_same, image_of, in_other_process
 
 import medjax as mj
 from medjax import io
-from medjax.io._hdf5 import _access, _journal
+from medjax.io._hdf5 import _access
 
 # One writer at a time
 
@@ -120,7 +122,6 @@ import os, shutil, sys
 import numpy as np, h5py
 import medjax as mj
 from medjax import io
-from medjax.io._hdf5 import _journal, _store
 
 folder, action = sys.argv[1], sys.argv[2]
 base, path = f"{folder}/base.h5", f"{folder}/crashed.h5"
@@ -142,24 +143,24 @@ before = {f"{n:03}" for n in range(12)}
 
 def crash_at(step, is_torn):
     count = 0
-    write_at, fsync, ftruncate = _journal.write_at, os.fsync, os.ftruncate
+    real_write, fsync, ftruncate = os.write, os.fsync, os.ftruncate
     def due():
         nonlocal count
         count += 1
         return count == step
-    def write(descriptor, data, offset):
+    def write(descriptor, data):
         if due():
             if is_torn:
-                write_at(descriptor, memoryview(data)[: len(data) // 2], offset)
+                real_write(descriptor, memoryview(data)[: len(data) // 2])
             os._exit(9)
-        write_at(descriptor, data, offset)
+        return real_write(descriptor, data)
     def other(real):
         def call(*arguments):
             if due():
                 os._exit(9)
             real(*arguments)
         return call
-    _journal.write_at, os.fsync, os.ftruncate = write, other(fsync), other(ftruncate)
+    os.write, os.fsync, os.ftruncate = write, other(fsync), other(ftruncate)
     change()
     os._exit(0)
 
@@ -240,15 +241,38 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     assert done >= 8
 
 
-def test_a_journal_is_read_without_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+KILLED_AFTER_THE_JOURNAL = """
+import os, sys
+from hdf5_cases import image_of
+from medjax import io
+
+flush, count = os.fsync, 0
+
+def killing(descriptor):
+    global count
+    flush(descriptor)
+    count += 1
+    if count == 2:  # the data, then the journal
+        os._exit(9)
+
+os.fsync = killing
+io.save_hdf5(sys.argv[1], image_of("f8"), name="new")
+"""
+
+
+def with_journal(path: Path) -> None:
+    """A store with the image "old", whose writer was killed when the journal of "new" was on the disk."""
+    io.save_hdf5(path, image_of(), name="old")
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n" + KILLED_AFTER_THE_JOURNAL
+    assert in_other_process(code, path).returncode == 9
+    assert path.read_bytes().endswith(b"medjax journal 1")
+
+
+def test_a_journal_is_read_without_writing(tmp_path: Path) -> None:
     """A reader sees the commit that a killed writer began as done, and leaves completing it to the next writer."""
     path = tmp_path / "a.h5"
-    io.save_hdf5(path, image_of(), name="old")
-    with monkeypatch.context() as patched:
-        patched.setattr(_journal, "_apply", lambda *arguments: None)
-        io.save_hdf5(path, image_of("f8"), name="new")
+    with_journal(path)
     pending = path.read_bytes()
-    assert pending.endswith(b"medjax journal 1")
     assert {entry.name for entry in io.list_hdf5(path)} == {"old", "new"}
     assert_same(io.load_hdf5(path, name="new"), image_of("f8"))
     assert_same(io.load_hdf5(path, name="old"), image_of())
@@ -263,26 +287,30 @@ def test_an_error_after_the_journal_keeps_it(tmp_path: Path, monkeypatch: pytest
     path = tmp_path / "a.h5"
     io.save_hdf5(path, image_of(), name="old")
 
-    def fail_half_way(descriptor: int, blocks: dict[int, bytes], size: int) -> None:
-        offset, data = min(blocks.items())
-        _journal.write_at(descriptor, data, offset)
-        raise OSError(errno.EIO, "Input/output error")
+    flush, write, flushes, writes = os.fsync, os.write, itertools.count(1), itertools.count(1)
+
+    def fail_half_way(descriptor: int, data: Any) -> int:
+        if next(writes) > 1:  # half of the first block is in its place
+            raise OSError(errno.EIO, "Input/output error")
+        return write(descriptor, data[: len(data) // 2])
+
+    def flushed(descriptor: int) -> None:
+        flush(descriptor)
+        if next(flushes) == 2:  # the data, then the journal
+            patched.setattr(os, "write", fail_half_way)
 
     with monkeypatch.context() as patched:
-        patched.setattr(_journal, "_apply", fail_half_way)
-        with pytest.raises(io.ImageFileError, match="Input/output error"):
+        patched.setattr(os, "fsync", flushed)
+        with pytest.raises(OSError, match="Input/output error"):
             io.save_hdf5(path, image_of("f8"), name="new")
     assert {entry.name for entry in io.list_hdf5(path)} == {"old", "new"}
     assert_same(io.load_hdf5(path, name="new"), image_of("f8"))
 
 
 @pytest.mark.parametrize("damage", ["records", "digest", "length", "cut"])
-def test_a_damaged_journal_is_no_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+def test_a_damaged_journal_is_no_journal(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "a.h5"
-    io.save_hdf5(path, image_of(), name="old")
-    with monkeypatch.context() as patched:
-        patched.setattr(_journal, "_apply", lambda *arguments: None)
-        io.save_hdf5(path, image_of("f8"), name="new")
+    with_journal(path)
     data = bytearray(path.read_bytes())
     at = {"records": -60, "digest": -20, "length": -48, "cut": 0}[damage]
     if damage == "cut":
@@ -294,19 +322,17 @@ def test_a_damaged_journal_is_no_journal(tmp_path: Path, monkeypatch: pytest.Mon
     assert_same(io.load_hdf5(path), image_of())
 
 
-def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.h5"
-    io.save_hdf5(path, image_of())
-    old, write_at = path.read_bytes(), _journal.write_at
-    for writes in range(4):
-        left = iter([True] * writes)
+def test_a_file_that_is_replaced_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal looked for and the images listed must be those of one file."""
+    path, other = tmp_path / "a.h5", tmp_path / "other.h5"
+    io.save_hdf5(path, image_of("u1"), name="replaced")
+    with_journal(other)
+    opened = h5py.File
 
-        def limited(descriptor: int, data: Any, offset: int, left: Any = left) -> None:
-            if not next(left, False):
-                raise OSError(errno.ENOSPC, "No space left on device")
-            write_at(descriptor, data, offset)
+    def replaced_first(*arguments: Any) -> h5py.File:
+        if other.exists():
+            other.replace(path)
+        return opened(*arguments)
 
-        monkeypatch.setattr(_journal, "write_at", limited)
-        with pytest.raises(io.ImageFileError, match="no space is left"):
-            io.save_hdf5(path, image_of("f8", (40, 30, 20)))
-        assert path.read_bytes() == old
+    monkeypatch.setattr(h5py, "File", replaced_first)
+    assert_same(io.load_hdf5(path, name="new"), image_of("f8"))

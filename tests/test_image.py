@@ -482,8 +482,30 @@ def test_deepcopy_and_pickle_are_independent() -> None:
     image = scan("a")
     for other in (copy.deepcopy(image), pickle.loads(pickle.dumps(image))):
         assert not np.shares_memory(other.voxels, image.voxels)
-        other.voxels[...] = 0
-        assert image.voxels.any()
+    other = copy.deepcopy(image)
+    other.voxels[...] = 0
+    assert image.voxels.any()
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_unpickled_voxels_are_locked_as_loaded_ones(protocol: int) -> None:
+    """Operations copy voxels that somebody could change meanwhile; those of a pickle are nobody's."""
+    image = pickle.loads(pickle.dumps(scan("a"), protocol))
+    for array in (image.voxels, image.affine):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+
+
+def test_copies_do_not_lock_what_the_caller_holds() -> None:
+    voxels = np.ones((3, 4, 5), np.float32)
+    image = Image.from_array(voxels)
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(image, 5, buffer_callback=buffers.append)
+    lent = [bytearray(buffer.raw()) for buffer in buffers]
+    for other in (copy.copy(image), pickle.loads(data, buffers=lent)):
+        other.voxels[0, 0, 0] = 2
+    assert voxels[0, 0, 0] == 2  # of the shallow copy
+    assert copy.copy(image).voxels is voxels
 
 
 def test_metadata_put_back_after_a_transformation_stays() -> None:

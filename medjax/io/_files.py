@@ -25,6 +25,8 @@ from medjax.io._gzip import Codec, Content
 
 __all__ = ["load_image", "save_image"]
 
+_MOST_NAME_BYTES = 255  # of ext4, XFS, Btrfs, APFS and NTFS (there 255 units of UTF-16, which 255 bytes never exceed)
+
 
 @dataclasses.dataclass(frozen=True)
 class Format:
@@ -252,12 +254,12 @@ def atomic_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
             temporaries.append(_create_beside(target))
         yield tuple(temporaries)
         for temporary in temporaries:
-            _flush(temporary)
+            flush(temporary)
         if len(targets) > 1:
             targets[-1].unlink(missing_ok=True)
         for temporary, target in zip(temporaries, targets, strict=True):
             temporary.replace(target)
-        _flush_folder(targets[-1].parent)
+        flush_folder(targets[-1].parent)
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
@@ -274,19 +276,35 @@ def _check_target(target: Path) -> None:
 
 def _create_beside(target: Path) -> Path:
     """Creates an empty file with the permissions of the file it will replace, or the usual ones."""
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.part")
+    temporary = target.with_name(temporary_name(target.name, f".{secrets.token_hex(6)}.part"))
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # the umask applies
     if target.exists():
         temporary.chmod(stat.S_IMODE(target.stat().st_mode))
     return temporary
 
 
-def _flush(path: Path) -> None:
+def temporary_name(name: str, tail: str) -> str:
+    """Returns a hidden name that starts like `name` and ends in `tail`, cut where a file system would find it too long.
+
+    Example:
+        >>> temporary_name("scan.nii.gz", ".8f.part")
+        '.scan.nii.gz.8f.part'
+        >>> len(temporary_name("\u50cf" * 80, ".part").encode())  # 3 bytes a character, whole characters
+        246
+    """
+    name = f".{name.removeprefix('.')}"
+    while len(os.fsencode(name + tail)) > _MOST_NAME_BYTES:
+        name = name[:-1]
+    return name + tail
+
+
+def flush(path: Path) -> None:
+    """Makes a file's content last through a power failure."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Makes a rename last through a power failure, where the system can do that for a folder (Windows cannot)."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -2,7 +2,8 @@
 
 Links are followed only where they are hard, that is, inside the file. Attributes are read only where their type and
 size are the expected ones: of damaged files, HDF5's variable-length data and its unusual number types have been seen to
-loop for ever (HDF5 2.0.0). What HDF5 or h5py raise becomes an `ImageFileError`.
+loop for ever (HDF5 2.0.0). What HDF5 or h5py raise about a file's content becomes an `ImageFileError`; an error of the
+operating system stays one, with its number, and so does whatever a signal handler of the caller raises.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,11 +28,28 @@ try:
 except ImportError:  # Windows: HDF5 does not lock files there either
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["appending", "child", "dtype_of", "number_attribute", "reading", "text_attribute", "translated", "walk"]
+__all__ = [
+    "appending",
+    "child",
+    "dtype_of",
+    "filling",
+    "is_locked",
+    "number_attribute",
+    "reading",
+    "text_attribute",
+    "translated",
+    "walk",
+]
 
 # Bytes of one attribute: more do not fit into an object header.
 _ATTRIBUTE_LIMIT = 1 << 16
-_DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError, AttributeError, MemoryError)
+_DAMAGE = (RuntimeError, ValueError, TypeError, KeyError, OverflowError, AttributeError)
+
+# Numbers that the system gives for offsets and sizes that no file has, so for a content that states such.
+_NONSENSE = (errno.EINVAL, errno.EOVERFLOW)
+
+# Modules whose errors speak of a file. Any other code that runs meanwhile is a signal handler of the caller's.
+_READERS = {"medjax", "h5py", "numpy", "isal", "jax", "jaxtyping", *sys.stdlib_module_names} - {"__main__"}
 
 _DTYPES = [
     np.dtype(code) for code in ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "c16")
@@ -39,20 +59,44 @@ _STORED_DTYPES = [dtype for each in _DTYPES for dtype in (each.newbyteorder("<")
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turns whatever h5py raises about a file into an `ImageFileError`."""
+    """Turns what h5py raises about a file's content into an `ImageFileError`; other errors keep their type."""
     try:
         yield
-    except (FileNotFoundError, IsADirectoryError, PermissionError):
-        raise
     except BlockingIOError as error:
         raise _busy(path) from error
+    except OSError as error:
+        if type(error) is OSError and (error.errno is None or error.errno in _NONSENSE):
+            raise _damaged(path, error) from error
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+    except MemoryError as error:
+        raise _too_large(path, error) from error
     except _DAMAGE as error:
-        reason = str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise ImageFileError(path, "no space is left on the device", "the file is as it was") from error
-        if "truncated file" in reason:
-            raise TruncatedFileError(path, f"the HDF5 file ends early ({reason})", "copy it again") from error
-        raise ImageFileError(path, f"damaged, or not an HDF5 file of images ({reason})") from error
+        if not _is_of_a_reader(error):
+            raise
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ImageFileError:
+    reason = str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__
+    if re.search("alloc|memory", reason):
+        return _too_large(path, error)
+    if "truncated file" in reason:
+        return TruncatedFileError(path, f"the HDF5 file ends early ({reason})", "copy it again")
+    return ImageFileError(path, f"damaged, or not an HDF5 file of images ({reason})")
+
+
+def _too_large(path: Path, error: Exception) -> ImageFileError:
+    reason = str(error) or "MemoryError"
+    return ImageFileError(path, f"needs more memory than this machine has free ({reason})", "load boxes of its images")
+
+
+def _is_of_a_reader(error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is None or trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _READERS
 
 
 def _busy(path: Path) -> ImageFileError:
@@ -68,14 +112,29 @@ def reading(path: Path) -> Iterator[h5py.File]:
     """Opens a file to read; a commit that a killed writer left half done is seen as done."""
     with contextlib.ExitStack() as stack:
         with translated(path):
-            raw = stack.enter_context(path.open("rb", buffering=0))
-            pending = None
-            if read_journal(raw.fileno()) is not None:
-                _lock(raw.fileno(), path, is_shared=True)
-                pending = read_journal(raw.fileno())
-            source = path if pending is None else JournaledFile(raw.fileno(), *pending)
-            file = stack.enter_context(h5py.File(source, "r"))
+            file = None
+            while file is None:
+                file = _opened(path, stack)
         yield file
+
+
+def _opened(path: Path, stack: contextlib.ExitStack) -> h5py.File | None:
+    """Opens a file to read, or returns `None` where another one took its name meanwhile."""
+    raw = stack.enter_context(path.open("rb", buffering=0))
+    _check_begun(raw.fileno(), path)
+    if read_journal(raw.fileno()) is not None:
+        _lock(raw.fileno(), path, is_shared=True)
+        journal = read_journal(raw.fileno())
+        if journal is not None:
+            return stack.enter_context(h5py.File(JournaledFile(raw.fileno(), *journal), "r"))
+    file = stack.enter_context(h5py.File(path, "r"))
+    return file if os.path.samestat(os.fstat(raw.fileno()), path.stat()) else None
+
+
+def _check_begun(descriptor: int, path: Path) -> None:
+    if os.fstat(descriptor).st_size == 0:
+        hint = "another process may be making it: try again; if it stays empty, delete it"
+        raise ImageFileError(path, "the file is empty", hint)
 
 
 @contextlib.contextmanager
@@ -83,20 +142,48 @@ def appending(path: Path) -> Iterator[h5py.File]:
     """Opens a file to change it; the changes take place together when the block ends, or not at all."""
     with translated(path), path.open("rb+", buffering=0) as raw:
         _lock(raw.fileno(), path, is_shared=False)
+        _check_begun(raw.fileno(), path)
         finish_commit(raw.fileno())
-        journaled = JournaledFile(raw.fileno())
-        try:
-            with h5py.File(journaled, "r+") as file:
-                try:
-                    yield file
-                    file.flush()
-                except BaseException:
-                    journaled.abandon()
-                    raise
-            journaled.commit()
-        except BaseException:
-            journaled.roll_back()
-            raise
+        with _changing(raw.fileno(), "r+") as file:
+            yield file
+
+
+@contextlib.contextmanager
+def filling(temporary: Path, path: Path) -> Iterator[h5py.File]:
+    """Opens a new file to write, which will be the one at `path`; it is on the disk when the block ends."""
+    with translated(path), temporary.open("wb+", buffering=0) as raw:
+        _lock(raw.fileno(), path, is_shared=False)
+        with _changing(raw.fileno(), "w") as file:
+            yield file
+
+
+@contextlib.contextmanager
+def _changing(descriptor: int, mode: str) -> Iterator[h5py.File]:
+    journaled = JournaledFile(descriptor)
+    try:
+        with h5py.File(journaled, mode) as file:
+            try:
+                yield file
+                file.flush()
+            except BaseException:
+                journaled.abandon()
+                raise
+        journaled.commit()
+    except BaseException as error:
+        journaled.roll_back()
+        if journaled.failure is not None and journaled.failure is not error:
+            raise journaled.failure from error
+        raise
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process has a file open for writing, as far as the system tells."""
+    try:
+        with path.open("rb", buffering=0) as raw:
+            _lock(raw.fileno(), path, is_shared=True)
+    except ImageFileError:
+        return True
+    return False
 
 
 def _lock(descriptor: int, path: Path, *, is_shared: bool) -> None:

@@ -4,12 +4,14 @@ HDF5 overwrites parts of its index when something is added, block by block; a pr
 file that does not open. So an append runs on a file object that lets HDF5 write freely behind the file's old end, but
 holds back what it wants to overwrite before it. Once HDF5 has closed, these blocks are committed:
 
-1. they are written behind the new end, as a journal with a checksum, and flushed to disk;
-2. they are copied to their places, and flushed; 3. the journal is cut off.
+1. what was written behind the old end is flushed to disk: a system writes in any order what is not flushed, and a
+   journal must not count while the data that its blocks point to are missing;
+2. the blocks are written behind the new end, as a journal with a checksum, and flushed;
+3. they are copied to their places, and flushed; 4. the journal is cut off.
 
 A crash before the journal is complete leaves the old file with a tail that HDF5 ignores. A crash after it leaves a
 journal from which the new file is read, and which the next writer completes. No other file is involved, so a copy of
-the file is as good.
+the file is as good. A new file holds nothing that could be overwritten, so it needs no journal.
 
 Journal: records `<offset u64, length u64, bytes>`, then the footer `<length of the records u64, file size after the
 commit u64, BLAKE2b-128 of both and the records, 16 bytes "medjax journal 1">`, which ends the file. Little-endian.
@@ -38,6 +40,10 @@ class JournaledFile(io.RawIOBase):
         descriptor: An open file descriptor; stays the caller's to close.
         held_back: Blocks that a journal holds, by offset: they replace what the file says.
         size: Size that the file has with them; default the end that its superblock states, else its size on disk.
+
+    Attributes:
+        failure: The first error that was met while HDF5 read or wrote, or `None`. HDF5 cannot close a file that it
+            failed to write, and says of other errors too what is not their cause.
     """
 
     def __init__(self, descriptor: int, held_back: dict[int, bytes] | None = None, size: int | None = None):
@@ -48,7 +54,7 @@ class JournaledFile(io.RawIOBase):
         self._end = self._old_end
         self._position = 0
         self._is_abandoned = self._is_committed = False
-        self._failure: OSError | None = None
+        self.failure: BaseException | None = None
         self._pages: dict[int, bytearray] = {}
         for offset, data in (held_back or {}).items():
             self._hold_back(memoryview(data), offset)
@@ -73,7 +79,11 @@ class JournaledFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fills the whole buffer, with zeros where the file ends, as HDF5's own driver does."""
         view = memoryview(buffer).cast("B")
-        data = read_at(self._descriptor, len(view), self._position)
+        try:
+            data = read_at(self._descriptor, len(view), self._position)
+        except BaseException as error:
+            self.failure = self.failure or error
+            raise
         view[: len(data)] = data
         view[len(data) :] = bytes(len(view) - len(data))
         for page, start, stop in self._parts(self._position, len(view)):
@@ -85,12 +95,18 @@ class JournaledFile(io.RawIOBase):
         return len(view)
 
     def write(self, data: Any) -> int:
-        """Writes, or remembers why it could not: HDF5 cannot close a file that it failed to write."""
+        """Writes, or remembers why it could not."""
         view = memoryview(data).cast("B")
         inside = max(0, min(len(view), self._old_end - self._position))
         if not self._is_abandoned:
-            self._hold_back(view[:inside], self._position)
-            self._write_behind(view[inside:], self._position + inside)
+            try:
+                if inside:
+                    self._hold_back(view[:inside], self._position)
+                if inside < len(view):
+                    write_at(self._descriptor, view[inside:], self._position + inside)
+            except BaseException as error:  # noqa: BLE001  # raised by `commit`; an interrupt of the caller's too
+                self.failure = self.failure or error
+                self.abandon()
         self._position += len(view)
         self._end = max(self._end, self._position)
         return len(view)
@@ -113,11 +129,17 @@ class JournaledFile(io.RawIOBase):
 
     def commit(self) -> None:
         """Makes everything written the file's content, in one step as seen after a crash; raises what a write met."""
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         blocks = {page * _PAGE: bytes(block) for page, block in self._pages.items()}
+        if not blocks:  # a new file
+            os.ftruncate(self._descriptor, self._end)
+            os.fsync(self._descriptor)
+            self._is_committed = True
+            return
         records = b"".join(_RECORD.pack(offset, len(data)) + data for offset, data in sorted(blocks.items()))
         footer = _FOOTER.pack(len(records), self._end, _digest(records, self._end), _MAGIC)
+        os.fsync(self._descriptor)
         write_at(self._descriptor, records + footer, max(self._end, os.fstat(self._descriptor).st_size))
         os.fsync(self._descriptor)
         self._is_committed = True
@@ -130,15 +152,6 @@ class JournaledFile(io.RawIOBase):
                 self._pages[page] = bytearray(read_at(self._descriptor, length, page * _PAGE).ljust(length, b"\0"))
             begin = page * _PAGE + start - offset
             self._pages[page][start:stop] = view[begin : begin + stop - start]
-
-    def _write_behind(self, view: memoryview, offset: int) -> None:
-        if not view:
-            return
-        try:
-            write_at(self._descriptor, view, offset)
-        except OSError as error:
-            self._failure = error
-            self.abandon()
 
     @staticmethod
     def _parts(offset: int, length: int) -> list[tuple[int, int, int]]:
@@ -186,7 +199,7 @@ def _apply(descriptor: int, blocks: dict[int, bytes], size: int) -> None:
     for offset, data in sorted(blocks.items()):
         write_at(descriptor, memoryview(data)[: max(0, size - offset)], offset)
     os.fsync(descriptor)
-    os.ftruncate(descriptor, size)
+    os.ftruncate(descriptor, size)  # not flushed: the journal may reappear, and says the same again
 
 
 def _end_of_hdf5(head: bytes) -> int | None:

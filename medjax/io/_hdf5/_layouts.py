@@ -39,7 +39,12 @@ def is_image(member: h5py.Group | h5py.Dataset) -> bool:
     """Whether a group or dataset is an image in one of the known layouts."""
     if isinstance(member, h5py.Dataset):
         return all(h5py.h5a.exists(member.id, name) for name in (b"origin", b"spacing", b"direction"))
-    return h5py.h5a.exists(member.id, b"medjax_layout") or all(name in member for name in _ITK)
+    return h5py.h5a.exists(member.id, b"medjax_layout") or all(_is_dataset(member, name) for name in _ITK)
+
+
+def _is_dataset(group: h5py.Group, name: str) -> bool:
+    """Whether a group holds a dataset itself: an image may have the name of one, and links are not followed."""
+    return isinstance(group.get(name, getlink=True), h5py.HardLink) and group.get(name, getclass=True) is h5py.Dataset
 
 
 def entry_of(member: h5py.Group | h5py.Dataset, path: Path) -> Entry:
@@ -115,7 +120,7 @@ def _stored_text(dataset: h5py.Dataset, path: Path) -> str:
     size, offset = kind.get_size(), dataset.id.get_offset()
     if dataset.id.get_create_plist().get_external_count():
         raise UnsupportedFileError(path, f"{dataset.name} lies in another file; links are not followed")
-    if offset is None or offset + size > path.stat().st_size:
+    if offset is None or offset + size > dataset.file.id.get_filesize():
         raise TruncatedFileError(path, f"{dataset.name} needs {size} bytes; the file does not hold them")
     value = np.zeros((), f"S{size}")
     dataset.id.read(h5py.h5s.ALL, h5py.h5s.ALL, value, mtype=kind)

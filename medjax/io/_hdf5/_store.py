@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import itertools
 import os
-import tempfile
+import re
+import secrets
+import time
 import uuid
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,15 +21,18 @@ import numpy as np
 
 from medjax._grid import Grid
 from medjax._image import Image, locked
-from medjax.io._errors import ImageFileError, ImageFileWarning
-from medjax.io._files import atomic_file
-from medjax.io._hdf5._access import appending, child, reading, translated, walk
+from medjax.io._errors import ImageFileError
+from medjax.io._files import atomic_file, flush_folder, temporary_name, warn
+from medjax.io._hdf5._access import appending, child, filling, is_locked, reading, translated, walk
 from medjax.io._hdf5._layouts import LAYOUT, Entry, entry_of, is_image, stored_metadata
 from medjax.io._hdf5._voxels import Compression, check_codec, check_voxels, read_voxels, write_voxels
 
 __all__ = ["StoredImage", "delete_hdf5", "list_hdf5", "load_hdf5", "read", "save_hdf5", "write"]
 
 _NAMES_SHOWN = 10
+
+# A killed writer's temporary file: a living writer holds a lock on its own, where the system has locks, and writes on.
+_LITTER_AGE_S = 3600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +94,9 @@ def save_hdf5(
     Raises:
         ValueError: the image is a batch, traced or of a dtype that cannot be stored, a name is no text or has
             parts that are empty or dots, or the compression is unknown.
-        ImageFileError: the file is not HDF5, is open elsewhere, has an image of that name, or the disk is full; the
-            metadata hold what JSON cannot.
+        ImageFileError: the file is not HDF5, is open elsewhere, or has an image of that name; the metadata hold what
+            JSON cannot.
+        OSError: the disk is full, or fails; the file is as it was.
         MissingDependencyError: "blosc" is asked for and hdf5plugin is not installed.
 
     Example:
@@ -162,26 +169,49 @@ def _storable(image: Image, path: Path) -> _Content:
 
 def _create(path: Path, where: list[str], content: _Content, compression: Compression | None) -> bool:
     """Makes a new file, unless another process has made one meanwhile: then returns `False`."""
+    path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"no such folder: {path.parent}")
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
-        _write_new(temporary, where, content, compression)
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
+    _sweep(path)
+    temporary = path.with_name(temporary_name(path.name, f".{secrets.token_hex(6)}.part"))
+    try:
+        with filling(temporary, path) as store:
+            _put(store, where, content, compression, path)
+        return _name(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _name(temporary: Path, path: Path) -> bool:
+    """Gives a finished file its name, unless there is a file of that name: then returns `False`."""
+    try:
+        os.link(temporary, path)  # unlike a rename, never replaces a file
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links: an empty file keeps the name until the rename
         try:
-            os.link(temporary, path)  # unlike a rename, never replaces a file
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         except FileExistsError:
             return False
-        except OSError:  # a file system without hard links
+        try:
             temporary.replace(path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    flush_folder(path.parent)
     return True
 
 
-def _write_new(path: Path, where: list[str], content: _Content, compression: Compression | None) -> None:
-    with translated(path):
-        with h5py.File(path, "w") as store:
-            _put(store, where, content, compression, path)
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
+def _sweep(path: Path) -> None:
+    """Deletes the temporary files that killed writers of this store left behind."""
+    tail = f".{'0' * 12}.part"
+    start = temporary_name(path.name, tail).removesuffix(tail)
+    for litter in path.parent.iterdir():
+        if not re.fullmatch(re.escape(start) + r"\.[0-9a-f]{12}\.part", litter.name):
+            continue
+        with contextlib.suppress(OSError):  # gone meanwhile, or not ours to delete
+            if time.time() - litter.stat().st_mtime > _LITTER_AGE_S and not is_locked(litter):
+                litter.unlink()
 
 
 def _put(store: h5py.File, where: list[str], content: _Content, compression: Compression | None, path: Path) -> None:
@@ -366,7 +396,7 @@ def _described(where: list[str], member: h5py.Group | h5py.Dataset, path: Path) 
             entry = entry_of(member, path)
             dtype = check_voxels(entry.voxels, path)
     except ImageFileError as error:
-        warnings.warn(f"{path}: {'/'.join(where)} is not listed: {error.reason}", ImageFileWarning, stacklevel=4)
+        warn(path, f"{'/'.join(where)} is not listed: {error.reason}")
         return None
     shape = _shape(entry)
     group, name = "/".join(where[:-1]), where[-1]
@@ -421,5 +451,5 @@ def read(path: Path) -> Image:
 def write(image: Image, path: Path, *, compress: bool) -> None:
     """Writes a new HDF5 file with one image, "images/image", in place of any old one."""
     content = _storable(image, path)
-    with atomic_file(path) as temporary:
-        _write_new(temporary, ["images", "image"], content, "gzip" if compress else None)
+    with atomic_file(path) as temporary, filling(temporary, path) as store:
+        _put(store, ["images", "image"], content, "gzip" if compress else None, path)

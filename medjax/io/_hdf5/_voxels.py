@@ -2,16 +2,14 @@
 
 HDF5 runs its filters one chunk at a time on one thread, and its deflate filter takes whatever memory a hostile stream
 asks for. Chunks are therefore coded here, with isal where it is installed, and stored as HDF5's own filters (shuffle,
-deflate) would have stored them, so that any HDF5 program reads them. Other codecs run inside HDF5.
+deflate) would have stored them, so that any HDF5 program reads them. Other codecs: `_filters`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import os
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,14 +19,9 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
-from medjax.io._errors import ImageFileError, MissingDependencyError, TruncatedFileError, UnsupportedFileError
+from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax.io._hdf5._access import dtype_of
-
-deflate: Any
-try:
-    from isal import isal_zlib as deflate
-except ImportError:  # no wheel for this machine: slower, the same bytes once inflated
-    deflate = zlib
+from medjax.io._hdf5._filters import BLOSC, DEFLATE, SHUFFLE, Pipeline, deflated, need_filter, pipeline_of
 
 __all__ = ["Compression", "check_codec", "check_voxels", "read_voxels", "write_voxels"]
 
@@ -37,7 +30,6 @@ Compression = Literal["gzip", "lzf", "blosc"]
 _CHUNK = (16, 128, 128)  # along k, j, i: a 64^3 box touches few, and 2 MB at most is coded at a time
 _CHUNK_VOXELS = math.prod(_CHUNK)
 _WORKERS = min(4, os.cpu_count() or 1)
-_DEFLATE, _SHUFFLE, _LZF, _BLOSC = 1, 2, 32000, 32001
 
 # Bytes that one stored byte can stand for: deflate's limit is 1032 (zlib technical details); zstd, which blosc can hold,
 # reaches some ten thousand. A file that declares more voxels than that was made to exhaust memory.
@@ -50,7 +42,7 @@ def check_codec(path: Path, compression: Compression | None) -> None:
     if compression not in ("gzip", "lzf", "blosc", None):
         raise ValueError(f"compression must be 'gzip', 'lzf', 'blosc' or None, got {compression!r}")
     if compression == "blosc":
-        _need_filter(path, _BLOSC)
+        need_filter(path, BLOSC)
 
 
 def write_voxels(group: h5py.Group, name: str, voxels: np.ndarray, compression: Compression | None) -> None:
@@ -65,7 +57,7 @@ def write_voxels(group: h5py.Group, name: str, voxels: np.ndarray, compression: 
     filters: dict[str, Any] = {
         "gzip": {"compression": "gzip", "compression_opts": 1, "shuffle": True},
         "lzf": {"compression": "lzf", "shuffle": True},
-        "blosc": {"compression": _BLOSC, "compression_opts": (0, 0, 0, 0, 5, 1, 1)},  # level 5, shuffle, LZ4
+        "blosc": {"compression": BLOSC, "compression_opts": (0, 0, 0, 0, 5, 1, 1)},  # level 5, shuffle, LZ4
     }[compression]
     dataset = group.create_dataset(name, shape=stored.shape, dtype=stored.dtype, chunks=chunk, **filters)
     if compression != "gzip":
@@ -100,7 +92,7 @@ def _encode(stored: np.ndarray, offset: tuple[int, ...], chunk: tuple[int, ...])
         block = np.pad(block, [(0, n - m) for n, m in zip(chunk, block.shape, strict=True)])
     data = np.ascontiguousarray(block).reshape(-1).view(np.uint8)
     planes = np.ascontiguousarray(data.reshape(-1, stored.itemsize).T)
-    return deflate.compress(planes, 1)
+    return deflated(planes)
 
 
 def check_voxels(dataset: h5py.Dataset, path: Path) -> np.dtype:
@@ -115,7 +107,7 @@ def check_voxels(dataset: h5py.Dataset, path: Path) -> np.dtype:
     layout, size = properties.get_layout(), math.prod(shape) * dtype.itemsize
     if layout == h5py.h5d.VIRTUAL or properties.get_external_count():
         raise UnsupportedFileError(path, f"{name} keeps its voxels in other files; links are not followed")
-    file_size = path.stat().st_size
+    file_size = dataset.file.id.get_filesize()  # not by its name, which another file may have by now
     if layout == h5py.h5d.CONTIGUOUS:
         offset = dataset.id.get_offset()
         if offset is None or dataset.id.get_storage_size() != size or offset + size > file_size:
@@ -129,50 +121,31 @@ def check_voxels(dataset: h5py.Dataset, path: Path) -> np.dtype:
 
 def _check_chunks(dataset: h5py.Dataset, path: Path, size: int, file_size: int) -> None:
     name, chunk, shape = dataset.name, dataset.id.get_create_plist().get_chunk(), dataset.id.shape
-    filters = _filters(dataset)
-    coded = math.prod(chunk) * dataset.id.get_type().get_size()
-    if _DEFLATE in filters and filters not in ([_DEFLATE], [_SHUFFLE, _DEFLATE]):
-        raise UnsupportedFileError(
-            path, f"{name} has the HDF5 filters {filters}", "store it with gzip and shuffle alone"
-        )
-    ratio = _DEFLATE_RATIO if _DEFLATE in filters else _OTHER_RATIO if filters else 1
-    if max(size, coded) > ratio * file_size:
+    pipeline = pipeline_of(dataset, path)
+    ratio = _DEFLATE_RATIO if pipeline.coder == DEFLATE else _OTHER_RATIO if pipeline.coder else 1
+    if max(size, pipeline.size) > ratio * file_size:
         raise TruncatedFileError(path, f"{name} declares {size} bytes of voxels; {file_size} bytes cannot hold them")
     needed = math.prod(math.ceil(n / c) for n, c in zip(shape, chunk, strict=True))
     found = dataset.id.get_num_chunks()
     if found != needed:
         raise TruncatedFileError(path, f"{name} has {found} of {needed} chunks", "write it again")
-    for number in filters:
-        _need_filter(path, number)
-
-
-def _filters(dataset: h5py.Dataset) -> list[int]:
-    properties = dataset.id.get_create_plist()
-    return [properties.get_filter(n)[0] for n in range(properties.get_nfilters())]
-
-
-def _need_filter(path: Path, number: int) -> None:
-    if h5py.h5z.filter_avail(number):
-        return
-    with contextlib.suppress(ImportError):
-        import hdf5plugin  # noqa: F401  # importing it registers its codecs
-    if not h5py.h5z.filter_avail(number):
-        codec = "blosc" if number == _BLOSC else f"HDF5 filter {number}"
-        raise MissingDependencyError(path, f"its voxels need the codec {codec}", 'pip install "medjax[hdf5]"')
 
 
 def read_voxels(dataset: h5py.Dataset, dtype: np.dtype, box: list[tuple[int, int]], path: Path) -> np.ndarray:
     """Reads a box, given as (start, stop) along the dataset's axes, as `(i, j, k, *channels)` in native byte order."""
-    native, filters = dtype.newbyteorder("="), _filters(dataset)
-    if _DEFLATE not in filters:
+    native, chunk = dtype.newbyteorder("="), dataset.chunks
+    pipeline = None if chunk is None else pipeline_of(dataset, path)
+    if chunk is None or pipeline is None or not pipeline.is_decoded_here:
+        if chunk is not None and pipeline is not None:
+            for _, mask, data in _stored_chunks(dataset, chunk, box, path):
+                pipeline.check(mask, data)
         part = dataset[tuple(slice(*span) for span in box)]
         return part.astype(native, copy=False).T
     out = np.empty([stop - start for start, stop in box], native)
-    chunk = dataset.id.get_create_plist().get_chunk()
 
     def place(job: tuple[tuple[int, ...], int, bytes]) -> None:
         offset, mask, data = job
-        block = _decode(data, mask, filters, chunk, dtype)
+        block = _decode(data, mask, pipeline, chunk, dtype)
         inside = [(max(o, a), min(o + n, b)) for o, n, (a, b) in zip(offset, chunk, box, strict=True)]
         target = tuple(slice(lo - a, hi - a) for (lo, hi), (a, _) in zip(inside, box, strict=True))
         source = tuple(slice(lo - o, hi - o) for (lo, hi), o in zip(inside, offset, strict=True))
@@ -186,28 +159,22 @@ def read_voxels(dataset: h5py.Dataset, dtype: np.dtype, box: list[tuple[int, int
 def _stored_chunks(
     dataset: h5py.Dataset, chunk: tuple[int, ...], box: list[tuple[int, int]], path: Path
 ) -> Iterator[tuple[tuple[int, ...], int, bytes]]:
-    file_size = path.stat().st_size
+    file_size = dataset.file.id.get_filesize()
+    found: dict[tuple[int, ...], Any] = {}  # HDF5 goes through all chunks to find a single one, so once is enough
+    dataset.id.chunk_iter(lambda info: found.__setitem__(info.chunk_offset, info))
     for offset in _offsets(dataset.id.shape, chunk, box):
-        info = dataset.id.get_chunk_info_by_coord(offset)
-        if info.byte_offset is None or info.byte_offset + info.size > file_size:
+        info = found.get(offset)
+        if info is None or info.byte_offset is None or info.byte_offset + info.size > file_size:
             raise TruncatedFileError(path, f"{dataset.name} has no whole chunk at {offset[::-1]}", "write it again")
         mask, data = dataset.id.read_direct_chunk(offset)
         yield offset, mask, data
 
 
-def _decode(data: bytes, mask: int, filters: list[int], chunk: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Undoes the filters of one chunk; bit n of the mask says that filter n was skipped."""
-    size = math.prod(chunk) * dtype.itemsize
-    done = {number for n, number in enumerate(filters) if not mask >> n & 1}
-    if _DEFLATE in done:
-        try:
-            data = deflate.decompressobj().decompress(data, size + 1)
-        except (zlib.error, deflate.error) as error:
-            raise ValueError(f"a chunk is damaged: {error}") from error
-    if len(data) != size:
-        raise ValueError(f"a chunk has {len(data)} bytes in place of {size}")
+def _decode(data: bytes, mask: int, pipeline: Pipeline, chunk: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Undoes the filters of one chunk, whose mask says which of them were skipped."""
+    data = pipeline.inflated(mask, data)
     planes = np.frombuffer(data, np.uint8)
-    if _SHUFFLE in done and dtype.itemsize > 1:
+    if SHUFFLE in pipeline.done(mask) and dtype.itemsize > 1:
         planes = _interleaved(planes.reshape(dtype.itemsize, -1))
     if dtype.kind == "b":
         return planes.reshape(chunk) != 0
