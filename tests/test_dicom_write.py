@@ -36,7 +36,6 @@ from pydicom.uid import (
 from shared_data import DATA, needs_data
 
 import medjax as mj
-from medjax.io._dicom import _write
 
 SOP_CLASSES = {
     "CT": CTImageStorage,
@@ -416,38 +415,6 @@ def test_batches_and_traced_images_are_refused(tmp_path: Path) -> None:
 def test_texts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="series_description must have at most 64 characters"):
         mj.io.save_dicom_series(volume("CT"), tmp_path / "series", series_description="x" * 65)
-
-
-# The folder
-
-
-def test_a_folder_with_files_is_not_touched(tmp_path: Path) -> None:
-    (tmp_path / "series").mkdir()
-    mj.io.save_dicom_series(volume("CT"), tmp_path / "series")  # an empty one is taken
-    before = sorted((tmp_path / "series").iterdir())
-    with pytest.raises(mj.ImageFileError, match="not an empty folder"):
-        mj.io.save_dicom_series(volume("CT"), tmp_path / "series")
-    assert sorted((tmp_path / "series").iterdir()) == before
-    assert [path.name for path in before] == [f"IM{k:04}.dcm" for k in range(1, 8)]
-    with pytest.raises(FileNotFoundError, match="no such folder"):
-        mj.io.save_dicom_series(volume("CT"), tmp_path / "none" / "series")
-
-
-def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written, write = [], _write.dcmwrite
-
-    def failing(path: Path, *args: Any, **options: Any) -> None:
-        written.append(path)
-        if len(written) == 4:
-            raise OSError(28, "No space left on device")
-        write(path, *args, **options)
-
-    monkeypatch.setattr(_write, "dcmwrite", failing)
-    with pytest.raises(OSError, match="No space left"):
-        mj.io.save_dicom_series(volume("CT"), tmp_path / "series")
-    assert len(written) == 4
-    assert not (tmp_path / "series").exists()
-    assert not list(tmp_path.glob(".series*"))
 
 
 # Real scans

@@ -254,12 +254,12 @@ def atomic_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
             temporaries.append(_create_beside(target))
         yield tuple(temporaries)
         for temporary in temporaries:
-            _flush(temporary)
+            flush(temporary)
         if len(targets) > 1:
             targets[-1].unlink(missing_ok=True)
         for temporary, target in zip(temporaries, targets, strict=True):
             temporary.replace(target)
-        _flush_folder(targets[-1].parent)
+        flush_folder(targets[-1].parent)
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
@@ -298,12 +298,13 @@ def temporary_name(name: str, tail: str) -> str:
     return name + tail
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Makes a file's content last through a power failure."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Makes a rename last through a power failure, where the system can do that for a folder (Windows cannot)."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
