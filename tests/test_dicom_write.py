@@ -157,6 +157,26 @@ def test_required_attributes_of_the_object_s_modules(modality: str, is_known: bo
     assert checked > 30 * len(slices)
 
 
+@pytest.mark.parametrize(
+    ("modality", "fields", "keyword"),
+    [
+        ("OT", {}, "PatientOrientation"),  # C.7.6.1: where the object's table does not require a position
+        ("MR", {}, "InversionTime"),  # C.8.3.1: Scanning Sequence has IR
+        ("MR", {"ScanOptions": ["FS", "CG"]}, "TriggerTime"),
+        ("MR", {"ScanOptions": "PPG"}, "TriggerTime"),
+        ("PT", {"SeriesType": ["STATIC", "REPROJECTION"]}, "ReprojectionMethod"),  # C.8.9.1
+    ],
+)
+def test_attributes_of_type_2c_are_there_where_their_condition_holds(
+    modality: str, fields: dict[str, Any], keyword: str, tmp_path: Path
+) -> None:
+    assert all(
+        keyword in item and item[keyword].is_empty for item in saved(with_fields(volume(modality), **fields), tmp_path)
+    )
+    (tmp_path / "same").mkdir(exist_ok=True)
+    assert keyword not in saved(volume("CT"), tmp_path / "same")[0]
+
+
 @pytest.mark.parametrize("modality", OF_MODALITY)
 def test_every_value_is_valid_for_its_representation(
     modality: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -71,7 +71,7 @@ def test_what_pydicom_finds_wrong_keeps_its_words(tmp_path: Path) -> None:
     dataset = pydicom.Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", "1.2.3"
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    with pytest.raises((AttributeError, ValueError), match="[Tt]ransfer ?[Ss]yntax"):
+    with pytest.raises((AttributeError, ValueError), match=r"(?i)transfer ?syntax"):
         _write.write_dataset(dataset, tmp_path / "x.dcm")
 
 

@@ -17,6 +17,7 @@ from pydicom import config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -83,7 +84,7 @@ _REQUIRED = {
 _SOP_CLASS = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
 _SHOWN_INVERTED = (CTImageStorage, MRImageStorage, SecondaryCaptureImageStorage)
 
-# Attributes of type 2, present and empty where they are not known.
+# Attributes of type 2, and of type 2C where the object fulfils the condition, present and empty where they are not known.
 _EMPTY_IF_UNKNOWN = """PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber
     ReferringPhysicianName PositionReferenceIndicator Manufacturer PatientPosition"""
 _EMPTY_IF_UNKNOWN_OF = {
@@ -92,8 +93,14 @@ _EMPTY_IF_UNKNOWN_OF = {
     PositronEmissionTomographyImageStorage: """CorrectedImage CollimatorType RadiopharmaceuticalInformationSequence
         PatientOrientationCodeSequence PatientGantryRelationshipCodeSequence AcquisitionDate AcquisitionTime
         ActualFrameDuration""",
-    SecondaryCaptureImageStorage: "",
+    SecondaryCaptureImageStorage: "PatientOrientation",  # its own table requires no position (section C.7.6.1)
 }
+# Attributes of type 2C by what another attribute holds (PS3.3 sections C.8.3.1 and C.8.9.1).
+_EMPTY_IF_UNKNOWN_WITH = (
+    (MRImageStorage, "InversionTime", "ScanningSequence", {"IR"}),
+    (MRImageStorage, "TriggerTime", "ScanOptions", {"CG", "PPG"}),
+    (PositronEmissionTomographyImageStorage, "ReprojectionMethod", "SeriesType", {"REPROJECTION"}),
+)
 # Modalities of objects that are no images; what is saved here is one.
 _NO_IMAGES = ("SEG", "SR", "PR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RWV", "DOC", "FID")
 
@@ -186,10 +193,21 @@ def derived_header(
         header.ConversionType = "WSD"  # workstation, PS3.3 section C.8.6.1
     header.DerivationDescription = derivation or f"Derived with medjax {__version__}"
     header.ContributingEquipmentSequence = [_contribution(now)]
-    for keyword in f"{_EMPTY_IF_UNKNOWN} {_EMPTY_IF_UNKNOWN_OF[sop_class]}".split():
+    _put_empty(header, sop_class)
+    return header
+
+
+def _put_empty(header: Dataset, sop_class: UID) -> None:
+    """Adds the attributes that must be there, and are not known."""
+    keywords = f"{_EMPTY_IF_UNKNOWN} {_EMPTY_IF_UNKNOWN_OF[sop_class]}".split()
+    for of_class, keyword, other, values in _EMPTY_IF_UNKNOWN_WITH:
+        stated = header.get(other)
+        stated = set(stated) if isinstance(stated, MultiValue) else {stated}
+        if sop_class == of_class and stated & values:
+            keywords.append(keyword)
+    for keyword in keywords:
         if keyword not in header:
             setattr(header, keyword, [] if keyword.endswith("Sequence") else None)
-    return header
 
 
 def _keywords(metadata: Metadata) -> list[str]:

@@ -205,7 +205,7 @@ def write_dataset(dataset: Dataset, path: Path) -> None:
     """
     try:
         dcmwrite(path, dataset, enforce_file_format=True)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         first: BaseException = error
         while type(first.__cause__) is type(first):
             first = first.__cause__
