@@ -34,7 +34,7 @@ from medjax.io._dicom._sources import Sources
 from medjax.io._errors import ImageFileError, UnsupportedFileError
 from medjax.io._files import atomic_file, flush, flush_folder, temporary_name
 
-__all__ = ["check_concrete", "check_plane", "save_dicom_series", "write_dataset", "write_series"]
+__all__ = ["as_raised", "check_concrete", "check_plane", "save_dicom_series", "write_dataset", "write_series"]
 
 # Float32 affines, as NIfTI has them, stay below this; a gantry tilt does not.
 _MOST_SHEAR_DEGREES = 0.01
@@ -198,13 +198,20 @@ class _Series:
 
 
 def write_dataset(dataset: Dataset, path: Path) -> None:
-    """Writes a data set as a file; a fault of the system or of the caller leaves it as it came.
+    """Writes a data set as a file."""
+    with as_raised():
+        dcmwrite(path, dataset, enforce_file_format=True)
 
-    What is raised below pydicom (a full disk, too little memory, a handler's time-out) comes out as a copy, of the same
-    type, with a traceback for a message and without an errno; once for each sequence around the element.
+
+@contextlib.contextmanager
+def as_raised() -> Iterator[None]:
+    """Lets out what was raised below pydicom, such as a full disk, too little memory or a handler's time-out.
+
+    pydicom raises a copy of it, of the same type, with a traceback for a message and without an errno; and a copy of that
+    for each sequence around the element.
     """
     try:
-        dcmwrite(path, dataset, enforce_file_format=True)
+        yield
     except Exception as error:  # noqa: BLE001
         first: BaseException = error
         while type(first.__cause__) is type(first):
