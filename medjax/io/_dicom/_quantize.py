@@ -1,8 +1,8 @@
 """Voxels as 16-bit integers with a slope and an intercept: value = stored * slope + intercept (PS3.3 section C.11.1).
 
-One slope serves the whole volume. Whole numbers below 10**13 that span no more than 16 bits are kept exactly, with slope 1. Other
-values get the smallest power of two as slope, so that a second saving changes nothing more and 0 stays 0; only steps that
-a decimal string of 16 characters cannot state, below 2**-15, are no powers of two. A value changes by at most half a
+One slope serves the whole volume. Whole numbers below 10**13 that span no more than 16 bits are kept exactly, with slope
+1. Other values get the smallest power of two as slope, so that a second saving changes nothing more and 0 stays 0; only
+steps that a decimal string of 16 characters cannot state, below 2**-15, are no powers of two. A value changes by at most half a
 step, and a step is less than 2 / 65534 of the values' range (of twice the largest magnitude, where the intercept must
 be 0 and there are negative values).
 """
