@@ -77,6 +77,7 @@ class Metadata:
 
         Raises:
             TypeError: a mapping holds a value that JSON cannot.
+            ValueError: a mapping is nested too deeply, or within itself.
 
         Example:
             >>> Metadata(modality="MR").to_json()
@@ -87,21 +88,35 @@ class Metadata:
             fields[name] = dict(value) if name in _MAPPINGS else value
         if self.acquisition_time is not None:
             fields["acquisition_time"] = self.acquisition_time.isoformat()
-        return json.dumps(fields)
+        try:
+            return json.dumps(fields)
+        except RecursionError:
+            raise ValueError("the metadata are nested too deeply for JSON") from None
 
     @classmethod
     def from_json(cls, text: str) -> Metadata:
         """Reads what `to_json` wrote; fields it does not know are kept under `extra`.
 
+        Raises:
+            ValueError: the text is no JSON object, is nested too deeply, or a field holds a value of another type.
+
         Example:
             >>> Metadata.from_json('{"modality": "MR", "colour": "blue"}').extra["colour"]
             'blue'
         """
-        fields = {name: value for name, value in json.loads(text).items() if value is not None}
+        try:
+            stated = json.loads(text)
+        except RecursionError:
+            raise ValueError("the metadata's JSON is nested too deeply") from None
+        if not isinstance(stated, dict):
+            raise ValueError(f"metadata are a JSON object, the text holds a {type(stated).__name__}")
+        fields = {name: value for name, value in stated.items() if value is not None}
+        for field in dataclasses.fields(cls):
+            _check_json(field, fields.get(field.name))
         known = {field.name for field in dataclasses.fields(cls)}
-        extra = dict(fields.pop("extra", {})) | {k: fields.pop(k) for k in list(fields) if k not in known}
+        extra = fields.pop("extra", {}) | {k: fields.pop(k) for k in list(fields) if k not in known}
         if "acquisition_time" in fields:
-            fields["acquisition_time"] = dt.datetime.fromisoformat(fields["acquisition_time"])
+            fields["acquisition_time"] = _time(fields["acquisition_time"])
         return cls(**fields, extra=extra)
 
     def _stated(self) -> list[tuple[str, Any]]:
@@ -124,3 +139,20 @@ class Metadata:
 
 _MAPPINGS = ("display", "clinical", "extra")
 _IDENTITY = ("patient_id", "patient_uid")
+
+
+def _check_json(field: dataclasses.Field[Any], value: Any) -> None:
+    """Refuses a value whose JSON type is not the field's; the message does not quote it."""
+    wanted = dict if field.name in _MAPPINGS else bool if field.name == "is_contrast_administered" else str
+    if value is not None and not isinstance(value, wanted):
+        raise ValueError(f"metadata field {field.name} must be a {_JSON_NAMES[wanted]}, it is a {type(value).__name__}")
+
+
+_JSON_NAMES = {dict: "JSON object", bool: "truth value", str: "text"}
+
+
+def _time(text: str) -> dt.datetime:
+    try:
+        return dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("metadata field acquisition_time is no time in ISO 8601") from None

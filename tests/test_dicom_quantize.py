@@ -7,9 +7,11 @@ from pathlib import Path
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import given
 
+import medjax as mj
 from medjax.io._dicom._quantize import encoding_for
 
 RANGES = [(-1e30, 1e30), (-32000.0, 32000.0), (0.0, 65000.0), (-1.0, 3000.0), (1e5, 1.1e5), (-1e-7, 1e-7)]
@@ -59,6 +61,10 @@ def test_zero_stays_zero(low: float, high: float) -> None:
         ([0, 65535], (1.0, 0.0, False)),
         ([1000, 66000], (1.0, 33768.0, True)),
         ([-70000, -5000], (1.0, -37232.0, True)),
+        ([2**31 - 65536, 2**31 - 1], (1.0, 2.0**31 - 32768, True)),
+        ([2**31 - 1000, 2**31 - 1], (1.0, 2.0**31 - 32768, True)),
+        ([2**31 - 1000, 2**31], (1.0, 2.0**31 + 31768, True)),
+        ([-(2**31), -(2**31) + 9], (1.0, -(2.0**31) + 32768, True)),
         ([0.0, 40000.0], (1.0, 0.0, False)),
         ([0, 65536], (2.0, 0.0, False)),
         ([0.0, 0.25], (3.8148136883e-06, 0.0, False)),
@@ -67,3 +73,21 @@ def test_zero_stays_zero(low: float, high: float) -> None:
 def test_chosen_encodings(values: list[float], expected: tuple[float, float, bool]) -> None:
     encoding = encoding_for(np.array([[values]]), Path("x"), needs_zero_intercept=False)
     assert (encoding.slope, encoding.intercept, encoding.is_signed) == expected
+
+
+@pytest.mark.parametrize("span", [9, 65535])
+@pytest.mark.parametrize(
+    "low", [2**31 - 65536, 2**31 - 40000, 2**31, 2**31 + 7, 2**40, 10**13 - 65536, -(2**31) - 5, -(10**13) + 1]
+)
+def test_whole_numbers_beyond_32_bits_come_back(low: int, span: int, tmp_path: Path) -> None:
+    """`value = stored * 1 + intercept` in Python's numbers, from the file (PS3.3 section C.11.1), and as it is loaded."""
+    values = low + np.array([0, 1, span // 2, span - 1, span], np.int64)
+    mj.io.save_dicom_series(mj.Image.from_array(values.reshape(1, 5, 1)), tmp_path / "series")
+    (path,) = (tmp_path / "series").iterdir()
+    dataset = pydicom.dcmread(path)
+    assert dataset.RescaleSlope == 1
+    stored = [int(value) + int(dataset.RescaleIntercept) for value in dataset.pixel_array.ravel()]
+    assert stored == values.tolist()
+    voxels = np.asarray(mj.load_image(tmp_path / "series").voxels)
+    assert voxels.dtype.kind == "i"
+    assert voxels.ravel().tolist() == values.tolist()

@@ -36,7 +36,6 @@ from pydicom.uid import (
 from shared_data import DATA, needs_data
 
 import medjax as mj
-from medjax.io._dicom import _write
 
 SOP_CLASSES = {
     "CT": CTImageStorage,
@@ -156,6 +155,26 @@ def test_required_attributes_of_the_object_s_modules(modality: str, is_known: bo
                 is_empty = item[attribute["keyword"]].is_empty
                 assert attribute["type"] == "2" or not is_empty, (module, attribute["keyword"])
     assert checked > 30 * len(slices)
+
+
+@pytest.mark.parametrize(
+    ("modality", "fields", "keyword"),
+    [
+        ("OT", {}, "PatientOrientation"),  # C.7.6.1: where the object's table does not require a position
+        ("MR", {}, "InversionTime"),  # C.8.3.1: Scanning Sequence has IR
+        ("MR", {"ScanOptions": ["FS", "CG"]}, "TriggerTime"),
+        ("MR", {"ScanOptions": "PPG"}, "TriggerTime"),
+        ("PT", {"SeriesType": ["STATIC", "REPROJECTION"]}, "ReprojectionMethod"),  # C.8.9.1
+    ],
+)
+def test_attributes_of_type_2c_are_there_where_their_condition_holds(
+    modality: str, fields: dict[str, Any], keyword: str, tmp_path: Path
+) -> None:
+    assert all(
+        keyword in item and item[keyword].is_empty for item in saved(with_fields(volume(modality), **fields), tmp_path)
+    )
+    (tmp_path / "same").mkdir(exist_ok=True)
+    assert keyword not in saved(volume("CT"), tmp_path / "same")[0]
 
 
 @pytest.mark.parametrize("modality", OF_MODALITY)
@@ -416,38 +435,6 @@ def test_batches_and_traced_images_are_refused(tmp_path: Path) -> None:
 def test_texts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="series_description must have at most 64 characters"):
         mj.io.save_dicom_series(volume("CT"), tmp_path / "series", series_description="x" * 65)
-
-
-# The folder
-
-
-def test_a_folder_with_files_is_not_touched(tmp_path: Path) -> None:
-    (tmp_path / "series").mkdir()
-    mj.io.save_dicom_series(volume("CT"), tmp_path / "series")  # an empty one is taken
-    before = sorted((tmp_path / "series").iterdir())
-    with pytest.raises(mj.ImageFileError, match="not an empty folder"):
-        mj.io.save_dicom_series(volume("CT"), tmp_path / "series")
-    assert sorted((tmp_path / "series").iterdir()) == before
-    assert [path.name for path in before] == [f"IM{k:04}.dcm" for k in range(1, 8)]
-    with pytest.raises(FileNotFoundError, match="no such folder"):
-        mj.io.save_dicom_series(volume("CT"), tmp_path / "none" / "series")
-
-
-def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written, write = [], _write.dcmwrite
-
-    def failing(path: Path, *args: Any, **options: Any) -> None:
-        written.append(path)
-        if len(written) == 4:
-            raise OSError(28, "No space left on device")
-        write(path, *args, **options)
-
-    monkeypatch.setattr(_write, "dcmwrite", failing)
-    with pytest.raises(OSError, match="No space left"):
-        mj.io.save_dicom_series(volume("CT"), tmp_path / "series")
-    assert len(written) == 4
-    assert not (tmp_path / "series").exists()
-    assert not list(tmp_path.glob(".series*"))
 
 
 # Real scans

@@ -82,6 +82,39 @@ def test_json_refuses_what_it_cannot_hold() -> None:
         Metadata.from_json("{")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "metadata are a JSON object, the text holds a list"),
+        ('"CT"', "holds a str"),
+        ("null", "holds a NoneType"),
+        ('{"extra": [["a", 1]]}', "field extra must be a JSON object, it is a list"),
+        ('{"clinical": 3}', "field clinical must be a JSON object, it is a int"),
+        ('{"patient_id": 4711}', "field patient_id must be a text, it is a int"),
+        ('{"is_contrast_administered": "no"}', "field is_contrast_administered must be a truth value, it is a str"),
+        ('{"acquisition_time": 4711}', "field acquisition_time must be a text"),
+        ('{"acquisition_time": "noon 4711"}', "acquisition_time is no time in ISO 8601"),
+    ],
+)
+def test_json_of_something_else_is_refused_by_name(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        Metadata.from_json(text)
+    assert "4711" not in str(caught.value)
+
+
+def test_json_nested_beyond_the_interpreter_is_a_value_error() -> None:
+    """Python's own decoder and encoder raise RecursionError, from 1,000 levels or some 100,000 on, by version."""
+    with pytest.raises(ValueError, match="nested too deeply"):
+        Metadata.from_json('{"extra": ' + '{"a": ' * 200_000 + "1" + "}" * 200_001)
+    deep: Any = 1
+    for _ in range(200_000):
+        deep = [deep]
+    with pytest.raises(ValueError, match="nested too deeply"):
+        Metadata(extra={"x": deep}).to_json()
+    while isinstance(deep, list):  # or the interpreter takes it apart by recursion
+        deep = deep.pop()
+
+
 def test_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         FULL.modality = "CT"  # type: ignore[misc]

@@ -288,6 +288,38 @@ def test_factor_per_slice_needs_the_slices_of_the_file() -> None:
     assert to_suv(Image(one_factor.voxels[:, :, 1:], affine, "intensity", one_factor.metadata)).shape == (2, 2, 2)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("about", ["first voxel", "centre"])
+def test_factor_per_slice_notices_a_tilt(axis: int, about: str) -> None:
+    """An affine turned by 20 degrees in the world: about the slices' normal each stays in its plane, else none does."""
+    shape, affine = (40, 50, 3), oblique(4.0, 4.5, 5.0)
+    per_slice = {
+        "private": {"(7053,1000)": [1e-3, 2e-3, 3e-3]},
+        "ImagePositionPatient": [(affine[:3, :3] @ (0, 0, k) + affine[:3, 3]).tolist() for k in range(3)],
+    }
+    direction = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = [*direction[:, 0], *direction[:, 1]]
+    header = {
+        "Units": "CNTS",
+        "private": {"(7053,0010)": "Philips PET Private Group"},
+        "ImageOrientationPatient": cosines,
+    }
+    image = pet(shape, **header, per_slice=per_slice)
+    turn, cosine, sine = np.eye(3), np.cos(np.radians(20)), np.sin(np.radians(20))
+    others = [n for n in range(3) if n != axis]
+    turn[np.ix_(others, others)] = [[cosine, -sine], [sine, cosine]]
+    world = np.eye(4)
+    world[:3, :3] = direction @ turn @ direction.T
+    fixed = (affine @ [0, 0, 0, 1] if about == "first voxel" else affine @ [19.5, 24.5, 1, 1])[:3]
+    world[:3, 3] = fixed - world[:3, :3] @ fixed
+    turned = Image.from_array(image.voxels, affine=world @ affine, metadata=image.metadata)
+    if axis == 2:
+        assert to_suv(turned).shape == shape
+        return
+    with pytest.raises(ValueError, match="before flipping, reorienting or rotating"):
+        to_suv(turned)
+
+
 def test_labels_and_bare_images_are_refused() -> None:
     with pytest.raises(ValueError, match="holds no activity"):
         to_suv(Image.from_array(np.ones((2, 2, 2), int), kind="label"))

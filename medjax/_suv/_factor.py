@@ -105,9 +105,10 @@ def suv_factor(image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, A
     (0054,1001) may be BQML, CNTS (with Philips' private factors), GML or CM2ML; Decay Correction (0054,1102) START, ADMIN
     (then t is 0) or NONE (each slice by its own acquisition time and frame duration). The moment that START means is, in
     this order: SeriesDate and SeriesTime if no slice was acquired earlier; the private time of GE (0009,100D) or Siemens
-    (0071,1022) if its date is one of the public ones; the time computed backwards from Frame Reference Time (0054,1300);
-    the earliest acquisition. The injection is Radiopharmaceutical Start DateTime (0018,1078), else Start Time (0018,1072)
-    on that day, or on the day before if it is later. Dates always count. Computed on the host in float64.
+    (0071,1022) if its date is one of the public ones and no slice was acquired earlier; the time computed backwards from
+    Frame Reference Time (0054,1300); the earliest acquisition. The injection is Radiopharmaceutical Start DateTime
+    (0018,1078), else Start Time (0018,1072) on that day, or on the day before if it is later. Dates always count. Computed
+    on the host in float64.
 
     Args:
         image: A PET image whose `metadata.extra` holds the DICOM header, as the DICOM reader fills it. For a batch, one
@@ -127,7 +128,7 @@ def suv_factor(image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, A
 
     Warns:
         ImageFileWarning: a value was read as another unit (weight in g, dose in MBq, height in cm), a lean body mass is
-            out of its formula's range, or a time had to be assumed.
+            out of its formula's range, a time had to be assumed, or a scanner's private time is impossible and not used.
 
     Transforms:
         Host only: metadata is not known inside `jit`. Multiply there by the factor, or close over the image.
@@ -233,7 +234,8 @@ def to_suv(image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, Any] 
 
     Args:
         image: As for `suv_factor`: any batch, time as a trailing axis. Convert before cropping or reorienting along the
-            slices if the factor may differ between them.
+            slices if the factor may differ between them, and before rotating or warping: an image does not tell that its
+            content was moved on its own grid.
         kind: As for `suv_factor`.
         tags: As for `suv_factor`.
 
@@ -284,25 +286,37 @@ def _on_voxels(image: Image, record: SuvFactor, metadata: Metadata, affine: np.n
             "convert to SUV before cropping or resampling"
         )
     if values.ndim and affine is not None:
-        _check_slices_are_where_they_were(metadata, affine)
+        _check_slices_are_where_they_were(metadata, affine, image.shape)
     return values.reshape((1, 1, *values.shape, *[1] * (1 + len(channels) - values.ndim)))
 
 
-def _check_slices_are_where_they_were(metadata: Metadata, affine: np.ndarray) -> None:
-    """A factor per slice needs the order of the file; a flipped or reoriented image keeps its header but not its order."""
-    positions = metadata.extra.get("per_slice", {}).get("ImagePositionPatient")
-    if positions is None:
+def _check_slices_are_where_they_were(metadata: Metadata, affine: np.ndarray, shape: tuple[int, ...]) -> None:
+    """A factor per slice needs each slice in the plane that the file has it in: none may be flipped, moved or tilted.
+
+    Within its plane it may have been cropped, flipped or turned.
+    """
+    positions = _stated(metadata, "ImagePositionPatient", 3)
+    if positions is None or len(positions) != shape[2]:
         return
-    stated = np.asarray(positions, np.float64).reshape(len(positions), -1)[:, :3]
-    found = affine[:3, 3] + np.arange(len(positions))[:, None] * affine[:3, 2]
-    normal = np.cross(affine[:3, 0], affine[:3, 1])  # within its plane a slice may have been cropped or flipped
+    orientation = _stated(metadata, "ImageOrientationPatient", 6)
+    axes = affine[:3, :2].T if orientation is None else orientation[0].reshape(2, 3)
+    normal = np.cross(*axes)
     normal /= np.linalg.norm(normal)
-    apart = np.abs((found - stated) @ normal).max()
-    if apart > 0.5 * abs(affine[:3, 2] @ normal):
+    ends = [affine[:3, :3] @ (i, j, 0) + affine[:3, 3] for i in (0, shape[0] - 1) for j in (0, shape[1] - 1)]
+    steps = np.arange(shape[2])[:, None] * affine[:3, 2]
+    apart = max(np.abs((steps + end - positions) @ normal).max() for end in ends)
+    if apart > 0.5 * np.linalg.norm(affine[:3, 2]):
         raise ValueError(
             f"the factor differs between slices, and the image's slices lie up to {apart:.3g} mm from where the header has them: "
-            "convert to SUV before flipping or reorienting"
+            "convert to SUV before flipping, reorienting or rotating"
         )
+
+
+def _stated(metadata: Metadata, keyword: str, count: int) -> np.ndarray | None:
+    """The header's vectors of each slice, `(k, count)`, of its first volume; one for all slices is `(1, count)`."""
+    values = metadata.extra.get("per_slice", {}).get(keyword)
+    values = [metadata.extra.get(keyword)] if values is None else values
+    return None if values[0] is None else np.asarray(values, np.float64).reshape(len(values), -1)[:, :count]
 
 
 def _as_suv(metadata: Metadata, record: SuvFactor) -> Metadata:

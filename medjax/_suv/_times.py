@@ -22,6 +22,8 @@ __all__ = [
 
 # More than this many half-lives after the injection nothing is left to image: the dates do not belong together.
 _MOST_HALF_LIVES = 10
+# Scanners cut or round one of two equal times to whole seconds.
+_ROUNDING_SECONDS = 1.0
 # A time of day without a date leaves open which day it was once the tracer lives longer than this.
 _LONG_LIVED_SECONDS = 10 * 3600.0
 
@@ -77,7 +79,8 @@ def reference_times(header: Header, half_life: float, findings: Findings) -> tup
 
     1. SeriesDate and SeriesTime where no slice was acquired before it: a series made from another one, or stored later,
        carries its own, later time (QIBA's pseudo-code, "happy path", makes the same test).
-    2. The vendor's own scan or decay time, where its date is one of the public ones: de-identification shifts those only.
+    2. The vendor's own scan or decay time, where its date is one of the public ones: de-identification shifts those only;
+       and where no slice was acquired before it, as for 1.
     3. Backwards from each slice: its activity is that of the moment T_ave into the frame, which lies Frame Reference Time
        after the reference (PS3.3 section C.8.9.4.1.5).
     4. The earliest acquisition, right only if the first bed position is here.
@@ -109,9 +112,16 @@ def _vendor_time(
         if texts is None:
             continue
         times = _moments(header, texts, keyword)
-        if {time.date() for time in times.flat} <= public:
+        if not {time.date() for time in times.flat} <= public:
+            findings.note(f"{named(keyword)} is not used: its date is not among the series' public dates")
+            continue
+        late = max(delay.total_seconds() for delay in np.asarray(np.subtract(*aligned(times, acquired)), object).flat)
+        if late <= _ROUNDING_SECONDS:
             return times, named(keyword)
-        findings.note(f"{named(keyword)} is not used: its date is not among the series' public dates")
+        findings.warn(
+            f"{named(keyword)} is not used: it lies {late / 60:.1f} min after {_both('AcquisitionDate', 'AcquisitionTime')}, "
+            "and decay is corrected to the start of the acquisition"
+        )
     return None
 
 

@@ -17,6 +17,7 @@ from pydicom import config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -33,7 +34,17 @@ from medjax._version import __version__
 from medjax.io._errors import ImageFileError
 from medjax.io._files import warn
 
-__all__ = ["carried", "derived_header", "is_per_slice", "is_uid", "merged", "new_uid"]
+__all__ = [
+    "carried",
+    "check_text",
+    "derived_header",
+    "is_per_slice",
+    "is_uid",
+    "merged",
+    "modality_of",
+    "new_uid",
+    "source_header",
+]
 
 # Patient (0010) and clinical trial and de-identification (0012): every attribute of these groups is taken over.
 _PATIENT_GROUPS = (0x0010, 0x0012)
@@ -83,7 +94,7 @@ _REQUIRED = {
 _SOP_CLASS = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
 _SHOWN_INVERTED = (CTImageStorage, MRImageStorage, SecondaryCaptureImageStorage)
 
-# Attributes of type 2, present and empty where they are not known.
+# Attributes of type 2, and of type 2C where the object fulfils the condition, present and empty where they are not known.
 _EMPTY_IF_UNKNOWN = """PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber
     ReferringPhysicianName PositionReferenceIndicator Manufacturer PatientPosition"""
 _EMPTY_IF_UNKNOWN_OF = {
@@ -92,8 +103,14 @@ _EMPTY_IF_UNKNOWN_OF = {
     PositronEmissionTomographyImageStorage: """CorrectedImage CollimatorType RadiopharmaceuticalInformationSequence
         PatientOrientationCodeSequence PatientGantryRelationshipCodeSequence AcquisitionDate AcquisitionTime
         ActualFrameDuration""",
-    SecondaryCaptureImageStorage: "",
+    SecondaryCaptureImageStorage: "PatientOrientation",  # its own table requires no position (section C.7.6.1)
 }
+# Attributes of type 2C by what another attribute holds (PS3.3 sections C.8.3.1 and C.8.9.1).
+_EMPTY_IF_UNKNOWN_WITH = (
+    (MRImageStorage, "InversionTime", "ScanningSequence", {"IR"}),
+    (MRImageStorage, "TriggerTime", "ScanOptions", {"CG", "PPG"}),
+    (PositronEmissionTomographyImageStorage, "ReprojectionMethod", "SeriesType", {"REPROJECTION"}),
+)
 # Modalities of objects that are no images; what is saved here is one.
 _NO_IMAGES = ("SEG", "SR", "PR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RWV", "DOC", "FID")
 
@@ -157,17 +174,14 @@ def derived_header(
     """
     if frame_of_reference_uid is not None and not is_uid(frame_of_reference_uid):
         raise ValueError(f"frame_of_reference_uid must be a DICOM UID, got {frame_of_reference_uid!r}")
-    for name, text, most in (("series_description", description, 64), ("derivation", derivation, 1024)):
-        if text is not None and (len(text) > most or "\\" in text):
-            raise ValueError(
-                f"{name} must have at most {most} characters and no backslash, got {len(text)}: {text[:80]!r}"
-            )
+    check_text("series_description", description, 64)
+    check_text("derivation", derivation, 1024)
     header = carried(metadata.extra, _keywords(metadata), path)
     _put_typed_fields(header, metadata, path)
     sop_class, now = _sop_class(header, metadata), dt.datetime.now()
     header.SpecificCharacterSet = "ISO_IR 192"
     header.SOPClassUID = sop_class
-    header.Modality = _modality(metadata)
+    header.Modality = modality_of(metadata)
     header.ImageType = _image_type(metadata, sop_class)
     if metadata.extra.get("PhotometricInterpretation") == "MONOCHROME1" and sop_class in _SHOWN_INVERTED:
         header.PhotometricInterpretation = "MONOCHROME1"  # low values stay bright; the values are as they were
@@ -186,17 +200,51 @@ def derived_header(
         header.ConversionType = "WSD"  # workstation, PS3.3 section C.8.6.1
     header.DerivationDescription = derivation or f"Derived with medjax {__version__}"
     header.ContributingEquipmentSequence = [_contribution(now)]
-    for keyword in f"{_EMPTY_IF_UNKNOWN} {_EMPTY_IF_UNKNOWN_OF[sop_class]}".split():
+    _put_empty(header, sop_class)
+    return header
+
+
+def check_text(name: str, text: str | None, most: int) -> None:
+    """Refuses an argument that its attribute cannot hold (PS3.5 section 6.2).
+
+    Raises:
+        ValueError: it is too long, or holds a backslash, which separates values.
+    """
+    if text is not None and (len(text) > most or "\\" in text):
+        raise ValueError(f"{name} must have at most {most} characters and no backslash, got {len(text)}: {text[:80]!r}")
+
+
+def source_header(extra: Mapping[str, Any], path: Path) -> Dataset:
+    """Patient, study, frame of reference and equipment of a source; attributes of type 2 are there, and may be empty."""
+    keywords = f"{_STUDY} {_FRAME_OF_REFERENCE} {_EQUIPMENT} {_IMAGE}".split()
+    header = carried(extra, [*keywords, *_of_patient(extra)], path)
+    for keyword in _EMPTY_IF_UNKNOWN.split():
+        if keyword not in header:
+            setattr(header, keyword, "")
+    return header
+
+
+def _put_empty(header: Dataset, sop_class: UID) -> None:
+    """Adds the attributes that must be there, and are not known."""
+    keywords = f"{_EMPTY_IF_UNKNOWN} {_EMPTY_IF_UNKNOWN_OF[sop_class]}".split()
+    for of_class, keyword, other, values in _EMPTY_IF_UNKNOWN_WITH:
+        stated = header.get(other)
+        stated = set(stated) if isinstance(stated, MultiValue) else {stated}
+        if sop_class == of_class and stated & values:
+            keywords.append(keyword)
+    for keyword in keywords:
         if keyword not in header:
             setattr(header, keyword, [] if keyword.endswith("Sequence") else None)
-    return header
 
 
 def _keywords(metadata: Metadata) -> list[str]:
     listed = [_STUDY, _SERIES, _FRAME_OF_REFERENCE, _EQUIPMENT, _CONTRAST, _IMAGE]
     names = " ".join([*listed, _OF_MODALITY.get(metadata.modality or "", "")]).split()
-    of_patient = [key for key in metadata.extra if (tag_for_keyword(key) or 0) >> 16 in _PATIENT_GROUPS]
-    return names + of_patient
+    return names + _of_patient(metadata.extra)
+
+
+def _of_patient(extra: Mapping[str, Any]) -> list[str]:
+    return [key for key in extra if (tag_for_keyword(key) or 0) >> 16 in _PATIENT_GROUPS]
 
 
 def _put_typed_fields(header: Dataset, metadata: Metadata, path: Path) -> None:
@@ -231,7 +279,8 @@ def _put_times_of_decay(header: Dataset, metadata: Metadata, path: Path) -> None
     header.SeriesTime = reference.strftime("%H%M%S.%f").removesuffix(".000000")
 
 
-def _modality(metadata: Metadata) -> str:
+def modality_of(metadata: Metadata) -> str:
+    """Modality (0008,0060) of an image, "OT" where it is not known."""
     modality = (metadata.modality or "").strip().upper()
     is_code = modality.replace("_", "").isalnum() and modality.isascii() and len(modality) <= 16
     return modality if is_code and modality not in _NO_IMAGES else "OT"

@@ -1,8 +1,8 @@
 """Voxels as 16-bit integers with a slope and an intercept: value = stored * slope + intercept (PS3.3 section C.11.1).
 
-One slope serves the whole volume. Whole numbers that span no more than 16 bits are kept exactly, with slope 1. Other
-values get the smallest power of two as slope, so that a second saving changes nothing more and 0 stays 0; only steps that
-a decimal string of 16 characters cannot state, below 2**-15, are no powers of two. A value changes by at most half a
+One slope serves the whole volume. Whole numbers below 10**13 that span no more than 16 bits are kept exactly, with slope
+1. Other values get the smallest power of two as slope, so that a second saving changes nothing more and 0 stays 0; only
+steps that a decimal string of 16 characters cannot state, below 2**-15, are no powers of two. A value changes by at most half a
 step, and a step is less than 2 / 65534 of the values' range (of twice the largest magnitude, where the intercept must
 be 0 and there are negative values).
 """
@@ -22,6 +22,9 @@ __all__ = ["Encoding", "encoding_for"]
 
 # Powers of two that format_number_as_ds writes without rounding.
 _SMALLEST, _LARGEST = -15, 40
+
+# Whole numbers up to here are exact in float64 and, as "1000000000000.0", in a decimal string of 16 characters.
+_LARGEST_EXACT = 10**13
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +113,10 @@ def _exact(low: float, high: float, needs_zero_intercept: bool) -> Encoding | No
         return Encoding(1.0, 0.0, is_signed=True)
     if low >= 0 and high <= 65535:
         return Encoding(1.0, 0.0, is_signed=False)
-    if high - low <= 65535 and max(abs(low), abs(high)) < 2**31 and not needs_zero_intercept:
-        return Encoding(1.0, low + 32768, is_signed=True)
+    if high - low <= 65535 and max(-low, high) < _LARGEST_EXACT and not needs_zero_intercept:
+        # Values below 2**31 get an intercept below 2**31: some readers compute in int32.
+        intercept = min(low + 32768, 2**31 - 32768) if high < 2**31 else low + 32768
+        return Encoding(1.0, float(intercept), is_signed=True)
     return None
 
 

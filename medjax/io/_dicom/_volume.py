@@ -22,7 +22,8 @@ def read_volume(rows: Sequence[Sequence[Slice]]) -> np.ndarray:
     """Reads slices into an array `(volume, slice, row, column, *channels)`, the modality transform applied.
 
     Integers stay integers where every slope is 1 and every intercept whole: as stored where all intercepts are 0, else
-    int16 if every value fits, else int32. All other scalar images are float32, or float64 if they are stored so.
+    int16, int32 or int64, the first that holds every value. All other scalar images are float32, or float64 if they are
+    stored so.
 
     Raises:
         ImageFileError: a file is cut short or cannot be decoded.
@@ -53,7 +54,7 @@ def _is_scaled(slices: Sequence[Slice]) -> bool:
     return not _is_colour(slices[0]) and any(
         s.slope != 1
         or s.intercept != round(s.intercept)
-        or abs(s.intercept) >= 2**31
+        or abs(s.intercept) >= 2**53  # where float64 no longer tells whole numbers apart
         or s.layout.kind == "f"
         or s.layout.has_modality_lut
         for s in slices

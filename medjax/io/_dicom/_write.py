@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -31,9 +32,9 @@ from medjax.io._dicom._progress import progress
 from medjax.io._dicom._quantize import Encoding, encoding_for
 from medjax.io._dicom._sources import Sources
 from medjax.io._errors import ImageFileError, UnsupportedFileError
-from medjax.io._files import atomic_file
+from medjax.io._files import atomic_file, flush, flush_folder, temporary_name
 
-__all__ = ["check_concrete", "check_plane", "save_dicom_series", "write_series"]
+__all__ = ["as_raised", "check_concrete", "check_plane", "save_dicom_series", "write_dataset", "write_series"]
 
 # Float32 affines, as NIfTI has them, stay below this; a gantry tilt does not.
 _MOST_SHEAR_DEGREES = 0.01
@@ -188,12 +189,34 @@ class _Series:
         dataset["PixelData"].VR = "OW"
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dcmwrite(path, dataset, enforce_file_format=True)
+        write_dataset(dataset, path)
 
     def _corners(self, k: int) -> np.ndarray:
         columns, rows = self.voxels.shape[0] - 1, self.voxels.shape[1] - 1
         index = np.array([[0, 0, k], [columns, 0, k], [0, rows, k], [columns, rows, k]], np.float64)
         return index @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+
+def write_dataset(dataset: Dataset, path: Path) -> None:
+    """Writes a data set as a file."""
+    with as_raised():
+        dcmwrite(path, dataset, enforce_file_format=True)
+
+
+@contextlib.contextmanager
+def as_raised() -> Iterator[None]:
+    """Lets out what was raised below pydicom, such as a full disk, too little memory or a handler's time-out.
+
+    pydicom raises a copy of it, of the same type, with a traceback for a message and without an errno; and a copy of that
+    for each sequence around the element.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001
+        first: BaseException = error
+        while type(first.__cause__) is type(first):
+            first = first.__cause__
+        raise first from first.__cause__
 
 
 def _check(image: Image, path: Path) -> None:
@@ -325,25 +348,26 @@ def _pixel_attributes(encoding: Encoding, header: Dataset, sop_class: UID, count
 
 @contextlib.contextmanager
 def _atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yields a new folder beside the target, which takes the target's place when all is written, or goes."""
+    """Yields a new folder beside the target, which takes the target's place when all is on disk, or goes.
+
+    A process that is killed leaves it there. It stays, hidden and unread, since nobody can tell whether another process,
+    perhaps on another machine, still writes to it.
+    """
     if not folder.parent.is_dir():
-        raise FileNotFoundError(f"no such folder: {folder.parent}")
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(folder.parent))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ImageFileError(folder, "exists and is not an empty folder", "choose a new name; nothing was written")
-    temporary = folder.with_name(f".{folder.name[:100]}.{secrets.token_hex(6)}.part")
+    temporary = folder.with_name(temporary_name(folder.name, f".{secrets.token_hex(6)}.part"))
     temporary.mkdir()
     try:
         yield temporary
         for file in temporary.iterdir():
-            _flush(file)
+            flush(file)
+        flush_folder(temporary)
         if folder.exists():
             folder.rmdir()
         temporary.rename(folder)
+        flush_folder(folder.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())

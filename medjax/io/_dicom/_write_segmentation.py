@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,11 +16,12 @@ from pydicom.sr.codedict import codes
 from medjax._image import Image
 from medjax._metadata import Metadata
 from medjax._version import __version__
-from medjax.io._dicom._derived import merged, new_uid
+from medjax.io._dicom._derived import check_text, merged, new_uid
 from medjax.io._dicom._errors import MultipleSeriesError, NotAnImageError
-from medjax.io._dicom._header import quiet
+from medjax.io._dicom._header import File, quiet
 from medjax.io._dicom._scan import scan
-from medjax.io._dicom._write import check_concrete, check_plane
+from medjax.io._dicom._source_planes import put_sop_classes, source_planes
+from medjax.io._dicom._write import as_raised, check_concrete, check_plane, write_dataset
 from medjax.io._errors import ImageFileError, MissingDependencyError, UnsupportedFileError
 from medjax.io._files import atomic_file
 
@@ -62,11 +65,17 @@ def save_dicom_segmentation(
         The new Series Instance UID.
 
     Raises:
-        ValueError: the image is a batch or traced, or a binary object cannot hold its labels.
+        ValueError: the image is a batch or traced, a binary object cannot hold its labels, or a text is too long.
         UnsupportedFileError: the image holds no labels, its affine is sheared, or its slices are too small for "binary".
         MultipleSeriesError: `source` holds several series.
         MissingDependencyError: highdicom is not installed.
-        ImageFileError: the source is no image, of another patient, or lacks what the object must state.
+        ImageFileError: the source is no image, of another patient, or does not state what the object needs: its study and
+            series, and UID, position, orientation and pixel spacing of each file. What else is missing, as after
+            de-identification, is left empty.
+
+    Warns:
+        ImageFileWarning: values of the source's header are not valid DICOM and were left out, or it states no frame of
+            reference.
 
     Example:
         >>> import tempfile
@@ -91,45 +100,59 @@ def save_dicom_segmentation(
     if encoding == "binary" and pixels.shape[1] * pixels.shape[2] < _LEAST_BINARY_PIXELS:
         reason = f"highdicom writes binary frames of less than {_LEAST_BINARY_PIXELS} pixels wrongly"
         raise UnsupportedFileError(target, reason, "use encoding='labelmap', or pad the image")
+    for name, text in (("series_description", series_description), ("algorithm", algorithm)):
+        check_text(name, text, 64)
     highdicom = _highdicom(target)
-    headers = _headers(Path(source), series_uid)
-    first = headers[0]
-    named = Metadata(patient_id=_text(first, "PatientID"), study_uid=_text(first, "StudyInstanceUID"))
+    files = _files(Path(source), series_uid)
+    planes, others = source_planes(files, target)
+    named = Metadata(patient_id=_text(planes[0], "PatientID"), study_uid=_text(planes[0], "StudyInstanceUID"))
     known = merged(image.metadata if isinstance(image.metadata, Metadata) else Metadata(), named, target)
-    volume = highdicom.Volume(
-        pixels,
-        image.grid.affine[:, [2, 1, 0, 3]],  # highdicom's arrays are (slice, row, column)
-        coordinate_system="PATIENT",
-        frame_of_reference_uid=_text(first, "FrameOfReferenceUID"),
-        channels=None if pixels.ndim == 3 else {"SegmentNumber": numbers},
-    )
-    described = [_description(highdicom, n, names, known) for n in numbers]
+    labels = {n: _label(n, names, known) for n in numbers}
     uid = new_uid()
-    try:
-        with quiet():
-            written = highdicom.seg.Segmentation(
-                source_images=headers,
-                pixel_array=volume,
-                segmentation_type=encoding.upper(),
-                segment_descriptions=described,
-                series_instance_uid=uid,
-                series_number=1000,
-                sop_instance_uid=new_uid(),
-                instance_number=1,
-                manufacturer="medjax",
-                manufacturer_model_name="medjax",
-                software_versions=__version__,
-                device_serial_number="0",
-                series_description=series_description,
-            )
-            if algorithm is not None:
-                _put_algorithm(written.SegmentSequence, numbers, algorithm)
-            with atomic_file(target) as temporary:
-                written.save_as(temporary)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = f"the source does not have what a segmentation object must state ({type(error).__name__})"
-        raise ImageFileError(target, reason, "save the labels as NIfTI or .seg.nrrd") from error
+    with _highdicom_s_words(target):
+        described = [_description(highdicom, n, label, known) for n, label in labels.items()]
+        volume = highdicom.Volume(
+            pixels,
+            image.grid.affine[:, [2, 1, 0, 3]],  # highdicom's arrays are (slice, row, column)
+            coordinate_system="PATIENT",
+            frame_of_reference_uid=_text(planes[0], "FrameOfReferenceUID"),
+            channels=None if pixels.ndim == 3 else {"SegmentNumber": numbers},
+        )
+        written = highdicom.seg.Segmentation(
+            source_images=planes,
+            further_source_images=others or None,
+            pixel_array=volume,
+            segmentation_type=encoding.upper(),
+            segment_descriptions=described,
+            series_instance_uid=uid,
+            series_number=1000,
+            sop_instance_uid=new_uid(),
+            instance_number=1,
+            manufacturer="medjax",
+            manufacturer_model_name="medjax",
+            software_versions=__version__,
+            device_serial_number="0",
+            series_description=series_description,
+        )
+    # It takes the source's where pixels agree within 1e-4, with the source's distance of slices.
+    written.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = volume.get_pixel_measures()
+    put_sop_classes(written, files)
+    if algorithm is not None:
+        _put_algorithm(written.SegmentSequence, numbers, algorithm)
+    with quiet(), atomic_file(target) as temporary:
+        write_dataset(written, temporary)
     return uid
+
+
+@contextlib.contextmanager
+def _highdicom_s_words(path: Path) -> Iterator[None]:
+    """Passes on what highdicom finds wrong; it has seen no value of the source that was not checked before."""
+    try:
+        with quiet(), as_raised():
+            yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = f"highdicom cannot make the segmentation object ({type(error).__name__}: {error})"
+        raise ImageFileError(path, reason, "save the labels as NIfTI or .seg.nrrd") from error
 
 
 def _pixels(image: Image, encoding: Encoding) -> tuple[np.ndarray, list[int]]:
@@ -164,10 +187,10 @@ def _highdicom(path: Path) -> Any:
     return highdicom
 
 
-def _headers(source: Path, series_uid: str | None) -> list[Dataset]:
-    """The headers of one series, one per file."""
+def _files(source: Path, series_uid: str | None) -> list[File]:
+    """The files of one series."""
     if not source.exists():
-        raise FileNotFoundError(f"no such file or folder: {source}")
+        raise FileNotFoundError(errno.ENOENT, "no such file or folder", str(source))
     with quiet():
         files = scan(source).files
     chosen = [file for file in files if series_uid is None or file.series_uid == series_uid]
@@ -176,22 +199,28 @@ def _headers(source: Path, series_uid: str | None) -> list[Dataset]:
     if len({file.series_uid for file in chosen}) > 1:
         reason = f"there are {len({file.series_uid for file in chosen})} series"
         raise MultipleSeriesError(source, reason, "choose with series_uid=; io.list_dicom_series lists them")
-    return [file.dataset for file in chosen]
+    return chosen
 
 
 def _text(dataset: Dataset, keyword: str) -> str | None:
     return str(dataset.get(keyword, "")) or None
 
 
-def _description(highdicom: Any, number: int, names: Mapping[int, str] | None, metadata: Metadata) -> Any:
-    """How the object describes a segment: its name, and what it is."""
+def _label(number: int, names: Mapping[int, str] | None, metadata: Metadata) -> str:
     shown = {item["number"]: item["label"] for item in metadata.display.get("segments", ())}
+    label = (names or {}).get(number) or shown.get(number) or f"Segment {number}"
+    check_text(f"the name of label {number}", label, 64)
+    return label
+
+
+def _description(highdicom: Any, number: int, label: str, metadata: Metadata) -> Any:
+    """How the object describes a segment: its name, and what it is."""
     stated: Mapping[str, Any] = next(
         (item for item in metadata.extra.get("SegmentSequence", ()) if item.get("SegmentNumber") == number), {}
     )
     return highdicom.seg.SegmentDescription(
         segment_number=number,
-        segment_label=(names or {}).get(number) or shown.get(number) or f"Segment {number}",
+        segment_label=label,
         segmented_property_category=_code(highdicom, stated, "Category") or codes.SCT.AnatomicalStructure,
         segmented_property_type=_code(highdicom, stated, "Type") or codes.SCT.Tissue,
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.MANUAL,
