@@ -13,10 +13,10 @@ TORCH ?= 2.13.0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench notebooks lock clean
+.PHONY: help demo test lint format bench bench-compare notebooks lock clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.plot  ## Resample and reorient a real oblique scan; write it and a picture to demo/
 	$(RUN) -m medjax demo --output $(DEMO)
@@ -34,7 +34,11 @@ format: $(VENV)/.dev  ## Apply the format and the rules that fix themselves
 	$(RUN) -m ruff check --fix
 
 bench: $(VENV)/.bench  ## Run every benchmark; JSON and tables go to benchmarks/results/
-	@for script in $(filter-out benchmarks/harness.py benchmarks/report.py,$(wildcard benchmarks/*.py)) benchmarks/report.py; do echo "== $$script"; $(RUN) $$script || exit 1; done
+	@for script in $(filter-out $(addprefix benchmarks/,harness.py report.py compare.py),$(wildcard benchmarks/*.py)) benchmarks/report.py; do echo "== $$script"; $(RUN) $$script || exit 1; done
+
+bench-compare: $(VENV)/.bench  ## Time this checkout and BEFORE=<git revision> in turns: BENCHMARKS="spatial nifti" ROUNDS=3 TURNS=3
+	@test -n "$(BEFORE)" || { echo "say what to compare with: make bench-compare BEFORE=<git revision>" >&2; exit 1; }
+	$(RUN) benchmarks/compare.py "$(BEFORE)" $(BENCHMARKS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(TURNS),--turns $(TURNS))
 
 notebooks: $(VENV)/.dev  ## Execute every notebook; an error in one fails
 	$(RUN) notebooks/execute.py

@@ -2,7 +2,10 @@
 
 A `Row` says what was done, how long it took here and with each peer, how far the result lies from a float64 reference, and
 what the targets are; benchmarks of files write rows of their own from the same parts. A peer that is not installed
-leaves its column empty and says so.
+leaves its column empty and says so. Every result names its cores and the threads of its peers; the floors hold on two cores.
+
+`benchmarks/compare.py` sets two variables: MEDJAX_BENCHMARK_RESULTS is the folder to write to, and MEDJAX_BENCHMARK_ALONE
+leaves the peers out.
 """
 
 from __future__ import annotations
@@ -25,18 +28,48 @@ from typing import Any, TypeVar
 
 import jax
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("MEDJAX_BENCHMARK_RESULTS", Path(__file__).parent / "results"))
+IS_ALONE = "MEDJAX_BENCHMARK_ALONE" in os.environ
 Call = Callable[[], Any]
 Key = TypeVar("Key")
 
 
 def optional(name: str) -> Any:
-    """Imports a peer, or says that it is missing and returns `None`."""
+    """Imports a peer and gives it all cores, or returns `None`: where it is missing, which is said, or not wanted."""
+    if IS_ALONE:
+        return None
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ImportError:
         print(f"{name} is not installed: its column stays empty")
         return None
+    if name == "torch":
+        module.set_num_threads(cores())
+    if name == "SimpleITK":
+        module.ProcessObject.SetGlobalDefaultNumberOfThreads(cores())
+    return module
+
+
+def cores() -> int:
+    """The cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads() -> dict[str, int]:
+    """The threads of each peer that has been imported."""
+    found = {}
+    if "torch" in sys.modules:
+        found["torch"] = sys.modules["torch"].get_num_threads()
+    if "SimpleITK" in sys.modules:
+        found["SimpleITK"] = sys.modules["SimpleITK"].ProcessObject.GetGlobalDefaultNumberOfThreads()
+    return found
+
+
+def on_cores(hardware: Mapping[str, Any]) -> str:
+    """The cores and threads of a result, as its tables state them."""
+    count = hardware.get("cores", "an unknown number of")
+    given = "".join(f", {number} threads for {name}" for name, number in hardware.get("threads", {}).items())
+    return f"on {count} core{'s' * (count != 1)}{given}"
 
 
 @dataclasses.dataclass
@@ -120,7 +153,9 @@ def _resident(field: str) -> int:
 
 
 def in_fresh_process(script: str, *arguments: Any) -> float:
-    """The number that a script prints when it is called with `--peak` and these arguments."""
+    """The number that a script prints when it is called with `--peak` and these arguments; NaN where only times count."""
+    if IS_ALONE:
+        return float("nan")
     command = [sys.executable, script, "--peak", *map(str, arguments)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -137,7 +172,7 @@ def measured(
 ) -> Row:
     """Times a call beside its peers, in turns, and prints the row."""
     first = timed(ours)
-    samples = in_turns({"": ours, **(peers or {})}, rounds)
+    samples = in_turns({"": ours, **({} if IS_ALONE else peers or {})}, rounds)
     own, found = samples.pop(""), {}
     for name, theirs in samples.items():
         ratio = faster(own, theirs)
@@ -164,7 +199,8 @@ def hardware() -> dict[str, Any]:
     return {
         "device": f"{device.platform}: {device.device_kind}",
         "processor": processor,
-        "cores": os.cpu_count(),
+        "cores": cores(),
+        "threads": threads(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
         "versions": {
@@ -184,11 +220,12 @@ def save(name: str, rows: Sequence[Row | dict[str, Any]], **more: Any) -> None:
     """Writes rows and whatever else was found as JSON, the device in the name unless it is a CPU."""
     platform_name = jax.devices()[0].platform
     suffix = "" if platform_name == "cpu" else f"-{platform_name}"
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}{suffix}.json"
     plain = [dataclasses.asdict(row) if isinstance(row, Row) else row for row in rows]
-    path.write_text(json.dumps({"hardware": hardware(), "rows": plain, **more}, indent=1) + "\n")
-    print(f"written to {path}")
+    machine = hardware()
+    path.write_text(json.dumps({"hardware": machine, "rows": plain, **more}, indent=1) + "\n")
+    print(f"{on_cores(machine)}; written to {path}")
 
 
 def chart(rows: list[Row], path: Path, title: str) -> None:
@@ -196,6 +233,7 @@ def chart(rows: list[Row], path: Path, title: str) -> None:
     pyplot = optional("matplotlib.pyplot")
     if pyplot is None:
         return
+    title += f", {on_cores(hardware())}"
     bars = [(row.work, name, peer["ratio"], row.must.get(name)) for row in rows for name, peer in row.peers.items()]
     bars.reverse()
     figure, axes = pyplot.subplots(figsize=(9, 0.34 * len(bars) + 1.2), layout="constrained")
@@ -217,7 +255,7 @@ def chart(rows: list[Row], path: Path, title: str) -> None:
     axes.set_ylim(-0.7, len(bars) - 0.3)
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.set_xlim(0.5, 2.2 * max(ratio for *_, ratio, _ in bars))
-    axes.set_xlabel("times as fast as the peer (black mark: the floor we set ourselves)")
+    axes.set_xlabel("times as fast as the peer (black mark: the floor we set ourselves, for two cores)")
     axes.set_title(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)

@@ -17,7 +17,7 @@ from typing import Any
 
 import jax.monitoring
 import numpy as np
-from harness import optional, save
+from harness import optional, save, spread
 
 import medjax as mj
 
@@ -106,16 +106,17 @@ def main() -> None:
                 flush=True,
             )
             table.append(row)
-    summary = {}
+    summary, milliseconds = {}, {}
     for name in dict.fromkeys(row["pass"] for row in table):
         rows = [row for row in table if row["pass"] == name]
         ratios = [row["ratio"] for row in rows if "ratio" in row]
         found = {"compilations": sum(row["compilations"] for row in rows)}
         if ratios:
             found |= {"ratio": median(ratios), "lowest": min(ratios), "highest": max(ratios)}
-        summary[name] = found
+        summary[name], milliseconds[name] = found, [1e3 * row["medjax_s"] for row in rows]
         print(name, "  ".join(f"{key} {value:.3g}" for key, value in found.items()))
-    save("ragged", [], scans=SCANS, passes=table, summary=summary)
+    rows = [{"pass": name, "milliseconds": spread(milliseconds[name])} for name in summary]
+    save("ragged", rows, scans=SCANS, passes=table, summary=summary)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Puts what the benchmarks found into the README, between its markers: run by `make bench` after the others.
 
-Reads results/*.json and nothing else, so that the table can be made again without measuring again.
+Reads results/*.json and nothing else, so that the table can be made again without measuring again. Each table says how many
+cores its results had.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import json
 import textwrap
 from pathlib import Path
 from typing import Any
+
+from harness import on_cores
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -38,6 +41,10 @@ def compared(found: dict[str, Any]) -> list[str]:
     return lines
 
 
+def where(found: dict[str, Any]) -> str:
+    return on_cores(found.get("hardware", {}))
+
+
 def prose(text: str) -> list[str]:
     return textwrap.wrap(text, 120)
 
@@ -50,9 +57,9 @@ def main() -> None:
         named = ", ".join(f"{name} {version}" for name, version in versions.items())
         lines += [
             *prose(
-                f"256x256x128 float32 unless said, on {machine['cores']} cores of {machine['processor']}; {named}. Medians of "
-                'rounds in which the libraries take turns, with the range of the ratios; "error" is the largest difference '
-                "from a float64 reference over the range of the values."
+                f"256x256x128 float32 unless said, {on_cores(machine)}; {machine['processor']}, {named}. Medians of rounds "
+                'in which the libraries take turns, with the range of the ratios; "error" is the largest difference '
+                "from a float64 reference over the range of the values. The floors are for two cores."
             ),
             "",
             "![Bars: how many times as fast as each peer](benchmarks/results/spatial.png)",
@@ -74,11 +81,11 @@ def main() -> None:
             "",
         ]
     if chain:
-        lines += ["From file to file, a CT of 384x384x160 int16:", "", *compared(chain), ""]
+        lines += [f"From file to file, a CT of 384x384x160 int16, {where(chain)}:", "", *compared(chain), ""]
     if ragged:
         passes = ragged["summary"]
         lines += [
-            f"{ragged['scans']} scans of {ragged['scans']} shapes, oriented and brought to 1.5 mm in `shape_buckets`:",
+            f"{ragged['scans']} scans of {ragged['scans']} shapes, oriented and brought to 1.5 mm in `shape_buckets`, {where(ragged)}:",
             "",
         ]
         lines += ["| pass | times as fast as SimpleITK | compilations |", "|---|---|---|"]
@@ -88,7 +95,10 @@ def main() -> None:
         lines.append("")
     if imports:
         times = {row["import"]: row["median_ms"] for row in imports["rows"]}
-        lines += [*prose("Import, ms: " + ", ".join(f"`{name}` {time:.0f}" for name, time in times.items()) + "."), ""]
+        lines += [
+            *prose(f"Import, ms, {where(imports)}: " + ", ".join(f"`{n}` {ms:.0f}" for n, ms in times.items()) + "."),
+            "",
+        ]
     text = README.read_text()
     before, rest = text.split(BEGIN)
     README.write_text(before + BEGIN + "\n" + "\n".join(lines).rstrip() + "\n" + END + rest.split(END)[1])

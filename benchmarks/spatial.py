@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,7 +19,6 @@ from harness import RESULTS, Row, chart, measured, optional, save
 from scipy import ndimage
 
 import medjax as mj
-from medjax import _apply
 
 sitk, torch, torchio = (optional(name) for name in ("SimpleITK", "torch", "torchio"))
 IS_ON_GPU = jax.default_backend() == "gpu"
@@ -305,65 +305,107 @@ def batches() -> list[Row]:
     ]
 
 
-def gradients() -> list[Row]:
-    """Value and gradient of a weighted sum; the weights are the cotangent."""
-    rows = []
-    weights = rng.normal(size=SHAPE).astype(np.float32)
-    on_device = jnp.asarray(weights)
+def weighted_sum(out: Any, weight: Any) -> Any:
+    return (out * weight).sum()
 
+
+def squared_error(out: Any, target: Any) -> Any:
+    return ((out - target) ** 2).sum()
+
+
+def gradients() -> list[Row]:
+    """Value and gradient of a weighted sum, whose weights are the cotangent, and of a squared error against a target.
+
+    The weighted sum closes over the image's geometry. The squared error is taken as a training step does it: jit has the
+    images as arguments. Floors are for two cores, first for the weighted sum, then for the squared error.
+    """
     size = [round(n * 1.5) for n in SHAPE]
     spacing = [n / m for n, m in zip(SHAPE, size, strict=True)]
-    large = jnp.asarray(rng.normal(size=size).astype(np.float32))
-
-    def rotated(voxels: Any, weight: Any) -> Any:
-        return (mj.rotate(IMAGE.with_voxels(voxels), "k", ANGLE, fill=0.0).voxels * weight).sum()
-
-    def moved(matrix: Any, image: Any, weight: Any) -> Any:
-        return (mj.affine_transform(IMAGE.with_voxels(image), matrix, fill=0.0).voxels * weight).sum()
-
-    def grown(voxels: Any, weight: Any) -> Any:
-        return (mj.resample_to_spacing(IMAGE.with_voxels(voxels), spacing, fill=0.0).voxels * weight).sum()
-
-    by_voxels, by_matrix, resampled = (jax.jit(jax.value_and_grad(f)) for f in (rotated, moved, grown))
-    matrix, _ = turn(ANGLE)
-    peers: dict[str, dict[str, Any]] = {"voxels": {}, "matrix": {}, "resample": {}}
-    if torch is not None:
-        functional = torch.nn.functional
-        volume = on_torch(VOXELS)[None, None]
-        theta = torch_theta(matrix[None], SHAPE)
-        weight = on_torch(weights)[None, None]
-        big = on_torch(np.asarray(large))[None, None]
-
-        def grids(v: Any, t: Any) -> Any:
-            grid = functional.affine_grid(t, list(v.shape), align_corners=False)
-            out = (functional.grid_sample(v, grid, align_corners=False) * weight).sum()
-            out.backward()
-            return finished(v.grad if v.grad is not None else t.grad)
-
-        peers["voxels"]["torch"] = lambda: grids(volume.clone().requires_grad_(True), theta)
-        peers["matrix"]["torch"] = lambda: grids(volume, theta.clone().requires_grad_(True))
-
-        def zoomed() -> Any:
-            v = volume.clone().requires_grad_(True)
-            (functional.interpolate(v, size=size, mode="trilinear", align_corners=False) * big).sum().backward()
-            return finished(v.grad)
-
-        peers["resample"]["torch"] = zoomed
     content = jnp.asarray(mj.affine_matrix(rotation=(0.0, 0.0, ANGLE)), jnp.float32)
-    calls = {
-        "rotate, value and gradient by voxels": (lambda: by_voxels(IMAGE.voxels, on_device), "voxels", 2, 5),
-        "rotate, value and gradient by matrix": (lambda: by_matrix(content, IMAGE.voxels, on_device), "matrix", 4, 10),
-        "resample x1.5, value and gradient by voxels": (lambda: resampled(IMAGE.voxels, large), "resample", 8, 15),
+    operations = {
+        "rotate, value and gradient by voxels": lambda image, matrix: mj.rotate(image, "k", ANGLE, fill=0.0),
+        "rotate, value and gradient by matrix": lambda image, matrix: mj.affine_transform(image, matrix, fill=0.0),
+        "resample x1.5, value and gradient by voxels": lambda image, matrix: mj.resample_to_spacing(
+            image, spacing, size=size, fill=0.0
+        ),
     }
-    for name, (call, which, must, aim) in calls.items():
-        error = None
-        if which != "matrix":  # linear in the voxels: the gradient's product with them is the value
-            value, gradient = call()
-            error = float(abs(np.vdot(np.asarray(gradient, np.float64), VOXELS) / float(value) - 1))
-        rows.append(
-            measured(name, call, peers[which], error=error, must={"torch": must}, aim={"torch": aim}, rounds=ROUNDS)
-        )
+    floors = {
+        weighted_sum: dict(zip(operations, ((2, 5), (4, 10), (8, 15)), strict=True)),
+        squared_error: dict(zip(operations, ((6, 10), (5, 8), (5, 8)), strict=True)),
+    }
+    rows = []
+    for loss, wanted in floors.items():
+        for name, operation in operations.items():
+            shape = tuple(size) if "resample" in name else SHAPE
+            by_voxels, scale = "voxels" in name, 1.0 if loss is weighted_sum else VOXELS.std()
+            other = (scale * rng.normal(size=shape)).astype(np.float32)
+            reached = mj.Image.from_array(jnp.asarray(other))
+
+            def value(
+                moving: Any,
+                image: mj.Image,
+                other: mj.Image,
+                by_voxels: Any = by_voxels,
+                op: Any = operation,
+                loss: Any = loss,
+            ) -> Any:
+                out = op(image.with_voxels(moving), None) if by_voxels else op(image, moving)
+                return loss(out.voxels, other.voxels)
+
+            moving = IMAGE.voxels if by_voxels else content
+            if loss is weighted_sum:
+                step = jax.jit(
+                    jax.value_and_grad(
+                        lambda m, voxels, weight, value=value: value(m, IMAGE.with_voxels(voxels), weight)
+                    )
+                )
+                call = partial(step, moving, IMAGE.voxels, reached)
+            else:
+                call = partial(step := jax.jit(jax.value_and_grad(value)), moving, IMAGE, reached)
+            must, aim = wanted[name]
+            rows.append(
+                measured(
+                    name if loss is weighted_sum else f"{name}, squared error",
+                    call,
+                    peer("torch", torch, torch and gradient_in_torch(name, other, loss)),
+                    error=gradient_error(step, call, loss) if by_voxels else None,
+                    must={"torch": must},
+                    aim={"torch": aim},
+                    rounds=ROUNDS,
+                )
+            )
     return rows
+
+
+def gradient_error(step: Any, call: Any, loss: Any) -> float:
+    """The gradient's product with the voxels over the slope of the loss along them: exact, the loss is a polynomial."""
+    _, *others = call.args
+    value, gradient = call()
+    slope = float(value)
+    if loss is squared_error:  # of degree 2 in the factor of the voxels
+        slope = (float(step(2 * IMAGE.voxels, *others)[0]) - float(step(0 * IMAGE.voxels, *others)[0])) / 2
+    return float(abs(np.vdot(np.asarray(gradient, np.float64), VOXELS) / slope - 1))
+
+
+def gradient_in_torch(name: str, other: np.ndarray, loss: Any) -> Any:
+    """The same loss and its gradient, by the same thing."""
+    functional = torch.nn.functional
+    volume, other = on_torch(VOXELS)[None, None], on_torch(other)[None, None]
+    theta = torch_theta(turn(ANGLE)[0][None], SHAPE)
+    size = tuple(other.shape[2:])
+
+    def step() -> Any:
+        wanted = (volume if "voxels" in name else theta).clone().requires_grad_(True)
+        v, t = (wanted, theta) if "voxels" in name else (volume, wanted)
+        if "resample" in name:
+            out = functional.interpolate(v, size=size, mode="trilinear", align_corners=False)
+        else:
+            grid = functional.affine_grid(t, list(v.shape), align_corners=False)
+            out = functional.grid_sample(v, grid, align_corners=False)
+        loss(out, other).backward()
+        return finished(wanted.grad)
+
+    return step
 
 
 def bandwidth() -> list[Row]:
@@ -379,25 +421,20 @@ def bandwidth() -> list[Row]:
 def memory() -> dict[str, float]:
     """XLA's temporary memory over the size of the output, by its own analysis, for 512^3 float32; nothing is run."""
     shape = (512, 512, 512)
-    found: dict[str, float] = {}
-    kernel = _apply._sampled
-
-    def spy(*args: Any, **kwargs: Any) -> Any:
-        voxels = jax.ShapeDtypeStruct(shape, jnp.float32)
-        analysis = kernel.lower(voxels, *args[1:], **kwargs).compile().memory_analysis()
-        found["last"] = analysis.temp_size_in_bytes / analysis.output_size_in_bytes
-        return jnp.zeros((1, 1, 1), jnp.float32)
-
-    image = mj.Image.from_array(np.broadcast_to(np.float32(0), shape))
+    image = mj.Image(jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((4, 4), jnp.float32))
+    content = mj.affine_matrix(rotation=(10, 20, 30))
     table = {}
-    original, original_device = _apply._sampled, _apply.device_voxels
-    _apply._sampled, _apply.device_voxels = spy, lambda image: (image.voxels, lambda out: out)
-    try:
-        for name in ("linear", "bspline"):
-            mj.affine_transform(image, mj.affine_matrix(rotation=(10, 20, 30)), interpolation=name, fill=0.0)
-            table[f"affine on 512^3, {name}: temporary / output"] = found["last"]
-    finally:
-        _apply._sampled, _apply.device_voxels = original, original_device
+    for name in ("linear", "bspline"):
+        call = partial(mj.affine_transform, matrix=content, interpolation=name, fill=0.0)
+        known = jax.jit(lambda voxels, call=call: call(mj.Image.from_array(voxels)).voxels)
+        traced = jax.jit(lambda image, call=call: call(image).voxels)
+        for title, program in (
+            (name, known.lower(image.voxels)),
+            (f"{name} with traced geometry", traced.lower(image)),
+        ):
+            analysis = program.compile().memory_analysis()
+            ratio = analysis.temp_size_in_bytes / analysis.output_size_in_bytes
+            table[f"affine on 512^3, {title}: temporary / output"] = ratio
     for name, value in table.items():
         print(f"{name}: {value:.4f}")
     return table
