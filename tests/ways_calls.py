@@ -59,7 +59,7 @@ def problems(case: Case, name: str) -> list[str]:
     reasons = [case.operation.refused[part] for part in sorted(chosen.traces) if part in case.operation.refused]
     try:
         answers = [(i, j, on_host(result), of) for i, j, result, of in chosen.answers(case)]
-    except Exception as error:  # noqa: BLE001: whatever is raised is what the table shows
+    except Exception as error:  # noqa: BLE001
         if isinstance(error, ValueError) and any(reason in str(error) for reason in reasons):
             return []
         return [f"raises {type(error).__name__}: {' '.join(str(error).split())[:200]}"]
@@ -153,7 +153,7 @@ def refilled_while_busy(case: Case) -> Iterator[Answer]:
     """The caller writes into his arrays as soon as the call has returned."""
     image = case.images[0]
     dtype = np.int32 if image.kind == "label" else np.float32
-    large = draw_case(case.name, case.operation, image.kind, case.seed, shape=LARGE, dtype=dtype)
+    large = draw_case(case.name, case.operation, case.seed, kind=image.kind, shape=LARGE, dtype=dtype)
     large.reference(0, 0)
     work, waiting = _work()
     for _ in range(2):
@@ -259,6 +259,8 @@ def vmap_both(case: Case) -> Iterator[Answer]:
 
 @way("batch")
 def item_of_a_batch(case: Case) -> Iterator[Answer]:
+    if not case.operation.has_image:
+        return
     if any(isinstance(value, Image) for value in case.parameters[0].values()):  # one image for each item
         parameters = together(case.parameters[0], case.parameters[0])
     else:
@@ -289,11 +291,11 @@ def under_debug_nans(case: Case) -> Iterator[Answer]:
         yield 0, 0, case.call(on_device(case.images[0]), case.parameters[0]), case
 
 
-@way("voxels", "affine")
+@way()
 def under_strict_promotion(case: Case) -> Iterator[Answer]:
-    """As the whole table, which pytest runs so; here whatever conftest.py says."""
+    """As the whole table, jit and vmap included, which pytest runs so; here whatever conftest.py says."""
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
-        yield 0, 0, jax.jit(lambda image: case.call(image, case.parameters[0]))(case.images[0]), case
+        yield 0, 0, case.call(on_device(case.images[0]), case.parameters[0]), case
 
 
 @way()

@@ -20,11 +20,11 @@ from medjax import Image
 
 Parameters = dict[str, Any]
 
-LENGTHS = (1, 2, 3, 5, 6, 7, 8)
+LENGTHS = (1, 2, 3, 4, 5, 6)
 SPACINGS = (0.703125, 0.7, 0.9765625, 1.1, 2.5, 3.27, 5.0)
 ORIGINS = (-172.9, 179.297, -834.125, 12.5, 0.0, -0.1, 63.7)
 LABELS = (np.uint8, np.int16, np.int32, np.uint16)
-INTENSITIES = (np.float32, np.float32, np.float32, np.int16, np.uint8, np.float16)
+INTENSITIES = (np.int16, np.uint8, np.uint16, np.float16)
 
 
 class Draw:
@@ -34,7 +34,7 @@ class Draw:
 
     def __init__(self, seed: int, name: str, kind: str):
         self.rng = np.random.default_rng([seed, zlib.crc32(f"{name} {kind}".encode())])
-        self.kind, self.options = kind, {}  # the options are drawn before the parameters
+        self.seed, self.kind, self.options = seed, kind, {}  # the options are drawn before the parameters
         # Labels are about ties; so are intensities where they are sampled by nearest.
         self.is_exact = self.rng.random() < (0.75 if kind == "label" else 0.5)
 
@@ -50,8 +50,20 @@ class Draw:
         return np.asarray(self.rng.uniform(low, high, shape), np.float32).astype(np.float64)
 
     def shape(self) -> tuple[int, int, int]:
-        i, j, k = self.each(*LENGTHS).tolist()
-        return (i, j, k) if i * j * k >= 12 else (i + 3, j + 2, k + 1)
+        """One of two shapes of a seed, a thin one among them: each is compiled for once."""
+        rng = np.random.default_rng(self.seed)
+        plain, thin = (rng.choice(LENGTHS, 3) + 2).tolist(), rng.permutation([1, *rng.choice(LENGTHS, 2) + 2]).tolist()
+        i, j, k = self.one_of(plain, plain, thin)
+        return i, j, k
+
+    def dtype(self) -> Any:
+        """One of two dtypes of a seed."""
+        rng = np.random.default_rng(self.seed)
+        return (
+            self.one_of(np.int32, rng.choice(LABELS))
+            if self.kind == "label"
+            else self.one_of(np.float32, rng.choice(INTENSITIES))
+        )
 
     def direction(self) -> np.ndarray:
         """Axis-aligned, permuted, mirrored or oblique."""
@@ -77,7 +89,7 @@ class Draw:
             values.ravel()[:4] = [1, 2, 3, 4]  # each label occurs
             return values.astype(dtype)
         values = self.rng.uniform(-100, 100, shape)
-        if np.dtype(dtype) == np.uint8:
+        if np.dtype(dtype).kind == "u":
             values = np.abs(values)
         return (np.round(values) if np.dtype(dtype).kind in "iu" else values).astype(dtype)
 
@@ -105,6 +117,9 @@ class Operation:
         slopes: The parameters that gradients are taken in; `None`: not differentiable, in the voxels neither.
         rounding: Multiples of float32's epsilon, of the largest number in a result, by which it may differ.
         channels: Trailing axes to choose from.
+        dtypes: The dtypes to choose from; default those of the seed.
+        metadata: The images' header.
+        has_image: Whether the image takes part at all.
     """
 
     function: str
@@ -122,6 +137,7 @@ class Operation:
     channels: tuple[tuple[int, ...], ...] = ((), (), (2,))
     dtypes: tuple[Any, ...] | None = None
     metadata: mj.Metadata | None = None
+    has_image: bool = True
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -163,11 +179,14 @@ class Case:
         return f"{image.dtype} {image.kind} {'x'.join(map(str, image.voxels.shape))}, options {dict(self.options)}"
 
 
-def draw_case(name: str, operation: Operation, kind: str, seed: int, *, shape: Any = None, dtype: Any = None) -> Case:
-    """Draws a case; a given shape and dtype take the place of the drawn ones."""
+def draw_case(
+    name: str, operation: Operation, seed: int, *, kind: str | None = None, shape: Any = None, dtype: Any = None
+) -> Case:
+    """Draws a case; a given kind, shape and dtype take the place of the drawn ones."""
+    kind = kind or operation.kinds[(seed + zlib.crc32(name.encode())) % len(operation.kinds)]
     draw = Draw(seed, name, kind)
     drawn, channels = draw.shape(), draw.one_of(*operation.channels)
-    chosen = draw.one_of(*(operation.dtypes or (LABELS if kind == "label" else INTENSITIES)))
+    chosen = draw.one_of(*operation.dtypes) if operation.dtypes else draw.dtype()
     shape, dtype = (*(shape or drawn), *channels), dtype or chosen
     one, two = draw.affines(2, operation.is_alike)
     images = tuple(

@@ -14,7 +14,7 @@ EPS = float(np.finfo(np.float32).eps)
 # A sample nearer to a tie or a face than this, in voxels, may fall on either side, unless it is one.
 NEAR = 1e-4
 # A sample nearer than this is one: what float64 leaves of half a voxel, 800 mm from the origin.
-ONE = 1e-9
+ONE = 1e-11
 # By how much weights times voxels may exceed the voxels' differences, per voxel of error in the position.
 STEEPNESS = {0: 0.0, 1: 1.0, 3: 6.0}
 
