@@ -202,8 +202,6 @@ def named(result: Any) -> dict[str, Any]:
     """A result's arrays by name; the kind of an image is part of the name, so that another kind shows."""
     if isinstance(result, Image):
         return {f"voxels of {result.kind}": result.voxels, "affine": result.affine}
-    if isinstance(result, mj.SuvFactor):
-        return {"factor": np.asarray(result.factor)}
     if isinstance(result, dict):
         return {f"{key} {name}".strip(): x for key, value in result.items() for name, x in named(value).items()}
     if isinstance(result, tuple) and hasattr(result, "_asdict"):

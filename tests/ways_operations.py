@@ -27,6 +27,14 @@ def mapped(image: Any, parameters: Parameters, options: Mapping[str, Any]) -> An
 
 
 SCALARS: Any = {"channels": ((),)}
+
+
+def factors(image: Any, parameters: Parameters, options: Mapping[str, Any]) -> Any:
+    """The factor, or one for each item."""
+    found = mj.suv_factor(image)
+    return np.asarray([each.factor for each in found] if isinstance(found, tuple) else found.factor)
+
+
 PET = pet().metadata
 
 OPERATIONS: dict[str, Operation] = SPACE | {
@@ -175,14 +183,14 @@ OPERATIONS: dict[str, Operation] = SPACE | {
         lambda image, p, o: mj.surface_distances(image, p["reference"]),
         kinds=("label",),
         parameters=lambda draw, image: {"reference": other(draw, image)},
-        refused={"voxels": "traced", "affine": "traced", "parameters": "traced"},
+        refused={"voxels": "host", "affine": "host", "parameters": "host"},
         **SCALARS,
     ),
     "suv_factor": Operation(
         "suv_factor",
-        lambda image, p, o: mj.suv_factor(image),
+        factors,
         kinds=("intensity",),
-        refused={"affine": "metadata", "batch": "batch", "items": "batch"},
+        refused={"affine": "metadata"},
         metadata=PET,
     ),
     "to_suv": Operation(
