@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax is imported
+# Drawn once for all processes of a run: those that pytest-xdist starts inherit it.
+os.environ.setdefault("MEDJAX_WAYS_SEEDS", str(int.from_bytes(os.urandom(3), "big")))
 
 import hypothesis
 import jax
@@ -44,6 +46,10 @@ def pytest_collect_file(file_path: Path) -> None:
     if file_path.suffix == ".py" and PACKAGE in file_path.parents:
         parts = file_path.relative_to(PACKAGE.parent).with_suffix("").parts
         importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(f"the table of ways was drawn from MEDJAX_WAYS_SEEDS={os.environ['MEDJAX_WAYS_SEEDS']}")
 
 
 @pytest.fixture(autouse=True, scope="session")
