@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._apply import as_array, background, host_background
+from medjax._apply import background, host_background
 from medjax._batch import over_batch
 from medjax._grid import Grid, is_traced, on_host, together
 from medjax._image import Image
 from medjax._mask import check_same_grid
 from medjax._pending import rearrange
+from medjax._per_item import aligned
 from medjax._sampling._threads import moving_jit
 
 __all__ = ["crop", "crop_or_pad", "crop_to_mask", "pad", "translate"]
@@ -111,7 +112,8 @@ def pad(image: Image, before: Any, after: Any, *, mode: PadMode = "constant", fi
         before: Voxels to add before the first one along i, j, k; one integer or three.
         after: Voxels to add after the last one.
         mode: "constant" adds `fill`, "edge" repeats the edge voxel, "reflect" mirrors about its centre.
-        fill: Default 0 for labels and the background for intensities (the median of the corner voxels, per channel;
+        fill: One number, or what broadcasts to `(*batch, *channels)` as NumPy does: `(c,)` per channel, `(b, 1)` per item.
+            Default 0 for labels and the background for intensities (the median of the corner voxels, per channel;
             rounded half to even where the voxels are integers).
 
     Returns:
@@ -183,13 +185,9 @@ def _pad_value(voxels: Any, fill: Any, depth: int, kind: str) -> Any:
             return _background_on_device(voxels, depth)
         value: Any = host_background(voxels, depth).reshape((*lead, 1, 1, 1, *channels))
         return (np.round(value) if is_integer else value).astype(dtype)
-    array = as_array(fill)
-    if array.shape == lead or array.shape == lead + channels:
-        array = array.reshape(lead + (1, 1, 1) + (array.shape[depth:] or (1,) * len(channels)))
-    elif array.shape not in ((), channels):
-        raise ValueError(
-            f"fill must be one number, one per item {lead} or one per channel {channels}; got shape {array.shape}"
-        )
+    array = aligned(fill, lead, channels, "fill")
+    if array.ndim:
+        array = array.reshape((*array.shape[:depth], 1, 1, 1, *array.shape[depth:]))
     if isinstance(array, np.ndarray) and is_integer and not _holds(dtype, array):
         raise ValueError(
             f"fill={fill!r} does not fit voxels of {dtype}; cast the image to a floating dtype first, or choose another fill"

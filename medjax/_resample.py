@@ -45,7 +45,8 @@ def resample_to_spacing(
             of a batch have different spacings, for then the rule gives no single static size.
         antialias: Smooth before sampling along axes that lose resolution; intensities only.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value outside the image; default 0 for labels, the background for intensities. Only `anchor="first"` or a
+        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)` per
+            channel; default 0 for labels, the background for intensities. Only `anchor="first"` or a
             given `size` can reach outside.
 
     Returns:
@@ -154,7 +155,8 @@ def resample_to_grid(
         grid: The grid to fill; one for all, or batched as the image is.
         transform: An `AffineTransform`, `DisplacementField` or `CompositeTransform`, LPS mm; default the identity.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value outside the image; default 0 for labels, the background for intensities.
+        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)` per
+            channel; default 0 for labels, the background for intensities.
 
     Returns:
         The image on the grid: its own kind and metadata, the grid's geometry.
@@ -197,7 +199,8 @@ def resample_to_image(
         reference: Gives the grid; its voxels do not matter.
         transform: Maps the reference's world points to the image's, LPS mm; default the identity.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value outside the image; default 0 for labels, the background for intensities.
+        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)` per
+            channel; default 0 for labels, the background for intensities.
 
     Raises:
         ValueError: as `resample_to_grid`.
@@ -246,17 +249,16 @@ def _overlap(one: Grid, other: Grid) -> bool:
     return bool((np.abs(normals @ (one.center - other.center)) < reach * (1 - 1e-9)).all())
 
 
-def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = None, fill: Any = None) -> Image:
+def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = None) -> Image:
     """Changes the number of voxels by a factor, keeping the field of view: the spacing changes inversely.
 
     The new size is `max(1, round(n * factor))`; the new spacing is the extent divided by it, so that the extent is kept
-    exactly.
+    exactly. No point lies outside the image, so there is nothing to fill.
 
     Args:
         image: Any batch and channels.
         factor: One positive number or three; 2 doubles the voxels along an axis.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Never used for lack of an outside; accepted for uniformity with the other operations.
 
     Raises:
         ValueError: a factor that is not finite and positive, or is traced.
@@ -284,4 +286,4 @@ def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = No
     moved = grid.moved(corner, shape).affine
     columns = xp.broadcast_to(xp.asarray(np.append(ratio, 1.0), dtype=moved.dtype), moved.shape)
     target = Grid(shape, moved * columns)
-    return resample(image, target, interpolation=interpolation, fill=fill)
+    return resample(image, target, interpolation=interpolation)

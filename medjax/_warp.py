@@ -10,6 +10,7 @@ import numpy as np
 from medjax._grid import Grid, direction_of, on_host, together
 from medjax._image import Image
 from medjax._pending import resample
+from medjax._per_item import aligned
 from medjax._plan import Interpolation
 from medjax._reorient import axis_number
 from medjax._transform import AffineTransform, DisplacementField
@@ -114,7 +115,8 @@ def rotate(
         center: World point that stays, LPS mm, `(3,)` or one per item; default the centre of the field of view.
         expand: Enlarge the grid so that no content leaves it (its spacing and directions stay); concrete geometry only.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value where there was no content; default 0 for labels, the background for intensities.
+        fill: Value where there was no content: one, or what broadcasts to `(*batch, *channels)` as NumPy does; default 0
+            for labels, the background for intensities.
 
     Raises:
         ValueError: the axis is none of these, the angle is not finite, or `expand` with traced or batched geometry.
@@ -131,10 +133,7 @@ def rotate(
     angle = on_host(degrees)
     if isinstance(angle, np.ndarray) and not np.isfinite(angle).all():
         raise ValueError(f"degrees must be finite, got {degrees!r}")
-    if tuple(angle.shape) not in ((), image.batch_shape):
-        raise ValueError(
-            f"degrees must be one number or one per item {image.batch_shape}, got shape {tuple(angle.shape)}"
-        )
+    angle = aligned(angle, image.batch_shape, (), "degrees")
     xp, (angle, affine) = together(angle, grid.affine)
     pole = direction_of(affine)[..., :, number]
     fixed = grid.center if center is None else center
@@ -193,7 +192,8 @@ def affine_transform(
         center: Fixed point $c$ of the linear part, LPS mm; default the centre of the field of view.
         grid: Where to put the result; default the image's own grid.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value where there was no content; default 0 for labels, the background for intensities.
+        fill: Value where there was no content: one, or what broadcasts to `(*batch, *channels)` as NumPy does; default 0
+            for labels, the background for intensities.
 
     Raises:
         ValueError: the matrix is not (..., 4, 4), or is singular.
@@ -222,7 +222,8 @@ def warp(image: Image, displacement: Any, *, interpolation: Interpolation | None
         displacement: `(*batch, i, j, k, 3)` on the image's grid, world LPS mm; one for all items or one for each. Where it
             is not finite the result is `fill`. For a field on another grid use `resample_to_image(..., transform=DisplacementField(...))`.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value outside the image; default 0 for labels, the background for intensities.
+        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)` per
+            channel; default 0 for labels, the background for intensities.
 
     Raises:
         ValueError: the displacement does not lie on the image's grid.

@@ -72,7 +72,7 @@ OPERATIONS: dict[str, Callable[[Image, np.random.Generator, float], Image]] = {
     ),
     "resample_to_image": lambda x, rng, fill: mj.resample_to_image(x, REFERENCE, fill=fill),
     "resample_to_grid": lambda x, rng, fill: mj.resample_to_grid(x, moved_grid(rng), fill=fill),
-    "scale": lambda x, rng, fill: mj.scale(x, rng.uniform(1.61, 1.69), fill=fill),
+    "scale": lambda x, rng, fill: mj.scale(x, rng.uniform(1.61, 1.69)),
     "rotate": lambda x, rng, fill: mj.rotate(x, 2, rng.uniform(-90, 90), fill=fill),
     "affine_transform": lambda x, rng, fill: mj.affine_transform(
         x, mj.affine_matrix(rng.normal(size=3), rng.normal(size=3)), fill=fill

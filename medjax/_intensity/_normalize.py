@@ -106,7 +106,8 @@ def min_max_normalize(image: Image, *, range: tuple[Any, Any] = (0.0, 1.0), mask
 
     Args:
         image: Intensities, any batch, any channels.
-        range: What the lowest and highest voxel become: two numbers, or one per item or channel each.
+        range: What the lowest and highest voxel become: two numbers, or for each end what
+            broadcasts to `(*batch, *channels)`, as in `clip`.
         mask: Where the extremes are taken, as in `z_score_normalize`. Default everywhere.
 
     Returns:
@@ -169,7 +170,8 @@ def percentile_normalize(
     Args:
         image: Intensities, any batch, any channels.
         percentiles: Lower and upper, within 0 to 100.
-        range: What the two percentiles become: two numbers, or one per item or channel each.
+        range: What the two percentiles become: two numbers, or for each end what
+            broadcasts to `(*batch, *channels)`, as in `clip`.
         mask: Where the percentiles are taken, as in `z_score_normalize`. Default everywhere.
         outside: What becomes of voxels beyond the percentiles.
 

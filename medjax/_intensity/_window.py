@@ -28,8 +28,8 @@ def clip(image: Image, low: Any, high: Any) -> Image:
 
     Args:
         image: Intensities, any batch, any channels.
-        low: Lowest value of the result, in the image's unit: one number, one per item of a batch, or an array
-            `(*batch, *channels)`. `None` for no limit.
+        low: Lowest value of the result, in the image's unit: one number, or what broadcasts
+            to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels. `None` for no limit.
         high: Highest value, likewise.
 
     Returns:
@@ -67,8 +67,8 @@ def rescale(image: Image, slope: Any, intercept: Any) -> Image:
 
     Args:
         image: Intensities, any batch, any channels.
-        slope: Units of the result per unit of the image: one number, one per item of a batch, or an array
-            `(*batch, *channels)`.
+        slope: Units of the result per unit of the image: one number, or what broadcasts
+            to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels.
         intercept: Added after that, in units of the result, likewise.
 
     Returns:
@@ -123,8 +123,8 @@ def window(
 
     Args:
         image: Intensities after any rescaling, such as HU; any batch, any channels.
-        center: Window Center (0028,1050) in the image's unit: one number, one per item of a batch, or an array
-            `(*batch, *channels)`.
+        center: Window Center (0028,1050) in the image's unit: one number, or what broadcasts
+            to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels.
         width: Window Width (0028,1051), likewise; at least 1 for `"linear"`, else above 0.
         function: VOI LUT Function (0028,1056), in lower case.
         range: Output for the lower and the upper end.

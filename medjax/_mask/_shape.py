@@ -20,6 +20,7 @@ from medjax._mask._arguments import (
     is_concrete,
     weights_of,
 )
+from medjax._per_item import aligned, as_array
 
 __all__ = ["MaskPoints", "barycenter", "mask_points", "max_radius"]
 
@@ -98,7 +99,7 @@ def max_radius(mask: Image, center: Any = None) -> Any:
 
     Args:
         mask: All voxels that are not 0. Any batch, any channels.
-        center: World position, LPS mm, `(3,)` or `(*batch, *channels, 3)`. Default the `barycenter`.
+        center: World position, LPS mm, `(3,)`, or what broadcasts to `(*batch, *channels, 3)`. Default the `barycenter`.
 
     Returns:
         `(*batch, *channels)` mm, float64 NumPy where concrete.
@@ -119,10 +120,12 @@ def max_radius(mask: Image, center: Any = None) -> Any:
     """
     weights = weights_of(mask)
     lead = weights.shape[:-3]
-    center = barycenter(mask) if center is None else center
+    center = barycenter(mask) if center is None else as_array(center, "center")
     affine = batch_first(mask.grid.affine, mask)
     affine, center = float_like(affine, center), float_like(center, affine)
-    _check_center(center, lead)
+    center = aligned(center, mask.batch_shape, mask.channels, "center", tail=(3,))
+    if is_concrete(center) and not np.isfinite(center).all():
+        raise ValueError(f"center must be finite, LPS mm, got {center.tolist()}")
     xp = affine.__array_namespace__()
     center = xp.broadcast_to(center.reshape((1,) * (len(lead) + 1 - center.ndim) + center.shape), (*lead, 3))
     matrix = xp.broadcast_to(affine[..., :3, :3], (*lead, 3, 3))
@@ -133,16 +136,6 @@ def max_radius(mask: Image, center: Any = None) -> Any:
     matrix, offset = float_like(matrix, farthest), float_like(offset, farthest)
     distance = _length((matrix @ index[..., None])[..., 0] + offset)
     return distance if is_concrete(is_there) else jnp.where(is_there, distance, 0.0)
-
-
-def _check_center(center: Any, lead: tuple[int, ...]) -> None:
-    padded = (1,) * (len(lead) + 1 - center.ndim) + center.shape
-    fits = center.shape[-1:] == (3,) and len(padded) == len(lead) + 1
-    fits = fits and all(n in (1, m) for n, m in zip(padded, (*lead, 3), strict=True))
-    if not fits or (is_concrete(center) and not np.isfinite(center).all()):
-        raise ValueError(
-            f"center must be finite LPS mm, (3,) or {(*lead, 3)}, got {center.tolist() if fits else center.shape}"
-        )
 
 
 def _single(value: Any) -> Any:
