@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._batch import over_batch
+from medjax._compiled import compiled, unchanging
 from medjax._grid import read_only
-from medjax._image import Image, unchanging
+from medjax._image import Image
 from medjax._per_item import aligned
 from medjax._sampling._gather import Inverse, inside, sample
 from medjax._sampling._separable import along_axis
-from medjax._sampling._threads import moving_jit
 
 __all__ = [
     "as_dtype",
@@ -135,8 +135,8 @@ def _general(
 
 
 _STATIC = ("orders", "reach", "is_label", "depth", "axes", "stored")
-_sampled = jax.jit(_general, static_argnames=_STATIC)
-_moved_lines = moving_jit(_general, static_argnames=_STATIC)
+_sampled = compiled(_general, static_argnames=_STATIC)
+_moved_lines = compiled(_general, moves=True, static_argnames=_STATIC)
 
 
 def _in_voxels(shift: Any, world_to_index: Any, *, dtype: Any) -> Any:
@@ -173,7 +173,7 @@ def separable(
     return restore(_separable(voxels, (operators, masks), fill, depth=depth, stored=stored, **static))
 
 
-@functools.partial(moving_jit, static_argnames=("axes", "order", "is_label", "dtype", "depth", "stored"))
+@functools.partial(compiled, moves=True, static_argnames=("axes", "order", "is_label", "dtype", "depth", "stored"))
 def _separable(
     voxels: Any,
     geometry: Any,
@@ -233,7 +233,7 @@ def as_dtype(voxels: Any, dtype: Any) -> Any:
     return rounded(voxels, dtype) if isinstance(voxels, np.ndarray) else _rounded(voxels, dtype)
 
 
-_rounded = jax.jit(rounded, static_argnums=1)
+_rounded = compiled(rounded, static_argnums=1)
 
 
 def device_voxels(image: Image) -> tuple[Any, Callable[[Any], Any]]:

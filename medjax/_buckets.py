@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import get_opaque_trace_state
 
 from medjax._apply import compute_dtype, host_fill, narrowed
 from medjax._bspline import prefilter_matrix
@@ -26,10 +25,7 @@ from medjax._image import Image
 from medjax._sampling._gather import inside_cell, taps
 from medjax._sampling._weights import cell
 
-__all__ = ["along_axes", "eagerly", "is_bucketing", "sampled", "shape_buckets", "through_matrices"]
-
-with jax.ensure_compile_time_eval():  # this module may be imported in a trace
-    _AT_ONCE = get_opaque_trace_state(convention="medjax")
+__all__ = ["along_axes", "is_bucketing", "sampled", "shape_buckets", "through_matrices"]
 
 _ACTIVE: contextvars.ContextVar[dict[int, np.ndarray] | None] = contextvars.ContextVar(
     "medjax_shape_buckets", default=None
@@ -83,12 +79,6 @@ def is_bucketing(image: Image, fill: Any) -> bool:
     """Whether an image is to be resampled by bucket: the context is active, the image single, and all concrete."""
     is_active = _ACTIVE.get() is not None
     return is_active and not image.batch_shape and not is_traced(image.voxels) and not is_traced(fill)
-
-
-def eagerly() -> contextlib.AbstractContextManager[Any]:
-    """Within it known arrays are computed at once, also where a trace of the caller's is under way."""
-    is_at_once = get_opaque_trace_state(convention="medjax") == _AT_ONCE
-    return contextlib.nullcontext() if is_at_once else jax.ensure_compile_time_eval()  # which compiles of its own
 
 
 def through_matrices(

@@ -11,12 +11,12 @@ import numpy as np
 
 from medjax._apply import background, host_background
 from medjax._batch import over_batch
+from medjax._compiled import compiled
 from medjax._grid import Grid, is_traced, on_host, together
 from medjax._image import Image
 from medjax._mask import check_same_grid
 from medjax._pending import rearrange
 from medjax._per_item import aligned
-from medjax._sampling._threads import moving_jit
 
 __all__ = ["crop", "crop_or_pad", "crop_to_mask", "pad", "translate"]
 
@@ -92,10 +92,10 @@ def _boxed(voxels: Any, start: Any, size: tuple[int, int, int], depth: int) -> A
         if start.ndim == 1:
             return voxels[(slice(None),) * depth + tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))]
         return np.stack([_boxed(item, first, size, depth - 1) for item, first in zip(voxels, start, strict=True)])
-    return _boxed_on_device(jnp.asarray(voxels), jnp.asarray(start), size, depth)
+    return _boxed_on_device(voxels, start, size, depth)
 
 
-@functools.partial(moving_jit, static_argnums=(2, 3))
+@functools.partial(compiled, moves=True, static_argnums=(2, 3))
 def _boxed_on_device(voxels: jax.Array, start: jax.Array, size: tuple[int, int, int], depth: int) -> jax.Array:
     def one(volume: jax.Array, first: jax.Array) -> jax.Array:
         corner = [first[0], first[1], first[2], *[jnp.zeros_like(first[0])] * (volume.ndim - 3)]
@@ -171,7 +171,7 @@ def _padded(voxels: Any, low: Any, high: Any, mode: PadMode, fill: Any, depth: i
         out[:] = value
         out[tuple(slice(a, a + n) for n, (a, _) in zip(voxels.shape, widths, strict=True))] = voxels
         return out
-    return _pad_on_device(jnp.asarray(voxels), value, widths, mode, depth)
+    return _pad_on_device(voxels, value, widths, mode, depth)
 
 
 def _pad_value(voxels: Any, fill: Any, depth: int, kind: str) -> Any:
@@ -195,7 +195,7 @@ def _pad_value(voxels: Any, fill: Any, depth: int, kind: str) -> Any:
     return array.astype(dtype)
 
 
-@functools.partial(jax.jit, static_argnums=1)
+@functools.partial(compiled, static_argnums=1)
 def _background_on_device(voxels: jax.Array, depth: int) -> jax.Array:
     """The background in the voxels' dtype, `(*batch, 1, 1, 1, *channels)`; one program, where eager steps take 1 ms."""
     value = over_batch(background, depth)(voxels).reshape((*voxels.shape[:depth], 1, 1, 1, *voxels.shape[depth + 3 :]))
@@ -207,7 +207,7 @@ def _holds(dtype: Any, array: np.ndarray) -> bool:
     return bool(((array == np.round(array)) & (array >= low) & (array <= high)).all())
 
 
-@functools.partial(moving_jit, static_argnums=(2, 3, 4))
+@functools.partial(compiled, moves=True, static_argnums=(2, 3, 4))
 def _pad_on_device(
     voxels: jax.Array, value: Any, widths: tuple[tuple[int, int], ...], mode: PadMode, depth: int
 ) -> jax.Array:

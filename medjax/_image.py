@@ -220,22 +220,6 @@ def locked(image: Image) -> Image:
     return image
 
 
-def unchanging(voxels: Any) -> Any:
-    """Returns voxels that jit can be given: a JAX array or locked NumPy as it is, a copy of any other array.
-
-    On a CPU JAX reads NumPy arrays where they lie, and later than it returns: a caller who fills his array anew would
-    change the result.
-    """
-    if not isinstance(voxels, np.ndarray):
-        return voxels
-    if not voxels.dtype.isnative:
-        return read_only(voxels.astype(voxels.dtype.newbyteorder("=")))
-    array: Any = voxels
-    while isinstance(array, np.ndarray) and not array.flags.writeable:
-        array = array.base
-    return voxels if array is None else jax.numpy.asarray(voxels)
-
-
 def _as_voxels(voxels: Any) -> Any:
     """Reads voxels as a NumPy array in native byte order (JAX takes no other), or leaves a JAX array as it is."""
     if isinstance(voxels, jax.Array):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._bspline import prefilter_matrix
+from medjax._compiled import unchanging
 from medjax._sampling._gather import sample
 from medjax._sampling._separable import along_axis
 
@@ -74,7 +75,7 @@ def map_coordinates(
     Source: SciPy 1.18, ndimage/_interpolation.py, ni_interpolation.c and ni_splines.c, for the modes. SciPy before 1.18
     misses the samples themselves in "reflect" and "grid-mirror" on short axes (by 1e-3 on four voxels); this does not.
     """
-    volume = input if isinstance(input, jax.Array) else jnp.asarray(input)
+    volume = input if isinstance(input, jax.Array) else jnp.asarray(unchanging(np.asarray(input)))
     if mode not in _RULES:
         raise ValueError(f"mode must be one of {list(_RULES)}, got {mode!r}")
     if isinstance(order, bool) or not isinstance(order, int | np.integer) or order not in range(6):
@@ -108,8 +109,8 @@ def _is_wide(dtype: Any) -> bool:
 
 def _stacked(coordinates: Any, dtype: Any) -> jax.Array:
     if isinstance(coordinates, jax.Array | np.ndarray):
-        return jnp.asarray(coordinates).astype(dtype)
-    rows = [jnp.asarray(row).astype(dtype) for row in coordinates]
+        return jnp.asarray(unchanging(coordinates)).astype(dtype)
+    rows = [jnp.asarray(unchanging(row)).astype(dtype) for row in coordinates]
     return jnp.stack(jnp.broadcast_arrays(*rows))
 
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from medjax import _apply
 from medjax._bspline import gaussian_matrix, prefilter_matrix, spline_matrix
-from medjax._buckets import along_axes, eagerly, is_bucketing, sampled, through_matrices
+from medjax._buckets import along_axes, is_bucketing, sampled, through_matrices
+from medjax._compiled import eagerly, unchanging
 from medjax._grid import Grid, index_map, on_host, same_rank, together
 from medjax._image import Image
 from medjax._sampling._gather import Inverse
@@ -233,10 +234,10 @@ def _sampled_field(field: Any, affine: Any, shape: tuple[int, ...], shift: Any) 
     """Interpolates a displacement field at the points of a lattice, `(*batch, i, j, k, 3)` mm; 0 outside its grid."""
     own = on_host(field.affine)
     if shift is None and tuple(field.displacement.shape[-4:-1]) == shape and _is_one_lattice(affine, own):
-        whole = jnp.asarray(field.displacement)
+        whole = jnp.asarray(unchanging(field.displacement))
         return whole.astype(_apply.compute_dtype(Image(whole, own)))  # integers would round the stages that follow
     matrix, offset = index_map(*together(affine, own)[1])
-    displacement, batch = field.displacement, matrix.shape[:-2]
+    displacement, batch = unchanging(field.displacement), matrix.shape[:-2]
     if displacement.shape[:-4] != batch or own.shape[:-2] != batch:  # one field for all items
         displacement = jnp.broadcast_to(displacement, (*batch, *displacement.shape[-4:]))
         own = own.__array_namespace__().broadcast_to(own, (*batch, 4, 4))

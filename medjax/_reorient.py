@@ -9,11 +9,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from medjax._compiled import compiled
 from medjax._grid import Grid
 from medjax._image import Image
 from medjax._orientation import check_code, reorientation
 from medjax._pending import rearrange
-from medjax._sampling._threads import moving_jit
 
 __all__ = ["change_orientation", "flip"]
 
@@ -133,6 +133,6 @@ def _turned(voxels: Any, xp: Any, axes: tuple[int, ...], flips: tuple[bool, ...]
     return xp.flip(xp.transpose(voxels, order), [depth + axis for axis, reverse in enumerate(flips) if reverse])
 
 
-@functools.partial(moving_jit, static_argnums=(1, 2, 3))
+@functools.partial(compiled, moves=True, static_argnums=(1, 2, 3))
 def _turned_on_device(voxels: Any, axes: tuple[int, ...], flips: tuple[bool, ...], depth: int) -> Any:
     return _turned(voxels, jnp, axes, flips, depth)

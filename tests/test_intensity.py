@@ -416,7 +416,9 @@ def test_parameters_per_item_and_channel() -> None:
     for n in range(2):
         for c in range(2):
             one = mj.unstack(images)[n].with_voxels(images.voxels[n, ..., c])
-            close(out[n, ..., c], mj.window(one, per_item[n, 0], per_channel[n, c], range=(0, per_channel[0, c])).voxels)
+            close(
+                out[n, ..., c], mj.window(one, per_item[n, 0], per_channel[n, c], range=(0, per_channel[0, c])).voxels
+            )
     mapped = jax.vmap(lambda image, c, w: mj.window(image, c, w))(images, per_item[:, 0], per_channel).voxels
     close(mapped, mj.window(images, per_item, per_channel).voxels)
 

@@ -422,7 +422,10 @@ WRONG = {
         lambda m: ANY.max_radius(m, (1, 2, np.nan)),
         r"center must be finite, LPS mm, got \[1\.0, 2\.0, nan\]",
     ),
-    "two centres": (lambda m: ANY.max_radius(m, np.zeros((2, 3))), r"center must be one of shape \(3,\); got shape \(2, 3\)"),
+    "two centres": (
+        lambda m: ANY.max_radius(m, np.zeros((2, 3))),
+        r"center must be one of shape \(3,\); got shape \(2, 3\)",
+    ),
     "negative labels": (lambda m: ANY.label_volumes(m.with_voxels(np.full(m.shape, -1))), "labels run from -1 to -1"),
     "negative weights": (
         lambda m: ANY.barycenter(m.with_kind("intensity").with_voxels(np.full(m.shape, -1.0, np.float32))),

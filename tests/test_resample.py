@@ -231,7 +231,9 @@ def test_fill_of_a_batch() -> None:
     rule = r"fill must be one number, or one per channel \(3,\), or one per item \(2, 1\), or one for each channel of each item"
     with pytest.raises(ValueError, match=rule + r" \(2, 3\); got shape \(4,\)$"):
         mj.rotate(batch, 0, 45.0, fill=np.arange(4))
-    with pytest.raises(ValueError, match=rule + r" \(2, 3\); got shape \(2,\); for one per item reshape it to \(2, 1\)$"):
+    with pytest.raises(
+        ValueError, match=rule + r" \(2, 3\); got shape \(2,\); for one per item reshape it to \(2, 1\)$"
+    ):
         mj.rotate(batch, 0, 45.0, fill=np.arange(2))
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from medjax._compiled import unchanging
 from medjax._grid import is_traced
-from medjax._image import Image, unchanging
+from medjax._image import Image
 from medjax._mask import check_image, check_same_grid, is_concrete, without_wrapping
 from medjax._per_item import aligned
 

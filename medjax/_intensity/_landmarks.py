@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
 from medjax._batch import keeping_sharding
+from medjax._compiled import compiled
 from medjax._image import Image
 from medjax._intensity._arguments import (
     Number,
@@ -199,7 +200,7 @@ def _trained_on(
     return total, is_usable.astype(total.dtype).reshape(*by_channel, 1).sum(0)
 
 
-@functools.partial(jax.jit, static_argnames=("rule", "batch_ndim"))
+@functools.partial(compiled, static_argnames=("rule", "batch_ndim"))
 def _standard(
     voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
@@ -266,7 +267,7 @@ def nyul_transform(image: Image, landmarks: NyulLandmarks, *, mask: Any = None) 
     return image.with_voxels(out)
 
 
-@functools.partial(jax.jit, static_argnames=("rule", "batch_ndim"))
+@functools.partial(compiled, static_argnames=("rule", "batch_ndim"))
 def _transform(
     voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 
+from medjax._compiled import compiled
 from medjax._image import Image
 from medjax._intensity._arguments import check_not_empty, mask_for, voxels_of
 from medjax._intensity._knots import Background, Rule, background_of, foreground_percentiles, piecewise_linear
@@ -90,7 +90,7 @@ def histogram_match(
     return image.with_voxels(out)
 
 
-@functools.partial(jax.jit, static_argnames=("rule", "batch_ndims"))
+@functools.partial(compiled, static_argnames=("rule", "batch_ndims"))
 def _match(
     voxels: Shaped[Array, "*shape"],
     reference: Shaped[Array, "*theirs"],

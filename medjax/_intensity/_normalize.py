@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
 from medjax._batch import keeping_sharding
+from medjax._compiled import compiled
 from medjax._image import Image
 from medjax._intensity._arguments import (
     Number,
@@ -77,7 +77,7 @@ def z_score_normalize(image: Image, *, mask: Any = None, ddof: Literal[0, 1] = 1
     return image.with_voxels(out)
 
 
-@functools.partial(jax.jit, static_argnames="batch_ndim")
+@functools.partial(compiled, static_argnames="batch_ndim")
 def _z_score(
     voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
@@ -132,7 +132,7 @@ def min_max_normalize(image: Image, *, range: tuple[Any, Any] = (0.0, 1.0), mask
     return image.with_voxels(out)
 
 
-@functools.partial(jax.jit, static_argnames="batch_ndim")
+@functools.partial(compiled, static_argnames="batch_ndim")
 def _min_max(
     voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
@@ -207,7 +207,7 @@ def percentile_normalize(
     return image.with_voxels(out)
 
 
-@functools.partial(jax.jit, static_argnames=("batch_ndim", "is_clipped"))
+@functools.partial(compiled, static_argnames=("batch_ndim", "is_clipped"))
 def _percentile(
     voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Num, Shaped
 
+from medjax._compiled import compiled
 from medjax._image import Image
 from medjax._intensity._arguments import is_concrete, number_for, range_for, voxels_of
 from medjax._intensity._statistics import as_float
@@ -54,7 +55,7 @@ def clip(image: Image, low: Any, high: Any) -> Image:
     return image.with_voxels(_clip(voxels, low, high))
 
 
-@jax.jit
+@compiled
 def _clip(
     voxels: Shaped[Array, "*shape"], low: Num[Array, "*low"], high: Num[Array, "*high"]
 ) -> Float[Array, "*shape"]:
@@ -95,7 +96,7 @@ def rescale(image: Image, slope: Any, intercept: Any) -> Image:
     )
 
 
-@jax.jit
+@compiled
 def _rescale(
     voxels: Shaped[Array, "*shape"], slope: Num[Array, "*slope"], intercept: Num[Array, "*intercept"]
 ) -> Float[Array, "*shape"]:
@@ -159,7 +160,7 @@ def window(
     return image.with_voxels(_window(voxels, center, width, *range_for(image, range), function=function))
 
 
-@functools.partial(jax.jit, static_argnames="function")
+@functools.partial(compiled, static_argnames="function")
 def _window(
     voxels: Shaped[Array, "*shape"],
     center: Num[Array, "*center"],

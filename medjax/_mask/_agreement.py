@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from medjax._batch import over_batch
+from medjax._compiled import compiled
 from medjax._image import Image
 from medjax._mask._arguments import check_same_grid, is_concrete, labels_of, weights_of
 
@@ -58,7 +59,7 @@ def dice(mask: Image, reference: Image, *, num_classes: int | None = None) -> An
     return _dice(found, true)
 
 
-@jax.jit
+@compiled
 def _dice(found: Num[Array, "*lead i j k"], true: Num[Array, "*lead i j k"]) -> Float[Array, "*lead"]:
     both, one, other = (x.sum((-3, -2, -1)) for x in (found * true, found, true))
     return _ratio(both, one, other)
@@ -74,7 +75,7 @@ def _ratio(
     return jnp.where(is_there, 2 * both / jnp.where(is_there, size, 1), 1)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
+@functools.partial(compiled, static_argnums=(2, 3))
 def _dice_of_labels(
     found: Int[Array, "*shape"], true: Int[Array, "*shape"], batch_axes: int, classes: int
 ) -> Float[Array, "*batch l"]:

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax._compiled import unchanging
 from medjax._grid import read_only
-from medjax._image import Image, unchanging
+from medjax._image import Image
 
 __all__ = [
     "batch_first",

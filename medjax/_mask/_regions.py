@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from medjax._batch import over_batch
+from medjax._compiled import compiled
 from medjax._image import Image
 from medjax._mask._arguments import is_concrete, labels_of, num_labels, voxel_volume
 
@@ -45,7 +46,7 @@ def one_hot(image: Image, num_classes: int, *, dtype: Any = np.float32) -> Image
     return Image(_one_hot(labels, num_classes, np.dtype(dtype)), image.affine, "intensity", image.metadata)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
+@functools.partial(compiled, static_argnums=(1, 2))
 def _one_hot(labels: Int[Array, "*shape"], num_classes: int, dtype: Any) -> Array:
     return jax.nn.one_hot(labels, num_classes, dtype=dtype)
 
@@ -81,7 +82,7 @@ def label_volumes(image: Image, num_classes: int | None = None) -> Any:
     return counts.astype(volume.dtype) * volume[..., None]
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
+@functools.partial(compiled, static_argnums=(1, 2))
 def _counts(labels: Int[Array, "*shape"], batch_axes: int, classes: int) -> Int[Array, "*batch l"]:
     def count(item: Int[Array, "i j k"]) -> Int[Array, " l"]:
         ids = jnp.where((item >= 0) & (item < classes), item, classes).reshape(-1)
@@ -137,7 +138,7 @@ def bounding_box(mask: Image, *, num_classes: int | None = None) -> BoundingBox:
     return BoundingBox(np.asarray(start), np.asarray(size)) if is_concrete(start) else BoundingBox(start, size)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
+@functools.partial(compiled, static_argnums=(1, 2))
 def _boxes(labels: Int[Array, "*shape"], batch_axes: int, classes: int | None) -> tuple[Array, Array]:
     def boxes(item: Int[Array, "i j k"]) -> tuple[Array, Array]:
         if classes is None:

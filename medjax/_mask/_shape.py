@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from medjax._batch import over_batch
+from medjax._compiled import compiled
 from medjax._image import Image
 from medjax._mask._arguments import (
     batch_first,
@@ -65,7 +66,7 @@ def _check_frame(frame: str) -> None:
         raise ValueError(f"frame must be 'world' (LPS mm) or 'index', got {frame!r}")
 
 
-@jax.jit
+@compiled
 def _marginals(
     weights: Num[Array, "*lead i j k"],
 ) -> tuple[Num[Array, "*lead i"], Num[Array, "*lead j"], Num[Array, "*lead k"]]:
@@ -150,7 +151,7 @@ def _length(vector: Any) -> Any:
     return xp.where(is_zero, xp.zeros_like(squared), xp.where(is_zero, xp.ones_like(squared), squared) ** 0.5)
 
 
-@jax.jit
+@compiled
 def _farthest(
     inside: Bool[Array, "*lead i j k"], matrix: Float[Array, "*lead 3 3"], offset: Float[Array, "*lead 3"]
 ) -> tuple[Int[Array, "*lead 3"], Bool[Array, "*lead"]]:
@@ -232,7 +233,7 @@ def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -
     return MaskPoints(points @ affine[..., :3, :3].swapaxes(-1, -2) + affine[..., None, :3, 3], count)
 
 
-@functools.partial(jax.jit, static_argnums=1)
+@functools.partial(compiled, static_argnums=1)
 def _scattered(
     inside: Bool[Array, "*lead i j k"], max_points: int
 ) -> tuple[Int[Array, "*lead n 3"], Int[Array, "*lead"]]:

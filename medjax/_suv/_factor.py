@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from medjax._compiled import compiled
 from medjax._image import Image
 from medjax._mask import check_image, without_wrapping
 from medjax._metadata import Metadata
@@ -269,7 +270,7 @@ def to_suv(image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, Any] 
     return image.with_voxels(voxels).with_metadata(states if image.batch_shape else states[0])
 
 
-@jax.jit
+@compiled
 def _multiply(voxels: Num[Array, "*shape"], factor: Float[Array, "*ones"]) -> Float[Array, "*shape"]:
     return voxels.astype(factor.dtype) * factor
 

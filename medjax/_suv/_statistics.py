@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from medjax._batch import over_batch
+from medjax._compiled import compiled
 from medjax._grid import inverse_3x3
 from medjax._image import Image
 from medjax._mask import check_same_grid, labels_of, voxel_volume, without_wrapping
@@ -161,7 +162,7 @@ def sphere_weights(matrix: Any, reach: tuple[int, int, int]) -> Any:
     return xp.where(fits[..., None, None, None], weights, xp.asarray(np.nan, dtype=matrix.dtype))
 
 
-@functools.partial(jax.jit, static_argnames="classes")
+@functools.partial(compiled, static_argnames="classes")
 def _measured(voxels: Any, labels: Any, sphere: Any, classes: int) -> Any:
     """`_measure` for each item of a batch."""
     return over_batch(functools.partial(_measure, classes=classes), labels.ndim - 3)(voxels, labels, sphere)

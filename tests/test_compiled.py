@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import medjax as mj
-from medjax._sampling._threads import _counted, moving_jit
+from medjax._compiled import _counted, compiled
 
 RNG = np.random.default_rng(0)
 
@@ -30,7 +30,7 @@ def test_every_bit_comes_through(dtype: str) -> None:
         values = RNG.integers(0, 256, (3, 5, 7 * size), np.uint8).view(
             jnp.dtype(dtype)
         )  # NaNs and infinities among them
-    found = np.asarray(moving_jit(turned)(values))
+    found = np.asarray(compiled(turned, moves=True)(values))
     assert found.dtype == values.dtype
     assert found.tobytes() == np.ascontiguousarray(np.flip(values.transpose(2, 0, 1), 1)).tobytes()
 
@@ -39,7 +39,10 @@ def test_64_bits_come_through() -> None:
     with jax.enable_x64(True):
         for dtype in (np.int64, np.float64):
             values = RNG.integers(0, 256, (3, 5, 56), np.uint8).view(dtype)
-            assert np.asarray(moving_jit(turned)(values)).tobytes() == np.asarray(jax.jit(turned)(values)).tobytes()
+            assert (
+                np.asarray(compiled(turned, moves=True)(values)).tobytes()
+                == np.asarray(jax.jit(turned)(values)).tobytes()
+            )
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="what XLA counts for its CPU threads")
@@ -59,7 +62,7 @@ def test_xla_counts_more_steps_than_bytes(dtype: Any) -> None:
 
 
 def test_within_a_transformation_the_kernel_is_as_written() -> None:
-    kernel, values = moving_jit(turned), jnp.asarray(RNG.normal(size=(3, 4, 5)).astype(np.float32))
+    kernel, values = compiled(turned, moves=True), jnp.asarray(RNG.normal(size=(3, 4, 5)).astype(np.float32))
     assert "xor" not in str(jax.make_jaxpr(kernel)(values))
     np.testing.assert_array_equal(jax.grad(lambda v: (kernel(v) ** 2).sum())(values), 2 * values)
     np.testing.assert_array_equal(jax.vmap(kernel)(values[None])[0], kernel(values))
