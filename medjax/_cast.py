@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax import _pending
-from medjax._image import Image
+from medjax._image import Image, check_image
 
 __all__ = ["cast"]
 
@@ -41,6 +41,7 @@ def cast(image: Image, dtype: Any) -> Image:
         >>> cast(image, "int16").voxels.ravel().tolist()
         [0, 2, 32767, 0]
     """
+    check_image(image, "image")
     target = _known(dtype)
     if jnp.issubdtype(image.dtype, jnp.complexfloating):
         raise ValueError(f"cast takes real voxels, got {image.dtype}; take the magnitude or the real part first")

@@ -13,7 +13,7 @@ from medjax._apply import background, host_background
 from medjax._batch import over_batch
 from medjax._compiled import compiled
 from medjax._grid import Grid, is_traced, on_host, together
-from medjax._image import Image
+from medjax._image import Image, check_image
 from medjax._mask import check_same_grid
 from medjax._pending import rearrange
 from medjax._per_item import aligned
@@ -56,6 +56,7 @@ def crop(image: Image, start: Any, size: Any) -> Image:
         >>> out.voxels[:, 0, 0].tolist(), out.origin
         ([1.0, 2.0], (2.0, 0.0, 0.0))
     """
+    check_image(image, "image")
     grid, batch = image.grid, image.batch_shape
     box = _three_integers(size, "size", least=1)
     room = np.asarray(grid.shape) - box
@@ -132,6 +133,7 @@ def pad(image: Image, before: Any, after: Any, *, mode: PadMode = "constant", fi
         >>> np.asarray(out.voxels)[:, 0, 0].tolist(), out.origin
         ([-1.0, 0.0, 1.0, 2.0], (-2.0, 0.0, 0.0))
     """
+    check_image(image, "image")
     low, high = _three_integers(before, "before", least=0), _three_integers(after, "after", least=0)
     if mode not in ("constant", "edge", "reflect"):
         raise ValueError(f"mode must be 'constant', 'edge' or 'reflect', got {mode!r}")
@@ -247,6 +249,7 @@ def crop_or_pad(image: Image, size: Any, *, fill: Any = None) -> Image:
         >>> np.asarray(crop_or_pad(image, (8, 1, 1), fill=9).voxels)[:, 0, 0].tolist()
         [9.0, 0.0, 1.0, 2.0, 3.0, 4.0, 9.0, 9.0]
     """
+    check_image(image, "image")
     wanted = np.asarray(_three_integers(size, "size", least=1))
     shape = np.asarray(image.shape)
     surplus, lack = np.maximum(shape - wanted, 0), np.maximum(wanted - shape, 0)
@@ -274,9 +277,11 @@ def crop_to_mask(image: Image, mask: Image | Any, *, margin: Any = 0) -> Image:
         >>> crop_to_mask(image, image.voxels > 3, margin=1).voxels[:, 0, 0].tolist()
         [3.0, 4.0, 5.0]
     """
+    check_image(image, "image")
     around = np.asarray(_three_integers(margin, "margin", least=0))
     if image.batch_shape:
         raise ValueError("the items of a batch would get different sizes: unstack it, or crop to a common box")
+    check_image(mask, "mask", or_array=True)
     voxels = mask.voxels if isinstance(mask, Image) else mask
     if isinstance(voxels, jax.core.Tracer):
         raise ValueError("the size of the result depends on the mask's values, which are traced: crop before jit")
@@ -313,6 +318,7 @@ def translate(image: Image, offset: Any, *, unit: Literal["voxel", "mm"] = "voxe
         >>> translate(image, (1, 1, -1)).origin, translate(image, (1, 1, -1), unit="mm").origin
         ((1.0, 2.0, -3.0), (1.0, 1.0, -1.0))
     """
+    check_image(image, "image")
     grid = image.grid
     if unit not in ("voxel", "mm"):
         raise ValueError(f"unit must be 'voxel' or 'mm', got {unit!r}")

@@ -162,23 +162,23 @@ def as_points(values: Any) -> Any:
     return points
 
 
-def check_affine(affine: Any) -> Any:
+def check_affine(affine: Any, name: str = "affine", world: str = "LPS") -> Any:
     """Returns the affine as float64 `(..., 4, 4)` NumPy, or raises `ValueError` saying what is wrong with it.
 
-    Of a traced affine only the shape is checked.
+    Of a traced affine only the shape is checked. The name and the world frame are those that an error names.
     """
     matrix = on_host(affine)
     if matrix.shape[-2:] != (4, 4):
-        raise ValueError(f"affine must be (..., 4, 4), index to LPS mm; got shape {matrix.shape}")
+        raise ValueError(f"{name} must be (..., 4, 4), index to {world} mm; got shape {matrix.shape}")
     if not isinstance(matrix, np.ndarray):
         return matrix
     matrix = matrix.copy()
     if not np.isfinite(matrix).all():
-        raise ValueError(f"affine must be finite, got {matrix.tolist()}")
+        raise ValueError(f"{name} must be finite, got {matrix.tolist()}")
     if not (matrix[..., 3, :] == (0, 0, 0, 1)).all():
-        raise ValueError(f"the last row of an affine must be (0, 0, 0, 1), got {matrix[..., 3, :].tolist()}")
+        raise ValueError(f"the last row of an {name} must be (0, 0, 0, 1), got {matrix[..., 3, :].tolist()}")
     if is_singular(matrix):
-        raise ValueError(f"affine is singular: its columns do not span space, got {matrix.tolist()}")
+        raise ValueError(f"{name} is singular: its columns do not span space, got {matrix.tolist()}")
     return matrix
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from medjax._compiled import eagerly
 from medjax._image import Image
 from medjax._metadata import Metadata
 from medjax._orientation import reorientation
@@ -105,7 +106,8 @@ def _cut(voxels: Any, axis: int, number: int) -> np.ndarray:
     """One slice, first channel, on the host; only that much of a device array is copied."""
     place = [slice(None)] * 3 + [0] * (voxels.ndim - 3)
     place[axis] = number
-    return np.asarray(voxels[tuple(place)])
+    with eagerly():
+        return np.asarray(voxels[tuple(place)])
 
 
 def _reach(image: Image, axis: int, is_flipped: bool, middle: np.ndarray) -> tuple[float, float]:
@@ -170,7 +172,8 @@ def html(image: Image) -> str:
     if not is_concrete or np.iscomplexobj(image.voxels):
         return text
     first = (0,) * len(image.batch_shape)
-    shown = panels(Image(image.voxels[first], image.grid.affine[first], image.kind))
+    with eagerly():  # a known image may be shown while a trace is under way
+        shown = panels(Image(image.voxels[first], image.grid.affine[first], image.kind))
     scale = 160 / max(side for panel in shown for side in panel.millimetres)
     low, high = grey_range(shown)
     pictures = []

@@ -11,7 +11,7 @@ import numpy as np
 
 from medjax._compiled import compiled
 from medjax._grid import Grid
-from medjax._image import Image
+from medjax._image import Image, check_image
 from medjax._orientation import check_code, reorientation
 from medjax._pending import rearrange
 
@@ -56,6 +56,7 @@ def change_orientation(image: Image, orientation: str) -> Image:
         >>> int(out.voxels[3, 0, 2]), int(image.voxels[1, 2, 3])
         (23, 23)
     """
+    check_image(image, "image")
     code, grid, depth = check_code(orientation), image.grid, len(image.batch_shape)
     if not isinstance(grid.affine, np.ndarray):
         raise ValueError(
@@ -97,6 +98,7 @@ def flip(image: Image, axes: Any) -> Image:
         >>> out.voxels[:, 0, 0].tolist(), out.origin, out.orientation
         ([3.0, 2.0, 1.0, 0.0], (6.0, 0.0, 0.0), 'RPS')
     """
+    check_image(image, "image")
     listed = list(axes) if isinstance(axes, Iterable) and not isinstance(axes, str) else [axes]
     numbers = [axis_number(axis) for axis in listed]
     if len(set(numbers)) != len(numbers):

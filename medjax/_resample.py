@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medjax._grid import Grid, as_triple, check_positive, rescaled_size, spacing_of, together
-from medjax._image import Image
+from medjax._image import Image, check_image
 from medjax._pending import resample
 from medjax._plan import Interpolation
 from medjax._transform import Transform
@@ -70,6 +70,7 @@ def resample_to_spacing(
 
     Source: the Gaussian, Cardoso et al., Scale factor point spread function matching, MICCAI 2015, eq. 7.
     """
+    check_image(image, "image")
     new = as_triple(spacing, "spacing")
     check_positive(new, "spacing", spacing)
     if anchor not in ("center", "first"):
@@ -177,6 +178,7 @@ def resample_to_grid(
         >>> out.voxels[:, 0, 0].tolist()
         [0.5, 1.5, 2.5]
     """
+    check_image(image, "image")
     if not isinstance(grid, Grid):
         raise ValueError(f"grid must be a Grid, got {type(grid).__name__}; resample_to_image takes an image")
     if transform is None:
@@ -217,8 +219,7 @@ def resample_to_image(
         >>> resample_to_image(ct, pet).voxels[:, 0, 0].tolist()
         [1.0, 3.0, 5.0]
     """
-    if not isinstance(reference, Image):
-        raise ValueError(f"reference must be an Image, got {type(reference).__name__}; resample_to_grid takes a Grid")
+    check_image(reference, "reference")
     return resample_to_grid(image, reference.grid, transform=transform, interpolation=interpolation, fill=fill)
 
 
@@ -272,6 +273,7 @@ def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = No
         >>> out.shape, out.spacing
         ((8, 4, 2), (0.5, 1.0, 3.0))
     """
+    check_image(image, "image")
     factors = as_triple(factor, "factor")
     if not isinstance(factors, np.ndarray):
         raise ValueError(

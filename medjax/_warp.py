@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from medjax._grid import Grid, direction_of, on_host, together
-from medjax._image import Image
+from medjax._image import Image, check_image
 from medjax._pending import resample
 from medjax._per_item import aligned
 from medjax._plan import Interpolation
@@ -129,6 +129,7 @@ def rotate(
         >>> rotate(image, "k", 90.0).voxels[..., 0].tolist()
         [[2.0, 5.0, 8.0], [1.0, 4.0, 7.0], [0.0, 3.0, 6.0]]
     """
+    check_image(image, "image")
     number, grid = axis_number(axis), image.grid
     angle = on_host(degrees)
     if isinstance(angle, np.ndarray) and not np.isfinite(angle).all():
@@ -206,6 +207,7 @@ def affine_transform(
         >>> affine_transform(image, affine_matrix(translation=(1, 0, 0)), fill=-1.0).voxels[:, 0, 0].tolist()
         [-1.0, 0.0, 1.0, 2.0]
     """
+    check_image(image, "image")
     content = AffineTransform.of(matrix, center=image.grid.center if center is None else center)
     if grid is not None and not isinstance(grid, Grid):
         raise ValueError(f"grid must be a Grid, got {type(grid).__name__}; Grid.of makes one")
@@ -238,6 +240,7 @@ def warp(image: Image, displacement: Any, *, interpolation: Interpolation | None
         >>> warp(image, shift, fill=-1.0).voxels[:, 0, 0].tolist()
         [0.5, 1.5, 2.5, -1.0]
     """
+    check_image(image, "image")
     if isinstance(displacement, DisplacementField):
         raise ValueError("displacement must be an array; a DisplacementField goes to resample_to_image(transform=...)")
     field = displacement if isinstance(displacement, jax.Array) else np.asarray(displacement)

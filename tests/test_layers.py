@@ -25,6 +25,7 @@ LAYERS = {
         "_orientation",
         "_metadata",
         "_per_item",
+        "_foreign",
         "io._errors",
     ],  # host geometry and facts
     1: ["_batch", "_compiled", "_sampling", "_bspline", "_transform"],  # kernels and maps: arrays in, arrays out

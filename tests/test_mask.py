@@ -429,7 +429,7 @@ WRONG = {
     "negative labels": (lambda m: ANY.label_volumes(m.with_voxels(np.full(m.shape, -1))), "labels run from -1 to -1"),
     "negative weights": (
         lambda m: ANY.barycenter(m.with_kind("intensity").with_voxels(np.full(m.shape, -1.0, np.float32))),
-        "weights that sum to -.*: they must not be negative",
+        "weights from -1 to -1: they must not be negative",
     ),
 }
 

@@ -81,7 +81,7 @@ def test_lists_of_traced_numbers_and_known_arrays_inside_a_trace(name: str) -> N
         operation(image, values),
         operation(image, jnp.asarray(values)),
         jax.jit(lambda a: operation(image, (a, 60.0)))(20.0),
-        jax.jit(lambda x: operation(x, jnp.asarray(values)))(image),
+        jax.jit(lambda x: operation(image.with_voxels(x), jnp.asarray(values)))(image.voxels),
     ):
         np.testing.assert_allclose(found.voxels, expected, rtol=1e-5, atol=1e-4)
 

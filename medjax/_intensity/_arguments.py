@@ -13,8 +13,8 @@ import numpy as np
 
 from medjax._compiled import unchanging
 from medjax._grid import is_traced
-from medjax._image import Image
-from medjax._mask import check_image, check_same_grid, is_concrete, without_wrapping
+from medjax._image import Image, check_image
+from medjax._mask import at_once, check_same_grid, is_concrete, without_wrapping
 from medjax._per_item import aligned
 
 __all__ = [
@@ -145,6 +145,7 @@ def mask_for(image: Image, mask: Any, name: str = "mask") -> Any:
     """
     if mask is None:
         return None
+    check_image(mask, name, or_array=True)
     if isinstance(mask, Image):
         check_same_grid(image, mask, name, batch="same or none")
         mask = mask.voxels
@@ -165,7 +166,8 @@ def mask_for(image: Image, mask: Any, name: str = "mask") -> Any:
         raise ValueError(
             f"{name} of shape {mask.shape} does not lie on the image's grid, {batch + space}; resample it first"
         )
-    return (unchanging(mask) if mask.dtype == bool else mask != 0).reshape(forms[mask.shape])
+    with at_once(mask):
+        return (unchanging(mask) if mask.dtype == bool else mask != 0).reshape(forms[mask.shape])
 
 
 def check_not_empty(count: Any, operation: str, what: str, verb: str = "selects") -> None:

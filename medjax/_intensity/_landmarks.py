@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
 from medjax._batch import keeping_sharding
 from medjax._compiled import compiled
-from medjax._image import Image
+from medjax._image import Image, as_images
 from medjax._intensity._arguments import (
     Number,
     as_numbers,
@@ -145,7 +145,7 @@ def nyul_train(
     Source: Nyul, Udupa, "On standardizing the MR image intensity scale", Magn. Reson. Med. 42 (1999) 1072; deciles as in
     Nyul, Udupa, Zhang, IEEE TMI 19 (2000) 143.
     """
-    images = [images] if isinstance(images, Image) else list(images)
+    images = [images] if isinstance(images, Image) else as_images(images)
     masks = [None] * len(images) if masks is None else list(masks)
     if not images or len(masks) != len(images):
         raise ValueError(

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Num
 from medjax._batch import over_batch
 from medjax._compiled import compiled
 from medjax._image import Image
-from medjax._mask._arguments import check_same_grid, is_concrete, labels_of, weights_of
+from medjax._mask._arguments import at_once, check_same_grid, is_concrete, labels_of, weights_of
 
 __all__ = ["SurfaceDistances", "dice", "surface_distances"]
 
@@ -31,7 +31,8 @@ def dice(mask: Image, reference: Image, *, num_classes: int | None = None) -> An
         `(*batch, *channels)`, or `(*batch, num_classes)`, float32; 1 where both are empty.
 
     Raises:
-        ValueError: the grids or channels differ, labels are out of range, or a concrete mask holds NaN or infinity.
+        ValueError: the grids or channels differ, labels are out of range, or a concrete mask holds NaN or
+            what is not within 0 to 1.
 
     Transforms:
         `jit`, `vmap`, differentiable in soft voxels (also where both are empty: gradient 0). Traced NaN gives NaN. Compiles once per shape and
@@ -53,9 +54,10 @@ def dice(mask: Image, reference: Image, *, num_classes: int | None = None) -> An
         return _dice_of_labels(found, true, len(mask.batch_shape), num_classes)
     if mask.channels != reference.channels:
         raise ValueError(f"the mask has channels {mask.channels} and the reference {reference.channels}")
-    found, true = weights_of(mask), weights_of(reference)
+    found, true = weights_of(mask, most=1.0), weights_of(reference, "reference", most=1.0)
     if found.dtype != true.dtype:
-        found, true = found.astype(np.float32), true.astype(np.float32)
+        with at_once(found, true):
+            found, true = found.astype(np.float32), true.astype(np.float32)
     return _dice(found, true)
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Int
 
 from medjax._batch import over_batch
 from medjax._compiled import compiled
-from medjax._image import Image
+from medjax._image import Image, check_image
 from medjax._mask._arguments import is_concrete, labels_of, num_labels, voxel_volume
 
 __all__ = ["BoundingBox", "bounding_box", "connected_components", "label_volumes", "one_hot"]
@@ -42,6 +42,7 @@ def one_hot(image: Image, num_classes: int, *, dtype: Any = np.float32) -> Image
         >>> one_hot(image, 3).voxels[:, 0, 0].tolist()
         [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
     """
+    check_image(image, "image")
     labels = labels_of(image, num_classes, "one_hot")
     return Image(_one_hot(labels, num_classes, np.dtype(dtype)), image.affine, "intensity", image.metadata)
 
@@ -73,6 +74,7 @@ def label_volumes(image: Image, num_classes: int | None = None) -> Any:
         >>> label_volumes(image).tolist()
         [5.0, 0.0, 10.0]
     """
+    check_image(image, "image")
     classes = num_labels(image, num_classes)
     labels, affine = labels_of(image, classes, "label_volumes"), image.grid.affine
     counts = _counts(labels, len(image.batch_shape), classes)
@@ -180,6 +182,7 @@ def connected_components(mask: Image, *, connectivity: Literal[6, 18, 26] = 6) -
         >>> connected_components(image).voxels[:, 0, 0].tolist()
         [2, 0, 1, 1, 0]
     """
+    check_image(mask, "mask")
     if connectivity not in (6, 18, 26):
         raise ValueError(f"connectivity must be 6, 18 or 26 neighbours, got {connectivity}")
     if not is_concrete(mask.voxels):

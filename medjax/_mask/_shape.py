@@ -18,6 +18,7 @@ from medjax._mask._arguments import (
     check_count,
     check_not_empty,
     float_like,
+    inside_of,
     is_concrete,
     weights_of,
 )
@@ -40,7 +41,7 @@ def barycenter(mask: Image, *, frame: Frame | str = "world") -> Any:
         `(*batch, *channels, 3)`, float64 NumPy where concrete.
 
     Raises:
-        ValueError: a concrete mask is empty or holds NaN or infinity, or the frame is unknown.
+        ValueError: a concrete mask is empty or holds NaN, infinity or a negative weight, or the frame is unknown.
 
     Transforms:
         `jit`, `vmap`, differentiable in soft voxels and in the affine. Compiles once per shape. A traced mask that is
@@ -54,7 +55,7 @@ def barycenter(mask: Image, *, frame: Frame | str = "world") -> Any:
         ([13.0, 2.0, 0.0], [1.5, 2.0, 0.0])
     """
     _check_frame(frame)
-    weights = weights_of(mask)
+    weights = weights_of(mask, most=np.inf)
     marginals = [float_like(line) for line in _marginals(weights)]
     check_not_empty(marginals[0].sum(-1), "barycenter")
     index = _mean_index(marginals)
@@ -119,8 +120,8 @@ def max_radius(mask: Image, center: Any = None) -> Any:
         >>> max_radius(mask).item(), max_radius(mask, (0, 0, 0)).item()
         (2.5, 5.0)
     """
-    weights = weights_of(mask)
-    lead = weights.shape[:-3]
+    inside = inside_of(mask)
+    lead = inside.shape[:-3]
     center = barycenter(mask) if center is None else as_array(center, "center")
     affine = batch_first(mask.grid.affine, mask)
     affine, center = float_like(affine, center), float_like(center, affine)
@@ -131,7 +132,7 @@ def max_radius(mask: Image, center: Any = None) -> Any:
     center = xp.broadcast_to(center.reshape((1,) * (len(lead) + 1 - center.ndim) + center.shape), (*lead, 3))
     matrix = xp.broadcast_to(affine[..., :3, :3], (*lead, 3, 3))
     offset = xp.broadcast_to(affine[..., :3, 3], (*lead, 3)) - center
-    farthest, is_there = _farthest(weights != 0, _single(matrix), _single(offset))
+    farthest, is_there = _farthest(inside, _single(matrix), _single(offset))
     check_not_empty(is_there, "max_radius")
     index = float_like(farthest, affine)
     matrix, offset = float_like(matrix, farthest), float_like(offset, farthest)
@@ -222,7 +223,7 @@ def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -
     """
     _check_frame(frame)
     check_count(max_points, "max_points")
-    index, count = _scattered(weights_of(mask) != 0, max_points)
+    index, count = _scattered(inside_of(mask), max_points)
     if is_concrete(index):
         index, count = np.asarray(index), np.asarray(count)
     if frame == "index":

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from medjax._compiled import compiled
-from medjax._image import Image
-from medjax._mask import check_image, without_wrapping
+from medjax._image import Image, check_image
+from medjax._mask import without_wrapping
 from medjax._metadata import Metadata
 from medjax._suv._body import KINDS, SuvKind
 from medjax._suv._header import Findings, Header

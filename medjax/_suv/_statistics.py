@@ -16,7 +16,7 @@ from medjax._batch import over_batch
 from medjax._compiled import compiled
 from medjax._grid import inverse_3x3
 from medjax._image import Image
-from medjax._mask import check_same_grid, labels_of, voxel_volume, without_wrapping
+from medjax._mask import at_once, check_same_grid, labels_of, voxel_volume, without_wrapping
 from medjax._suv._factor import holds_suv
 
 __all__ = ["SuvStatistics", "suv_statistics"]
@@ -111,10 +111,11 @@ def suv_statistics(image: Image, mask: Image, *, num_classes: int | None = None)
     affine = image.grid.affine
     sphere = sphere_weights(affine[..., :3, :3], _reach(affine))
     count, total, largest, peak = _measured(without_wrapping(image.voxels), labels, sphere, num_classes or 2)
-    volume_ml = jnp.asarray(voxel_volume(affine) / 1000, jnp.float32)[..., None] * count.astype(jnp.float32)
-    mean = total / jnp.maximum(count, 1).astype(jnp.float32)
-    found = SuvStatistics(mean, largest, peak, total, volume_ml, mean * volume_ml, count)
-    return found if num_classes is not None else jax.tree.map(lambda x: x[..., 1], found)
+    with at_once(count, affine):
+        volume_ml = jnp.asarray(voxel_volume(affine) / 1000, jnp.float32)[..., None] * count.astype(jnp.float32)
+        mean = total / jnp.maximum(count, 1).astype(jnp.float32)
+        found = SuvStatistics(mean, largest, peak, total, volume_ml, mean * volume_ml, count)
+        return found if num_classes is not None else jax.tree.map(lambda x: x[..., 1], found)
 
 
 def _check(image: Image, mask: Image) -> None:

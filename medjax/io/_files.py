@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._image import Image, Kind, locked
+from medjax._image import Image, Kind, check_image, image_from, locked
 from medjax._metadata import Metadata
 from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
 from medjax.io._gzip import Codec, Content
@@ -112,7 +112,7 @@ def load_image(
     if kind == "label" and voxels.dtype.kind in "fc":
         hint = "give an integer dtype as well, such as dtype=np.int32; the conversion must be exact"
         raise ValueError(f"{path}: labels are integers, its voxels are {voxels.dtype}: {hint}")
-    return locked(Image.from_array(voxels, affine=image.affine, kind=kind or image.kind, metadata=metadata))
+    return locked(image_from(voxels, affine=image.affine, kind=kind or image.kind, metadata=metadata))
 
 
 def _as_dtype(voxels: np.ndarray, dtype: np.dtype, path: Path) -> np.ndarray:
@@ -167,6 +167,7 @@ def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = T
         ...     load_image(f"{folder}/scan.nii.gz").spacing
         (1.0, 2.0, 3.0)
     """
+    check_image(image, "image")
     path = Path(path)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
         raise ValueError(f"cannot save {path} under a jax transformation: return the image and save it outside")

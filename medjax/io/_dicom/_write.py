@@ -24,7 +24,7 @@ from pydicom.uid import (
 from pydicom.valuerep import format_number_as_ds
 
 from medjax._grid import shear_degrees
-from medjax._image import Image
+from medjax._image import Image, check_image
 from medjax._metadata import Metadata
 from medjax.io._dicom._derived import derived_header, merged, new_uid
 from medjax.io._dicom._progress import progress
@@ -102,6 +102,7 @@ def save_dicom_series(
 
     Source: DICOM PS3.3 sections C.7.6.1 (derived images), C.7.6.2 (image plane), C.11.1 (modality LUT).
     """
+    check_image(image, "image")
     path = Path(os.path.realpath(folder))
     known = source.metadata if isinstance(source, Image) else source
     series = _Series(

@@ -11,7 +11,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from medjax._image import Image
+from medjax._image import Image, check_image
 from medjax._metadata import Metadata
 from medjax._version import __version__
 from medjax.io._dicom._derived import merged, new_uid
@@ -82,6 +82,7 @@ def save_dicom_segmentation(
 
     Source: DICOM PS3.3 sections A.51, C.8.20.
     """
+    check_image(image, "image")
     target = Path(path)
     check_concrete(image, target)
     if image.kind != "label":

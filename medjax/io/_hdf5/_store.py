@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from medjax._grid import Grid
-from medjax._image import Image, locked
+from medjax._image import Image, check_image, image_from, locked
 from medjax.io._errors import ImageFileError, ImageFileWarning
 from medjax.io._files import atomic_file
 from medjax.io._hdf5._access import appending, child, reading, translated, walk
@@ -100,6 +100,7 @@ def save_hdf5(
         ...     load_hdf5(f"{folder}/store.h5", "patient 1", "PET").spacing
         (1.0, 2.0, 3.0)
     """
+    check_image(image, "image")
     path, name = Path(file), str(uuid.uuid4()) if name is None else name
     where = [*_parts(group), _one_name(name)]
     content = _storable(image, path)
@@ -321,7 +322,7 @@ def _load(entry: Entry, dtype: np.dtype, grid: Grid, box: list[tuple[int, int]],
         voxels = np.moveaxis(voxels, 0, -1)
     start = np.array([a for a, _ in box], np.float64)
     affine = grid.moved(start).affine if start.any() else grid.affine
-    return locked(Image.from_array(voxels, affine=affine, kind=entry.kind, metadata=entry.metadata()))
+    return locked(image_from(voxels, affine=affine, kind=entry.kind, metadata=entry.metadata()))
 
 
 def list_hdf5(file: str | os.PathLike[str], group: str = "") -> list[StoredImage]:
