@@ -26,6 +26,7 @@ LAYERS = {
         "_metadata",
         "_per_item",
         "_foreign",
+        "_optional",
         "io._errors",
     ],  # host geometry and facts
     1: ["_batch", "_compiled", "_sampling", "_bspline", "_transform"],  # kernels and maps: arrays in, arrays out

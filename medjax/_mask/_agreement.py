@@ -14,6 +14,7 @@ from medjax._batch import over_batch
 from medjax._compiled import compiled
 from medjax._image import Image
 from medjax._mask._arguments import at_once, check_same_grid, is_concrete, labels_of, weights_of
+from medjax._optional import optional
 
 __all__ = ["SurfaceDistances", "dice", "surface_distances"]
 
@@ -161,10 +162,7 @@ def surface_distances(mask: Image, reference: Image, *, num_classes: int | None 
 
 
 def _distances(found: np.ndarray, true: np.ndarray, matrix: np.ndarray) -> tuple[float, float, float]:
-    try:
-        from scipy.spatial import KDTree
-    except ImportError as error:
-        raise ImportError('surface_distances needs SciPy: pip install "medjax[masks]"') from error
+    KDTree = optional("scipy.spatial", "surface_distances").KDTree
     one, other = (surface_points(inside) @ matrix.T for inside in (found, true))
     if not one.size or not other.size:
         far = 0.0 if one.size == other.size else np.inf

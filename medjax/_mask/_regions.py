@@ -14,6 +14,7 @@ from medjax._batch import over_batch
 from medjax._compiled import compiled
 from medjax._image import Image, check_image
 from medjax._mask._arguments import is_concrete, labels_of, num_labels, voxel_volume
+from medjax._optional import optional
 
 __all__ = ["BoundingBox", "bounding_box", "connected_components", "label_volumes", "one_hot"]
 
@@ -187,10 +188,7 @@ def connected_components(mask: Image, *, connectivity: Literal[6, 18, 26] = 6) -
         raise ValueError(f"connectivity must be 6, 18 or 26 neighbours, got {connectivity}")
     if not is_concrete(mask.voxels):
         raise ValueError("connected_components runs on the host: call it outside jit, vmap and grad")
-    try:
-        from scipy import ndimage
-    except ImportError as error:
-        raise ImportError('connected_components needs SciPy: pip install "medjax[masks]"') from error
+    ndimage = optional("scipy.ndimage", "connected_components")
     inside = np.asarray(labels_of(mask, None, "connected_components"))
     neighbours = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
     parts = [_by_size(*ndimage.label(item, neighbours)) for item in inside.reshape(-1, *mask.shape)]

@@ -13,13 +13,14 @@ from pydicom.sr.codedict import codes
 
 from medjax._image import Image, check_image
 from medjax._metadata import Metadata
+from medjax._optional import optional
 from medjax._version import __version__
 from medjax.io._dicom._derived import merged, new_uid
 from medjax.io._dicom._errors import MultipleSeriesError, NotAnImageError
 from medjax.io._dicom._header import quiet
 from medjax.io._dicom._scan import scan
 from medjax.io._dicom._write import check_concrete, check_plane
-from medjax.io._errors import ImageFileError, MissingDependencyError, UnsupportedFileError
+from medjax.io._errors import ImageFileError, UnsupportedFileError
 from medjax.io._files import atomic_file
 
 __all__ = ["save_dicom_segmentation"]
@@ -92,7 +93,7 @@ def save_dicom_segmentation(
     if encoding == "binary" and pixels.shape[1] * pixels.shape[2] < _LEAST_BINARY_PIXELS:
         reason = f"highdicom writes binary frames of less than {_LEAST_BINARY_PIXELS} pixels wrongly"
         raise UnsupportedFileError(target, reason, "use encoding='labelmap', or pad the image")
-    highdicom = _highdicom(target)
+    highdicom = optional("highdicom", "writing a segmentation object", target)
     headers = _headers(Path(source), series_uid)
     first = headers[0]
     named = Metadata(patient_id=_text(first, "PatientID"), study_uid=_text(first, "StudyInstanceUID"))
@@ -153,16 +154,6 @@ def _pixels(image: Image, encoding: Encoding) -> tuple[np.ndarray, list[int]]:
             f"a binary segmentation numbers its segments 1, 2, 3 ..., the labels are {numbers[:8]}; renumber them, or use encoding='labelmap'"
         )
     return voxels.T.astype(np.uint8 if high < 256 else np.uint16), numbers
-
-
-def _highdicom(path: Path) -> Any:
-    try:
-        import highdicom
-    except ImportError:
-        raise MissingDependencyError(
-            path, "writing a segmentation object needs highdicom", 'pip install "medjax[seg]"'
-        ) from None
-    return highdicom
 
 
 def _headers(source: Path, series_uid: str | None) -> list[Dataset]:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
+from medjax._optional import hint_for
 from medjax.io._errors import ImageFileError, MissingDependencyError, TruncatedFileError, UnsupportedFileError
 from medjax.io._hdf5._access import dtype_of
 
@@ -158,7 +159,7 @@ def _need_filter(path: Path, number: int) -> None:
         import hdf5plugin  # noqa: F401  # importing it registers its codecs
     if not h5py.h5z.filter_avail(number):
         codec = "blosc" if number == _BLOSC else f"HDF5 filter {number}"
-        raise MissingDependencyError(path, f"its voxels need the codec {codec}", 'pip install "medjax[hdf5]"')
+        raise MissingDependencyError(path, f"its voxels need the codec {codec}", hint_for("hdf5plugin"))
 
 
 def read_voxels(dataset: h5py.Dataset, dtype: np.dtype, box: list[tuple[int, int]], path: Path) -> np.ndarray:
