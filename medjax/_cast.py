@@ -37,8 +37,8 @@ def cast(image: Image, dtype: Any) -> Image:
         per shape and dtypes.
 
     Example:
-        >>> image = Image.from_array(np.array([-0.5, 1.5, 1e6, np.nan]).reshape(4, 1, 1))
-        >>> cast(image, "int16").voxels.ravel().tolist()
+        >>> image = mj.Image.from_array(np.array([-0.5, 1.5, 1e6, np.nan]).reshape(4, 1, 1))
+        >>> mj.cast(image, "int16").voxels.ravel().tolist()
         [0, 2, 32767, 0]
     """
     check_image(image, "image")

@@ -51,8 +51,8 @@ def crop(image: Image, start: Any, size: Any) -> Image:
         Differentiable in the voxels. Compiles once per shape and size on JAX arrays, for any start.
 
     Example:
-        >>> image = Image.from_array(np.arange(4.0).reshape(4, 1, 1), spacing=2.0)
-        >>> out = crop(image, (1, 0, 0), (2, 1, 1))
+        >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1), spacing=2.0)
+        >>> out = mj.crop(image, (1, 0, 0), (2, 1, 1))
         >>> out.voxels[:, 0, 0].tolist(), out.origin
         ([1.0, 2.0], (2.0, 0.0, 0.0))
     """
@@ -128,8 +128,8 @@ def pad(image: Image, before: Any, after: Any, *, mode: PadMode = "constant", fi
         Differentiable in the voxels and a traced `fill`. Compiles once per shape and widths.
 
     Example:
-        >>> image = Image.from_array(np.arange(3.0).reshape(3, 1, 1), spacing=2.0)
-        >>> out = pad(image, (1, 0, 0), 0, fill=-1)
+        >>> image = mj.Image.from_array(np.arange(3.0).reshape(3, 1, 1), spacing=2.0)
+        >>> out = mj.pad(image, (1, 0, 0), 0, fill=-1)
         >>> np.asarray(out.voxels)[:, 0, 0].tolist(), out.origin
         ([-1.0, 0.0, 1.0, 2.0], (-2.0, 0.0, 0.0))
     """
@@ -243,10 +243,10 @@ def crop_or_pad(image: Image, size: Any, *, fill: Any = None) -> Image:
         Differentiable in the voxels and a traced `fill`.
 
     Example:
-        >>> image = Image.from_array(np.arange(5.0).reshape(5, 1, 1))
-        >>> np.asarray(crop_or_pad(image, (2, 1, 1)).voxels)[:, 0, 0].tolist()
+        >>> image = mj.Image.from_array(np.arange(5.0).reshape(5, 1, 1))
+        >>> np.asarray(mj.crop_or_pad(image, (2, 1, 1)).voxels)[:, 0, 0].tolist()
         [1.0, 2.0]
-        >>> np.asarray(crop_or_pad(image, (8, 1, 1), fill=9).voxels)[:, 0, 0].tolist()
+        >>> np.asarray(mj.crop_or_pad(image, (8, 1, 1), fill=9).voxels)[:, 0, 0].tolist()
         [9.0, 0.0, 1.0, 2.0, 3.0, 4.0, 9.0, 9.0]
     """
     check_image(image, "image")
@@ -273,8 +273,8 @@ def crop_to_mask(image: Image, mask: Image | Any, *, margin: Any = 0) -> Image:
         ValueError: the mask is empty, is traced, lies on another grid, or the image is a batch.
 
     Example:
-        >>> image = Image.from_array(np.arange(6.0).reshape(6, 1, 1))
-        >>> crop_to_mask(image, image.voxels > 3, margin=1).voxels[:, 0, 0].tolist()
+        >>> image = mj.Image.from_array(np.arange(6.0).reshape(6, 1, 1))
+        >>> mj.crop_to_mask(image, image.voxels > 3, margin=1).voxels[:, 0, 0].tolist()
         [3.0, 4.0, 5.0]
     """
     check_image(image, "image")
@@ -314,8 +314,8 @@ def translate(image: Image, offset: Any, *, unit: Literal["voxel", "mm"] = "voxe
         Differentiable in the offset (through the affine) and the voxels.
 
     Example:
-        >>> image = Image.from_array(np.zeros((2, 2, 2)), spacing=(1, 2, 3))
-        >>> translate(image, (1, 1, -1)).origin, translate(image, (1, 1, -1), unit="mm").origin
+        >>> image = mj.Image.from_array(np.zeros((2, 2, 2)), spacing=(1, 2, 3))
+        >>> mj.translate(image, (1, 1, -1)).origin, mj.translate(image, (1, 1, -1), unit="mm").origin
         ((1.0, 2.0, -3.0), (1.0, 1.0, -1.0))
     """
     check_image(image, "image")

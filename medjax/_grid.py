@@ -286,7 +286,7 @@ class Grid:
         affine: `(4, 4)` index to LPS mm, float64 or traced; `(*batch, 4, 4)` for a batch of grids of one shape.
 
     Example:
-        >>> grid = Grid.of((10, 20, 5), spacing=(1, 1, 3), origin=(0, 0, -6))
+        >>> grid = mj.Grid.of((10, 20, 5), spacing=(1, 1, 3), origin=(0, 0, -6))
         >>> grid.spacing, grid.center.tolist()
         ((1.0, 1.0, 3.0), [4.5, 9.5, 0.0])
     """
@@ -303,7 +303,7 @@ class Grid:
                 affine and its parts are given.
 
         Example:
-            >>> Grid.of((4, 4, 2), spacing=2.0).extent.tolist()
+            >>> mj.Grid.of((4, 4, 2), spacing=2.0).extent.tolist()
             [8.0, 8.0, 4.0]
         """
         size = tuple(int(n) for n in shape)
@@ -345,7 +345,7 @@ class Grid:
         """Returns the world position in LPS mm of (continuous) indices, both `(..., 3)`.
 
         Example:
-            >>> Grid.of((4, 4, 4), spacing=2.0).world((1, 2, 3)).tolist()
+            >>> mj.Grid.of((4, 4, 4), spacing=2.0).world((1, 2, 3)).tolist()
             [2.0, 4.0, 6.0]
         """
         columns = as_points(index)[..., None]
@@ -356,7 +356,7 @@ class Grid:
         """Returns the continuous index of world positions in LPS mm, both `(..., 3)`.
 
         Example:
-            >>> Grid.of((4, 4, 4), spacing=2.0).index((2.0, 4.0, 5.0)).tolist()
+            >>> mj.Grid.of((4, 4, 4), spacing=2.0).index((2.0, 4.0, 5.0)).tolist()
             [1.0, 2.0, 2.5]
         """
         position, origin = same_rank(as_points(world), origin_of(self.affine))
@@ -366,7 +366,7 @@ class Grid:
         """Returns the lattice continued from another corner: voxel (0, 0, 0) moves to the given index of this grid.
 
         Example:
-            >>> Grid.of((9, 9, 9), spacing=2.0).moved((1, 0, -1), (4, 4, 4)).origin
+            >>> mj.Grid.of((9, 9, 9), spacing=2.0).moved((1, 0, -1), (4, 4, 4)).origin
             (2.0, 0.0, -2.0)
         """
         xp = self.affine.__array_namespace__()

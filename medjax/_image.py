@@ -44,7 +44,7 @@ class Image:
     `ravel_pytree`, restoring a checkpoint into a template) says that they are this scan's.
 
     Example:
-        >>> image = Image.from_array(np.zeros((4, 5, 6), np.int16), spacing=(1, 1, 2.5))
+        >>> image = mj.Image.from_array(np.zeros((4, 5, 6), np.int16), spacing=(1, 1, 2.5))
         >>> image
         Image(4x5x6 int16 intensity, spacing 1 x 1 x 2.5 mm, LPS)
         >>> image.shape, image.spacing, image.orientation
@@ -88,9 +88,9 @@ class Image:
             UserWarning: the voxels look as if channels came first, `(1, i, j, k)`, as PyTorch has them.
 
         Example:
-            >>> Image.from_array(np.ones((2, 3, 4)), affine=np.diag([-1.0, -1.0, 3.0, 1.0])).orientation
+            >>> mj.Image.from_array(np.ones((2, 3, 4)), affine=np.diag([-1.0, -1.0, 3.0, 1.0])).orientation
             'RAS'
-            >>> Image.from_array(np.ones((2, 3, 4)), affine_ras=np.diag([1.0, 1.0, 3.0, 1.0])).orientation
+            >>> mj.Image.from_array(np.ones((2, 3, 4)), affine_ras=np.diag([1.0, 1.0, 3.0, 1.0])).orientation
             'RAS'
         """
         parts = (spacing, origin, direction)
@@ -170,7 +170,7 @@ class Image:
             ValueError: the batch or spatial shape differs, or labels would become floating point.
 
         Example:
-            >>> image = Image.from_array(np.zeros((4, 4, 4)), spacing=2.0)
+            >>> image = mj.Image.from_array(np.zeros((4, 4, 4)), spacing=2.0)
             >>> image.with_voxels(image.voxels + 1).spacing
             (2.0, 2.0, 2.0)
         """
@@ -185,7 +185,7 @@ class Image:
         """Returns the same image with other metadata, such as the one it had before a `jit` of yours.
 
         Example:
-            >>> image = Image.from_array(np.zeros((4, 4, 4)), metadata=Metadata(modality="CT"))
+            >>> image = mj.Image.from_array(np.zeros((4, 4, 4)), metadata=mj.Metadata(modality="CT"))
             >>> jax.jit(lambda x: x)(image).with_metadata(image.metadata).metadata.modality
             'CT'
         """
@@ -198,7 +198,7 @@ class Image:
             ValueError: labels that are not integers or booleans.
 
         Example:
-            >>> Image.from_array(np.zeros((4, 4, 4), np.uint8)).with_kind("label").kind
+            >>> mj.Image.from_array(np.zeros((4, 4, 4), np.uint8)).with_kind("label").kind
             'label'
         """
         return image_from(self.voxels, self.affine, kind, self.metadata)
@@ -428,8 +428,8 @@ def stack(images: Sequence[Image]) -> Image:
         ValueError: nothing to stack, an item is itself a batch, or the items differ in shape, dtype or kind.
 
     Example:
-        >>> images = [Image.from_array(np.full((2, 2, 2), v), spacing=s) for v, s in ((0.0, 1), (1.0, 3))]
-        >>> batch = stack(images)
+        >>> images = [mj.Image.from_array(np.full((2, 2, 2), v), spacing=s) for v, s in ((0.0, 1), (1.0, 3))]
+        >>> batch = mj.stack(images)
         >>> batch.batch_shape, batch.shape, batch.spacing.tolist()
         ((2,), (2, 2, 2), [[1.0, 1.0, 1.0], [3.0, 3.0, 3.0]])
     """
@@ -468,8 +468,8 @@ def unstack(batch: Image) -> list[Image]:
         ValueError: the image is not a batch.
 
     Example:
-        >>> batch = stack([Image.from_array(np.full((2, 2, 2), v)) for v in (0.0, 1.0)])
-        >>> [float(image.voxels.mean()) for image in unstack(batch)]
+        >>> batch = mj.stack([mj.Image.from_array(np.full((2, 2, 2), v)) for v in (0.0, 1.0)])
+        >>> [float(image.voxels.mean()) for image in mj.unstack(batch)]
         [0.0, 1.0]
     """
     check_image(batch, "batch")

@@ -35,10 +35,10 @@ class Metadata:
     carries its own scan's metadata or none.
 
     Example:
-        >>> metadata = Metadata(modality="PT", extra={"Units": "BQML"})
+        >>> metadata = mj.Metadata(modality="PT", extra={"Units": "BQML"})
         >>> metadata.replace(subtype="SUVbw").subtype, metadata.subtype
         ('SUVbw', None)
-        >>> Metadata.from_json(metadata.to_json()) == metadata
+        >>> mj.Metadata.from_json(metadata.to_json()) == metadata
         True
     """
 
@@ -67,7 +67,7 @@ class Metadata:
             TypeError: there is no such field.
 
         Example:
-            >>> Metadata(modality="CT").replace(source="scan.nii.gz")
+            >>> mj.Metadata(modality="CT").replace(source="scan.nii.gz")
             Metadata(modality='CT', source='scan.nii.gz')
         """
         return dataclasses.replace(self, **changes)
@@ -79,7 +79,7 @@ class Metadata:
             TypeError: a mapping holds a value that JSON cannot.
 
         Example:
-            >>> Metadata(modality="MR").to_json()
+            >>> mj.Metadata(modality="MR").to_json()
             '{"modality": "MR"}'
         """
         fields: dict[str, Any] = {}
@@ -94,7 +94,7 @@ class Metadata:
         """Reads what `to_json` wrote; fields it does not know are kept under `extra`.
 
         Example:
-            >>> Metadata.from_json('{"modality": "MR", "colour": "blue"}').extra["colour"]
+            >>> mj.Metadata.from_json('{"modality": "MR", "colour": "blue"}').extra["colour"]
             'blue'
         """
         fields = {name: value for name, value in json.loads(text).items() if value is not None}

@@ -61,8 +61,8 @@ def resample_to_spacing(
         new shape, dtype, interpolation), never per scan.
 
     Example:
-        >>> image = Image.from_array(np.arange(4.0)[:, None, None] * np.ones((4, 2, 2)), spacing=(2, 1, 1))
-        >>> out = resample_to_spacing(image, 1.0)
+        >>> image = mj.Image.from_array(np.arange(4.0)[:, None, None] * np.ones((4, 2, 2)), spacing=(2, 1, 1))
+        >>> out = mj.resample_to_spacing(image, 1.0)
         >>> out.shape, out.spacing, out.origin
         ((8, 2, 2), (1.0, 1.0, 1.0), (-0.5, 0.0, 0.0))
         >>> out.voxels[:, 0, 0].tolist()   # taps clamp within half a voxel of the edge
@@ -173,8 +173,8 @@ def resample_to_grid(
         shape, dtype, interpolation) and per kind of map: axis-aligned, affine, displaced.
 
     Example:
-        >>> image = Image.from_array(np.arange(4.0).reshape(4, 1, 1))
-        >>> out = resample_to_grid(image, Grid.of((3, 1, 1), origin=(0.5, 0, 0)), fill=-1.0)
+        >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1))
+        >>> out = mj.resample_to_grid(image, mj.Grid.of((3, 1, 1), origin=(0.5, 0, 0)), fill=-1.0)
         >>> out.voxels[:, 0, 0].tolist()
         [0.5, 1.5, 2.5]
     """
@@ -214,9 +214,9 @@ def resample_to_image(
         As `resample_to_grid`; differentiable in the transform, so that `optax` can register images through this call.
 
     Example:
-        >>> ct = Image.from_array(np.arange(8.0).reshape(8, 1, 1), spacing=(1, 1, 1))
-        >>> pet = Image.from_array(np.zeros((3, 1, 1)), spacing=(2, 1, 1), origin=(1, 0, 0))
-        >>> resample_to_image(ct, pet).voxels[:, 0, 0].tolist()
+        >>> ct = mj.Image.from_array(np.arange(8.0).reshape(8, 1, 1), spacing=(1, 1, 1))
+        >>> pet = mj.Image.from_array(np.zeros((3, 1, 1)), spacing=(2, 1, 1), origin=(1, 0, 0))
+        >>> mj.resample_to_image(ct, pet).voxels[:, 0, 0].tolist()
         [1.0, 3.0, 5.0]
     """
     check_image(reference, "reference")
@@ -268,8 +268,8 @@ def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = No
         Differentiable in the voxels; the geometry may be traced.
 
     Example:
-        >>> image = Image.from_array(np.zeros((4, 4, 3)), spacing=(1, 1, 2))
-        >>> out = scale(image, (2, 1, 0.5))
+        >>> image = mj.Image.from_array(np.zeros((4, 4, 3)), spacing=(1, 1, 2))
+        >>> out = mj.scale(image, (2, 1, 0.5))
         >>> out.shape, out.spacing
         ((8, 4, 2), (0.5, 1.0, 3.0))
     """

@@ -37,7 +37,7 @@ def affine_matrix(translation: Any = 0, rotation: Any = 0, scale: Any = 1, shear
         Differentiable in every parameter.
 
     Example:
-        >>> affine_matrix(translation=(1, 2, 3), rotation=(0, 0, 90)).round(12).tolist()[:2]
+        >>> mj.affine_matrix(translation=(1, 2, 3), rotation=(0, 0, 90)).round(12).tolist()[:2]
         [[0.0, -1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 2.0]]
     """
     xp, parts = together(translation, rotation, scale, shear)
@@ -80,8 +80,8 @@ def compose(*matrices: Any) -> Any:
         ValueError: something that is not `(..., 4, 4)`.
 
     Example:
-        >>> shift, double = affine_matrix(translation=(1, 0, 0)), affine_matrix(scale=2)
-        >>> (compose(double, shift) @ [0, 0, 0, 1]).tolist(), (compose(shift, double) @ [0, 0, 0, 1]).tolist()
+        >>> shift, double = mj.affine_matrix(translation=(1, 0, 0)), mj.affine_matrix(scale=2)
+        >>> (mj.compose(double, shift) @ [0, 0, 0, 1]).tolist(), (mj.compose(shift, double) @ [0, 0, 0, 1]).tolist()
         ([2.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0])
     """
     xp, parts = together(np.eye(4), *matrices)
@@ -125,8 +125,8 @@ def rotate(
         Differentiable in the voxels, `degrees`, `center` and `fill`. Compiles once per shape, not per angle.
 
     Example:
-        >>> image = Image.from_array(np.arange(9.0).reshape(3, 3, 1))
-        >>> rotate(image, "k", 90.0).voxels[..., 0].tolist()
+        >>> image = mj.Image.from_array(np.arange(9.0).reshape(3, 3, 1))
+        >>> mj.rotate(image, "k", 90.0).voxels[..., 0].tolist()
         [[2.0, 5.0, 8.0], [1.0, 4.0, 7.0], [0.0, 3.0, 6.0]]
     """
     check_image(image, "image")
@@ -203,8 +203,8 @@ def affine_transform(
         Differentiable in the voxels, `matrix`, `center` and `fill`. Compiles once per shape, not per matrix.
 
     Example:
-        >>> image = Image.from_array(np.arange(4.0).reshape(4, 1, 1))
-        >>> affine_transform(image, affine_matrix(translation=(1, 0, 0)), fill=-1.0).voxels[:, 0, 0].tolist()
+        >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1))
+        >>> mj.affine_transform(image, mj.affine_matrix(translation=(1, 0, 0)), fill=-1.0).voxels[:, 0, 0].tolist()
         [-1.0, 0.0, 1.0, 2.0]
     """
     check_image(image, "image")
@@ -234,10 +234,10 @@ def warp(image: Image, displacement: Any, *, interpolation: Interpolation | None
         Differentiable in the voxels, the displacement and `fill`.
 
     Example:
-        >>> image = Image.from_array(np.arange(4.0).reshape(4, 1, 1), spacing=2.0)
+        >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1), spacing=2.0)
         >>> shift = np.full((4, 1, 1, 3), 0.0, np.float32)
         >>> shift[..., 0] = 1.0   # half a voxel along i
-        >>> warp(image, shift, fill=-1.0).voxels[:, 0, 0].tolist()
+        >>> mj.warp(image, shift, fill=-1.0).voxels[:, 0, 0].tolist()
         [0.5, 1.5, 2.5, -1.0]
     """
     check_image(image, "image")

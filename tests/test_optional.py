@@ -62,7 +62,7 @@ def test_demo_without_matplotlib(
     assert main(["demo", "--output", str(tmp_path / "demo")]) == 1
     said = capsys.readouterr()
     assert said.err.strip() == (
-        "python -m medjax: the demo's picture needs the package matplotlib: pip install \"medjax[plot]\""
+        'python -m medjax: the demo\'s picture needs the package matplotlib: pip install "medjax[plot]"'
     )
     assert said.out == ""
     assert not list(tmp_path.iterdir())
@@ -76,3 +76,11 @@ def test_a_package_that_is_there_and_broken_says_so_itself(monkeypatch: pytest.M
     with pytest.raises(ModuleNotFoundError, match="No module named 'a_library_that_is_gone'"):
         optional("half_installed.part", "this test")
     assert hint_for("half_installed.part") == "pip install half_installed"
+
+
+def test_notebooks_need_no_package_of_the_tests() -> None:
+    """`nibabel.testing` imports pytest, which a plain installation does not bring."""
+    notebooks = sorted((Path(mj.__file__).parent.parent / "notebooks").glob("*.ipynb"))
+    assert len(notebooks) >= 3
+    for notebook in notebooks:
+        assert not [word for word in ("testing", "pytest", "hypothesis") if word in notebook.read_text()]

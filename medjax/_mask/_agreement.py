@@ -40,9 +40,9 @@ def dice(mask: Image, reference: Image, *, num_classes: int | None = None) -> An
         `num_classes`.
 
     Example:
-        >>> a = Image.from_array(np.array([1, 1, 1, 0]).reshape(4, 1, 1), kind="label")
-        >>> b = Image.from_array(np.array([0, 1, 1, 1]).reshape(4, 1, 1), kind="label")
-        >>> round(float(dice(a, b)), 6)
+        >>> a = mj.Image.from_array(np.array([1, 1, 1, 0]).reshape(4, 1, 1), kind="label")
+        >>> b = mj.Image.from_array(np.array([0, 1, 1, 1]).reshape(4, 1, 1), kind="label")
+        >>> round(float(mj.dice(a, b)), 6)
         0.666667
 
     Source:
@@ -102,8 +102,8 @@ class SurfaceDistances(NamedTuple):
         mean_mm: Mean over the points of both surfaces (average symmetric surface distance).
 
     Example:
-        >>> a, b = (Image.from_array(np.arange(9)[:, None, None] == n, spacing=2.0) for n in (1, 4))
-        >>> [float(distance) for distance in surface_distances(a, b)]
+        >>> a, b = (mj.Image.from_array(np.arange(9)[:, None, None] == n, spacing=2.0) for n in (1, 4))
+        >>> [float(distance) for distance in mj.surface_distances(a, b)]
         [6.0, 6.0, 6.0]
     """
 
@@ -139,8 +139,8 @@ def surface_distances(mask: Image, reference: Image, *, num_classes: int | None 
     Example:
         >>> a, b = np.zeros((6, 3, 3), bool), np.zeros((6, 3, 3), bool)
         >>> a[1, 1, 1], b[4, 1, 1] = True, True
-        >>> a, b = (Image.from_array(x, spacing=(2, 1, 1), kind="label") for x in (a, b))
-        >>> [float(x) for x in surface_distances(a, b)]
+        >>> a, b = (mj.Image.from_array(x, spacing=(2, 1, 1), kind="label") for x in (a, b))
+        >>> [float(x) for x in mj.surface_distances(a, b)]
         [6.0, 6.0, 6.0]
 
     Source:

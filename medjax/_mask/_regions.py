@@ -39,8 +39,8 @@ def one_hot(image: Image, num_classes: int, *, dtype: Any = np.float32) -> Image
         `jit`, `vmap`. Compiles once per shape, `num_classes` and dtype. Traced labels out of range give all zeros.
 
     Example:
-        >>> image = Image.from_array(np.array([0, 2, 1]).reshape(3, 1, 1), kind="label")
-        >>> one_hot(image, 3).voxels[:, 0, 0].tolist()
+        >>> image = mj.Image.from_array(np.array([0, 2, 1]).reshape(3, 1, 1), kind="label")
+        >>> mj.one_hot(image, 3).voxels[:, 0, 0].tolist()
         [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
     """
     check_image(image, "image")
@@ -71,8 +71,8 @@ def label_volumes(image: Image, num_classes: int | None = None) -> Any:
         are left out.
 
     Example:
-        >>> image = Image.from_array(np.array([0, 2, 2]).reshape(3, 1, 1), spacing=(1, 2, 2.5), kind="label")
-        >>> label_volumes(image).tolist()
+        >>> image = mj.Image.from_array(np.array([0, 2, 2]).reshape(3, 1, 1), spacing=(1, 2, 2.5), kind="label")
+        >>> mj.label_volumes(image).tolist()
         [5.0, 0.0, 10.0]
     """
     check_image(image, "image")
@@ -102,9 +102,9 @@ class BoundingBox(NamedTuple):
         size: Voxels along each axis, 0 where there is nothing.
 
     Example:
-        >>> image = Image.from_array(np.arange(24).reshape(2, 3, 4) > 20)
-        >>> start, size = box = bounding_box(image)
-        >>> start.tolist(), size.tolist(), crop(image, *box).shape
+        >>> image = mj.Image.from_array(np.arange(24).reshape(2, 3, 4) > 20)
+        >>> start, size = box = mj.bounding_box(image)
+        >>> start.tolist(), size.tolist(), mj.crop(image, *box).shape
         ([1, 2, 1], [1, 1, 3], (1, 1, 3))
     """
 
@@ -132,7 +132,7 @@ def bounding_box(mask: Image, *, num_classes: int | None = None) -> BoundingBox:
     Example:
         >>> voxels = np.zeros((5, 5, 5), np.uint8)
         >>> voxels[1:3, 2, 2:5] = 1
-        >>> start, size = bounding_box(Image.from_array(voxels, kind="label"))
+        >>> start, size = mj.bounding_box(mj.Image.from_array(voxels, kind="label"))
         >>> start.tolist(), size.tolist()
         ([1, 2, 2], [2, 1, 3])
     """
@@ -179,8 +179,8 @@ def connected_components(mask: Image, *, connectivity: Literal[6, 18, 26] = 6) -
         None: host only.
 
     Example:
-        >>> image = Image.from_array(np.array([1, 0, 1, 1, 0]).reshape(5, 1, 1), kind="label")
-        >>> connected_components(image).voxels[:, 0, 0].tolist()
+        >>> image = mj.Image.from_array(np.array([1, 0, 1, 1, 0]).reshape(5, 1, 1), kind="label")
+        >>> mj.connected_components(image).voxels[:, 0, 0].tolist()
         [2, 0, 1, 1, 0]
     """
     check_image(mask, "mask")

@@ -50,8 +50,8 @@ def barycenter(mask: Image, *, frame: Frame | str = "world") -> Any:
     Example:
         >>> voxels = np.zeros((4, 4, 4), bool)
         >>> voxels[1:3, 2, 0] = True
-        >>> mask = Image.from_array(voxels, spacing=(2, 1, 1), origin=(10, 0, 0), kind="label")
-        >>> barycenter(mask).tolist(), barycenter(mask, frame="index").tolist()
+        >>> mask = mj.Image.from_array(voxels, spacing=(2, 1, 1), origin=(10, 0, 0), kind="label")
+        >>> mj.barycenter(mask).tolist(), mj.barycenter(mask, frame="index").tolist()
         ([13.0, 2.0, 0.0], [1.5, 2.0, 0.0])
     """
     _check_frame(frame)
@@ -116,8 +116,8 @@ def max_radius(mask: Image, center: Any = None) -> Any:
     Example:
         >>> voxels = np.zeros((4, 4, 4), bool)
         >>> voxels[0, 0, 0] = voxels[3, 0, 2] = True
-        >>> mask = Image.from_array(voxels, spacing=(1, 1, 2), kind="label")
-        >>> max_radius(mask).item(), max_radius(mask, (0, 0, 0)).item()
+        >>> mask = mj.Image.from_array(voxels, spacing=(1, 1, 2), kind="label")
+        >>> mj.max_radius(mask).item(), mj.max_radius(mask, (0, 0, 0)).item()
         (2.5, 5.0)
     """
     inside = inside_of(mask)
@@ -185,7 +185,7 @@ class MaskPoints(NamedTuple):
         count: Rows that hold a voxel of their own, `(*batch, *channels)` int32.
 
     Example:
-        >>> points, count = mask_points(Image.from_array(np.eye(2, dtype=bool)[..., None], spacing=3.0), 3)
+        >>> points, count = mj.mask_points(mj.Image.from_array(np.eye(2, dtype=bool)[..., None], spacing=3.0), 3)
         >>> points.tolist(), int(count)
         ([[0.0, 0.0, 0.0], [3.0, 3.0, 0.0], [0.0, 0.0, 0.0]], 2)
     """
@@ -216,8 +216,8 @@ def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -
         `jit`, `vmap`, differentiable in the affine. Compiles once per shape and `max_points`.
 
     Example:
-        >>> image = Image.from_array(np.array([0, 1, 0, 1]).reshape(4, 1, 1), spacing=2.0, kind="label")
-        >>> points, count = mask_points(image, 3)
+        >>> image = mj.Image.from_array(np.array([0, 1, 0, 1]).reshape(4, 1, 1), spacing=2.0, kind="label")
+        >>> points, count = mj.mask_points(image, 3)
         >>> points.tolist(), int(count)
         ([[2.0, 0.0, 0.0], [6.0, 0.0, 0.0], [2.0, 0.0, 0.0]], 2)
     """

@@ -100,8 +100,8 @@ def load_image(
         ImageFileWarning: the file contradicts itself and was read by a documented rule.
 
     Example:
-        >>> import nibabel.testing
-        >>> load_image(nibabel.testing.data_path / "anatomical.nii")
+        >>> import pathlib, nibabel
+        >>> mj.load_image(pathlib.Path(nibabel.__file__).parent / "tests" / "data" / "anatomical.nii")
         Image(33x41x25 int16 intensity, spacing 2 x 2 x 2 mm, LAS)
     """
     path = Path(path)
@@ -161,10 +161,10 @@ def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = T
 
     Example:
         >>> import tempfile
-        >>> image = Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
+        >>> image = mj.Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_image(image, f"{folder}/scan.nii.gz")
-        ...     load_image(f"{folder}/scan.nii.gz").spacing
+        ...     mj.save_image(image, f"{folder}/scan.nii.gz")
+        ...     mj.load_image(f"{folder}/scan.nii.gz").spacing
         (1.0, 2.0, 3.0)
     """
     check_image(image, "image")

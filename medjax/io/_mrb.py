@@ -146,7 +146,7 @@ def load_mrb(path: str | os.PathLike[str]) -> dict[str, Image]:
         ...     '<Volume id="c" name="CT" references="storage:a;transform:b;"/></MRML>'
         ... )
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_image(Image.from_array(np.zeros((2, 3, 4), np.int16), spacing=(1, 2, 3)), f"{folder}/ct.mha")
+        ...     mj.save_image(mj.Image.from_array(np.zeros((2, 3, 4), np.int16), spacing=(1, 2, 3)), f"{folder}/ct.mha")
         ...     with zipfile.ZipFile(f"{folder}/scene.mrb", "w") as archive:
         ...         archive.writestr("scene/scene.mrml", scene)
         ...         archive.write(f"{folder}/ct.mha", "scene/Data/ct 1.mha")

@@ -93,10 +93,10 @@ def save_dicom_series(
     Example:
         >>> import tempfile
         >>> voxels = np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 16
-        >>> image = Image.from_array(voxels, spacing=(1, 2, 3), metadata=Metadata(modality="CT"))
+        >>> image = mj.Image.from_array(voxels, spacing=(1, 2, 3), metadata=mj.Metadata(modality="CT"))
         >>> with tempfile.TemporaryDirectory() as parent:
-        ...     uid = save_dicom_series(image, f"{parent}/derived", derivation="an example")
-        ...     again = load_image(f"{parent}/derived")
+        ...     uid = mj.io.save_dicom_series(image, f"{parent}/derived", derivation="an example")
+        ...     again = mj.load_image(f"{parent}/derived")
         >>> again.spacing, bool((again.voxels == voxels).all()), again.metadata.series_uid == uid
         ((1.0, 2.0, 3.0), True, True)
 

@@ -71,13 +71,12 @@ def save_dicom_segmentation(
 
     Example:
         >>> import tempfile
-        >>> from medjax import io
-        >>> scan = Image.from_array(np.zeros((4, 3, 2), np.int16), spacing=(1, 1, 3), metadata=Metadata(modality="CT"))
+        >>> scan = mj.Image.from_array(np.zeros((4, 3, 2), np.int16), spacing=(1, 1, 3), metadata=mj.Metadata(modality="CT"))
         >>> labels = scan.with_voxels(np.arange(24).reshape(4, 3, 2) % 3).with_kind("label")
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     uid = io.save_dicom_series(scan, f"{folder}/scan")
-        ...     uid = io.save_dicom_segmentation(labels, f"{folder}/labels.dcm", f"{folder}/scan", names={1: "Liver"})
-        ...     again = io.load_image(f"{folder}/labels.dcm")
+        ...     uid = mj.io.save_dicom_series(scan, f"{folder}/scan")
+        ...     uid = mj.io.save_dicom_segmentation(labels, f"{folder}/labels.dcm", f"{folder}/scan", names={1: "Liver"})
+        ...     again = mj.io.load_image(f"{folder}/labels.dcm")
         >>> bool((again.voxels == labels.voxels).all()), [each["label"] for each in again.metadata.display["segments"]]
         (True, ['Liver', 'Segment 2'])
 

@@ -45,8 +45,8 @@ class StoredImage:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     name = save_hdf5(f"{folder}/scans.h5", Image.from_array(np.zeros((2, 3, 4)), spacing=2.0), name="a")
-        ...     (found,) = list_hdf5(f"{folder}/scans.h5")
+        ...     name = mj.io.save_hdf5(f"{folder}/scans.h5", mj.Image.from_array(np.zeros((2, 3, 4)), spacing=2.0), name="a")
+        ...     (found,) = mj.io.list_hdf5(f"{folder}/scans.h5")
         >>> found.name, found.shape, found.grid.spacing, found.layout
         ('a', (2, 3, 4), (2.0, 2.0, 2.0), 'medjax')
     """
@@ -94,10 +94,10 @@ def save_hdf5(
 
     Example:
         >>> import tempfile
-        >>> image = Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
+        >>> image = mj.Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     names = [save_hdf5(f"{folder}/store.h5", image, "patient 1", name) for name in ("CT", "PET")]
-        ...     load_hdf5(f"{folder}/store.h5", "patient 1", "PET").spacing
+        ...     names = [mj.io.save_hdf5(f"{folder}/store.h5", image, "patient 1", name) for name in ("CT", "PET")]
+        ...     mj.io.load_hdf5(f"{folder}/store.h5", "patient 1", "PET").spacing
         (1.0, 2.0, 3.0)
     """
     check_image(image, "image")
@@ -234,10 +234,10 @@ def load_hdf5(
 
     Example:
         >>> import tempfile
-        >>> image = Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
+        >>> image = mj.Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     name = save_hdf5(f"{folder}/store.h5", image)
-        ...     box = load_hdf5(f"{folder}/store.h5", start=(0, 1, 2), size=(2, 2, 1))
+        ...     name = mj.io.save_hdf5(f"{folder}/store.h5", image)
+        ...     box = mj.io.load_hdf5(f"{folder}/store.h5", start=(0, 1, 2), size=(2, 2, 1))
         >>> box.origin, box.voxels.ravel().tolist()
         ((0.0, 2.0, 6.0), [6, 10, 18, 22])
     """
@@ -344,10 +344,10 @@ def list_hdf5(file: str | os.PathLike[str], group: str = "") -> list[StoredImage
 
     Example:
         >>> import tempfile
-        >>> image = Image.from_array(np.zeros((2, 3, 4), np.int16))
+        >>> image = mj.Image.from_array(np.zeros((2, 3, 4), np.int16))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     names = [save_hdf5(f"{folder}/store.h5", image, "patient 1", name) for name in ("CT", "PET")]
-        ...     [(entry.group, entry.name, entry.shape) for entry in list_hdf5(f"{folder}/store.h5")]
+        ...     names = [mj.io.save_hdf5(f"{folder}/store.h5", image, "patient 1", name) for name in ("CT", "PET")]
+        ...     [(entry.group, entry.name, entry.shape) for entry in mj.io.list_hdf5(f"{folder}/store.h5")]
         [('patient 1', 'CT', (2, 3, 4)), ('patient 1', 'PET', (2, 3, 4))]
     """
     path, parts = Path(file), _parts(group)
@@ -393,11 +393,11 @@ def delete_hdf5(file: str | os.PathLike[str], group: str, name: str) -> None:
 
     Example:
         >>> import tempfile
-        >>> image = Image.from_array(np.zeros((2, 3, 4), np.int16))
+        >>> image = mj.Image.from_array(np.zeros((2, 3, 4), np.int16))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     names = [save_hdf5(f"{folder}/store.h5", image, "images", name) for name in ("a", "b")]
-        ...     delete_hdf5(f"{folder}/store.h5", "images", "a")
-        ...     [entry.name for entry in list_hdf5(f"{folder}/store.h5")]
+        ...     names = [mj.io.save_hdf5(f"{folder}/store.h5", image, "images", name) for name in ("a", "b")]
+        ...     mj.io.delete_hdf5(f"{folder}/store.h5", "images", "a")
+        ...     [entry.name for entry in mj.io.list_hdf5(f"{folder}/store.h5")]
         ['b']
     """
     path, parts, name = Path(file), _parts(group), _one_name(name)
