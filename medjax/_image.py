@@ -263,7 +263,7 @@ def check_image(value: Any, name: str, *, or_array: bool = False) -> None:
     if or_array and not is_foreign(value):
         return
     if isinstance(value, Grid):
-        maker = "a grid has no voxels; resample_to_grid takes one"
+        maker = "resample_to_grid takes a Grid"
     elif isinstance(value, list | tuple) and value and all(isinstance(item, Image) for item in value):
         maker = "stack makes one of several"
     wanted = "an Image or an array" if or_array else "an Image"

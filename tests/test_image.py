@@ -613,7 +613,10 @@ def test_bfloat16_voxels() -> None:
         ({"voxels": np.zeros((2, 2, 2)), "direction": np.ones((3, 3))}, "singular"),
         ({"voxels": np.zeros((2, 2, 2)), "affine": np.zeros((4, 4))}, "last row"),
         ({"voxels": np.zeros((2, 2, 2)), "affine": np.eye(3)}, "affine must be"),
-        ({"voxels": np.zeros((2, 2, 2)), "affine": np.eye(4), "spacing": 1}, "either affine, or spacing"),
+        (
+            {"voxels": np.zeros((2, 2, 2)), "affine": np.eye(4), "spacing": 1},
+            "give only one of affine, affine_ras, or spacing",
+        ),
         ({"voxels": np.zeros((2, 2, 2)), "affine": np.full((4, 4), np.nan)}, "finite"),
         ({"voxels": np.zeros((3, 2, 2, 2)), "affine": np.stack([np.eye(4)] * 2)}, "with batch"),
         ({"voxels": np.zeros((2, 2, 2)), "metadata": (Metadata(),)}, "1 metadata for a batch of shape"),
