@@ -12,15 +12,15 @@ import numpy as np
 
 from medjax._batch import over_batch
 from medjax._compiled import compiled, unchanging
-from medjax._grid import is_traced, read_only
+from medjax._grid import read_only
 from medjax._image import Image
+from medjax._per_item import aligned
 from medjax._sampling._gather import Inverse, inside, sample
 from medjax._sampling._separable import along_axis
 from medjax._sampling._traced import sample_later
 
 __all__ = [
     "Later",
-    "as_array",
     "as_dtype",
     "background",
     "compute_dtype",
@@ -312,37 +312,19 @@ def host_fill(image: Image, fill: Any) -> np.ndarray:
     return host_background(np.asarray(image.voxels)) if value is None else np.asarray(value)
 
 
-def as_array(fill: Any) -> Any:
-    """Reads a fill value, a number or a sequence: NumPy, or JAX's where it is that or traced."""
-    if isinstance(fill, jax.Array) or is_traced(fill):
-        return jnp.asarray(fill)
-    array = np.asarray(fill)
-    if array.dtype.kind not in "biufcV":
-        raise ValueError(f"fill must be a number, or one per item or channel, got {fill!r}")
-    return array
-
-
 def _fill(image: Image, fill: Any) -> Any:
     """Brings a fill value to `(*batch, *channels)`, checked against the dtype of labels; `None` stays, for intensities."""
     if fill is None and image.kind == "intensity":
         return None
-    lead, channels = image.batch_shape, image.channels
-    value = 0 if fill is None else fill
+    wanted = (*image.batch_shape, *image.channels)
+    value = aligned(0 if fill is None else fill, image.batch_shape, image.channels, "fill")
     dtype: Any = compute_dtype(image)
     if image.kind == "label":
         dtype = jax.dtypes.canonicalize_dtype(image.dtype)
         limits = None if np.issubdtype(dtype, np.bool_) else np.iinfo(dtype)
         low, high = (limits.min, limits.max) if limits else (0, 1)
-        array = np.asarray(0 if is_traced(value) else value)
-        if not ((array == np.round(array)) & (array >= low) & (array <= high)).all():
+        known = value if isinstance(value, np.ndarray) else np.zeros(())
+        if not ((known == np.round(known)) & (known >= low) & (known <= high)).all():
             raise ValueError(f"fill={fill!r} is no label of dtype {image.dtype}: give an integer from {low} to {high}")
-    value = as_array(value)
-    shape = tuple(value.shape)
-    if shape == lead and channels:
-        value = value.reshape(shape + (1,) * len(channels))
-    elif shape not in ((), lead, channels, lead + channels):
-        raise ValueError(
-            f"fill must be one number, one per item {lead} or one per channel {channels}; got shape {shape}"
-        )
-    xp = jnp if isinstance(value, jax.Array) else np
-    return xp.broadcast_to(value, (*lead, *channels)).astype(dtype)
+    xp = np if isinstance(value, np.ndarray) and all(isinstance(n, int) for n in wanted) else jnp  # else symbols
+    return xp.broadcast_to(value, wanted).astype(dtype)

@@ -17,7 +17,7 @@ def over_batch(kernel: Kernel, depth: int, in_axes: Any = 0) -> Kernel:
     """Maps a kernel of single items over leading batch axes; where `in_axes` is `None`, items share the operand.
 
     Example:
-        >>> over_batch(lambda row: row.sum(), 1)(jnp.ones((4, 3))).tolist()
+        >>> over_batch(lambda row: row.sum(), 1)(jax.numpy.ones((4, 3))).tolist()
         [3.0, 3.0, 3.0, 3.0]
     """
     for _ in range(depth):

@@ -63,9 +63,9 @@ def shape_buckets() -> Iterator[None]:
     Exact operations (orientation, flip, crop, pad) on NumPy images never compile.
 
     Example:
-        >>> scans = [Image.from_array(np.ones((n, n + 1, 9), np.int16), spacing=2.0) for n in (10, 11, 12)]
-        >>> with shape_buckets():
-        ...     [resample_to_spacing(scan, 1.5).shape for scan in scans]
+        >>> scans = [mj.Image.from_array(np.ones((n, n + 1, 9), np.int16), spacing=2.0) for n in (10, 11, 12)]
+        >>> with mj.shape_buckets():
+        ...     [mj.resample_to_spacing(scan, 1.5).shape for scan in scans]
         [(13, 15, 12), (15, 16, 12), (16, 17, 12)]
     """
     token = _ACTIVE.set({})

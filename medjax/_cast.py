@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax import _pending
-from medjax._image import Image
+from medjax._image import Image, check_image
 
 __all__ = ["cast"]
 
@@ -37,10 +37,11 @@ def cast(image: Image, dtype: Any) -> Image:
         per shape and dtypes.
 
     Example:
-        >>> image = Image.from_array(np.array([-0.5, 1.5, 1e6, np.nan]).reshape(4, 1, 1))
-        >>> cast(image, "int16").voxels.ravel().tolist()
+        >>> image = mj.Image.from_array(np.array([-0.5, 1.5, 1e6, np.nan]).reshape(4, 1, 1))
+        >>> mj.cast(image, "int16").voxels.ravel().tolist()
         [0, 2, 32767, 0]
     """
+    check_image(image, "image")
     target = _known(dtype)
     if jnp.issubdtype(image.dtype, jnp.complexfloating):
         raise ValueError(f"cast takes real voxels, got {image.dtype}; take the magnitude or the real part first")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,8 +16,10 @@ import numpy as np
 
 import medjax._plot as plot
 from medjax._image import Image
+from medjax._optional import optional
 from medjax._reorient import change_orientation
 from medjax._resample import resample_to_spacing
+from medjax.io._errors import MissingDependencyError
 from medjax.io._files import load_image, save_image
 
 __all__ = ["main"]
@@ -29,12 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = "resample a real oblique scan to 1 mm, reorient it to RAS, write it as NIfTI with a picture before and after"
     command = commands.add_parser("demo", help=text, description=text)
     command.add_argument("--output", type=Path, default=Path("demo"), help="folder to write to (default: demo)")
-    demo(parser.parse_args(arguments).output)
+    try:
+        demo(parser.parse_args(arguments).output)
+    except (ImportError, MissingDependencyError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
 def demo(folder: Path) -> None:
     """Loads nibabel's oblique functional scan, makes it isotropic, turns its axes to RAS, and says what changed."""
+    optional("matplotlib.figure", "the demo's picture")  # before anything is written
     source = example_scan()
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")

@@ -45,7 +45,7 @@ def compiled(kernel: Callable[..., Any], *, moves: bool = False, **options: Any)
         The compiled kernel.
 
     Example:
-        >>> compiled(jnp.flip, moves=True)(np.array([1.5, -0.0, np.inf], np.float32)).tolist()
+        >>> compiled(jax.numpy.flip, moves=True)(np.array([1.5, -0.0, np.inf], np.float32)).tolist()
         [inf, -0.0, 1.5]
     """
 

@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._apply import as_array, background, host_background
+from medjax._apply import background, host_background
 from medjax._batch import over_batch
 from medjax._compiled import compiled
 from medjax._grid import Grid, is_traced, on_host, product, together
-from medjax._image import Image
+from medjax._image import Image, check_image
 from medjax._mask import check_same_grid
 from medjax._pending import rearrange
+from medjax._per_item import aligned
 
 __all__ = ["crop", "crop_or_pad", "crop_to_mask", "pad", "translate"]
 
@@ -50,11 +51,12 @@ def crop(image: Image, start: Any, size: Any) -> Image:
         Differentiable in the voxels. Compiles once per shape and size on JAX arrays, for any start.
 
     Example:
-        >>> image = Image.from_array(np.arange(4.0).reshape(4, 1, 1), spacing=2.0)
-        >>> out = crop(image, (1, 0, 0), (2, 1, 1))
+        >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1), spacing=2.0)
+        >>> out = mj.crop(image, (1, 0, 0), (2, 1, 1))
         >>> out.voxels[:, 0, 0].tolist(), out.origin
         ([1.0, 2.0], (2.0, 0.0, 0.0))
     """
+    check_image(image, "image")
     grid, batch = image.grid, image.batch_shape
     box = _three_integers(size, "size", least=1)
     room = np.asarray(grid.shape) - box
@@ -110,7 +112,8 @@ def pad(image: Image, before: Any, after: Any, *, mode: PadMode = "constant", fi
         before: Voxels to add before the first one along i, j, k; one integer or three.
         after: Voxels to add after the last one.
         mode: "constant" adds `fill`, "edge" repeats the edge voxel, "reflect" mirrors about its centre.
-        fill: Default 0 for labels and the background for intensities (the median of the corner voxels, per channel;
+        fill: One number, or what broadcasts to `(*batch, *channels)` as NumPy does: `(c,)` per channel, `(b, 1)` per item.
+            Default 0 for labels and the background for intensities (the median of the corner voxels, per channel;
             rounded half to even where the voxels are integers).
 
     Returns:
@@ -124,11 +127,12 @@ def pad(image: Image, before: Any, after: Any, *, mode: PadMode = "constant", fi
         Differentiable in the voxels and a traced `fill`. Compiles once per shape and widths.
 
     Example:
-        >>> image = Image.from_array(np.arange(3.0).reshape(3, 1, 1), spacing=2.0)
-        >>> out = pad(image, (1, 0, 0), 0, fill=-1)
+        >>> image = mj.Image.from_array(np.arange(3.0).reshape(3, 1, 1), spacing=2.0)
+        >>> out = mj.pad(image, (1, 0, 0), 0, fill=-1)
         >>> np.asarray(out.voxels)[:, 0, 0].tolist(), out.origin
         ([-1.0, 0.0, 1.0, 2.0], (-2.0, 0.0, 0.0))
     """
+    check_image(image, "image")
     low, high = _three_integers(before, "before", least=0), _three_integers(after, "after", least=0)
     if mode not in ("constant", "edge", "reflect"):
         raise ValueError(f"mode must be 'constant', 'edge' or 'reflect', got {mode!r}")
@@ -182,13 +186,9 @@ def _pad_value(voxels: Any, fill: Any, depth: int, kind: str) -> Any:
             return _background_on_device(voxels, depth)
         value: Any = host_background(voxels, depth).reshape((*lead, 1, 1, 1, *channels))
         return (np.round(value) if is_integer else value).astype(dtype)
-    array = as_array(fill)
-    if array.shape == lead or array.shape == lead + channels:
-        array = array.reshape(lead + (1, 1, 1) + (array.shape[depth:] or (1,) * len(channels)))
-    elif array.shape not in ((), channels):
-        raise ValueError(
-            f"fill must be one number, one per item {lead} or one per channel {channels}; got shape {array.shape}"
-        )
+    array = aligned(fill, lead, channels, "fill")
+    if array.ndim:
+        array = array.reshape((*array.shape[:depth], 1, 1, 1, *array.shape[depth:]))
     if isinstance(array, np.ndarray) and is_integer and not _holds(dtype, array):
         raise ValueError(
             f"fill={fill!r} does not fit voxels of {dtype}; cast the image to a floating dtype first, or choose another fill"
@@ -242,12 +242,13 @@ def crop_or_pad(image: Image, size: Any, *, fill: Any = None) -> Image:
         Differentiable in the voxels and a traced `fill`.
 
     Example:
-        >>> image = Image.from_array(np.arange(5.0).reshape(5, 1, 1))
-        >>> np.asarray(crop_or_pad(image, (2, 1, 1)).voxels)[:, 0, 0].tolist()
+        >>> image = mj.Image.from_array(np.arange(5.0).reshape(5, 1, 1))
+        >>> np.asarray(mj.crop_or_pad(image, (2, 1, 1)).voxels)[:, 0, 0].tolist()
         [1.0, 2.0]
-        >>> np.asarray(crop_or_pad(image, (8, 1, 1), fill=9).voxels)[:, 0, 0].tolist()
+        >>> np.asarray(mj.crop_or_pad(image, (8, 1, 1), fill=9).voxels)[:, 0, 0].tolist()
         [9.0, 0.0, 1.0, 2.0, 3.0, 4.0, 9.0, 9.0]
     """
+    check_image(image, "image")
     wanted = np.asarray(_three_integers(size, "size", least=1))
     shape = np.asarray(image.shape)
     surplus, lack = np.maximum(shape - wanted, 0), np.maximum(wanted - shape, 0)
@@ -271,13 +272,15 @@ def crop_to_mask(image: Image, mask: Image | Any, *, margin: Any = 0) -> Image:
         ValueError: the mask is empty, is traced, lies on another grid, or the image is a batch.
 
     Example:
-        >>> image = Image.from_array(np.arange(6.0).reshape(6, 1, 1))
-        >>> crop_to_mask(image, image.voxels > 3, margin=1).voxels[:, 0, 0].tolist()
+        >>> image = mj.Image.from_array(np.arange(6.0).reshape(6, 1, 1))
+        >>> mj.crop_to_mask(image, image.voxels > 3, margin=1).voxels[:, 0, 0].tolist()
         [3.0, 4.0, 5.0]
     """
+    check_image(image, "image")
     around = np.asarray(_three_integers(margin, "margin", least=0))
     if image.batch_shape:
         raise ValueError("the items of a batch would get different sizes: unstack it, or crop to a common box")
+    check_image(mask, "mask", or_array=True)
     voxels = mask.voxels if isinstance(mask, Image) else mask
     if isinstance(voxels, jax.core.Tracer):
         raise ValueError("the size of the result depends on the mask's values, which are traced: crop before jit")
@@ -310,10 +313,11 @@ def translate(image: Image, offset: Any, *, unit: Literal["voxel", "mm"] = "voxe
         Differentiable in the offset (through the affine) and the voxels.
 
     Example:
-        >>> image = Image.from_array(np.zeros((2, 2, 2)), spacing=(1, 2, 3))
-        >>> translate(image, (1, 1, -1)).origin, translate(image, (1, 1, -1), unit="mm").origin
+        >>> image = mj.Image.from_array(np.zeros((2, 2, 2)), spacing=(1, 2, 3))
+        >>> mj.translate(image, (1, 1, -1)).origin, mj.translate(image, (1, 1, -1), unit="mm").origin
         ((1.0, 2.0, -3.0), (1.0, 1.0, -1.0))
     """
+    check_image(image, "image")
     grid = image.grid
     if unit not in ("voxel", "mm"):
         raise ValueError(f"unit must be 'voxel' or 'mm', got {unit!r}")

@@ -37,12 +37,12 @@ def fuse(function: Callable[..., Result]) -> Callable[..., Result]:
         The fused function, of the same signature; jit, vmap and grad as any other.
 
     Example:
-        >>> @fuse
+        >>> @mj.fuse
         ... def prepare(image):
-        ...     image = change_orientation(image, "RAS")
-        ...     image = rotate(image, "k", 10.0)
-        ...     return crop_or_pad(resample_to_spacing(image, 1.5), (6, 6, 4))
-        >>> scan = Image.from_array(np.ones((8, 9, 5), np.float32), spacing=(1, 1, 2))
+        ...     image = mj.change_orientation(image, "RAS")
+        ...     image = mj.rotate(image, "k", 10.0)
+        ...     return mj.crop_or_pad(mj.resample_to_spacing(image, 1.5), (6, 6, 4))
+        >>> scan = mj.Image.from_array(np.ones((8, 9, 5), np.float32), spacing=(1, 1, 2))
         >>> prepare(scan).shape, prepare(scan.with_voxels(np.ones((8, 9, 5), np.uint8)).with_kind("label")).dtype
         ((6, 6, 4), dtype('uint8'))
     """

@@ -183,23 +183,23 @@ def as_points(values: Any) -> Any:
     return points
 
 
-def check_affine(affine: Any) -> Any:
+def check_affine(affine: Any, name: str = "affine", world: str = "LPS") -> Any:
     """Returns the affine as float64 `(..., 4, 4)` NumPy, or raises `ValueError` saying what is wrong with it.
 
-    Of a traced affine only the shape is checked.
+    Of a traced affine only the shape is checked. The name and the world frame are those that an error names.
     """
     matrix = on_host(affine)
     if matrix.shape[-2:] != (4, 4):
-        raise ValueError(f"affine must be (..., 4, 4), index to LPS mm; got shape {matrix.shape}")
+        raise ValueError(f"{name} must be (..., 4, 4), index to {world} mm; got shape {matrix.shape}")
     if not isinstance(matrix, np.ndarray):
         return matrix
     matrix = matrix.copy()
     if not np.isfinite(matrix).all():
-        raise ValueError(f"affine must be finite, got {matrix.tolist()}")
+        raise ValueError(f"{name} must be finite, got {matrix.tolist()}")
     if not (matrix[..., 3, :] == (0, 0, 0, 1)).all():
-        raise ValueError(f"the last row of an affine must be (0, 0, 0, 1), got {matrix[..., 3, :].tolist()}")
+        raise ValueError(f"the last row of an {name} must be (0, 0, 0, 1), got {matrix[..., 3, :].tolist()}")
     if is_singular(matrix):
-        raise ValueError(f"affine is singular: its columns do not span space, got {matrix.tolist()}")
+        raise ValueError(f"{name} is singular: its columns do not span space, got {matrix.tolist()}")
     return matrix
 
 
@@ -344,7 +344,7 @@ class Grid:
         made_from: Where it lies in the lattice that it was made from, kept by `moved` and `stepped`.
 
     Example:
-        >>> grid = Grid.of((10, 20, 5), spacing=(1, 1, 3), origin=(0, 0, -6))
+        >>> grid = mj.Grid.of((10, 20, 5), spacing=(1, 1, 3), origin=(0, 0, -6))
         >>> grid.spacing, grid.center.tolist()
         ((1.0, 1.0, 3.0), [4.5, 9.5, 0.0])
     """
@@ -362,7 +362,7 @@ class Grid:
                 affine and its parts are given.
 
         Example:
-            >>> Grid.of((4, 4, 2), spacing=2.0).extent.tolist()
+            >>> mj.Grid.of((4, 4, 2), spacing=2.0).extent.tolist()
             [8.0, 8.0, 4.0]
         """
         size = tuple(int(n) for n in shape)
@@ -404,7 +404,7 @@ class Grid:
         """Returns the world position in LPS mm of (continuous) indices, both `(..., 3)`.
 
         Example:
-            >>> Grid.of((4, 4, 4), spacing=2.0).world((1, 2, 3)).tolist()
+            >>> mj.Grid.of((4, 4, 4), spacing=2.0).world((1, 2, 3)).tolist()
             [2.0, 4.0, 6.0]
         """
         turned, origin = same_rank(transformed(self.affine[..., :3, :3], as_points(index)), origin_of(self.affine))
@@ -414,7 +414,7 @@ class Grid:
         """Returns the continuous index of world positions in LPS mm, both `(..., 3)`.
 
         Example:
-            >>> Grid.of((4, 4, 4), spacing=2.0).index((2.0, 4.0, 5.0)).tolist()
+            >>> mj.Grid.of((4, 4, 4), spacing=2.0).index((2.0, 4.0, 5.0)).tolist()
             [1.0, 2.0, 2.5]
         """
         position, origin = same_rank(as_points(world), origin_of(self.affine))
@@ -424,7 +424,7 @@ class Grid:
         """Returns the lattice continued from another corner: voxel (0, 0, 0) moves to the given index of this grid.
 
         Example:
-            >>> Grid.of((9, 9, 9), spacing=2.0).moved((1, 0, -1), (4, 4, 4)).origin
+            >>> mj.Grid.of((9, 9, 9), spacing=2.0).moved((1, 0, -1), (4, 4, 4)).origin
             (2.0, 0.0, -2.0)
         """
         return self.stepped(np.ones(3), index, self.shape if shape is None else shape)

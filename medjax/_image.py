@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
+from medjax._foreign import is_foreign, maker_of
 from medjax._grid import Grid, affine_from, check_affine, lps_to_ras, read_only
 from medjax._metadata import Metadata
 from medjax._orientation import orientation_of
 
-__all__ = ["Image", "Kind", "stack", "unstack"]
+__all__ = ["Image", "Kind", "as_images", "check_image", "image_from", "stack", "unstack"]
 
 Kind = Literal["intensity", "label"]
 _KINDS = ("intensity", "label")
@@ -34,7 +36,8 @@ class Image:
         kind: "intensity" (interpolated) or "label" (never mixed).
         metadata: What the file stated, one for each item of a batch, or `None`.
 
-    Build one with `Image.from_array`, which checks its arguments; the constructor does not.
+    Build one with `Image.from_array`, which checks its arguments; the constructor does not. `np.asarray(image)` gives the
+    voxels.
 
     `jax.device_put`, `jax.tree.map` with a function that leaves the affine as it is, pickling and copying keep a single
     image's metadata and float64 affine. A batch gives up its metadata in a tree function, since its items may have been
@@ -42,7 +45,7 @@ class Image:
     `ravel_pytree`, restoring a checkpoint into a template) says that they are this scan's.
 
     Example:
-        >>> image = Image.from_array(np.zeros((4, 5, 6), np.int16), spacing=(1, 1, 2.5))
+        >>> image = mj.Image.from_array(np.zeros((4, 5, 6), np.int16), spacing=(1, 1, 2.5))
         >>> image
         Image(4x5x6 int16 intensity, spacing 1 x 1 x 2.5 mm, LPS)
         >>> image.shape, image.spacing, image.orientation
@@ -59,6 +62,7 @@ class Image:
         voxels: Any,
         *,
         affine: Any = None,
+        affine_ras: Any = None,
         spacing: Any = None,
         origin: Any = None,
         direction: Any = None,
@@ -69,7 +73,8 @@ class Image:
 
         Args:
             voxels: `(*batch, i, j, k, *channels)`, not copied; the affine's leading axes say how many axes are batch.
-            affine: `(*batch, 4, 4)` index to LPS mm. Give this, or the next three.
+            affine: `(*batch, 4, 4)` index to LPS mm. Give this, the next, or the three after it.
+            affine_ras: `(*batch, 4, 4)` index to RAS+ mm, as nibabel and NIfTI have it.
             spacing: Voxel size in mm, one number or three. Default 1.
             origin: World position of the centre of voxel (0, 0, 0), LPS mm. Default 0.
             direction: 3x3, columns are the world directions of the index axes. Default the identity (LPS).
@@ -77,29 +82,26 @@ class Image:
             metadata: A `Metadata`, or a tuple with one per item of a batch.
 
         Raises:
-            ValueError: an array has the wrong rank, the affine is singular or not finite, the kind is unknown or does
+            ValueError: the voxels are no array, an array has the wrong rank, the affine is singular or not finite, the kind is unknown or does
                 not suit the dtype, or metadata does not match the batch.
 
+        Warns:
+            UserWarning: the voxels look as if channels came first, `(1, i, j, k)`, as PyTorch has them.
+
         Example:
-            >>> Image.from_array(np.ones((2, 3, 4)), affine=np.diag([-1.0, -1.0, 3.0, 1.0])).orientation
+            >>> mj.Image.from_array(np.ones((2, 3, 4)), affine=np.diag([-1.0, -1.0, 3.0, 1.0])).orientation
+            'RAS'
+            >>> mj.Image.from_array(np.ones((2, 3, 4)), affine_ras=np.diag([1.0, 1.0, 3.0, 1.0])).orientation
             'RAS'
         """
-        voxels = _as_voxels(voxels)
-        if affine is None:
-            affine = read_only(affine_from(spacing, origin, direction))
-        elif any(part is not None for part in (spacing, origin, direction)):
-            raise ValueError("give either affine, or spacing, origin and direction, not both")
-        else:
-            affine = read_only(check_affine(affine))
-        _check_kind(kind, voxels.dtype)
-        batch = affine.shape[:-2]
-        if voxels.ndim < len(batch) + 3 or voxels.shape[: len(batch)] != batch or 0 in voxels.shape:
-            raise ValueError(
-                f"voxels must be (*batch, i, j, k, *channels), not empty, with batch {batch} as in the affine; got {voxels.shape}"
-            )
-        if isinstance(metadata, tuple) and batch != (len(metadata),):
-            raise ValueError(f"{len(metadata)} metadata for a batch of shape {batch}; give one per item, or None")
-        return Image(voxels, affine, kind, metadata)
+        parts = (spacing, origin, direction)
+        if sum((affine is not None, affine_ras is not None, any(part is not None for part in parts))) > 1:
+            raise ValueError("give only one of affine, affine_ras, or spacing, origin and direction")
+        if affine_ras is not None:
+            affine = lps_to_ras(check_affine(affine_ras, "affine_ras", "RAS"))
+        image = image_from(voxels, affine_from(*parts) if affine is None else affine, kind, metadata)
+        _warn_of_leading_channel(image)
+        return image
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -169,10 +171,11 @@ class Image:
             ValueError: the batch or spatial shape differs, or labels would become floating point.
 
         Example:
-            >>> image = Image.from_array(np.zeros((4, 4, 4)), spacing=2.0)
+            >>> image = mj.Image.from_array(np.zeros((4, 4, 4)), spacing=2.0)
             >>> image.with_voxels(image.voxels + 1).spacing
             (2.0, 2.0, 2.0)
         """
+        _check_array(voxels)
         lead = self.batch_shape + self.shape
         if tuple(voxels.shape[: len(lead)]) != lead:
             raise ValueError(f"voxels of shape {tuple(voxels.shape)} do not lie on this image's grid, {lead}")
@@ -183,7 +186,7 @@ class Image:
         """Returns the same image with other metadata, such as the one it had before a `jit` of yours.
 
         Example:
-            >>> image = Image.from_array(np.zeros((4, 4, 4)), metadata=Metadata(modality="CT"))
+            >>> image = mj.Image.from_array(np.zeros((4, 4, 4)), metadata=mj.Metadata(modality="CT"))
             >>> jax.jit(lambda x: x)(image).with_metadata(image.metadata).metadata.modality
             'CT'
         """
@@ -196,10 +199,23 @@ class Image:
             ValueError: labels that are not integers or booleans.
 
         Example:
-            >>> Image.from_array(np.zeros((4, 4, 4), np.uint8)).with_kind("label").kind
+            >>> mj.Image.from_array(np.zeros((4, 4, 4), np.uint8)).with_kind("label").kind
             'label'
         """
-        return Image.from_array(self.voxels, affine=self.affine, kind=kind, metadata=self.metadata)
+        return image_from(self.voxels, self.affine, kind, self.metadata)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The voxels, for NumPy's functions.
+
+        Raises:
+            TypeError: they are traced.
+        """
+        voxels = self.voxels
+        if isinstance(voxels, jax.core.Tracer):
+            raise TypeError(
+                "the voxels are traced, so NumPy cannot have them: inside jit, vmap and grad use image.voxels"
+            )
+        return np.array(voxels, dtype=dtype, copy=copy)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Locks what comes out of a pickle, as voxels from a file are: nobody else holds it."""
@@ -224,6 +240,80 @@ class Image:
         from medjax._plot import html
 
         return html(self)
+
+
+def image_from(
+    voxels: Any,
+    affine: Any,
+    kind: Kind = "intensity",
+    metadata: Metadata | tuple[Metadata | None, ...] | None = None,
+) -> Image:
+    """Builds and checks an image as `Image.from_array` does, of voxels whose axes are known to be in the right order."""
+    _check_array(voxels)
+    voxels, affine = _as_voxels(voxels), read_only(check_affine(affine))
+    _check_kind(kind, voxels.dtype)
+    batch = affine.shape[:-2]
+    if voxels.ndim < len(batch) + 3 or voxels.shape[: len(batch)] != batch or 0 in voxels.shape:
+        hint = "; a single slice takes a third axis, voxels[..., None]" if voxels.ndim == len(batch) + 2 else ""
+        raise ValueError(
+            f"voxels must be (*batch, i, j, k, *channels), not empty, with batch {batch} as in the affine; got "
+            f"{voxels.shape}{hint}"
+        )
+    if isinstance(metadata, tuple) and batch != (len(metadata),):
+        raise ValueError(f"{len(metadata)} metadata for a batch of shape {batch}; give one per item, or None")
+    return Image(voxels, affine, kind, metadata)
+
+
+def check_image(value: Any, name: str, *, or_array: bool = False) -> None:
+    """Raises `ValueError` where something else stands in place of an image, and says what makes an image of it.
+
+    Args:
+        value: What was given.
+        name: The argument that an error names.
+        or_array: Whether an array, or what NumPy makes an array of, will do as well.
+    """
+    if isinstance(value, Image):
+        return
+    maker = maker_of(value)
+    if or_array and not is_foreign(value):
+        return
+    if isinstance(value, Grid):
+        maker = "resample_to_grid takes a Grid"
+    elif isinstance(value, list | tuple) and value and all(isinstance(item, Image) for item in value):
+        maker = "stack makes one of several"
+    wanted = "an Image or an array" if or_array else "an Image"
+    raise ValueError(f"{name} must be {wanted}, got {type(value).__name__}; {maker or maker_of(np.empty(()))}")
+
+
+def as_images(images: Any) -> list[Image]:
+    """Lists images, or raises `ValueError` where something else stands in their place."""
+    if maker_of(images) is not None or not isinstance(images, Iterable):
+        check_image(images, "each of the images")
+    listed = list(images)
+    for number, image in enumerate(listed):
+        check_image(image, f"image {number}")
+    return listed
+
+
+def _check_array(voxels: Any) -> None:
+    """Raises `ValueError` where an image or a path stands in place of an array."""
+    if isinstance(voxels, Image):
+        raise ValueError("voxels must be an array, got an Image: it is one already, and image.voxels is its array")
+    if is_foreign(voxels):
+        raise ValueError(f"voxels must be an array, got {type(voxels).__name__}; {maker_of(voxels)}")
+
+
+def _warn_of_leading_channel(image: Image) -> None:
+    """Warns of `(1, i, j, k)`, which channels-first libraries hand over: it is a slice of many channels here."""
+    shape = tuple(image.voxels.shape)
+    if image.batch_shape or len(shape) < 4 or shape[0] != 1 or 1 in shape[-3:]:
+        return
+    warnings.warn(
+        f"voxels of shape {shape} are one plane along i with channels {shape[3:]}, since channels come last; if the first "
+        "axis holds channels or items, give voxels[0], or np.moveaxis(voxels, 0, -1), or a batch of affines (1, 4, 4)",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def locked(image: Image) -> Image:
@@ -353,12 +443,14 @@ def stack(images: Sequence[Image]) -> Image:
         ValueError: nothing to stack, an item is itself a batch, or the items differ in shape, dtype or kind.
 
     Example:
-        >>> images = [Image.from_array(np.full((2, 2, 2), v), spacing=s) for v, s in ((0.0, 1), (1.0, 3))]
-        >>> batch = stack(images)
+        >>> images = [mj.Image.from_array(np.full((2, 2, 2), v), spacing=s) for v, s in ((0.0, 1), (1.0, 3))]
+        >>> batch = mj.stack(images)
         >>> batch.batch_shape, batch.shape, batch.spacing.tolist()
         ((2,), (2, 2, 2), [[1.0, 1.0, 1.0], [3.0, 3.0, 3.0]])
     """
-    images = list(images)
+    if isinstance(images, Image):
+        raise ValueError("stack takes several images, got one; a list makes a batch of one, stack([image])")
+    images = as_images(images)
     if not images:
         raise ValueError("stack needs at least one image, got none")
     first = images[0]
@@ -391,10 +483,11 @@ def unstack(batch: Image) -> list[Image]:
         ValueError: the image is not a batch.
 
     Example:
-        >>> batch = stack([Image.from_array(np.full((2, 2, 2), v)) for v in (0.0, 1.0)])
-        >>> [float(image.voxels.mean()) for image in unstack(batch)]
+        >>> batch = mj.stack([mj.Image.from_array(np.full((2, 2, 2), v)) for v in (0.0, 1.0)])
+        >>> [float(image.voxels.mean()) for image in mj.unstack(batch)]
         [0.0, 1.0]
     """
+    check_image(batch, "batch")
     if not batch.batch_shape:
         raise ValueError("unstack needs a batch; this image has no batch axis")
     affine, count = _on_host(batch.affine), batch.batch_shape[0]

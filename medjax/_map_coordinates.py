@@ -66,10 +66,10 @@ def map_coordinates(
         the one from the right.
 
     Example:
-        >>> row = jnp.asarray([0.0, 10.0, 40.0, 90.0])
-        >>> map_coordinates(row, [jnp.asarray([0.5, 2.0, 3.5])], order=1, cval=-1.0).tolist()
+        >>> row = jax.numpy.asarray([0.0, 10.0, 40.0, 90.0])
+        >>> mj.map_coordinates(row, [jax.numpy.asarray([0.5, 2.0, 3.5])], order=1, cval=-1.0).tolist()
         [5.0, 40.0, -1.0]
-        >>> round(float(map_coordinates(row, [jnp.asarray([1.5])], order=3, mode="mirror")[0]), 4)
+        >>> round(float(mj.map_coordinates(row, [jax.numpy.asarray([1.5])], order=3, mode="mirror")[0]), 4)
         20.0
 
     Source: SciPy 1.18, ndimage/_interpolation.py, ni_interpolation.c and ni_splines.c, for the modes. SciPy before 1.18

@@ -35,10 +35,10 @@ class Metadata:
     carries its own scan's metadata or none.
 
     Example:
-        >>> metadata = Metadata(modality="PT", extra={"Units": "BQML"})
+        >>> metadata = mj.Metadata(modality="PT", extra={"Units": "BQML"})
         >>> metadata.replace(subtype="SUVbw").subtype, metadata.subtype
         ('SUVbw', None)
-        >>> Metadata.from_json(metadata.to_json()) == metadata
+        >>> mj.Metadata.from_json(metadata.to_json()) == metadata
         True
     """
 
@@ -67,7 +67,7 @@ class Metadata:
             TypeError: there is no such field.
 
         Example:
-            >>> Metadata(modality="CT").replace(source="scan.nii.gz")
+            >>> mj.Metadata(modality="CT").replace(source="scan.nii.gz")
             Metadata(modality='CT', source='scan.nii.gz')
         """
         return dataclasses.replace(self, **changes)
@@ -80,7 +80,7 @@ class Metadata:
             ValueError: a mapping is nested too deeply, or within itself.
 
         Example:
-            >>> Metadata(modality="MR").to_json()
+            >>> mj.Metadata(modality="MR").to_json()
             '{"modality": "MR"}'
         """
         fields: dict[str, Any] = {}
@@ -101,7 +101,7 @@ class Metadata:
             ValueError: the text is no JSON object, is nested too deeply, or a field holds a value of another type.
 
         Example:
-            >>> Metadata.from_json('{"modality": "MR", "colour": "blue"}').extra["colour"]
+            >>> mj.Metadata.from_json('{"modality": "MR", "colour": "blue"}').extra["colour"]
             'blue'
         """
         try:

@@ -52,7 +52,7 @@ def resample(
         target: The grid to fill; its affine may be batched as the image's.
         transform: Maps target world points to input world points; identity by default.
         interpolation: Default by the image's kind.
-        fill: Value outside the image: a number, one per channel, one per item; default the background.
+        fill: Value outside the image: a number, or what broadcasts to `(*batch, *channels)`; default the background.
         sigma: Gaussian smoothing before sampling, in input voxels per input axis; axis-aligned maps only.
         stored: dtype to bring real intensities to, as `cast` does it; default as they were computed.
 

@@ -19,8 +19,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from medjax._compiled import eagerly
 from medjax._image import Image
 from medjax._metadata import Metadata
+from medjax._optional import optional
 from medjax._orientation import reorientation
 
 __all__ = ["describe", "html", "save_comparison"]
@@ -105,7 +107,8 @@ def _cut(voxels: Any, axis: int, number: int) -> np.ndarray:
     """One slice, first channel, on the host; only that much of a device array is copied."""
     place = [slice(None)] * 3 + [0] * (voxels.ndim - 3)
     place[axis] = number
-    return np.asarray(voxels[tuple(place)])
+    with eagerly():
+        return np.asarray(voxels[tuple(place)])
 
 
 def _reach(image: Image, axis: int, is_flipped: bool, middle: np.ndarray) -> tuple[float, float]:
@@ -170,7 +173,8 @@ def html(image: Image) -> str:
     if not is_concrete or np.iscomplexobj(image.voxels):
         return text
     first = (0,) * len(image.batch_shape)
-    shown = panels(Image(image.voxels[first], image.grid.affine[first], image.kind))
+    with eagerly():  # a known image may be shown while a trace is under way
+        shown = panels(Image(image.voxels[first], image.grid.affine[first], image.kind))
     scale = 160 / max(side for panel in shown for side in panel.millimetres)
     low, high = grey_range(shown)
     pictures = []
@@ -194,16 +198,14 @@ def save_comparison(
     Both are cut through the centre of `before`, shown in millimetres over one field of view with one grey window, their
     voxels as they are (no smoothing). Images are single, of several channels the first is shown. Needs matplotlib.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    backend, figures = (optional(f"matplotlib.{name}", "a picture") for name in ("backends.backend_agg", "figure"))
     center = before.grid.center
     columns = [panels(before, center), panels(after, center)]
     low, high = grey_range(columns[0])
     views = [_field_of_view(row) for row in zip(*columns, strict=True)]
     boxes, size = _layout(views)
-    figure = Figure(figsize=size, facecolor="black")
-    FigureCanvasAgg(figure)
+    figure = figures.Figure(figsize=size, facecolor="black")
+    backend.FigureCanvasAgg(figure)
     for number, (image, column) in enumerate(zip((before, after), columns, strict=True)):
         for panel, view, box in zip(column, views, boxes[number], strict=True):
             axis = figure.add_axes(box)
@@ -246,13 +248,12 @@ def _caption(title: str, image: Image) -> str:
 
 def _frame(axis: Any, panel: Panel, view: Box) -> None:
     """Draws letters at the edges of a panel, over the common field of view."""
-    from matplotlib.patheffects import withStroke
-
+    outline = optional("matplotlib.patheffects", "a picture").withStroke(linewidth=2.5, foreground="black")
     axis.set(xlim=view[:2], ylim=view[2:], aspect="auto", xticks=[], yticks=[], facecolor="black")
     axis.spines[:].set_color("0.35")
     sides = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"))
     places = (*sides, (0.5, 0.02, "center", "bottom"), (0.5, 0.98, "center", "top"))
     for letter, (x, y, across, down) in zip(panel.edges, places, strict=True):
         text = axis.text(x, y, letter, ha=across, va=down, transform=axis.transAxes, color="gold", weight="bold")
-        text.set_path_effects([withStroke(linewidth=2.5, foreground="black")])
+        text.set_path_effects([outline])
     axis.set_ylabel(panel.name, color="0.7", fontsize=9)

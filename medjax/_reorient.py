@@ -11,7 +11,7 @@ import numpy as np
 
 from medjax._compiled import compiled
 from medjax._grid import Grid
-from medjax._image import Image
+from medjax._image import Image, check_image
 from medjax._orientation import check_code, reorientation
 from medjax._pending import rearrange
 
@@ -49,13 +49,14 @@ def change_orientation(image: Image, orientation: str) -> Image:
         Differentiable in the voxels. Compiles once per shape, permutation and dtype on JAX arrays, never on NumPy.
 
     Example:
-        >>> image = Image.from_array(np.arange(24).reshape(2, 3, 4), spacing=(1, 2, 3))  # LPS
-        >>> out = change_orientation(image, "SRP")
+        >>> image = mj.Image.from_array(np.arange(24).reshape(2, 3, 4), spacing=(1, 2, 3))  # LPS
+        >>> out = mj.change_orientation(image, "SRP")
         >>> out.shape, out.spacing, out.origin
         ((4, 2, 3), (3.0, 1.0, 2.0), (1.0, 0.0, 0.0))
         >>> int(out.voxels[3, 0, 2]), int(image.voxels[1, 2, 3])
         (23, 23)
     """
+    check_image(image, "image")
     code, grid, depth = check_code(orientation), image.grid, len(image.batch_shape)
     if not isinstance(grid.affine, np.ndarray):
         raise ValueError(
@@ -92,11 +93,12 @@ def flip(image: Image, axes: Any) -> Image:
         Differentiable in the voxels; the geometry may be traced.
 
     Example:
-        >>> image = Image.from_array(np.arange(4.0).reshape(4, 1, 1), spacing=2.0)
-        >>> out = flip(image, "i")
+        >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1), spacing=2.0)
+        >>> out = mj.flip(image, "i")
         >>> out.voxels[:, 0, 0].tolist(), out.origin, out.orientation
         ([3.0, 2.0, 1.0, 0.0], (6.0, 0.0, 0.0), 'RPS')
     """
+    check_image(image, "image")
     listed = list(axes) if isinstance(axes, Iterable) and not isinstance(axes, str) else [axes]
     numbers = [axis_number(axis) for axis in listed]
     if len(set(numbers)) != len(numbers):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medjax._grid import Grid, as_triple, check_positive, rescaled_size, spacing_of, together
-from medjax._image import Image
+from medjax._image import Image, check_image
 from medjax._pending import resample
 from medjax._plan import Interpolation
 from medjax._transform import Transform
@@ -45,7 +45,8 @@ def resample_to_spacing(
             of a batch have different spacings, for then the rule gives no single static size.
         antialias: Smooth before sampling along axes that lose resolution; intensities only.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value outside the image; default 0 for labels, the background for intensities. Only `anchor="first"` or a
+        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)` per
+            channel; default 0 for labels, the background for intensities. Only `anchor="first"` or a
             given `size` can reach outside.
 
     Returns:
@@ -60,8 +61,8 @@ def resample_to_spacing(
         new shape, dtype, interpolation), never per scan.
 
     Example:
-        >>> image = Image.from_array(np.arange(4.0)[:, None, None] * np.ones((4, 2, 2)), spacing=(2, 1, 1))
-        >>> out = resample_to_spacing(image, 1.0)
+        >>> image = mj.Image.from_array(np.arange(4.0)[:, None, None] * np.ones((4, 2, 2)), spacing=(2, 1, 1))
+        >>> out = mj.resample_to_spacing(image, 1.0)
         >>> out.shape, out.spacing, out.origin
         ((8, 2, 2), (1.0, 1.0, 1.0), (-0.5, 0.0, 0.0))
         >>> out.voxels[:, 0, 0].tolist()   # taps clamp within half a voxel of the edge
@@ -69,6 +70,7 @@ def resample_to_spacing(
 
     Source: the Gaussian, Cardoso et al., Scale factor point spread function matching, MICCAI 2015, eq. 7.
     """
+    check_image(image, "image")
     new = as_triple(spacing, "spacing")
     check_positive(new, "spacing", spacing)
     if anchor not in ("center", "first"):
@@ -153,7 +155,8 @@ def resample_to_grid(
         grid: The grid to fill; one for all, or batched as the image is.
         transform: An `AffineTransform`, `DisplacementField` or `CompositeTransform`, LPS mm; default the identity.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value outside the image; default 0 for labels, the background for intensities.
+        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)` per
+            channel; default 0 for labels, the background for intensities.
 
     Returns:
         The image on the grid: its own kind and metadata, the grid's geometry.
@@ -169,11 +172,12 @@ def resample_to_grid(
         shape, dtype, interpolation) and per kind of map: axis-aligned, affine, displaced.
 
     Example:
-        >>> image = Image.from_array(np.arange(4.0).reshape(4, 1, 1))
-        >>> out = resample_to_grid(image, Grid.of((3, 1, 1), origin=(0.5, 0, 0)), fill=-1.0)
+        >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1))
+        >>> out = mj.resample_to_grid(image, mj.Grid.of((3, 1, 1), origin=(0.5, 0, 0)), fill=-1.0)
         >>> out.voxels[:, 0, 0].tolist()
         [0.5, 1.5, 2.5]
     """
+    check_image(image, "image")
     if not isinstance(grid, Grid):
         raise ValueError(f"grid must be a Grid, got {type(grid).__name__}; resample_to_image takes an image")
     if transform is None:
@@ -196,7 +200,8 @@ def resample_to_image(
         reference: Gives the grid; its voxels do not matter.
         transform: Maps the reference's world points to the image's, LPS mm; default the identity.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value outside the image; default 0 for labels, the background for intensities.
+        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)` per
+            channel; default 0 for labels, the background for intensities.
 
     Raises:
         ValueError: as `resample_to_grid`.
@@ -208,13 +213,12 @@ def resample_to_image(
         As `resample_to_grid`; differentiable in the transform, so that `optax` can register images through this call.
 
     Example:
-        >>> ct = Image.from_array(np.arange(8.0).reshape(8, 1, 1), spacing=(1, 1, 1))
-        >>> pet = Image.from_array(np.zeros((3, 1, 1)), spacing=(2, 1, 1), origin=(1, 0, 0))
-        >>> resample_to_image(ct, pet).voxels[:, 0, 0].tolist()
+        >>> ct = mj.Image.from_array(np.arange(8.0).reshape(8, 1, 1), spacing=(1, 1, 1))
+        >>> pet = mj.Image.from_array(np.zeros((3, 1, 1)), spacing=(2, 1, 1), origin=(1, 0, 0))
+        >>> mj.resample_to_image(ct, pet).voxels[:, 0, 0].tolist()
         [1.0, 3.0, 5.0]
     """
-    if not isinstance(reference, Image):
-        raise ValueError(f"reference must be an Image, got {type(reference).__name__}; resample_to_grid takes a Grid")
+    check_image(reference, "reference")
     return resample_to_grid(image, reference.grid, transform=transform, interpolation=interpolation, fill=fill)
 
 
@@ -245,17 +249,16 @@ def _overlap(one: Grid, other: Grid) -> bool:
     return bool((np.abs(normals @ (one.center - other.center)) < reach * (1 - 1e-9)).all())
 
 
-def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = None, fill: Any = None) -> Image:
+def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = None) -> Image:
     """Changes the number of voxels by a factor, keeping the field of view: the spacing changes inversely.
 
     The new size is `max(1, round(n * factor))`; the new spacing is the extent divided by it, so that the extent is kept
-    exactly.
+    exactly. No point lies outside the image, so there is nothing to fill.
 
     Args:
         image: Any batch and channels.
         factor: One positive number or three; 2 doubles the voxels along an axis.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Never used for lack of an outside; accepted for uniformity with the other operations.
 
     Raises:
         ValueError: a factor that is not finite and positive, or is traced.
@@ -264,11 +267,12 @@ def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = No
         Differentiable in the voxels; the geometry may be traced.
 
     Example:
-        >>> image = Image.from_array(np.zeros((4, 4, 3)), spacing=(1, 1, 2))
-        >>> out = scale(image, (2, 1, 0.5))
+        >>> image = mj.Image.from_array(np.zeros((4, 4, 3)), spacing=(1, 1, 2))
+        >>> out = mj.scale(image, (2, 1, 0.5))
         >>> out.shape, out.spacing
         ((8, 4, 2), (0.5, 1.0, 3.0))
     """
+    check_image(image, "image")
     factors = as_triple(factor, "factor")
     if not isinstance(factors, np.ndarray):
         raise ValueError(
@@ -279,4 +283,4 @@ def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = No
     shape = rescaled_size(grid.shape, factors, np.ones(3))
     ratio = np.asarray(grid.shape) / np.asarray(shape)
     target = grid.stepped(ratio, (np.asarray(grid.shape) - 1) / 2 - ratio * (np.asarray(shape) - 1) / 2, shape)
-    return resample(image, target, interpolation=interpolation, fill=fill)
+    return resample(image, target, interpolation=interpolation)

@@ -40,7 +40,7 @@ class AffineTransform:
         about: What the operation that made the transform knows of it; nobody else need give it.
 
     Example:
-        >>> shift = AffineTransform.of(affine_matrix(translation=(1, 2, 3)))
+        >>> shift = mj.AffineTransform.of(mj.affine_matrix(translation=(1, 2, 3)))
         >>> shift(np.zeros(3)).tolist(), shift.inverse()(np.zeros(3)).tolist()
         ([1.0, 2.0, 3.0], [-1.0, -2.0, -3.0])
     """
@@ -57,7 +57,7 @@ class AffineTransform:
             ValueError: the matrix is not (..., 4, 4), its last row is not (0, 0, 0, 1), or a number is not finite.
 
         Example:
-            >>> AffineTransform.of(np.eye(4)).center.tolist()
+            >>> mj.AffineTransform.of(np.eye(4)).center.tolist()
             [0.0, 0.0, 0.0]
         """
         matrix = on_host(matrix)
@@ -86,7 +86,7 @@ class AffineTransform:
             ValueError: the matrix is singular: it squashes the world flat, and nothing leads back.
 
         Example:
-            >>> turn = AffineTransform.of(affine_matrix(rotation=(0, 0, 90)), center=(1.0, 0.0, 0.0))
+            >>> turn = mj.AffineTransform.of(mj.affine_matrix(rotation=(0, 0, 90)), center=(1.0, 0.0, 0.0))
             >>> turn.inverse()(turn(np.array([3.0, 4.0, 5.0]))).round(12).tolist()
             [3.0, 4.0, 5.0]
         """
@@ -124,7 +124,7 @@ class DisplacementField:
         ValueError: the displacement is not (..., i, j, k, 3), or the affine not a regular one.
 
     Example:
-        >>> field = DisplacementField(np.zeros((4, 4, 4, 3), np.float32), np.eye(4))
+        >>> field = mj.DisplacementField(np.zeros((4, 4, 4, 3), np.float32), np.eye(4))
         >>> field.displacement.shape
         (4, 4, 4, 3)
     """
@@ -167,9 +167,10 @@ class CompositeTransform:
         transforms: Affine transforms, displacement fields or composites.
 
     Example:
-        >>> a, b = (AffineTransform.of(m) for m in (affine_matrix(scale=2), affine_matrix(translation=(1, 0, 0))))
-        >>> [type(stage).__name__ for stage in stages(CompositeTransform((a, b)))]
-        ['AffineTransform', 'AffineTransform']
+        >>> a, b = (mj.AffineTransform.of(m) for m in (mj.affine_matrix(scale=2), mj.affine_matrix(translation=(1, 0, 0))))
+        >>> image = mj.Image.from_array(np.arange(6.0).reshape(6, 1, 1))
+        >>> mj.resample_to_image(image, image, transform=mj.CompositeTransform((a, b)), fill=-1.0).voxels[:, 0, 0].tolist()
+        [2.0, 4.0, -1.0, -1.0, -1.0, -1.0]
     """
 
     transforms: tuple[Any, ...]

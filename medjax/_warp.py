@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from medjax._grid import Grid, direction_of, on_host, product, together
-from medjax._image import Image
+from medjax._image import Image, check_image
 from medjax._pending import resample
+from medjax._per_item import aligned
 from medjax._plan import Interpolation
 from medjax._reorient import axis_number
 from medjax._transform import About, AffineTransform, DisplacementField
@@ -38,7 +39,7 @@ def affine_matrix(translation: Any = 0, rotation: Any = 0, scale: Any = 1, shear
         Differentiable in every parameter.
 
     Example:
-        >>> affine_matrix(translation=(1, 2, 3), rotation=(0, 0, 90)).round(12).tolist()[:2]
+        >>> mj.affine_matrix(translation=(1, 2, 3), rotation=(0, 0, 90)).round(12).tolist()[:2]
         [[0.0, -1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 2.0]]
     """
     xp, parts = together(translation, rotation, scale, shear)
@@ -81,8 +82,8 @@ def compose(*matrices: Any) -> Any:
         ValueError: something that is not `(..., 4, 4)`.
 
     Example:
-        >>> shift, double = affine_matrix(translation=(1, 0, 0)), affine_matrix(scale=2)
-        >>> (compose(double, shift) @ [0, 0, 0, 1]).tolist(), (compose(shift, double) @ [0, 0, 0, 1]).tolist()
+        >>> shift, double = mj.affine_matrix(translation=(1, 0, 0)), mj.affine_matrix(scale=2)
+        >>> (mj.compose(double, shift) @ [0, 0, 0, 1]).tolist(), (mj.compose(shift, double) @ [0, 0, 0, 1]).tolist()
         ([2.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0])
     """
     _, parts = together(np.eye(4), *matrices)
@@ -116,7 +117,8 @@ def rotate(
         center: World point that stays, LPS mm, `(3,)` or one per item; default the centre of the field of view.
         expand: Enlarge the grid so that no content leaves it (its spacing and directions stay); concrete geometry only.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value where there was no content; default 0 for labels, the background for intensities.
+        fill: Value where there was no content: one, or what broadcasts to `(*batch, *channels)` as NumPy does; default 0
+            for labels, the background for intensities.
 
     Raises:
         ValueError: the axis is none of these, the angle is not finite, or `expand` with traced or batched geometry.
@@ -125,18 +127,16 @@ def rotate(
         Differentiable in the voxels, `degrees`, `center` and `fill`. Compiles once per shape, not per angle.
 
     Example:
-        >>> image = Image.from_array(np.arange(9.0).reshape(3, 3, 1))
-        >>> rotate(image, "k", 90.0).voxels[..., 0].tolist()
+        >>> image = mj.Image.from_array(np.arange(9.0).reshape(3, 3, 1))
+        >>> mj.rotate(image, "k", 90.0).voxels[..., 0].tolist()
         [[2.0, 5.0, 8.0], [1.0, 4.0, 7.0], [0.0, 3.0, 6.0]]
     """
+    check_image(image, "image")
     number, grid = axis_number(axis), image.grid
     angle = on_host(degrees)
     if isinstance(angle, np.ndarray) and not np.isfinite(angle).all():
         raise ValueError(f"degrees must be finite, got {degrees!r}")
-    if tuple(angle.shape) not in ((), image.batch_shape):
-        raise ValueError(
-            f"degrees must be one number or one per item {image.batch_shape}, got shape {tuple(angle.shape)}"
-        )
+    angle = aligned(angle, image.batch_shape, (), "degrees")
     xp, (angle, affine) = together(angle, grid.affine)
     pole = direction_of(affine)[..., :, number]
     transform = _about(grid, _four_by_four(xp, _turn(xp, pole, -angle), xp.zeros_like(pole)), center, number)
@@ -202,7 +202,8 @@ def affine_transform(
         center: Fixed point $c$ of the linear part, LPS mm; default the centre of the field of view.
         grid: Where to put the result; default the image's own grid.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value where there was no content; default 0 for labels, the background for intensities.
+        fill: Value where there was no content: one, or what broadcasts to `(*batch, *channels)` as NumPy does; default 0
+            for labels, the background for intensities.
 
     Raises:
         ValueError: the matrix is not (..., 4, 4), or is singular.
@@ -211,10 +212,11 @@ def affine_transform(
         Differentiable in the voxels, `matrix`, `center` and `fill`. Compiles once per shape, not per matrix.
 
     Example:
-        >>> image = Image.from_array(np.arange(4.0).reshape(4, 1, 1))
-        >>> affine_transform(image, affine_matrix(translation=(1, 0, 0)), fill=-1.0).voxels[:, 0, 0].tolist()
+        >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1))
+        >>> mj.affine_transform(image, mj.affine_matrix(translation=(1, 0, 0)), fill=-1.0).voxels[:, 0, 0].tolist()
         [-1.0, 0.0, 1.0, 2.0]
     """
+    check_image(image, "image")
     content = _about(image.grid, matrix, center)
     if grid is not None and not isinstance(grid, Grid):
         raise ValueError(f"grid must be a Grid, got {type(grid).__name__}; Grid.of makes one")
@@ -231,7 +233,8 @@ def warp(image: Image, displacement: Any, *, interpolation: Interpolation | None
         displacement: `(*batch, i, j, k, 3)` on the image's grid, world LPS mm; one for all items or one for each. Where it
             is not finite the result is `fill`. For a field on another grid use `resample_to_image(..., transform=DisplacementField(...))`.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value outside the image; default 0 for labels, the background for intensities.
+        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)` per
+            channel; default 0 for labels, the background for intensities.
 
     Raises:
         ValueError: the displacement does not lie on the image's grid.
@@ -240,12 +243,13 @@ def warp(image: Image, displacement: Any, *, interpolation: Interpolation | None
         Differentiable in the voxels, the displacement and `fill`.
 
     Example:
-        >>> image = Image.from_array(np.arange(4.0).reshape(4, 1, 1), spacing=2.0)
+        >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1), spacing=2.0)
         >>> shift = np.full((4, 1, 1, 3), 0.0, np.float32)
         >>> shift[..., 0] = 1.0   # half a voxel along i
-        >>> warp(image, shift, fill=-1.0).voxels[:, 0, 0].tolist()
+        >>> mj.warp(image, shift, fill=-1.0).voxels[:, 0, 0].tolist()
         [0.5, 1.5, 2.5, -1.0]
     """
+    check_image(image, "image")
     if isinstance(displacement, DisplacementField):
         raise ValueError("displacement must be an array; a DisplacementField goes to resample_to_image(transform=...)")
     field = displacement if isinstance(displacement, jax.Array) else np.asarray(displacement)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import doctest
 import importlib.metadata
 import inspect
@@ -51,6 +52,24 @@ def test_public_name_has_an_example_that_says_something(thing: Any) -> None:
     assert with_example
     examples = [example for text in with_example for example in doctest.DocTestParser().get_examples(text)]
     assert any(example.want for example in examples)
+
+
+# What an example may use without saying where it is from.
+PASTED_AFTER = {"mj", "np", "jax"}
+
+
+@pytest.mark.parametrize("thing", WITH_EXAMPLE)
+def test_example_can_be_pasted_as_it_stands(thing: Any) -> None:
+    """After `import medjax as mj, numpy as np, jax`; the module's own names, which doctest lends, are no user's."""
+    for part in (thing, *own_members(thing).values()):
+        examples = doctest.DocTestParser().get_examples(inspect.getdoc(part) or "")
+        names = list(ast.walk(ast.parse("".join(one.source for one in examples))))
+        made = {node.id for node in names if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        made |= {node.arg for node in names if isinstance(node, ast.arg)}
+        made |= {node.name for node in names if isinstance(node, ast.FunctionDef)}
+        made |= {(node.asname or node.name).partition(".")[0] for node in names if isinstance(node, ast.alias)}
+        used = {node.id for node in names if isinstance(node, ast.Name)}
+        assert used - made - PASTED_AFTER - set(dir(builtins)) == set()
 
 
 @pytest.mark.parametrize("thing", CALLABLES)

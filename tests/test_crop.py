@@ -88,7 +88,7 @@ def test_batches() -> None:
     for batch in (mj.stack(items), on_device(mj.stack(items))):
         starts = np.array([[0, 1, 2], [3, 0, 1], [1, 1, 1]])
         each, same = mj.crop(batch, starts, (4, 5, 6)), mj.crop(batch, (1, 2, 3), (4, 5, 6))
-        filled = mj.pad(batch, 1, 2, fill=np.array([1.0, 2.0, 3.0]))
+        filled = mj.pad(batch, 1, 2, fill=np.array([[1.0], [2.0], [3.0]]))
         for n, item in enumerate(items):
             for out, expected in (
                 (each, mj.crop(item, starts[n], (4, 5, 6))),
@@ -215,7 +215,7 @@ WRONG: Any = "wrong"
         ),
         (
             lambda x: mj.pad(x, 1, 1, fill=(1, 2)),
-            r"fill must be one number, one per item \(\) or one per channel \(\); got shape \(2,\)",
+            r"fill must be one number; got shape \(2,\)",
         ),
         (lambda x: mj.crop_or_pad(x, 0), "size must be one integer or three, at least 1; got 0"),
         (

@@ -72,7 +72,7 @@ OPERATIONS: dict[str, Callable[[Image, np.random.Generator, float], Image]] = {
     ),
     "resample_to_image": lambda x, rng, fill: mj.resample_to_image(x, REFERENCE, fill=fill),
     "resample_to_grid": lambda x, rng, fill: mj.resample_to_grid(x, moved_grid(rng), fill=fill),
-    "scale": lambda x, rng, fill: mj.scale(x, rng.uniform(1.61, 1.69), fill=fill),
+    "scale": lambda x, rng, fill: mj.scale(x, rng.uniform(1.61, 1.69)),
     "rotate": lambda x, rng, fill: mj.rotate(x, 2, rng.uniform(-90, 90), fill=fill),
     "affine_transform": lambda x, rng, fill: mj.affine_transform(
         x, mj.affine_matrix(rng.normal(size=3), rng.normal(size=3)), fill=fill
@@ -635,7 +635,10 @@ def test_bfloat16_voxels() -> None:
         ({"voxels": np.zeros((2, 2, 2)), "direction": np.ones((3, 3))}, "singular"),
         ({"voxels": np.zeros((2, 2, 2)), "affine": np.zeros((4, 4))}, "last row"),
         ({"voxels": np.zeros((2, 2, 2)), "affine": np.eye(3)}, "affine must be"),
-        ({"voxels": np.zeros((2, 2, 2)), "affine": np.eye(4), "spacing": 1}, "either affine, or spacing"),
+        (
+            {"voxels": np.zeros((2, 2, 2)), "affine": np.eye(4), "spacing": 1},
+            "give only one of affine, affine_ras, or spacing",
+        ),
         ({"voxels": np.zeros((2, 2, 2)), "affine": np.full((4, 4), np.nan)}, "finite"),
         ({"voxels": np.zeros((3, 2, 2, 2)), "affine": np.stack([np.eye(4)] * 2)}, "with batch"),
         ({"voxels": np.zeros((2, 2, 2)), "metadata": (Metadata(),)}, "1 metadata for a batch of shape"),

@@ -411,13 +411,15 @@ def test_window_of_width_one_is_a_threshold() -> None:
 
 def test_parameters_per_item_and_channel() -> None:
     images = batch(2)
-    per_item, per_channel = np.array([40.0, -20.0]), np.array([[300.0, 500.0], [350.0, 900.0]])
+    per_item, per_channel = np.array([[40.0], [-20.0]]), np.array([[300.0, 500.0], [350.0, 900.0]])
     out = mj.window(images, per_item, per_channel, range=(0, per_channel[:1])).voxels
     for n in range(2):
         for c in range(2):
             one = mj.unstack(images)[n].with_voxels(images.voxels[n, ..., c])
-            close(out[n, ..., c], mj.window(one, per_item[n], per_channel[n, c], range=(0, per_channel[0, c])).voxels)
-    mapped = jax.vmap(lambda image, c, w: mj.window(image, c, w))(images, per_item, per_channel).voxels
+            close(
+                out[n, ..., c], mj.window(one, per_item[n, 0], per_channel[n, c], range=(0, per_channel[0, c])).voxels
+            )
+    mapped = jax.vmap(lambda image, c, w: mj.window(image, c, w))(images, per_item[:, 0], per_channel).voxels
     close(mapped, mj.window(images, per_item, per_channel).voxels)
 
 
@@ -428,7 +430,7 @@ WRONG = {
     "clip order": (lambda i: ANY.clip(i, 2, 1), "low must not be above high"),
     "clip nan": (lambda i: ANY.clip(i, np.nan, 1), "low must be a number"),
     "rescale infinite": (lambda i: ANY.rescale(i, np.inf, 0), "slope must be finite"),
-    "rescale shape": (lambda i: ANY.rescale(i, [1, 2], 0), "one number, or one for each item"),
+    "rescale shape": (lambda i: ANY.rescale(i, [1, 2], 0), r"slope must be one number; got shape \(2,\)"),
     "linear width": (lambda i: ANY.window(i, 0, 0.5), "width must be at least 1"),
     "exact width": (lambda i: ANY.window(i, 0, 0, function="linear_exact"), "width must be above 0"),
     "function": (lambda i: ANY.window(i, 0, 1, function="LINEAR"), "linear, linear_exact, sigmoid"),

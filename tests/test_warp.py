@@ -224,7 +224,7 @@ def wrong(value: Any) -> Any:
         (lambda x: mj.rotate(x, "x", 5.0), "axis must be 0, 1, 2 or 'i', 'j', 'k', got 'x'"),
         (lambda x: mj.rotate(x, True, 5.0), "axis must be .* got True"),
         (lambda x: mj.rotate(x, 0, np.nan), "degrees must be finite, got nan"),
-        (lambda x: mj.rotate(x, 0, np.ones(2)), r"degrees must be one number or one per item \(\), got shape \(2,\)"),
+        (lambda x: mj.rotate(x, 0, np.ones(2)), r"degrees must be one number; got shape \(2,\)"),
         (lambda x: mj.rotate(x, 0, 5.0, center=(1, 2)), r"center must be three numbers, LPS mm; got shape \(2,\)"),
         (
             lambda x: mj.rotate(mj.stack([x, x]), 0, np.ones(2), expand=True),

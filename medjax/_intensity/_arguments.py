@@ -12,8 +12,10 @@ import jax
 import numpy as np
 
 from medjax._compiled import unchanging
-from medjax._image import Image
-from medjax._mask import check_image, check_same_grid, is_concrete, without_wrapping
+from medjax._grid import is_traced
+from medjax._image import Image, check_image
+from medjax._mask import at_once, check_same_grid, is_concrete, without_wrapping
+from medjax._per_item import aligned
 
 __all__ = [
     "Number",
@@ -51,33 +53,23 @@ def voxels_of(image: Image, operation: str) -> Any:
 
 
 def number_for(image: Image, value: Any, name: str, *, allow_infinite: bool = False) -> Any:
-    """Returns a parameter, one number or one per item (and channel), shaped to broadcast against the voxels.
+    """Returns a parameter, one number or some per item and channel, shaped to broadcast against the voxels.
 
     Args:
         image: The image it is for.
-        value: A number, an array `(*batch,)`, or an array that broadcasts to `(*batch, *channels)` with as many axes.
+        value: A number, or an array that broadcasts to `(*batch, *channels)`.
         name: The argument that an error names.
         allow_infinite: Whether infinity has a meaning here.
 
     Raises:
-        ValueError: the shape fits neither, or a concrete value is not a (finite) number.
+        ValueError: the shape does not fit, or a concrete value is not a (finite) number.
     """
-    if is_concrete(value):
+    if not is_traced(value):
         value = as_numbers(value, name)
         if np.isnan(value).any() or not (allow_infinite or np.isfinite(value).all()):
             raise ValueError(f"{name} must be {'a number' if allow_infinite else 'finite'}, got {value.tolist()}")
-    batch, channels = image.batch_shape, image.channels
-    if value.shape == ():
-        return value
-    if value.shape == batch:
-        return value.reshape((*batch, 1, 1, 1, *(1 for _ in channels)))
-    wanted = batch + channels
-    if value.ndim == len(wanted) and all(n in (1, m) for n, m in zip(value.shape, wanted, strict=True)):
-        return value.reshape((*value.shape[: len(batch)], 1, 1, 1, *value.shape[len(batch) :]))
-    raise ValueError(
-        f"{name} must be one number, or one for each item of the batch {batch} or each item and channel {wanted}; "
-        f"got shape {value.shape}"
-    )
+    value, depth = aligned(value, image.batch_shape, image.channels, name), len(image.batch_shape)
+    return value.reshape((*value.shape[:depth], 1, 1, 1, *value.shape[depth:])) if value.ndim else value
 
 
 def as_numbers(value: Any, name: str) -> np.ndarray:
@@ -153,6 +145,7 @@ def mask_for(image: Image, mask: Any, name: str = "mask") -> Any:
     """
     if mask is None:
         return None
+    check_image(mask, name, or_array=True)
     if isinstance(mask, Image):
         check_same_grid(image, mask, name, batch="same or none")
         mask = mask.voxels
@@ -173,7 +166,8 @@ def mask_for(image: Image, mask: Any, name: str = "mask") -> Any:
         raise ValueError(
             f"{name} of shape {mask.shape} does not lie on the image's grid, {batch + space}; resample it first"
         )
-    return (unchanging(mask) if mask.dtype == bool else mask != 0).reshape(forms[mask.shape])
+    with at_once(mask):
+        return (unchanging(mask) if mask.dtype == bool else mask != 0).reshape(forms[mask.shape])
 
 
 def check_not_empty(count: Any, operation: str, what: str, verb: str = "selects") -> None:

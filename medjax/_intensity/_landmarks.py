@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
 from medjax._batch import keeping_sharding
 from medjax._compiled import compiled
-from medjax._image import Image
+from medjax._image import Image, as_images
 from medjax._intensity._arguments import (
     Number,
     as_numbers,
@@ -48,8 +48,8 @@ class NyulLandmarks:
             not lie above it.
 
     Example:
-        >>> landmarks = NyulLandmarks(np.array([0.0, 40.0, 100.0]), (1.0, 50.0, 99.0), background=-900.0)
-        >>> NyulLandmarks.from_json(landmarks.to_json())
+        >>> landmarks = mj.NyulLandmarks(np.array([0.0, 40.0, 100.0]), (1.0, 50.0, 99.0), background=-900.0)
+        >>> mj.NyulLandmarks.from_json(landmarks.to_json())
         NyulLandmarks(values=array([  0.,  40., 100.]), percentiles=(1.0, 50.0, 99.0), background=-900.0)
     """
 
@@ -61,7 +61,7 @@ class NyulLandmarks:
         """Writes the landmarks as JSON, for a text file; `from_json` reads it back to the last bit.
 
         Example:
-            >>> NyulLandmarks(np.array([0.0, 100.0]), (1.0, 99.0)).to_json()
+            >>> mj.NyulLandmarks(np.array([0.0, 100.0]), (1.0, 99.0)).to_json()
             '{"percentiles": [1.0, 99.0], "values": [0.0, 100.0], "background": null}'
         """
         fields = {
@@ -79,7 +79,7 @@ class NyulLandmarks:
             ValueError: the text is not JSON, a field is missing, or values and percentiles do not fit each other.
 
         Example:
-            >>> NyulLandmarks.from_json('{"percentiles": [1, 99], "values": [0, 100], "background": "mean"}').background
+            >>> mj.NyulLandmarks.from_json('{"percentiles": [1, 99], "values": [0, 100], "background": "mean"}').background
             'mean'
         """
         try:
@@ -138,14 +138,14 @@ def nyul_train(
 
     Example:
         >>> ramp = np.linspace(-1000, 1000, 2001, dtype=np.float32).reshape(2001, 1, 1)
-        >>> images = [Image.from_array(ramp), Image.from_array(3 * ramp)]
-        >>> nyul_train(images, percentiles=(0, 25, 100)).values.tolist()
+        >>> images = [mj.Image.from_array(ramp), mj.Image.from_array(3 * ramp)]
+        >>> mj.nyul_train(images, percentiles=(0, 25, 100)).values.tolist()
         [0.0, 25.0, 100.0]
 
     Source: Nyul, Udupa, "On standardizing the MR image intensity scale", Magn. Reson. Med. 42 (1999) 1072; deciles as in
     Nyul, Udupa, Zhang, IEEE TMI 19 (2000) 143.
     """
-    images = [images] if isinstance(images, Image) else list(images)
+    images = [images] if isinstance(images, Image) else as_images(images)
     masks = [None] * len(images) if masks is None else list(masks)
     if not images or len(masks) != len(images):
         raise ValueError(
@@ -242,9 +242,9 @@ def nyul_transform(image: Image, landmarks: NyulLandmarks, *, mask: Any = None) 
         Differentiable in voxels and `landmarks.values`, between ties. Compiles once per shape and dtype.
 
     Example:
-        >>> landmarks = NyulLandmarks(np.array([0.0, 10.0, 100.0]), (0.0, 50.0, 100.0))
-        >>> image = Image.from_array(np.linspace(-1000, 1000, 5, dtype=np.float32).reshape(5, 1, 1))
-        >>> nyul_transform(image, landmarks).voxels.ravel().tolist()
+        >>> landmarks = mj.NyulLandmarks(np.array([0.0, 10.0, 100.0]), (0.0, 50.0, 100.0))
+        >>> image = mj.Image.from_array(np.linspace(-1000, 1000, 5, dtype=np.float32).reshape(5, 1, 1))
+        >>> mj.nyul_transform(image, landmarks).voxels.ravel().tolist()
         [0.0, 5.0, 10.0, 55.0, 100.0]
 
     Source: as `nyul_train`.

@@ -61,9 +61,9 @@ def histogram_match(
         Differentiable in the voxels of both images, between ties. Compiles once per pair of shapes, dtype and `points`.
 
     Example:
-        >>> image = Image.from_array(np.linspace(0, 1, 11, dtype=np.float32).reshape(11, 1, 1))
-        >>> reference = Image.from_array(np.linspace(0, 1, 21, dtype=np.float32).reshape(21, 1, 1) ** 2)
-        >>> histogram_match(image, reference).voxels[::5].ravel().tolist()
+        >>> image = mj.Image.from_array(np.linspace(0, 1, 11, dtype=np.float32).reshape(11, 1, 1))
+        >>> reference = mj.Image.from_array(np.linspace(0, 1, 21, dtype=np.float32).reshape(21, 1, 1) ** 2)
+        >>> mj.histogram_match(image, reference).voxels[::5].ravel().tolist()
         [0.0, 0.25, 1.0]
 
     Source: Nyul, Udupa, Zhang, "New variants of a method of MRI scale standardization", IEEE TMI 19 (2000) 143, as in

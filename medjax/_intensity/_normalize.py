@@ -65,8 +65,8 @@ def z_score_normalize(image: Image, *, mask: Any = None, ddof: Literal[0, 1] = 1
         Differentiable in voxels, with finite gradients. Compiles once per shape and dtype.
 
     Example:
-        >>> image = Image.from_array(np.array([1.0, 2.0, 3.0, 10.0], np.float32).reshape(4, 1, 1))
-        >>> z_score_normalize(image, mask=image.voxels < 5).voxels.ravel().tolist()
+        >>> image = mj.Image.from_array(np.array([1.0, 2.0, 3.0, 10.0], np.float32).reshape(4, 1, 1))
+        >>> mj.z_score_normalize(image, mask=image.voxels < 5).voxels.ravel().tolist()
         [-1.0, 0.0, 1.0, 8.0]
     """
     voxels, inside = voxels_of(image, "z_score_normalize"), mask_for(image, mask)
@@ -106,7 +106,8 @@ def min_max_normalize(image: Image, *, range: tuple[Any, Any] = (0.0, 1.0), mask
 
     Args:
         image: Intensities, any batch, any channels.
-        range: What the lowest and highest voxel become: two numbers, or one per item or channel each.
+        range: What the lowest and highest voxel become: two numbers, or for each end what
+            broadcasts to `(*batch, *channels)`, as in `clip`.
         mask: Where the extremes are taken, as in `z_score_normalize`. Default everywhere.
 
     Returns:
@@ -121,8 +122,8 @@ def min_max_normalize(image: Image, *, range: tuple[Any, Any] = (0.0, 1.0), mask
         once per shape and dtype, not per range.
 
     Example:
-        >>> image = Image.from_array(np.array([-1000, 0, 1000], np.int16).reshape(3, 1, 1))
-        >>> min_max_normalize(image, range=(-1, 1)).voxels.ravel().tolist()
+        >>> image = mj.Image.from_array(np.array([-1000, 0, 1000], np.int16).reshape(3, 1, 1))
+        >>> mj.min_max_normalize(image, range=(-1, 1)).voxels.ravel().tolist()
         [-1.0, 0.0, 1.0]
     """
     voxels, inside = voxels_of(image, "min_max_normalize"), mask_for(image, mask)
@@ -169,7 +170,8 @@ def percentile_normalize(
     Args:
         image: Intensities, any batch, any channels.
         percentiles: Lower and upper, within 0 to 100.
-        range: What the two percentiles become: two numbers, or one per item or channel each.
+        range: What the two percentiles become: two numbers, or for each end what
+            broadcasts to `(*batch, *channels)`, as in `clip`.
         mask: Where the percentiles are taken, as in `z_score_normalize`. Default everywhere.
         outside: What becomes of voxels beyond the percentiles.
 
@@ -185,10 +187,10 @@ def percentile_normalize(
         shape and dtype, not per percentile or range.
 
     Example:
-        >>> image = Image.from_array(np.arange(101, dtype=np.int16).reshape(101, 1, 1))
-        >>> percentile_normalize(image, percentiles=(10, 90)).voxels[[0, 10, 50, 100], 0, 0].tolist()
+        >>> image = mj.Image.from_array(np.arange(101, dtype=np.int16).reshape(101, 1, 1))
+        >>> mj.percentile_normalize(image, percentiles=(10, 90)).voxels[[0, 10, 50, 100], 0, 0].tolist()
         [0.0, 0.0, 0.5, 1.0]
-        >>> percentile_normalize(image, percentiles=(10, 90), outside="extend").voxels[0, 0, 0].item()
+        >>> mj.percentile_normalize(image, percentiles=(10, 90), outside="extend").voxels[0, 0, 0].item()
         -0.125
     """
     voxels, inside = voxels_of(image, "percentile_normalize"), mask_for(image, mask)

@@ -29,8 +29,8 @@ def clip(image: Image, low: Any, high: Any) -> Image:
 
     Args:
         image: Intensities, any batch, any channels.
-        low: Lowest value of the result, in the image's unit: one number, one per item of a batch, or an array
-            `(*batch, *channels)`. `None` for no limit.
+        low: Lowest value of the result, in the image's unit: one number, or what broadcasts
+            to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels. `None` for no limit.
         high: Highest value, likewise.
 
     Returns:
@@ -43,8 +43,8 @@ def clip(image: Image, low: Any, high: Any) -> Image:
         Differentiable in voxels, `low` and `high`. Compiles once per shape and dtype, not per limit.
 
     Example:
-        >>> image = Image.from_array(np.array([-2000, 40, 3000], np.int16).reshape(3, 1, 1))
-        >>> clip(image, -1000, 1000).voxels.ravel().tolist()
+        >>> image = mj.Image.from_array(np.array([-2000, 40, 3000], np.int16).reshape(3, 1, 1))
+        >>> mj.clip(image, -1000, 1000).voxels.ravel().tolist()
         [-1000.0, 40.0, 1000.0]
     """
     voxels = voxels_of(image, "clip")
@@ -68,8 +68,8 @@ def rescale(image: Image, slope: Any, intercept: Any) -> Image:
 
     Args:
         image: Intensities, any batch, any channels.
-        slope: Units of the result per unit of the image: one number, one per item of a batch, or an array
-            `(*batch, *channels)`.
+        slope: Units of the result per unit of the image: one number, or what broadcasts
+            to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels.
         intercept: Added after that, in units of the result, likewise.
 
     Returns:
@@ -84,8 +84,8 @@ def rescale(image: Image, slope: Any, intercept: Any) -> Image:
         its sign turned by a negative slope, and both leave the gradients of the others and of the parameters finite. Compiles once per shape and dtype.
 
     Example:
-        >>> image = Image.from_array(np.array([0, 1024, 2048], np.uint16).reshape(3, 1, 1))
-        >>> rescale(image, 1, -1024).voxels.ravel().tolist()
+        >>> image = mj.Image.from_array(np.array([0, 1024, 2048], np.uint16).reshape(3, 1, 1))
+        >>> mj.rescale(image, 1, -1024).voxels.ravel().tolist()
         [-1024.0, 0.0, 1024.0]
 
     Source: DICOM PS3.3 section C.11.1.1.2.
@@ -124,8 +124,8 @@ def window(
 
     Args:
         image: Intensities after any rescaling, such as HU; any batch, any channels.
-        center: Window Center (0028,1050) in the image's unit: one number, one per item of a batch, or an array
-            `(*batch, *channels)`.
+        center: Window Center (0028,1050) in the image's unit: one number, or what broadcasts
+            to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels.
         width: Window Width (0028,1051), likewise; at least 1 for `"linear"`, else above 0.
         function: VOI LUT Function (0028,1056), in lower case.
         range: Output for the lower and the upper end.
@@ -141,10 +141,10 @@ def window(
         everywhere. Compiles once per shape, dtype and function, not per window.
 
     Example:
-        >>> image = Image.from_array(np.array([-200, 39.5, 240], np.float32).reshape(3, 1, 1))
-        >>> window(image, center=40, width=401).voxels.ravel().tolist()
+        >>> image = mj.Image.from_array(np.array([-200, 39.5, 240], np.float32).reshape(3, 1, 1))
+        >>> mj.window(image, center=40, width=401).voxels.ravel().tolist()
         [0.0, 0.5, 1.0]
-        >>> window(image, center=39.5, width=400, function="linear_exact", range=(0, 255)).voxels.ravel().tolist()
+        >>> mj.window(image, center=39.5, width=400, function="linear_exact", range=(0, 255)).voxels.ravel().tolist()
         [0.0, 127.5, 255.0]
 
     Source: DICOM PS3.3 sections C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2.

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Int, Num
 from medjax._batch import over_batch
 from medjax._compiled import compiled
 from medjax._image import Image
-from medjax._mask._arguments import check_same_grid, is_concrete, labels_of, weights_of
+from medjax._mask._arguments import at_once, check_same_grid, is_concrete, labels_of, weights_of
+from medjax._optional import optional
 
 __all__ = ["SurfaceDistances", "dice", "surface_distances"]
 
@@ -31,16 +32,17 @@ def dice(mask: Image, reference: Image, *, num_classes: int | None = None) -> An
         `(*batch, *channels)`, or `(*batch, num_classes)`, float32; 1 where both are empty.
 
     Raises:
-        ValueError: the grids or channels differ, labels are out of range, or a concrete mask holds NaN or infinity.
+        ValueError: the grids or channels differ, labels are out of range, or a concrete mask holds NaN or
+            what is not within 0 to 1.
 
     Transforms:
         `jit`, `vmap`, differentiable in soft voxels (also where both are empty: gradient 0). Traced NaN gives NaN. Compiles once per shape and
         `num_classes`.
 
     Example:
-        >>> a = Image.from_array(np.array([1, 1, 1, 0]).reshape(4, 1, 1), kind="label")
-        >>> b = Image.from_array(np.array([0, 1, 1, 1]).reshape(4, 1, 1), kind="label")
-        >>> round(float(dice(a, b)), 6)
+        >>> a = mj.Image.from_array(np.array([1, 1, 1, 0]).reshape(4, 1, 1), kind="label")
+        >>> b = mj.Image.from_array(np.array([0, 1, 1, 1]).reshape(4, 1, 1), kind="label")
+        >>> round(float(mj.dice(a, b)), 6)
         0.666667
 
     Source:
@@ -53,9 +55,10 @@ def dice(mask: Image, reference: Image, *, num_classes: int | None = None) -> An
         return _dice_of_labels(found, true, len(mask.batch_shape), num_classes)
     if mask.channels != reference.channels:
         raise ValueError(f"the mask has channels {mask.channels} and the reference {reference.channels}")
-    found, true = weights_of(mask), weights_of(reference)
+    found, true = weights_of(mask, most=1.0), weights_of(reference, "reference", most=1.0)
     if found.dtype != true.dtype:
-        found, true = found.astype(np.float32), true.astype(np.float32)
+        with at_once(found, true):
+            found, true = found.astype(np.float32), true.astype(np.float32)
     return _dice(found, true)
 
 
@@ -99,8 +102,8 @@ class SurfaceDistances(NamedTuple):
         mean_mm: Mean over the points of both surfaces (average symmetric surface distance).
 
     Example:
-        >>> a, b = (Image.from_array(np.arange(9)[:, None, None] == n, spacing=2.0) for n in (1, 4))
-        >>> [float(distance) for distance in surface_distances(a, b)]
+        >>> a, b = (mj.Image.from_array(np.arange(9)[:, None, None] == n, spacing=2.0) for n in (1, 4))
+        >>> [float(distance) for distance in mj.surface_distances(a, b)]
         [6.0, 6.0, 6.0]
     """
 
@@ -136,8 +139,8 @@ def surface_distances(mask: Image, reference: Image, *, num_classes: int | None 
     Example:
         >>> a, b = np.zeros((6, 3, 3), bool), np.zeros((6, 3, 3), bool)
         >>> a[1, 1, 1], b[4, 1, 1] = True, True
-        >>> a, b = (Image.from_array(x, spacing=(2, 1, 1), kind="label") for x in (a, b))
-        >>> [float(x) for x in surface_distances(a, b)]
+        >>> a, b = (mj.Image.from_array(x, spacing=(2, 1, 1), kind="label") for x in (a, b))
+        >>> [float(x) for x in mj.surface_distances(a, b)]
         [6.0, 6.0, 6.0]
 
     Source:
@@ -159,10 +162,7 @@ def surface_distances(mask: Image, reference: Image, *, num_classes: int | None 
 
 
 def _distances(found: np.ndarray, true: np.ndarray, matrix: np.ndarray) -> tuple[float, float, float]:
-    try:
-        from scipy.spatial import KDTree
-    except ImportError as error:
-        raise ImportError('surface_distances needs SciPy: pip install "medjax[masks]"') from error
+    KDTree = optional("scipy.spatial", "surface_distances").KDTree
     one, other = (surface_points(inside) @ matrix.T for inside in (found, true))
     if not one.size or not other.size:
         far = 0.0 if one.size == other.size else np.inf

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._compiled import unchanging
+from medjax._compiled import eagerly, unchanging
 from medjax._grid import read_only
-from medjax._image import Image
+from medjax._image import Image, check_image
 
 __all__ = [
+    "at_once",
     "batch_first",
     "channels_first",
     "check_count",
-    "check_image",
     "check_not_empty",
     "check_same_grid",
     "float_like",
+    "inside_of",
     "is_concrete",
     "labels_of",
     "num_labels",
@@ -30,20 +32,13 @@ __all__ = [
 
 # Two grids are the same when no corner lies further apart than this.
 _SAME_GRID_MM = 1e-3
+# By how much interpolation in float32 may leave the range of weights.
+_ROUNDING = 1e-5
 
 
 def is_concrete(*values: Any) -> bool:
     """Whether the values' numbers are known now, not only inside a transformation."""
     return not any(isinstance(value, jax.core.Tracer) for value in values)
-
-
-def check_image(value: Any, name: str) -> None:
-    """Raises `ValueError` where something else stands in place of an image."""
-    if not isinstance(value, Image):
-        raise ValueError(
-            f"{name} must be an Image, got {type(value).__name__}; Image.from_array makes one, image.with_voxels one on the "
-            "same grid"
-        )
 
 
 def check_count(value: Any, name: str) -> None:
@@ -102,16 +97,18 @@ def labels_of(mask: Image, num_classes: int | None, operation: str = "this opera
         raise ValueError(
             f"{operation} takes one label per voxel, but the mask has channels {mask.channels}; index them first"
         )
-    if num_classes is None:
-        return voxels.astype(bool).astype(np.int32)
-    check_count(num_classes, "num_classes")
-    if is_concrete(voxels):
-        low, high = int(voxels.min()), int(voxels.max())
-        if low < 0 or high >= num_classes:
-            raise ValueError(
-                f"labels run from {low} to {high}, but num_classes={num_classes} allows 0 to {num_classes - 1}"
-            )
-    return voxels.astype(np.int32)
+    if num_classes is not None:
+        check_count(num_classes, "num_classes")
+    with at_once(voxels):
+        if num_classes is None:
+            return voxels.astype(bool).astype(np.int32)
+        if is_concrete(voxels):
+            low, high = int(voxels.min()), int(voxels.max())
+            if low < 0 or high >= num_classes:
+                raise ValueError(
+                    f"labels run from {low} to {high}, but num_classes={num_classes} allows 0 to {num_classes - 1}"
+                )
+        return voxels.astype(np.int32)
 
 
 def num_labels(mask: Image, num_classes: int | None) -> int:
@@ -125,36 +122,67 @@ def num_labels(mask: Image, num_classes: int | None) -> int:
         return num_classes
     if not is_concrete(mask.voxels):
         raise ValueError("inside jit the number of labels is unknown; give num_classes")
-    return max(int(mask.voxels.max()), 0) + 1
+    with at_once(mask.voxels):
+        return max(int(mask.voxels.max()), 0) + 1
 
 
-def weights_of(mask: Image) -> Any:
+def weights_of(mask: Image, name: str = "mask", *, most: float | None = None) -> Any:
     """Returns what each voxel counts, channels before space: 1 where integers are not 0, fractions as they are.
 
     Integers and booleans become int32, so that counts are exact.
 
+    Args:
+        mask: Any batch, any channels.
+        name: The argument that an error names.
+        most: The largest weight that has a meaning, the least being 0; `None` where all that is not 0 counts alike.
+
     Raises:
-        ValueError: the voxels are no numbers, or a concrete one is NaN or infinite, which would make every sum or mean so.
+        ValueError: the voxels are no numbers, or a concrete one is NaN or infinite, which would make every sum or mean so,
+            or lies outside 0 to `most`.
     """
-    check_image(mask, "mask")
+    check_image(mask, name)
     voxels = mask.voxels
-    if voxels.dtype == bool or jnp.issubdtype(voxels.dtype, np.integer):
-        voxels = voxels.astype(bool).astype(np.int32)
-    elif jnp.issubdtype(voxels.dtype, np.floating):
-        voxels = voxels.astype(np.float32) if voxels.dtype.itemsize < 4 else unchanging(voxels)
-        _check_finite(voxels)
-    else:
-        raise ValueError(f"a mask holds booleans, integers or fractions, got {voxels.dtype}")
-    return channels_first(voxels, mask)
+    if voxels.dtype != bool and not jnp.issubdtype(voxels.dtype, np.integer):
+        if not jnp.issubdtype(voxels.dtype, np.floating):
+            raise ValueError(f"a mask holds booleans, integers or fractions, got {voxels.dtype}")
+        with at_once(voxels):
+            voxels = voxels.astype(np.float32) if voxels.dtype.itemsize < 4 else unchanging(voxels)
+            if is_concrete(voxels):
+                _check_weights(voxels, name, most)
+            return channels_first(voxels, mask)
+    with at_once(voxels):
+        return channels_first(voxels.astype(bool).astype(np.int32), mask)
 
 
-def _check_finite(voxels: Any) -> None:
+def inside_of(mask: Image) -> Any:
+    """Returns which voxels are not 0, channels before space; raises as `weights_of`."""
+    weights = weights_of(mask)
+    with at_once(weights):
+        return weights != 0
+
+
+def at_once(*values: Any) -> contextlib.AbstractContextManager[Any]:
+    """Within it JAX computes with these values at once if all are known, though a trace of the caller's be under way."""
+    return eagerly() if is_concrete(*values) else contextlib.nullcontext()
+
+
+def _check_weights(voxels: Any, name: str, most: float | None) -> None:
     xp = voxels.__array_namespace__()
-    if is_concrete(voxels) and not bool(xp.isfinite(voxels).all()):
+    low, high = float(voxels.min()), float(voxels.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
         nan, infinite = (int(found.sum()) for found in (xp.isnan(voxels), xp.isinf(voxels)))
         what, count = ("NaN", nan) if nan else ("infinite", infinite)
         raise ValueError(
-            f"the mask is {what} in {count} of {voxels.size} voxels; say first whether they are inside, 1, or not, 0"
+            f"the {name} is {what} in {count} of {voxels.size} voxels; say first whether they are inside, 1, or not, 0"
+        )
+    if most is None:
+        return
+    rounding = _ROUNDING * max(1.0, high)
+    if low < -rounding or high > most + rounding:
+        bounds = "must not be negative" if most == np.inf else f"must be within 0 to {most:g}"
+        raise ValueError(
+            f"the {name} has weights from {low:g} to {high:g}: they {bounds}; compare it first, such as voxels > 0.5, or limit "
+            f"it, clip({name}, 0, {'None' if most == np.inf else f'{most:g}'})"
         )
 
 
@@ -201,6 +229,4 @@ def check_not_empty(amount: Any, operation: str) -> None:
     empty = np.argwhere(np.asarray(amount).reshape(-1) <= 0).ravel()
     if empty.size:
         where = "" if np.size(amount) == 1 else f" in item (and channel) {empty.tolist()} of {np.size(amount)}"
-        least = float(np.min(amount))
-        what = "is empty" if least == 0 else f"has weights that sum to {least:g}: they must not be negative"
-        raise ValueError(f"{operation}: the mask {what}{where}")
+        raise ValueError(f"{operation}: the mask is empty{where}")

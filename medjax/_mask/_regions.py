@@ -12,8 +12,9 @@ from jaxtyping import Array, Bool, Int
 
 from medjax._batch import over_batch
 from medjax._compiled import compiled
-from medjax._image import Image
+from medjax._image import Image, check_image
 from medjax._mask._arguments import is_concrete, labels_of, num_labels, voxel_volume
+from medjax._optional import optional
 
 __all__ = ["BoundingBox", "bounding_box", "connected_components", "label_volumes", "one_hot"]
 
@@ -38,10 +39,11 @@ def one_hot(image: Image, num_classes: int, *, dtype: Any = np.float32) -> Image
         `jit`, `vmap`. Compiles once per shape, `num_classes` and dtype. Traced labels out of range give all zeros.
 
     Example:
-        >>> image = Image.from_array(np.array([0, 2, 1]).reshape(3, 1, 1), kind="label")
-        >>> one_hot(image, 3).voxels[:, 0, 0].tolist()
+        >>> image = mj.Image.from_array(np.array([0, 2, 1]).reshape(3, 1, 1), kind="label")
+        >>> mj.one_hot(image, 3).voxels[:, 0, 0].tolist()
         [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
     """
+    check_image(image, "image")
     labels = labels_of(image, num_classes, "one_hot")
     return Image(_one_hot(labels, num_classes, np.dtype(dtype)), image.affine, "intensity", image.metadata)
 
@@ -69,10 +71,11 @@ def label_volumes(image: Image, num_classes: int | None = None) -> Any:
         are left out.
 
     Example:
-        >>> image = Image.from_array(np.array([0, 2, 2]).reshape(3, 1, 1), spacing=(1, 2, 2.5), kind="label")
-        >>> label_volumes(image).tolist()
+        >>> image = mj.Image.from_array(np.array([0, 2, 2]).reshape(3, 1, 1), spacing=(1, 2, 2.5), kind="label")
+        >>> mj.label_volumes(image).tolist()
         [5.0, 0.0, 10.0]
     """
+    check_image(image, "image")
     classes = num_labels(image, num_classes)
     labels, affine = labels_of(image, classes, "label_volumes"), image.grid.affine
     counts = _counts(labels, len(image.batch_shape), classes)
@@ -99,9 +102,9 @@ class BoundingBox(NamedTuple):
         size: Voxels along each axis, 0 where there is nothing.
 
     Example:
-        >>> image = Image.from_array(np.arange(24).reshape(2, 3, 4) > 20)
-        >>> start, size = box = bounding_box(image)
-        >>> start.tolist(), size.tolist(), crop(image, *box).shape
+        >>> image = mj.Image.from_array(np.arange(24).reshape(2, 3, 4) > 20)
+        >>> start, size = box = mj.bounding_box(image)
+        >>> start.tolist(), size.tolist(), mj.crop(image, *box).shape
         ([1, 2, 1], [1, 1, 3], (1, 1, 3))
     """
 
@@ -129,7 +132,7 @@ def bounding_box(mask: Image, *, num_classes: int | None = None) -> BoundingBox:
     Example:
         >>> voxels = np.zeros((5, 5, 5), np.uint8)
         >>> voxels[1:3, 2, 2:5] = 1
-        >>> start, size = bounding_box(Image.from_array(voxels, kind="label"))
+        >>> start, size = mj.bounding_box(mj.Image.from_array(voxels, kind="label"))
         >>> start.tolist(), size.tolist()
         ([1, 2, 2], [2, 1, 3])
     """
@@ -176,18 +179,16 @@ def connected_components(mask: Image, *, connectivity: Literal[6, 18, 26] = 6) -
         None: host only.
 
     Example:
-        >>> image = Image.from_array(np.array([1, 0, 1, 1, 0]).reshape(5, 1, 1), kind="label")
-        >>> connected_components(image).voxels[:, 0, 0].tolist()
+        >>> image = mj.Image.from_array(np.array([1, 0, 1, 1, 0]).reshape(5, 1, 1), kind="label")
+        >>> mj.connected_components(image).voxels[:, 0, 0].tolist()
         [2, 0, 1, 1, 0]
     """
+    check_image(mask, "mask")
     if connectivity not in (6, 18, 26):
         raise ValueError(f"connectivity must be 6, 18 or 26 neighbours, got {connectivity}")
     if not is_concrete(mask.voxels):
         raise ValueError("connected_components runs on the host: call it outside jit, vmap and grad")
-    try:
-        from scipy import ndimage
-    except ImportError as error:
-        raise ImportError('connected_components needs SciPy: pip install "medjax[masks]"') from error
+    ndimage = optional("scipy.ndimage", "connected_components")
     inside = np.asarray(labels_of(mask, None, "connected_components"))
     neighbours = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
     parts = [_by_size(*ndimage.label(item, neighbours)) for item in inside.reshape(-1, *mask.shape)]

@@ -19,9 +19,11 @@ from medjax._mask._arguments import (
     check_count,
     check_not_empty,
     float_like,
+    inside_of,
     is_concrete,
     weights_of,
 )
+from medjax._per_item import aligned, as_array
 
 __all__ = ["MaskPoints", "barycenter", "mask_points", "max_radius"]
 
@@ -40,7 +42,7 @@ def barycenter(mask: Image, *, frame: Frame | str = "world") -> Any:
         `(*batch, *channels, 3)`, float64 NumPy where concrete.
 
     Raises:
-        ValueError: a concrete mask is empty or holds NaN or infinity, or the frame is unknown.
+        ValueError: a concrete mask is empty or holds NaN, infinity or a negative weight, or the frame is unknown.
 
     Transforms:
         `jit`, `vmap`, differentiable in soft voxels and in the affine. Compiles once per shape. A traced mask that is
@@ -49,12 +51,12 @@ def barycenter(mask: Image, *, frame: Frame | str = "world") -> Any:
     Example:
         >>> voxels = np.zeros((4, 4, 4), bool)
         >>> voxels[1:3, 2, 0] = True
-        >>> mask = Image.from_array(voxels, spacing=(2, 1, 1), origin=(10, 0, 0), kind="label")
-        >>> barycenter(mask).tolist(), barycenter(mask, frame="index").tolist()
+        >>> mask = mj.Image.from_array(voxels, spacing=(2, 1, 1), origin=(10, 0, 0), kind="label")
+        >>> mj.barycenter(mask).tolist(), mj.barycenter(mask, frame="index").tolist()
         ([13.0, 2.0, 0.0], [1.5, 2.0, 0.0])
     """
     _check_frame(frame)
-    weights = weights_of(mask)
+    weights = weights_of(mask, most=np.inf)
     marginals = [float_like(line) for line in _marginals(weights)]
     check_not_empty(marginals[0].sum(-1), "barycenter")
     index = _mean_index(marginals)
@@ -100,7 +102,7 @@ def max_radius(mask: Image, center: Any = None) -> Any:
 
     Args:
         mask: All voxels that are not 0. Any batch, any channels.
-        center: World position, LPS mm, `(3,)` or `(*batch, *channels, 3)`. Default the `barycenter`.
+        center: World position, LPS mm, `(3,)`, or what broadcasts to `(*batch, *channels, 3)`. Default the `barycenter`.
 
     Returns:
         `(*batch, *channels)` mm, float64 NumPy where concrete.
@@ -115,36 +117,28 @@ def max_radius(mask: Image, center: Any = None) -> Any:
     Example:
         >>> voxels = np.zeros((4, 4, 4), bool)
         >>> voxels[0, 0, 0] = voxels[3, 0, 2] = True
-        >>> mask = Image.from_array(voxels, spacing=(1, 1, 2), kind="label")
-        >>> max_radius(mask).item(), max_radius(mask, (0, 0, 0)).item()
+        >>> mask = mj.Image.from_array(voxels, spacing=(1, 1, 2), kind="label")
+        >>> mj.max_radius(mask).item(), mj.max_radius(mask, (0, 0, 0)).item()
         (2.5, 5.0)
     """
-    weights = weights_of(mask)
-    lead = weights.shape[:-3]
-    center = barycenter(mask) if center is None else center
+    inside = inside_of(mask)
+    lead = inside.shape[:-3]
+    center = barycenter(mask) if center is None else as_array(center, "center")
     affine = batch_first(mask.grid.affine, mask)
     affine, center = float_like(affine, center), float_like(center, affine)
-    _check_center(center, lead)
+    center = aligned(center, mask.batch_shape, mask.channels, "center", tail=(3,))
+    if is_concrete(center) and not np.isfinite(center).all():
+        raise ValueError(f"center must be finite, LPS mm, got {center.tolist()}")
     xp = affine.__array_namespace__()
     center = xp.broadcast_to(center.reshape((1,) * (len(lead) + 1 - center.ndim) + center.shape), (*lead, 3))
     matrix = xp.broadcast_to(affine[..., :3, :3], (*lead, 3, 3))
     offset = xp.broadcast_to(affine[..., :3, 3], (*lead, 3)) - center
-    farthest, is_there = _farthest(weights != 0, _single(matrix), _single(offset))
+    farthest, is_there = _farthest(inside, _single(matrix), _single(offset))
     check_not_empty(is_there, "max_radius")
     index = float_like(farthest, affine)
     matrix, offset = float_like(matrix, farthest), float_like(offset, farthest)
     distance = _length(transformed(matrix, index) + offset)
     return distance if is_concrete(is_there) else jnp.where(is_there, distance, 0.0)
-
-
-def _check_center(center: Any, lead: tuple[int, ...]) -> None:
-    padded = (1,) * (len(lead) + 1 - center.ndim) + center.shape
-    fits = center.shape[-1:] == (3,) and len(padded) == len(lead) + 1
-    fits = fits and all(n in (1, m) for n, m in zip(padded, (*lead, 3), strict=True))
-    if not fits or (is_concrete(center) and not np.isfinite(center).all()):
-        raise ValueError(
-            f"center must be finite LPS mm, (3,) or {(*lead, 3)}, got {center.tolist() if fits else center.shape}"
-        )
 
 
 def _single(value: Any) -> Any:
@@ -192,7 +186,7 @@ class MaskPoints(NamedTuple):
         count: Rows that hold a voxel of their own, `(*batch, *channels)` int32.
 
     Example:
-        >>> points, count = mask_points(Image.from_array(np.eye(2, dtype=bool)[..., None], spacing=3.0), 3)
+        >>> points, count = mj.mask_points(mj.Image.from_array(np.eye(2, dtype=bool)[..., None], spacing=3.0), 3)
         >>> points.tolist(), int(count)
         ([[0.0, 0.0, 0.0], [3.0, 3.0, 0.0], [0.0, 0.0, 0.0]], 2)
     """
@@ -223,14 +217,14 @@ def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -
         `jit`, `vmap`, differentiable in the affine. Compiles once per shape and `max_points`.
 
     Example:
-        >>> image = Image.from_array(np.array([0, 1, 0, 1]).reshape(4, 1, 1), spacing=2.0, kind="label")
-        >>> points, count = mask_points(image, 3)
+        >>> image = mj.Image.from_array(np.array([0, 1, 0, 1]).reshape(4, 1, 1), spacing=2.0, kind="label")
+        >>> points, count = mj.mask_points(image, 3)
         >>> points.tolist(), int(count)
         ([[2.0, 0.0, 0.0], [6.0, 0.0, 0.0], [2.0, 0.0, 0.0]], 2)
     """
     _check_frame(frame)
     check_count(max_points, "max_points")
-    index, count = _scattered(weights_of(mask) != 0, max_points)
+    index, count = _scattered(inside_of(mask), max_points)
     if is_concrete(index):
         index, count = np.asarray(index), np.asarray(count)
     if frame == "index":

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from medjax._compiled import compiled
-from medjax._image import Image
-from medjax._mask import check_image, without_wrapping
+from medjax._image import Image, check_image
+from medjax._mask import without_wrapping
 from medjax._metadata import Metadata
 from medjax._suv._body import KINDS, SuvKind
 from medjax._suv._header import Findings, Header
@@ -90,7 +90,7 @@ class SuvFactor:
         """Returns the fields that hold something, in JSON's types, for a log.
 
         Example:
-            >>> SuvFactor(1.0, "bw", "g/ml", "GML, BW: SUV = c", "GML").to_dict()
+            >>> mj.SuvFactor(1.0, "bw", "g/ml", "GML, BW: SUV = c", "GML").to_dict()
             {'factor': 1.0, 'kind': 'bw', 'unit': 'g/ml', 'rule': 'GML, BW: SUV = c', 'units': 'GML'}
         """
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -136,8 +136,8 @@ def suv_factor(image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, A
     Example:
         >>> tags = {"Units": "BQML", "DecayCorrection": "ADMIN", "CorrectedImage": ["ATTN", "DECY"],
         ...         "PatientWeight": 70.0, "RadionuclideTotalDose": 350e6}
-        >>> image = Image.from_array(np.full((2, 2, 2), 5000.0), metadata=Metadata(modality="PT", extra={}))
-        >>> found = suv_factor(image, tags=tags)
+        >>> image = mj.Image.from_array(np.full((2, 2, 2), 5000.0), metadata=mj.Metadata(modality="PT", extra={}))
+        >>> found = mj.suv_factor(image, tags=tags)
         >>> found.factor, found.rule
         (0.0002, 'BQML, ADMIN: SUV = c N / D')
 
@@ -255,8 +255,8 @@ def to_suv(image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, Any] 
     Example:
         >>> tags = {"Units": "BQML", "DecayCorrection": "ADMIN", "CorrectedImage": ["ATTN", "DECY"],
         ...         "PatientWeight": 70.0, "RadionuclideTotalDose": 350e6}
-        >>> image = Image.from_array(np.full((2, 2, 2), 5000.0), metadata=Metadata(modality="PT", extra={}))
-        >>> suv = to_suv(image, tags=tags)
+        >>> image = mj.Image.from_array(np.full((2, 2, 2), 5000.0), metadata=mj.Metadata(modality="PT", extra={}))
+        >>> suv = mj.to_suv(image, tags=tags)
         >>> float(suv.voxels[0, 0, 0]), suv.metadata.subtype, suv.metadata.extra["Units"]
         (1.0, 'SUVbw', 'GML')
     """

@@ -16,7 +16,7 @@ from medjax._batch import over_batch
 from medjax._compiled import compiled
 from medjax._grid import inverse_3x3
 from medjax._image import Image
-from medjax._mask import check_same_grid, labels_of, voxel_volume, without_wrapping
+from medjax._mask import at_once, check_same_grid, labels_of, voxel_volume, without_wrapping
 from medjax._suv._factor import holds_suv
 
 __all__ = ["SuvStatistics", "suv_statistics"]
@@ -52,8 +52,8 @@ class SuvStatistics:
         voxel_count: Number of voxels, int32.
 
     Example:
-        >>> uptake = Image.from_array(np.full((2, 2, 2), 3.0, np.float32), spacing=10.0)
-        >>> found = suv_statistics(uptake, uptake.with_voxels(np.arange(8).reshape(2, 2, 2) < 4))
+        >>> uptake = mj.Image.from_array(np.full((2, 2, 2), 3.0, np.float32), spacing=10.0)
+        >>> found = mj.suv_statistics(uptake, uptake.with_voxels(np.arange(8).reshape(2, 2, 2) < 4))
         >>> float(found.mean), float(found.volume_ml), float(found.tlg_g)
         (3.0, 4.0, 12.0)
     """
@@ -96,9 +96,9 @@ def suv_statistics(image: Image, mask: Image, *, num_classes: int | None = None)
         where voxels are smaller than 0.5 mm.
 
     Example:
-        >>> image = Image.from_array(np.full((9, 9, 9), 2.0), spacing=4.0)
-        >>> mask = Image.from_array(np.arange(729).reshape(9, 9, 9) < 81, spacing=4.0, kind="label")
-        >>> found = suv_statistics(image, mask)
+        >>> image = mj.Image.from_array(np.full((9, 9, 9), 2.0), spacing=4.0)
+        >>> mask = mj.Image.from_array(np.arange(729).reshape(9, 9, 9) < 81, spacing=4.0, kind="label")
+        >>> found = mj.suv_statistics(image, mask)
         >>> [round(float(x), 3) for x in (found.mean, found.peak, found.volume_ml, found.tlg_g)]
         [2.0, 2.0, 5.184, 10.368]
 
@@ -111,10 +111,11 @@ def suv_statistics(image: Image, mask: Image, *, num_classes: int | None = None)
     affine = image.grid.affine
     sphere = sphere_weights(affine[..., :3, :3], _reach(affine))
     count, total, largest, peak = _measured(without_wrapping(image.voxels), labels, sphere, num_classes or 2)
-    volume_ml = jnp.asarray(voxel_volume(affine) / 1000, jnp.float32)[..., None] * count.astype(jnp.float32)
-    mean = total / jnp.maximum(count, 1).astype(jnp.float32)
-    found = SuvStatistics(mean, largest, peak, total, volume_ml, mean * volume_ml, count)
-    return found if num_classes is not None else jax.tree.map(lambda x: x[..., 1], found)
+    with at_once(count, affine):
+        volume_ml = jnp.asarray(voxel_volume(affine) / 1000, jnp.float32)[..., None] * count.astype(jnp.float32)
+        mean = total / jnp.maximum(count, 1).astype(jnp.float32)
+        found = SuvStatistics(mean, largest, peak, total, volume_ml, mean * volume_ml, count)
+        return found if num_classes is not None else jax.tree.map(lambda x: x[..., 1], found)
 
 
 def _check(image: Image, mask: Image) -> None:

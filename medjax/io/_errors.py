@@ -20,7 +20,7 @@ class ImageFileError(Exception):
         hint: What to do about it, or `None`.
 
     Example:
-        >>> str(ImageFileError("scan.nii", "ends after 10 of 352 header bytes", "copy it again"))
+        >>> str(mj.ImageFileError("scan.nii", "ends after 10 of 352 header bytes", "copy it again"))
         'scan.nii: ends after 10 of 352 header bytes; copy it again'
     """
 

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._image import Image, Kind, locked
+from medjax._image import Image, Kind, check_image, image_from, locked
 from medjax._metadata import Metadata
 from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
 from medjax.io._gzip import Codec, Content
@@ -102,8 +102,8 @@ def load_image(
         ImageFileWarning: the file contradicts itself and was read by a documented rule.
 
     Example:
-        >>> import nibabel.testing
-        >>> load_image(nibabel.testing.data_path / "anatomical.nii")
+        >>> import pathlib, nibabel
+        >>> mj.load_image(pathlib.Path(nibabel.__file__).parent / "tests" / "data" / "anatomical.nii")
         Image(33x41x25 int16 intensity, spacing 2 x 2 x 2 mm, LAS)
     """
     path = Path(path)
@@ -114,7 +114,7 @@ def load_image(
     if kind == "label" and voxels.dtype.kind in "fc":
         hint = "give an integer dtype as well, such as dtype=np.int32; the conversion must be exact"
         raise ValueError(f"{path}: labels are integers, its voxels are {voxels.dtype}: {hint}")
-    return locked(Image.from_array(voxels, affine=image.affine, kind=kind or image.kind, metadata=metadata))
+    return locked(image_from(voxels, affine=image.affine, kind=kind or image.kind, metadata=metadata))
 
 
 def _as_dtype(voxels: np.ndarray, dtype: np.dtype, path: Path) -> np.ndarray:
@@ -163,12 +163,13 @@ def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = T
 
     Example:
         >>> import tempfile
-        >>> image = Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
+        >>> image = mj.Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_image(image, f"{folder}/scan.nii.gz")
-        ...     load_image(f"{folder}/scan.nii.gz").spacing
+        ...     mj.save_image(image, f"{folder}/scan.nii.gz")
+        ...     mj.load_image(f"{folder}/scan.nii.gz").spacing
         (1.0, 2.0, 3.0)
     """
+    check_image(image, "image")
     path = Path(path)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
         raise ValueError(f"cannot save {path} under a jax transformation: return the image and save it outside")

@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medjax.io._errors import ImageFileError, MissingDependencyError, TruncatedFileError
+from medjax._optional import optional
+from medjax.io._errors import ImageFileError, TruncatedFileError
 
 isal_zlib: Any = None
 with contextlib.suppress(ImportError):  # no wheel for this machine: the standard library does the same, slower
@@ -292,13 +293,7 @@ def zstandard_for(path: Path) -> Any:
     Raises:
         MissingDependencyError: it is not installed.
     """
-    try:
-        import zstandard
-    except ImportError:
-        raise MissingDependencyError(
-            path, "zstd compression needs the package zstandard", 'pip install "medjax[zstd]"'
-        ) from None
-    return zstandard
+    return optional("zstandard", "zstd compression", path)
 
 
 @contextlib.contextmanager

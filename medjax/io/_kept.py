@@ -37,7 +37,7 @@ def shared(metadata: Metadata | None) -> dict[str, Any]:
     """Returns the typed fields that go into a file made to be passed on, as far as they are stated.
 
     Example:
-        >>> shared(Metadata(modality="CT", patient_id="123", clinical={"weight": 70}))
+        >>> shared(mj.Metadata(modality="CT", patient_id="123", clinical={"weight": 70}))
         {'modality': 'CT'}
     """
     values = {name: getattr(metadata, name, None) for name in _SHARED_TYPES}

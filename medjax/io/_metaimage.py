@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from medjax._grid import direction_of, origin_of, spacing_of
-from medjax._image import Image
+from medjax._image import Image, image_from
 from medjax._metadata import Metadata
 from medjax._orientation import orientation_of
 from medjax.io._blocks import file_blocks, write_blocks
@@ -145,7 +145,7 @@ def read(path: Path) -> Image:
     voxels = voxels[:, :, None] if dimensions == 2 else voxels
     _warn_of_scaling(header)
     kind = kept_kind(header.fields.get(KIND_KEY), voxels)
-    return Image.from_array(voxels, affine=affine, kind=kind, metadata=_metadata(header))
+    return image_from(voxels, affine=affine, kind=kind, metadata=_metadata(header))
 
 
 def _read_header(path: Path) -> _Header:

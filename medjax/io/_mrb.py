@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from medjax._grid import lps_to_ras
-from medjax._image import Image, locked
+from medjax._image import Image, image_from, locked
 from medjax._metadata import Metadata
 from medjax.io._datafile import checked_affine
 from medjax.io._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
@@ -146,7 +146,7 @@ def load_mrb(path: str | os.PathLike[str]) -> dict[str, Image]:
         ...     '<Volume id="c" name="CT" references="storage:a;transform:b;"/></MRML>'
         ... )
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_image(Image.from_array(np.zeros((2, 3, 4), np.int16), spacing=(1, 2, 3)), f"{folder}/ct.mha")
+        ...     mj.save_image(mj.Image.from_array(np.zeros((2, 3, 4), np.int16), spacing=(1, 2, 3)), f"{folder}/ct.mha")
         ...     with zipfile.ZipFile(f"{folder}/scene.mrb", "w") as archive:
         ...         archive.writestr("scene/scene.mrml", scene)
         ...         archive.write(f"{folder}/ct.mha", "scene/Data/ct 1.mha")
@@ -271,7 +271,7 @@ def _load_node(scene: _Scene, node: _Node) -> Image:
     with np.errstate(over="ignore", invalid="ignore"):  # checked_affine finds it
         moved = lps_to_ras(to_world @ lps_to_ras(image.affine))
     affine = checked_affine(scene.path, moved) if (to_world != np.eye(4)).any() else image.affine
-    return Image.from_array(image.voxels, affine=affine, kind=kind, metadata=metadata)
+    return image_from(image.voxels, affine=affine, kind=kind, metadata=metadata)
 
 
 def _load_member(scene: _Scene, file: Path) -> Image:

@@ -48,8 +48,8 @@ def load_transform(path: str | os.PathLike[str]) -> AffineTransform:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_transform(AffineTransform.of(affine_matrix(translation=(1, 2, 3))), f"{folder}/shift.tfm")
-        ...     load_transform(f"{folder}/shift.tfm")(np.zeros(3)).tolist()
+        ...     mj.io.save_transform(mj.AffineTransform.of(mj.affine_matrix(translation=(1, 2, 3))), f"{folder}/shift.tfm")
+        ...     mj.io.load_transform(f"{folder}/shift.tfm")(np.zeros(3)).tolist()
         [1.0, 2.0, 3.0]
     """
     path = Path(path)
@@ -85,10 +85,10 @@ def save_transform(transform: Any, path: str | os.PathLike[str]) -> None:
 
     Example:
         >>> import tempfile
-        >>> turn = AffineTransform.of(affine_matrix(rotation=(0, 0, 30)), center=(1.5, 0, 0))
+        >>> turn = mj.AffineTransform.of(mj.affine_matrix(rotation=(0, 0, 30)), center=(1.5, 0, 0))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_transform(turn, f"{folder}/turn.tfm")
-        ...     load_transform(f"{folder}/turn.tfm").center.tolist()
+        ...     mj.io.save_transform(turn, f"{folder}/turn.tfm")
+        ...     mj.io.load_transform(f"{folder}/turn.tfm").center.tolist()
         [1.5, 0.0, 0.0]
     """
     path = Path(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax._image import Image
+from medjax._image import Image, image_from
 from medjax.io._dicom._dimensions import Repeats, Volumes, arrange
 from medjax.io._dicom._errors import InconsistentGeometryError, NoGeometryError, NonUniformSpacingError
 from medjax.io._dicom._geometry import (
@@ -97,7 +97,7 @@ def assemble(slices: Sequence[Slice], path: Path, policy: SpacingPolicy, repeats
         )
     voxels = _in_image_order(volume, is_series=bool(volumes.by))
     try:
-        return Image.from_array(voxels, affine=affine, metadata=metadata)
+        return image_from(voxels, affine=affine, metadata=metadata)
     except ValueError as error:
         raise InconsistentGeometryError(path, f"its geometry is not that of a grid: {error}") from None
 

@@ -25,6 +25,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from medjax._optional import optional
 from medjax.io._dicom._header import File
 from medjax.io._errors import ImageFileError, MissingDependencyError, UnsupportedFileError
 
@@ -149,11 +150,7 @@ def _size_in_frame_header(frame: bytes) -> tuple[int, int, int] | None:
 
 def _decode_12_bit(frame: bytes, layout: Layout, file: File) -> np.ndarray:
     """Decodes 12-bit lossy JPEG with GDCM itself: pydicom knows of no permissively licensed decoder for it."""
-    try:
-        import gdcm
-    except ImportError:
-        reason = f"its pixels are 12-bit lossy JPEG: {syntax_name(file.transfer_syntax)}"
-        raise MissingDependencyError(file.path, reason, 'pip install "medjax[dicom]"') from None
+    gdcm = optional("gdcm", f"its 12-bit lossy JPEG, {syntax_name(file.transfer_syntax)},", file.path)
     if layout.samples != 1:
         raise UnsupportedFileError(file.path, "its pixels are 12-bit lossy JPEG in colour, which no decoder here reads")
     image = gdcm.Image()

@@ -32,7 +32,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from medjax._image import Image
+from medjax._image import Image, image_from
 from medjax._metadata import Metadata
 from medjax.io._dicom import _metadata
 from medjax.io._dicom._codecs import iter_frames
@@ -92,7 +92,7 @@ def read_segmentation(dataset: Dataset, path: Path) -> Image:
     metadata = _described(dataset, path, segments, is_per_channel=channels)
     if kind == "FRACTIONAL":
         metadata = metadata.replace(subtype=text_at(dataset, "SegmentationFractionalType") or None)
-    return Image.from_array(
+    return image_from(
         voxels.T,  # (channel, slice, row, column) becomes (column, row, slice, channel)
         affine=stack.affine,
         kind="intensity" if kind == "FRACTIONAL" else "label",

@@ -48,7 +48,7 @@ class DicomSeries:
         problem: What loading it with default options would raise, else `None`.
 
     Example:
-        >>> DicomSeries("1.2.3", 0, "CT", "Thorax", 2, 75, (512, 512, 75), (0.7, 0.7, 5.0), "LPS", None).shape
+        >>> mj.io.DicomSeries("1.2.3", 0, "CT", "Thorax", 2, 75, (512, 512, 75), (0.7, 0.7, 5.0), "LPS", None).shape
         (512, 512, 75)
     """
 
@@ -78,7 +78,7 @@ def list_dicom_series(path: str | os.PathLike[str]) -> list[DicomSeries]:
 
     Example:
         >>> from pydicom.data import get_testdata_file
-        >>> for series in list_dicom_series(get_testdata_file("CT_small.dcm")):
+        >>> for series in mj.io.list_dicom_series(get_testdata_file("CT_small.dcm")):
         ...     print(series.modality, series.shape, series.spacing, series.orientation)
         CT (128, 128, 1) (0.661468, 0.661468, 5.0) LPS
     """
@@ -131,7 +131,7 @@ def load_dicom_series(
 
     Example:
         >>> from pydicom.data import get_testdata_file
-        >>> load_dicom_series(get_testdata_file("CT_small.dcm"))
+        >>> mj.io.load_dicom_series(get_testdata_file("CT_small.dcm"))
         Image(128x128x1 int16 intensity, spacing 0.6615 x 0.6615 x 5 mm, LPS, CT)
 
     Source: DICOM PS3.3 sections C.7.6.2 (image plane), C.7.6.16 (functional groups), C.11.1 (modality LUT).

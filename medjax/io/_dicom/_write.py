@@ -25,7 +25,7 @@ from pydicom.uid import (
 from pydicom.valuerep import format_number_as_ds
 
 from medjax._grid import shear_degrees
-from medjax._image import Image
+from medjax._image import Image, check_image
 from medjax._metadata import Metadata
 from medjax.io._dicom._derived import derived_header, merged, new_uid
 from medjax.io._dicom._progress import progress
@@ -94,15 +94,16 @@ def save_dicom_series(
     Example:
         >>> import tempfile
         >>> voxels = np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 16
-        >>> image = Image.from_array(voxels, spacing=(1, 2, 3), metadata=Metadata(modality="CT"))
+        >>> image = mj.Image.from_array(voxels, spacing=(1, 2, 3), metadata=mj.Metadata(modality="CT"))
         >>> with tempfile.TemporaryDirectory() as parent:
-        ...     uid = save_dicom_series(image, f"{parent}/derived", derivation="an example")
-        ...     again = load_image(f"{parent}/derived")
+        ...     uid = mj.io.save_dicom_series(image, f"{parent}/derived", derivation="an example")
+        ...     again = mj.load_image(f"{parent}/derived")
         >>> again.spacing, bool((again.voxels == voxels).all()), again.metadata.series_uid == uid
         ((1.0, 2.0, 3.0), True, True)
 
     Source: DICOM PS3.3 sections C.7.6.1 (derived images), C.7.6.2 (image plane), C.11.1 (modality LUT).
     """
+    check_image(image, "image")
     path = Path(os.path.realpath(folder))
     known = source.metadata if isinstance(source, Image) else source
     series = _Series(

@@ -13,8 +13,9 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from medjax._image import Image
+from medjax._image import Image, check_image
 from medjax._metadata import Metadata
+from medjax._optional import optional
 from medjax._version import __version__
 from medjax.io._dicom._derived import check_text, merged, new_uid
 from medjax.io._dicom._errors import MultipleSeriesError, NotAnImageError
@@ -22,7 +23,7 @@ from medjax.io._dicom._header import File, quiet
 from medjax.io._dicom._scan import scan
 from medjax.io._dicom._source_planes import put_sop_classes, source_planes
 from medjax.io._dicom._write import as_raised, check_concrete, check_plane, write_dataset
-from medjax.io._errors import ImageFileError, MissingDependencyError, UnsupportedFileError
+from medjax.io._errors import ImageFileError, UnsupportedFileError
 from medjax.io._files import atomic_file
 
 __all__ = ["save_dicom_segmentation"]
@@ -79,18 +80,18 @@ def save_dicom_segmentation(
 
     Example:
         >>> import tempfile
-        >>> from medjax import io
-        >>> scan = Image.from_array(np.zeros((4, 3, 2), np.int16), spacing=(1, 1, 3), metadata=Metadata(modality="CT"))
+        >>> scan = mj.Image.from_array(np.zeros((4, 3, 2), np.int16), spacing=(1, 1, 3), metadata=mj.Metadata(modality="CT"))
         >>> labels = scan.with_voxels(np.arange(24).reshape(4, 3, 2) % 3).with_kind("label")
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     uid = io.save_dicom_series(scan, f"{folder}/scan")
-        ...     uid = io.save_dicom_segmentation(labels, f"{folder}/labels.dcm", f"{folder}/scan", names={1: "Liver"})
-        ...     again = io.load_image(f"{folder}/labels.dcm")
+        ...     uid = mj.io.save_dicom_series(scan, f"{folder}/scan")
+        ...     uid = mj.io.save_dicom_segmentation(labels, f"{folder}/labels.dcm", f"{folder}/scan", names={1: "Liver"})
+        ...     again = mj.io.load_image(f"{folder}/labels.dcm")
         >>> bool((again.voxels == labels.voxels).all()), [each["label"] for each in again.metadata.display["segments"]]
         (True, ['Liver', 'Segment 2'])
 
     Source: DICOM PS3.3 sections A.51, C.8.20.
     """
+    check_image(image, "image")
     target = Path(path)
     check_concrete(image, target)
     if image.kind != "label":
@@ -102,7 +103,7 @@ def save_dicom_segmentation(
         raise UnsupportedFileError(target, reason, "use encoding='labelmap', or pad the image")
     for name, text in (("series_description", series_description), ("algorithm", algorithm)):
         check_text(name, text, 64)
-    highdicom = _highdicom(target)
+    highdicom = optional("highdicom", "writing a segmentation object", target)
     files = _files(Path(source), series_uid)
     planes, others = source_planes(files, target)
     named = Metadata(patient_id=_text(planes[0], "PatientID"), study_uid=_text(planes[0], "StudyInstanceUID"))
@@ -175,16 +176,6 @@ def _pixels(image: Image, encoding: Encoding) -> tuple[np.ndarray, list[int]]:
             f"a binary segmentation numbers its segments 1, 2, 3 ..., the labels are {numbers[:8]}; renumber them, or use encoding='labelmap'"
         )
     return voxels.T.astype(np.uint8 if high < 256 else np.uint16), numbers
-
-
-def _highdicom(path: Path) -> Any:
-    try:
-        import highdicom
-    except ImportError:
-        raise MissingDependencyError(
-            path, "writing a segmentation object needs highdicom", 'pip install "medjax[seg]"'
-        ) from None
-    return highdicom
 
 
 def _files(source: Path, series_uid: str | None) -> list[File]:

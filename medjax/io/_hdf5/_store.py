@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from medjax._grid import Grid
-from medjax._image import Image, locked
+from medjax._image import Image, check_image, image_from, locked
 from medjax.io._errors import ImageFileError
 from medjax.io._files import atomic_file, flush_folder, temporary_name, warn
 from medjax.io._hdf5._access import appending, child, filling, is_locked, reading, translated, walk
@@ -51,8 +51,8 @@ class StoredImage:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     name = save_hdf5(f"{folder}/scans.h5", Image.from_array(np.zeros((2, 3, 4)), spacing=2.0), name="a")
-        ...     (found,) = list_hdf5(f"{folder}/scans.h5")
+        ...     name = mj.io.save_hdf5(f"{folder}/scans.h5", mj.Image.from_array(np.zeros((2, 3, 4)), spacing=2.0), name="a")
+        ...     (found,) = mj.io.list_hdf5(f"{folder}/scans.h5")
         >>> found.name, found.shape, found.grid.spacing, found.layout
         ('a', (2, 3, 4), (2.0, 2.0, 2.0), 'medjax')
     """
@@ -101,12 +101,13 @@ def save_hdf5(
 
     Example:
         >>> import tempfile
-        >>> image = Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
+        >>> image = mj.Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     names = [save_hdf5(f"{folder}/store.h5", image, "patient 1", name) for name in ("CT", "PET")]
-        ...     load_hdf5(f"{folder}/store.h5", "patient 1", "PET").spacing
+        ...     names = [mj.io.save_hdf5(f"{folder}/store.h5", image, "patient 1", name) for name in ("CT", "PET")]
+        ...     mj.io.load_hdf5(f"{folder}/store.h5", "patient 1", "PET").spacing
         (1.0, 2.0, 3.0)
     """
+    check_image(image, "image")
     path, name = Path(file), str(uuid.uuid4()) if name is None else name
     where = [*_parts(group), _one_name(name)]
     content = _storable(image, path)
@@ -263,10 +264,10 @@ def load_hdf5(
 
     Example:
         >>> import tempfile
-        >>> image = Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
+        >>> image = mj.Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     name = save_hdf5(f"{folder}/store.h5", image)
-        ...     box = load_hdf5(f"{folder}/store.h5", start=(0, 1, 2), size=(2, 2, 1))
+        ...     name = mj.io.save_hdf5(f"{folder}/store.h5", image)
+        ...     box = mj.io.load_hdf5(f"{folder}/store.h5", start=(0, 1, 2), size=(2, 2, 1))
         >>> box.origin, box.voxels.ravel().tolist()
         ((0.0, 2.0, 6.0), [6, 10, 18, 22])
     """
@@ -351,7 +352,7 @@ def _load(entry: Entry, dtype: np.dtype, grid: Grid, box: list[tuple[int, int]],
         voxels = np.moveaxis(voxels, 0, -1)
     start = np.array([a for a, _ in box], np.float64)
     affine = grid.moved(start).affine if start.any() else grid.affine
-    return locked(Image.from_array(voxels, affine=affine, kind=entry.kind, metadata=entry.metadata()))
+    return locked(image_from(voxels, affine=affine, kind=entry.kind, metadata=entry.metadata()))
 
 
 def list_hdf5(file: str | os.PathLike[str], group: str = "") -> list[StoredImage]:
@@ -373,10 +374,10 @@ def list_hdf5(file: str | os.PathLike[str], group: str = "") -> list[StoredImage
 
     Example:
         >>> import tempfile
-        >>> image = Image.from_array(np.zeros((2, 3, 4), np.int16))
+        >>> image = mj.Image.from_array(np.zeros((2, 3, 4), np.int16))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     names = [save_hdf5(f"{folder}/store.h5", image, "patient 1", name) for name in ("CT", "PET")]
-        ...     [(entry.group, entry.name, entry.shape) for entry in list_hdf5(f"{folder}/store.h5")]
+        ...     names = [mj.io.save_hdf5(f"{folder}/store.h5", image, "patient 1", name) for name in ("CT", "PET")]
+        ...     [(entry.group, entry.name, entry.shape) for entry in mj.io.list_hdf5(f"{folder}/store.h5")]
         [('patient 1', 'CT', (2, 3, 4)), ('patient 1', 'PET', (2, 3, 4))]
     """
     path, parts = Path(file), _parts(group)
@@ -422,11 +423,11 @@ def delete_hdf5(file: str | os.PathLike[str], group: str, name: str) -> None:
 
     Example:
         >>> import tempfile
-        >>> image = Image.from_array(np.zeros((2, 3, 4), np.int16))
+        >>> image = mj.Image.from_array(np.zeros((2, 3, 4), np.int16))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     names = [save_hdf5(f"{folder}/store.h5", image, "images", name) for name in ("a", "b")]
-        ...     delete_hdf5(f"{folder}/store.h5", "images", "a")
-        ...     [entry.name for entry in list_hdf5(f"{folder}/store.h5")]
+        ...     names = [mj.io.save_hdf5(f"{folder}/store.h5", image, "images", name) for name in ("a", "b")]
+        ...     mj.io.delete_hdf5(f"{folder}/store.h5", "images", "a")
+        ...     [entry.name for entry in mj.io.list_hdf5(f"{folder}/store.h5")]
         ['b']
     """
     path, parts, name = Path(file), _parts(group), _one_name(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medjax._grid import shear_degrees
-from medjax._image import Image, Kind
+from medjax._image import Image, Kind, image_from
 from medjax.io._blocks import in_order
 from medjax.io._errors import ImageFileError
 from medjax.io._files import warn
@@ -56,7 +56,7 @@ def read(path: Path) -> Image:
             stored = _read_voxels(content, header)
     voxels, kind = _as_kind(_with_image_axes(_scaled(stored, header), header, note), header)
     metadata = note.metadata.replace(extra={**note.metadata.extra, **extra_of(header, others)})
-    return Image.from_array(voxels, affine=affine, kind=kind, metadata=metadata)
+    return image_from(voxels, affine=affine, kind=kind, metadata=metadata)
 
 
 def _read_voxels(content: Content, header: Header) -> np.ndarray:

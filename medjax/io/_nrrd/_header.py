@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from medjax.io._errors import ImageFileError, MissingDependencyError, TruncatedFileError, UnsupportedFileError
+from medjax._optional import optional
+from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 
 __all__ = ["FIELDS", "Header", "escaped", "read_header"]
 
@@ -127,12 +127,7 @@ def _unescaped(value: str) -> str:
 
 
 def _parsed(path: Path, magic: str, lines: Mapping[str, str]) -> dict[str, Any]:
-    try:
-        nrrd = importlib.import_module("nrrd")
-    except ImportError:
-        raise MissingDependencyError(
-            path, "reading NRRD needs the package pynrrd", 'pip install "medjax[nrrd]"'
-        ) from None
+    nrrd = optional("nrrd", "reading NRRD", path)
     missing = [name for name in ("type", "dimension", "sizes", "encoding") if name not in lines]
     if missing:
         raise TruncatedFileError(path, f"the header lacks {', '.join(missing)}")

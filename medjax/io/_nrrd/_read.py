@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax._image import Image
+from medjax._image import Image, image_from
 from medjax._metadata import Metadata
 from medjax.io._datafile import Encoding, Part, numbered, read_elements, sibling
 from medjax.io._errors import ImageFileError, UnsupportedFileError
@@ -55,7 +55,7 @@ def read(path: Path) -> Image:
     voxels = flat.reshape(header.sizes, order="F").transpose(*placement.axes, *further)
     voxels = voxels[:, :, None] if len(placement.axes) == 2 else voxels
     kind = "label" if is_segmentation(path, header.pairs) else header.pairs.get(KIND_KEY)
-    return Image.from_array(
+    return image_from(
         voxels, affine=placement.affine, kind=kept_kind(kind, voxels), metadata=_metadata(header, kind == "label")
     )
 
