@@ -317,8 +317,6 @@ def _outline(group: Group) -> tuple[tuple[int, ...], np.ndarray | None, bool, st
 
 def _outline_of_segmentation(group: Group) -> tuple[tuple[int, ...], np.ndarray | None, bool, str | None]:
     """The same of a Segmentation object, whose reader says what is wrong: a mask is small, and read to know."""
-    from medjax.io._dicom._segmentation import read_segmentation
-
     try:
         image = _read(group, group.file.path, "error", "dimension", [])
     except ImageFileError as error:
