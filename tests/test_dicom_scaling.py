@@ -96,7 +96,10 @@ def test_frames_are_scaled_by_their_own_groups_then_the_shared_ones_then_the_top
 
 @pytest.mark.parametrize(
     ("transform", "match"),
-    [({}, "1 of its 7 slices, such as mr.dcm frame 2, state no RescaleSlope"), ({"RescaleSlope": ""}, "frame 2, state")],
+    [
+        ({}, "1 of its 7 slices, such as mr.dcm frame 2, state no RescaleSlope"),
+        ({"RescaleSlope": ""}, "frame 2, state"),
+    ],
 )
 def test_a_frame_that_states_no_scaling_among_others_is_refused(tmp_path: Path, transform: Any, match: str) -> None:
     each = [SLOPE if k != 2 else {"RescaleIntercept": "-1024"} | transform for k in range(SLICES)]

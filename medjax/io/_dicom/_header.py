@@ -309,7 +309,7 @@ def _is_cut(dataset: Dataset, uid: str, path: Path) -> bool:
     size = path.stat().st_size
     meta = getattr(dataset, "file_meta", Dataset())
     stated = whole_number(meta, _META_LENGTH)
-    is_begun = any(tag > _SOP_CLASS for tag in dataset)
+    is_begun = max(dataset.keys(), default=0) > _SOP_CLASS
     if (not uid and not is_begun) or (stated is not None and _PREAMBLE + 12 + stated > size):
         return True
     raw = [element for element in dataset.values() if isinstance(element, RawDataElement)]
