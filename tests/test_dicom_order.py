@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dicom_data import Lattice, save, series, stored_values, voxels_of
+from dicom_headers import metadata_of
 from dicom_kinds import nuclear
 from pydicom.tag import Tag
 
@@ -53,7 +54,7 @@ def test_time_slots_are_volumes_and_slices_lie_where_the_vector_says(tmp_path: P
     np.testing.assert_allclose(
         image.affine, LATTICE.affine, atol=1e-6
     )  # PS3.3 section C.8.4.15: slice 1 at the position
-    assert image.metadata.extra["volumes"]["by"] == ["TimeSlotVector"]
+    assert metadata_of(image).extra["volumes"]["by"] == ["TimeSlotVector"]
 
 
 def test_slices_that_a_vector_leaves_out_are_missing(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ MIDNIGHT = [("20200101", "235958"), ("20200101", "235959.5"), ("20200102", "0000
 def test_days_come_before_times_of_day(tmp_path: Path) -> None:
     image = moments(tmp_path, [{"AcquisitionDate": day, "AcquisitionTime": time} for day, time in MIDNIGHT])
     assert image.voxels[0, 0, 0].tolist() == [0, 1, 2, 3]
-    assert image.metadata.extra["volumes"]["by"] == ["AcquisitionDate", "AcquisitionTime"]
+    assert metadata_of(image).extra["volumes"]["by"] == ["AcquisitionDate", "AcquisitionTime"]
 
 
 def test_every_slice_with_a_time_of_its_own_across_midnight(tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_rounded_positions_are_taken_as_even_where_that_is_asked_for(tmp_path: P
 
 def test_whole_millimetres_say_that_slices_are_missing_or_rounded(tmp_path: Path) -> None:
     rounded(tmp_path, 0, 1.25)
-    with pytest.raises(mj.io.NonUniformSpacingError, match="missing between .*, or their positions are rounded"):
+    with pytest.raises(mj.io.NonUniformSpacingError, match=r"missing between .*, or their positions are rounded"):
         mj.load_image(tmp_path)
 
 

@@ -110,7 +110,7 @@ def test_a_frame_that_states_no_scaling_among_others_is_refused(tmp_path: Path, 
 def test_a_scale_of_a_frame_that_is_no_number_is_refused(tmp_path: Path) -> None:
     path = save(enhanced(STORED, frames([{"RescaleSlope": "1.2345"}] * SLICES)), tmp_path / "mr.dcm")
     path.write_bytes(path.read_bytes().replace(b"1.2345", b"2,50  "))
-    with pytest.raises(mj.ImageFileError, match="RescaleSlope is .* not a number"):
+    with pytest.raises(mj.ImageFileError, match=r"RescaleSlope is .* not a number"):
         mj.load_image(path)
 
 

@@ -14,9 +14,10 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_data import COLUMNS, ROWS, SLICES, image_dataset, save, series, stored_values, voxels_of
+from dicom_headers import metadata_of
 from dicom_kinds import Items, item
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGBaseline8Bit, JPEGLSLossless, RLELossless
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 
 import medjax as mj
 from medjax.io._dicom._pixels import fill
@@ -167,7 +168,7 @@ def test_bytes_that_are_no_text_still_tell_patients_apart(tmp_path: Path) -> Non
         for path in series(tmp_path / str(n), each=lambda k: {"PatientID": "NUMBER"}):
             path.write_bytes(path.read_bytes().replace(b"NUMBER", b"NUM\xff\xfe" + bytes([0xF8 + n])))  # no UTF-8
     assert len(mj.io.list_dicom_series(tmp_path)) == 2
-    found = [mj.io.load_dicom_series(tmp_path, stack=n).metadata.patient_id for n in range(2)]
+    found = [str(metadata_of(mj.io.load_dicom_series(tmp_path, stack=n)).patient_id) for n in range(2)]
     assert sorted(found) == [r"NUM\xff\xfe\xf8", r"NUM\xff\xfe\xf9"]
 
 
@@ -243,7 +244,7 @@ def test_only_the_thread_that_reads_is_quiet() -> None:
 def test_a_kilobyte_that_claims_250_megabytes_is_refused(tmp_path: Path, syntax: Any) -> None:
     dataset = image_dataset(np.zeros((2, 2), np.uint8), Rows=16000, Columns=16000)
     dataset.PixelData = encapsulate([bytes.fromhex("ffd8ffc0000b08 3e803e80 01 000000") + b"\0" * 900 + b"\xff\xd9"])
-    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
     dataset["PixelData"].VR = "OB"
     with pytest.raises(mj.io.UnsupportedFileError, match="promises 256000000 bytes of pixels"):
         mj.load_image(save(dataset, tmp_path / "x.dcm"))
@@ -262,7 +263,7 @@ def test_a_code_stream_without_its_end_is_cut_short(tmp_path: Path) -> None:
 def test_a_compression_without_decoder_is_a_problem_in_the_list(tmp_path: Path, syntax: str) -> None:
     dataset = image_dataset(np.zeros((2, 2), np.uint8))
     dataset.PixelData = encapsulate([b"\0" * 100])
-    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
     dataset["PixelData"].VR = "OB"
     path = save(dataset, tmp_path / "x.dcm")
     with pytest.raises(mj.io.UnsupportedFileError) as error:
