@@ -18,6 +18,7 @@ from dicom_headers import metadata_of
 from dicom_kinds import Items, item
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
+from segmentation_objects import build
 
 import medjax as mj
 from medjax.io._dicom._pixels import fill
@@ -174,10 +175,9 @@ def test_bytes_that_are_no_text_still_tell_patients_apart(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("number", ["--5", "²", "x"])
 def test_a_series_number_that_is_none_is_unknown(tmp_path: Path, number: str) -> None:
-    for path in series(tmp_path, each=lambda k: {"SeriesNumber": "77"}):
-        path.write_bytes(
-            path.read_bytes().replace(b"IS\x02\x0077", b"IS\x02\x00" + number.encode("latin-1").ljust(2)[:2])
-        )
+    stated = b"IS\x04\x00" + number.encode("latin-1").ljust(4)
+    for path in series(tmp_path, each=lambda k: {"SeriesNumber": "7777"}):
+        path.write_bytes(path.read_bytes().replace(b"IS\x04\x007777", stated))
     assert mj.io.list_dicom_series(tmp_path)[0].number is None
 
 
@@ -278,3 +278,18 @@ def test_a_slice_that_is_cut_short_is_a_problem_in_the_list(tmp_path: Path) -> N
         mj.load_image(tmp_path)
     (listed,) = mj.io.list_dicom_series(tmp_path)
     assert (listed.problem, listed.shape) == (error.value.reason, (COLUMNS, ROWS, SLICES))
+
+
+@pytest.mark.parametrize("slices", [[0, 1], [1, 1]], ids=["whole", "two frames at one place"])
+def test_a_segmentation_is_listed_as_it_loads(tmp_path: Path, slices: list[int]) -> None:
+    build(np.ones((2, 5, 7), bool), slices, [1, 1]).save_as(tmp_path / "object.dcm")
+    (listed,) = mj.io.list_dicom_series(tmp_path)
+    if listed.problem is None:
+        image = mj.load_image(tmp_path)
+        assert (listed.shape, listed.orientation) == (image.shape, image.orientation)
+        assert listed.spacing == pytest.approx(image.spacing)
+    else:
+        with pytest.raises(mj.io.DuplicatePositionError) as error:
+            mj.load_image(tmp_path)
+        assert listed.problem == error.value.reason
+    assert (listed.problem is None) == (slices == [0, 1])

@@ -378,7 +378,8 @@ def first_text(dataset: Dataset, tag: int) -> str:
     """
     value = stored_value(dataset, tag)
     if isinstance(value, bytes):
-        return texts_of(value, _encodings_of(dataset))[0].strip(" \0")
+        is_plain = value.isascii() and b"\x1b" not in value  # as nearly all are: no character set is needed
+        return texts_of(value, [] if is_plain else _encodings_of(dataset))[0].strip(" \0")
     if value is None or isinstance(value, str):
         return "" if value is None else str(value).strip()
     return str(value[0]) if hasattr(value, "__len__") and len(value) else ""

@@ -41,7 +41,7 @@ _PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 # A compressed file that promises more than this, and many times its own size, is taken for a bomb: a frame is held
 # several times while it is decoded, all frames once.
 _MOST_TRUSTED_BYTES = 2**28
-_MOST_TRUSTED_FRAME_BYTES = 2**26
+_MOST_TRUSTED_FRAME_BYTES = 2**25
 # Every frame costs memory for its place and attributes, however few pixels it has.
 _MOST_FRAMES = 200_000
 
