@@ -63,7 +63,7 @@ def test_files_without_ending_in_folders_with_odd_names_among_junk(tmp_path: Pat
 def test_an_empty_file_with_a_dicom_name_is_left_aside_with_a_warning(tmp_path: Path) -> None:
     series(tmp_path)
     (tmp_path / "lost.dcm").write_bytes(b"")
-    with pytest.warns(mj.ImageFileWarning, match=r"1 empty files were left aside, such as lost\.dcm"):
+    with pytest.warns(mj.ImageFileWarning, match=r"1 file named like DICOM .* left aside: lost\.dcm \(empty\)"):
         image = mj.load_image(tmp_path)
     assert image.shape == (COLUMNS, ROWS, SLICES)
 

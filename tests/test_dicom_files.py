@@ -112,7 +112,7 @@ REFUSED = {
     "dicom/pet_rwv/RWV.dcm": ("NotAnImageError", "Real World Value Mapping", "numbers for another object"),
     "dicom/singles/ExplVR_BigEndNoMeta.dcm": ("NotAnImageError", "RT Ion Plan", "a plan"),
     "dicom/singles/MR_truncated.dcm": ("TruncatedFileError", "has 8130 of 8192 bytes", "never padded"),
-    "dicom/singles/empty_charset_LEI.dcm": ("NotAnImageError", "without pixel data", "a few attributes"),
+    "dicom/singles/empty_charset_LEI.dcm": ("TruncatedFileError", "ends within its header", "states no SOP class"),
     "dicom/singles/no_meta.dcm": ("ImageFileError", "not DICOM", "a stray byte before the first element: nobody opens it"),
     "dicom/singles/reportsi.dcm": ("NotAnImageError", "Basic Text SR", "a report"),
     "dicom/singles/rtplan.dcm": ("NotAnImageError", "RT Plan", "a plan"),

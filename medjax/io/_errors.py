@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 
-__all__ = ["ImageFileError", "ImageFileWarning", "MissingDependencyError", "TruncatedFileError", "UnsupportedFileError"]
+__all__ = [
+    "ImageFileError",
+    "ImageFileWarning",
+    "MissingDependencyError",
+    "TruncatedFileError",
+    "UnsupportedFileError",
+    "printable",
+]
+
+
+def printable(text: str) -> str:
+    r"""The text of a file or a file name, safe to show: one line, without what drives a terminal.
+
+    Control characters, line breaks, marks that change the direction of writing and bytes that are no text become escapes
+    as Python writes them. Errors and warnings of this module do that to their own texts.
+
+    Example:
+        >>> print(printable("T1\x1b[2J\nINFO verified, Schädel"))
+        T1\x1b[2J\nINFO verified, Schädel
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 class ImageFileWarning(UserWarning):
     """Something in a file is odd and was read by a stated rule; the message says which."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(printable(message))
 
 
 class ImageFileError(Exception):
@@ -16,7 +46,7 @@ class ImageFileError(Exception):
 
     Attributes:
         path: The file or folder.
-        reason: What was expected and what was found.
+        reason: What was expected and what was found; control characters of a file's text are escaped.
         hint: What to do about it, or `None`.
 
     Example:
@@ -25,11 +55,12 @@ class ImageFileError(Exception):
     """
 
     def __init__(self, path: str | os.PathLike[str], reason: str, hint: str | None = None):
-        self.path, self.reason, self.hint = os.fspath(path), reason, hint
+        self.path, self.reason = os.fspath(path), printable(reason)
+        self.hint = None if hint is None else printable(hint)
         super().__init__(self.path, reason, hint)
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}" + (f"; {self.hint}" if self.hint else "")
+        return f"{printable(self.path)}: {self.reason}" + (f"; {self.hint}" if self.hint else "")
 
 
 class TruncatedFileError(ImageFileError):

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from medjax._grid import Grid
 from medjax._image import Image, image_from
-from medjax.io._dicom._dimensions import Repeats, Volumes, arrange
+from medjax.io._dicom._dimensions import Repeats, Volumes, arrange, name_of
 from medjax.io._dicom._errors import InconsistentGeometryError, NoGeometryError, NonUniformSpacingError
 from medjax.io._dicom._geometry import (
     Stack,
     affine_of_single,
     axes_of,
-    check_uniform,
+    check_spacing,
     depth_of,
     measure,
     pixel_spacing_of,
@@ -22,11 +23,12 @@ from medjax.io._dicom._geometry import (
 )
 from medjax.io._dicom._header import first_text, parsing
 from medjax.io._dicom._metadata import metadata_of_slices
+from medjax.io._dicom._pixels import check_decoder, check_size
 from medjax.io._dicom._slices import Slice
-from medjax.io._dicom._volume import SpacingPolicy, digest, even_count, even_out, read_volume
+from medjax.io._dicom._volume import SpacingPolicy, digest, even_count, even_out, is_blank, read_volume
 from medjax.io._errors import ImageFileError
 
-__all__ = ["assemble", "lattice"]
+__all__ = ["assemble", "check", "lattice"]
 
 
 def lattice(
@@ -67,12 +69,10 @@ def assemble(slices: Sequence[Slice], path: Path, policy: SpacingPolicy, repeats
     Raises:
         ImageFileError: they do not fit together or cannot be read; a subclass says why.
     """
-    _check_scaling(slices, path)
     volumes, stack = lattice(slices, path, repeats, digest)
+    notes += check(slices, volumes, stack, path, policy)
     if volumes.copies:
         notes.append(_copies_note(volumes.copies))
-    if stack is not None and policy == "error":
-        check_uniform(stack, path)
     rows = volumes.rows
     affine = _unplaced_affine(rows[0][0], notes) if stack is None else stack.affine
     if stack is not None:
@@ -82,11 +82,10 @@ def assemble(slices: Sequence[Slice], path: Path, policy: SpacingPolicy, repeats
         if count > 1:
             notes.append(f"its slices name {count} different {name}: they may not belong together")
     volume = read_volume(rows)
-    if stack is not None and stack.uneven is not None:
-        if even_count(stack.depths) > _MOST_ADDED * len(rows):
-            raise NonUniformSpacingError(
-                path, f"{stack.uneven}: an even grid would need {even_count(stack.depths)} slices"
-            )
+    notes += _notes_on_range(volume, rows)
+    if stack is not None and stack.uneven is not None and policy == "even":
+        notes.append(f"the slices are taken as even: {stack.uneven}")
+    elif stack is not None and stack.uneven is not None:
         volume, nearest = even_out(volume, stack.depths, policy)
         affine = _restepped(affine, len(rows), volume.shape[1])
         notes.append(f"the slices are not evenly spaced ({stack.uneven}): {_RESAMPLED[policy]}")
@@ -95,26 +94,78 @@ def assemble(slices: Sequence[Slice], path: Path, policy: SpacingPolicy, repeats
         metadata = metadata_of_slices(
             rows, volumes.by, volumes.values, source=path.name, is_placed=_is_placed(rows[0][0])
         )
-    voxels = _in_image_order(volume, is_series=bool(volumes.by))
+    return image_from(_in_image_order(volume, is_series=bool(volumes.by)), affine=affine, metadata=metadata)
+
+
+def check(
+    slices: Sequence[Slice], volumes: Volumes, stack: Stack | None, path: Path, policy: SpacingPolicy
+) -> list[str]:
+    """Checks what is known before the pixels are read; returns what there is to warn of.
+
+    Raises:
+        ImageFileError: the slices cannot be loaded; a subclass says why.
+    """
+    notes = _check_scaling(slices, path)
+    for file, layout in {id(s.file): (s.file, s.layout) for row in volumes.rows for s in row}.values():
+        check_size(file, layout)
+        check_decoder(file, layout)
+    if stack is not None:
+        check_spacing(stack, path, policy)
+        count = even_count(stack.depths) if stack.uneven and policy in ("resample", "nearest") else 0
+        if count > _MOST_ADDED * len(volumes.rows):
+            raise NonUniformSpacingError(path, f"{stack.uneven}: an even grid would need {count} slices")
     try:
-        return image_from(voxels, affine=affine, metadata=metadata)
+        Grid.of((1, 1, 1), affine=affine_of_single(volumes.rows[0][0]) if stack is None else stack.affine)
     except ValueError as error:
         raise InconsistentGeometryError(path, f"its geometry is not that of a grid: {error}") from None
+    return notes
 
 
-def _check_scaling(slices: Sequence[Slice], path: Path) -> None:
-    """Refuses a stack in which some files state how to scale their values and some do not."""
-    files = {id(s.file): s.file for s in slices}.values()
-    for name, tag in _SCALING.items():
-        silent = [file.path.name for file in files if tag not in file.dataset]
-        if 0 < len(silent) < len(files):
-            raise ImageFileError(
-                path,
-                f"{len(silent)} of its {len(files)} files, such as {silent[0]}, state no {name}: their values are unknown",
-            )
+def _check_scaling(slices: Sequence[Slice], path: Path) -> list[str]:
+    """Refuses a stack in which some slices state a part of the scaling and some do not; returns what to warn of."""
+    tabled = [s for s in slices if s.layout.has_modality_lut]
+    if 0 < len(tabled) < len(slices):
+        others = [s for s in slices if not s.layout.has_modality_lut]
+        raise ImageFileError(path, _silent_reason(others, slices, "Modality LUT"), _SCALED_APART)
+    keyword = next((s.scaling.keyword for s in slices if s.scaling.slope is not None), "RescaleSlope")
+    for name, part in ((keyword, "slope"), ("RescaleIntercept", "intercept")):
+        silent = [s for s in slices if getattr(s.scaling, part) is None]
+        if 0 < len(silent) < len(slices):
+            raise ImageFileError(path, _silent_reason(silent, slices, name), _SCALED_APART)
+    notes = sorted(({s.note for s in slices} | {s.scaling.note for s in slices}) - {""})
+    flat = [s for s in slices if s.scaling.slope == 0]
+    if flat and len(flat) == len(slices):
+        notes.append(f"{keyword} is 0, which cannot be meant: it is read as 1")
+    for slice_ in flat if len(flat) < len(slices) else ():
+        if not is_blank(slice_):  # a slice of zeros is one whatever its slope
+            reason = f"{keyword} of {name_of(slice_)} is 0, and that of other slices is not: its values are unknown"
+            raise ImageFileError(path, reason, "correct it, or remove the slice")
+    if keyword == "RescaleSlope" and first_text(slices[0].file.dataset, _MODALITY) == "RTDOSE" and not tabled:
+        notes.append("it states no DoseGridScaling: its values are as stored, and no dose")
+    return notes
 
 
-_SCALING = {"RescaleSlope": 0x00281053, "RescaleIntercept": 0x00281052}
+def _silent_reason(silent: Sequence[Slice], slices: Sequence[Slice], name: str) -> str:
+    counted = "files" if len({id(s.file) for s in slices}) == len(slices) else "slices"
+    shown = f"{len(silent)} of its {len(slices)} {counted}, such as {min(map(name_of, silent))}"
+    return f"{shown}, state no {name}: their values are unknown"
+
+
+def _notes_on_range(volume: np.ndarray, rows: Sequence[Sequence[Slice]]) -> list[str]:
+    """Whether there are values that a Real World Value Mapping does not cover."""
+    count = 0
+    for k, row in enumerate(rows):
+        for t, slice_ in enumerate(row):
+            if slice_.scaling.range is not None:
+                ends = [stored * slice_.slope + slice_.intercept for stored in slice_.scaling.range]
+                margin = abs(slice_.slope) / 2 if slice_.layout.kind != "f" else 1e-6 * max(map(abs, ends))
+                count += int(((volume[t, k] < min(ends) - margin) | (volume[t, k] > max(ends) + margin)).sum())
+    reason = "voxels lie outside the range that the Real World Value Mapping covers, and were mapped like the others"
+    return [f"{count} {reason}"] if count else []
+
+
+_SCALED_APART = "load the files on their own, or correct them"
+_MODALITY = 0x00080060
 _COMMON = {"studies": 0x0020000D, "frames of reference": 0x00200052}  # a series has one of each, PS3.3 A.1.2
 
 # An even grid with more slices than this, per slice that is there, comes from stray positions and not from a gap.

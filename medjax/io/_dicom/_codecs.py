@@ -27,12 +27,12 @@ from pydicom.uid import (
 
 from medjax._optional import optional
 from medjax.io._dicom._header import File
-from medjax.io._errors import ImageFileError, MissingDependencyError, UnsupportedFileError
+from medjax.io._errors import ImageFileError, MissingDependencyError, TruncatedFileError, UnsupportedFileError
 
 if TYPE_CHECKING:
     from medjax.io._dicom._pixels import Layout
 
-__all__ = ["coded_size", "iter_frames", "syntax_name"]
+__all__ = ["check_available", "coded_size", "iter_frames", "most_compression", "syntax_name"]
 
 # Decoders in the order in which they are asked; where none of them is here, pydicom chooses among what is.
 _PREFERRED = {
@@ -40,6 +40,8 @@ _PREFERRED = {
     **dict.fromkeys(JPEGLSTransferSyntaxes, ("pyjpegls",)),
     RLELossless: ("pylibjpeg", "pydicom"),
 }
+# The end of JPEG, JPEG-LS and JPEG 2000 code; within, no 0xFF of the pixels is followed by such a byte.
+_END_OF_CODE = b"\xff\xd9"
 _PIXEL_DATA = BaseTag(0x7FE00010)
 _CODE_STREAMS = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes}
 
@@ -85,6 +87,27 @@ def _decoded_one_by_one(coded: Iterator[bytes], dataset: Dataset, plugin: str) -
         yield from iter_pixels(single, decoding_plugin=plugin)
 
 
+def check_available(file: File, layout: Layout) -> None:
+    """Raises what `iter_frames` would where there is no decoder for a file.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+        UnsupportedFileError: there is none.
+    """
+    _plugin(file)
+    if file.transfer_syntax == JPEGExtended12Bit and layout.bits_stored > 8:
+        _gdcm(file, layout)
+
+
+def most_compression(syntax: UID) -> int:
+    """How many times its own size a file can decode to.
+
+    A block of 64 samples costs JPEG at least one bit, a pixel of lossless JPEG as well, and 128 bytes cost RLE two (PS3.5
+    annex G). JPEG-LS and JPEG 2000 have no such bound; real ones stay far below this.
+    """
+    return 1100 if syntax in JPEGTransferSyntaxes else 64 if syntax == RLELossless else 4000
+
+
 def _plugin(file: File) -> str:
     """The decoder to ask, empty for pydicom's choice; says what to install where there is none."""
     try:
@@ -109,6 +132,8 @@ def _checked(frames: Iterator[bytes], layout: Layout, file: File) -> Iterator[by
             rows, columns, samples = promised
             reason = f"its code stream states {shown}, its header {rows} rows, {columns} columns and {samples} samples"
             raise ImageFileError(file.path, reason, "the file is damaged")
+        if _END_OF_CODE not in frame:  # decoders fill up what is missing, and say so on stderr at most
+            raise TruncatedFileError(file.path, "its code stream has no end marker", "copy or export it again")
         yield frame
 
 
@@ -150,9 +175,7 @@ def _size_in_frame_header(frame: bytes) -> tuple[int, int, int] | None:
 
 def _decode_12_bit(frame: bytes, layout: Layout, file: File) -> np.ndarray:
     """Decodes 12-bit lossy JPEG with GDCM itself: pydicom knows of no permissively licensed decoder for it."""
-    gdcm = optional("gdcm", f"its 12-bit lossy JPEG, {syntax_name(file.transfer_syntax)},", file.path)
-    if layout.samples != 1:
-        raise UnsupportedFileError(file.path, "its pixels are 12-bit lossy JPEG in colour, which no decoder here reads")
+    gdcm = _gdcm(file, layout)
     image = gdcm.Image()
     image.SetNumberOfDimensions(2)
     image.SetDimensions((layout.columns, layout.rows, 1))
@@ -162,6 +185,14 @@ def _decode_12_bit(frame: bytes, layout: Layout, file: File) -> np.ndarray:
     image.SetPixelFormat(gdcm.PixelFormat(1, 16, 12, 11, int(layout.kind == "i")))
     pixels = image.GetBuffer().encode("utf-8", "surrogateescape")  # bytes, as SWIG hands them over
     return np.frombuffer(pixels, f"{layout.kind}2").reshape(layout.rows, layout.columns)
+
+
+def _gdcm(file: File, layout: Layout) -> Any:
+    """The module, for 12-bit lossy JPEG."""
+    gdcm = optional("gdcm", f"its 12-bit lossy JPEG, {syntax_name(file.transfer_syntax)},", file.path)
+    if layout.samples != 1:
+        raise UnsupportedFileError(file.path, "its pixels are 12-bit lossy JPEG in colour, which no decoder here reads")
+    return gdcm
 
 
 def _gdcm_element(gdcm: Any, frame: bytes) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 
 from medjax.io._dicom._enhanced import DIMENSION
 from medjax.io._dicom._errors import DuplicatePositionError
+from medjax.io._dicom._metadata import parse_datetime
 from medjax.io._dicom._slices import Slice
 
-__all__ = ["Repeats", "Volumes", "arrange"]
+__all__ = ["Repeats", "Volumes", "arrange", "name_of"]
 
 Repeats = Literal["dimension", "order", "error"]
 
@@ -47,6 +49,10 @@ _BY_VALUE = (
 )
 # Every slice may have its own of these: the slices at one place are then ranked by it.
 _BY_RANK = ("AcquisitionDateTime", "FrameAcquisitionDateTime", "AcquisitionTime", "TriggerTime")
+# A time of day says nothing without its day.
+_DAY_OF = {"AcquisitionTime": "AcquisitionDate"}
+# No series takes so long: times of day that lie further apart, without a day, lie on both sides of midnight.
+_MOST_HOURS = 12
 # Bookkeeping of the scanner. It orders repeats only where the series has several places and all of them agree.
 _BY_NUMBER = ("AcquisitionNumber", "FrameAcquisitionNumber", "InstanceNumber")
 
@@ -133,7 +139,7 @@ def _instances(row: list[Slice], digest: Callable[[Slice], bytes]) -> list[Any]:
 def _duplicate(rows: list[list[Slice]], repeats: Repeats, path: Path) -> DuplicatePositionError:
     number = int(np.argmax([len(row) for row in rows]))
     row = rows[number]
-    names = " and ".join(sorted(_name(s) for s in row)[:2])
+    names = " and ".join(sorted(name_of(s) for s in row)[:2])
     sizes = sorted({len(r) for r in rows})
     if len(sizes) > 1:
         reason = f"{len(rows)} positions hold from {sizes[0]} to {sizes[-1]} slices each; {names} lie at one position"
@@ -145,7 +151,8 @@ def _duplicate(rows: list[list[Slice]], repeats: Repeats, path: Path) -> Duplica
     return DuplicatePositionError(path, f"{reason}, and no time, echo, b-value or the like tells them apart", hint)
 
 
-def _name(slice_: Slice) -> str:
+def name_of(slice_: Slice) -> str:
+    """File and frame of a slice, for messages."""
     return slice_.file.path.name + (f" frame {slice_.frame}" if slice_.layout.frames > 1 else "")
 
 
@@ -153,13 +160,36 @@ def _by_value(rows: list[list[Slice]]) -> Volumes | None:
     """Volumes of one value each of up to three attributes, of which each place has every one exactly once."""
     table = {keyword: [[s.attribute(keyword) for s in row] for row in rows] for keyword in _candidates(rows)}
     varying = [keyword for keyword, values in table.items() if any(len(set(row)) > 1 for row in values)]
+    varying = [keyword for keyword in varying if _has_order(rows, keyword)]
     for size in (1, 2, 3):
-        for keywords in itertools.combinations(varying, size):
-            columns = [table[keyword] for keyword in keywords]
+        for chosen in itertools.combinations(varying, size):
+            keywords = tuple(each for keyword in chosen for each in _dated(rows, keyword))
+            columns = [[[s.attribute(keyword) for s in row] for row in rows] for keyword in keywords]
             found = _split(rows, keywords, [list(zip(*parts, strict=True)) for parts in zip(*columns, strict=True)])
             if found is not None:
                 return found
     return None
+
+
+def _dated(rows: list[list[Slice]], keyword: str) -> tuple[str, ...]:
+    """A time of day with its day before it, where the days differ; any other attribute alone."""
+    day = _DAY_OF.get(keyword)
+    return (keyword,) if day is None or len(_values(rows, day)) == 1 else (day, keyword)
+
+
+def _has_order(rows: list[list[Slice]], keyword: str) -> bool:
+    """Whether it is known which value comes first: of times of day without their days it is not, across midnight."""
+    if keyword not in _DAY_OF:
+        return True
+    days = _values(rows, _DAY_OF[keyword])
+    if days != {None}:
+        return None not in days
+    hours = [int(time[:2]) for time in _values(rows, keyword) if isinstance(time, str) and time[:2].isdecimal()]
+    return not hours or max(hours) - min(hours) < _MOST_HOURS
+
+
+def _values(rows: list[list[Slice]], keyword: str) -> set[Any]:
+    return {slice_.attribute(keyword) for row in rows for slice_ in row}
 
 
 def _candidates(rows: list[list[Slice]]) -> list[str]:
@@ -173,7 +203,7 @@ def _split(rows: list[list[Slice]], keywords: tuple[str, ...], values: list[list
     wanted = dict(zip(values[0], rows[0], strict=True))
     if len(wanted) != len(rows[0]) or any(set(found) != wanted.keys() for found in values):
         return None
-    keys = sorted(wanted, key=lambda key: _sort_key(key, wanted[key]))
+    keys = sorted(wanted, key=lambda key: _sort_key(keywords, key, wanted[key]))
     by_key = [dict(zip(found, row, strict=True)) for found, row in zip(values, rows, strict=True)]
     return Volumes([[row[key] for key in keys] for row in by_key], tuple(map(_shown, keywords)), tuple(keys))
 
@@ -182,10 +212,11 @@ def _shown(keyword: str) -> str:
     return keyword.removeprefix(DIMENSION)
 
 
-def _sort_key(values: Iterable[Any], slice_: Slice) -> tuple[Any, ...]:
+def _sort_key(keywords: Sequence[str], values: Iterable[Any], slice_: Slice) -> tuple[Any, ...]:
     """Numbers and times ascend, nothing comes first; what has no order keeps that of the instances."""
     key: list[Any] = []
-    for value in values:
+    for keyword, stated in zip(keywords, values, strict=True):
+        value = _moment(keyword, stated)
         if isinstance(value, tuple) or (isinstance(value, str) and not value[:1].isdigit()):
             key.append((2, _instance(slice_)))
         elif value is None:
@@ -225,13 +256,27 @@ def _is_pattern(table: list[list[Any]]) -> bool:
 
 
 def _rank(rows: list[list[Slice]], keyword: str, check: Callable[[list[list[Any]]], bool] | None) -> Volumes | None:
-    if not all(_is_ordered(row, keyword) for row in rows):
+    if not all(_is_ordered(row, keyword) for row in rows) or not _has_order(rows, keyword):
         return None
-    table = [sorted(s.attribute(keyword) for s in row) for row in rows]
-    if any(len(set(values)) != len(values) for values in table) or (check is not None and not check(table)):
+    keywords = _dated(rows, keyword)
+    ordered = [sorted(row, key=lambda s: _place(s, keywords)) for row in rows]
+    table = [[_place(s, keywords) for s in row] for row in ordered]
+    numbers = [[s.attribute(keyword) for s in row] for row in ordered]
+    if any(len(set(places)) != len(places) for places in table) or (check is not None and not check(numbers)):
         return None
-    ordered = [sorted(row, key=lambda s: s.attribute(keyword)) for row in rows]
-    return Volumes(ordered, (keyword,), tuple((value,) for value in table[0]))
+    return Volumes(ordered, keywords, tuple(tuple(s.attribute(k) for k in keywords) for s in ordered[0]))
+
+
+def _place(slice_: Slice, keywords: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(_moment(keyword, slice_.attribute(keyword)) for keyword in keywords)
+
+
+def _moment(keyword: str, value: Any) -> Any:
+    """What a value is sorted by: a date and time that states its offset from UTC is compared in UTC."""
+    if not keyword.endswith("DateTime") or not isinstance(value, str):
+        return value
+    moment = parse_datetime(value)
+    return value if moment is None or moment.tzinfo is None else f"{moment.astimezone(dt.UTC):%Y%m%d%H%M%S.%f}"
 
 
 def _is_ordered(row: list[Slice], keyword: str) -> bool:

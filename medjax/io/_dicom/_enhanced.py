@@ -15,9 +15,10 @@ from pydicom.dataset import Dataset
 
 from medjax.io._dicom._errors import InconsistentGeometryError
 from medjax.io._dicom._header import File
-from medjax.io._dicom._metadata import header_of
+from medjax.io._dicom._metadata import header_of, json_value
 from medjax.io._dicom._pixels import Layout
-from medjax.io._dicom._slices import Slice, single_slice
+from medjax.io._dicom._scaling import Scaling, mapped, scaling_of
+from medjax.io._dicom._slices import MAPPINGS, Slice, single_slice
 
 __all__ = ["DIMENSION", "slices_of_enhanced"]
 
@@ -37,15 +38,26 @@ def slices_of_enhanced(file: File, layout: Layout) -> list[Slice]:
         InconsistentGeometryError: the number of functional groups is not that of frames.
     """
     top = single_slice(file, layout)
-    shared = _flat(_item(file.dataset, "SharedFunctionalGroupsSequence"))
+    shared_groups = _item(file.dataset, "SharedFunctionalGroupsSequence")
+    shared = _flat(shared_groups)
     groups = file.dataset.get("PerFrameFunctionalGroupsSequence") or []
     if len(groups) not in (0, layout.frames):
         raise InconsistentGeometryError(
             file.path, f"{layout.frames} frames, but {len(groups)} per-frame functional groups"
         )
     names = _dimension_names(file.dataset)
-    per_frame = [_flat(group) for group in groups] or [{} for _ in range(layout.frames)]
-    return [_slice(top, frame, {**shared, **own, **_dimensions(names, own)}) for frame, own in enumerate(per_frame)]
+    common = _transform(shared_groups, file).over(scaling_of(file.dataset, file))
+    slices = []
+    for frame in range(layout.frames):
+        scaling = _transform(groups[frame], file).over(common) if groups else common  # before anything is decoded
+        own = _flat(groups[frame]) if groups else {}
+        slices.append(_slice(top, frame, {**shared, **own, **_dimensions(names, own)}, scaling))
+    return slices
+
+
+def _transform(group: Dataset, file: File) -> Scaling:
+    """Pixel Value Transformation Sequence (0028,9145) of a functional group."""
+    return scaling_of(_item(group, "PixelValueTransformationSequence"), file)
 
 
 def _item(dataset: Dataset, keyword: str) -> Dataset:
@@ -97,7 +109,7 @@ def _dimensions(names: list[str], own: Mapping[str, Any]) -> dict[str, Any]:
     return {DIMENSION + name: value for name, value in zip(names, values, strict=True) if name not in _SPATIAL}
 
 
-def _slice(top: Slice, frame: int, attributes: dict[str, Any]) -> Slice:
+def _slice(top: Slice, frame: int, attributes: dict[str, Any], scaling: Scaling) -> Slice:
     def vector(keyword: str, count: int, otherwise: tuple[float, ...] | None) -> tuple[float, ...] | None:
         value = attributes.get(keyword)
         is_vector = isinstance(value, list) and len(value) == count and all(isinstance(x, float | int) for x in value)
@@ -108,6 +120,7 @@ def _slice(top: Slice, frame: int, attributes: dict[str, Any]) -> Slice:
         return float(value) if isinstance(value, float | int) else otherwise
 
     spacing = vector("PixelSpacing", 2, top.pixel_spacing)
+    mappings = attributes.get("RealWorldValueMappingSequence") or json_value(top.file.dataset, MAPPINGS)
     return Slice(
         file=top.file,
         layout=top.layout,
@@ -118,7 +131,6 @@ def _slice(top: Slice, frame: int, attributes: dict[str, Any]) -> Slice:
         orientation=vector("ImageOrientationPatient", 6, top.orientation),
         pixel_spacing=spacing if spacing and min(spacing) > 0 else None,
         thickness=number("SliceThickness", top.thickness) or None,
-        slope=number("RescaleSlope", top.slope),
-        intercept=number("RescaleIntercept", top.intercept),
+        scaling=mapped(scaling, mappings, top.file, has_table=top.layout.has_modality_lut),
         attributes=attributes,
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from medjax.io._errors import ImageFileError, UnsupportedFileError
+import os
+from collections.abc import Sequence
+
+from medjax.io._errors import ImageFileError, UnsupportedFileError, printable
 
 __all__ = [
     "DuplicatePositionError",
@@ -19,7 +22,16 @@ class NotAnImageError(UnsupportedFileError):
 
 
 class MultipleSeriesError(ImageFileError):
-    """There is more than one series, or one series with more than one orientation or matrix; the reason lists them."""
+    """There is more than one series, or one series with more than one orientation or matrix; the reason lists them.
+
+    Attributes:
+        reason: Its first line says what is wrong; each further line is one series or stack.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: str, hint: str | None = None, listed: Sequence[str] = ()):
+        super().__init__(path, reason, hint)
+        self.args = (*self.args, tuple(listed))
+        self.reason += ":" * bool(listed) + "".join(f"\n  {printable(line)}" for line in listed)
 
 
 class NoGeometryError(ImageFileError):

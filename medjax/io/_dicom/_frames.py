@@ -11,11 +11,13 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.tag import BaseTag
 
-from medjax.io._dicom._enhanced import slices_of_enhanced
+from medjax.io._dicom._enhanced import DIMENSION, slices_of_enhanced
 from medjax.io._dicom._errors import InconsistentGeometryError
 from medjax.io._dicom._header import File, first_text, numbers, stored_value
+from medjax.io._dicom._metadata import json_value
 from medjax.io._dicom._mosaic import slices_of_mosaic
 from medjax.io._dicom._pixels import Layout, check_size, layout_of
 from medjax.io._dicom._slices import ORIENTATION, POSITION, Slice, single_slice, unit_axes
@@ -25,8 +27,15 @@ __all__ = ["slices_of"]
 _IMAGE_TYPE = BaseTag(0x00080008)
 _MODALITY = BaseTag(0x00080060)
 _BETWEEN_SLICES = BaseTag(0x00180088)
+_POINTER = BaseTag(0x00280009)
 _DETECTORS = BaseTag(0x00540022)
 _SLICE_VECTOR = BaseTag(0x00540080)
+_SLICE_LOCATIONS = BaseTag(0x00182005)
+# What a frame can be counted by in nuclear medicine, besides its slice (PS3.3 table C.8-8).
+_VECTORS = (
+    *("EnergyWindowVector", "DetectorVector", "PhaseVector", "RotationVector", "RRIntervalVector", "TimeSlotVector"),
+    *("AngularViewVector", "TimeSliceVector"),
+)
 _FRAME_OFFSETS = BaseTag(0x3004000C)
 _SHARED_GROUPS = BaseTag(0x52009229)
 _FRAME_GROUPS = BaseTag(0x52009230)
@@ -69,26 +78,85 @@ def _frames(first: Slice) -> list[Slice]:
     is_placed = first.position is not None and first.orientation is not None
     position = first.position if first.position and is_placed else (0.0, 0.0, 0.0)
     orientation = first.orientation if first.orientation and is_placed else (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    depths = (offsets - offsets[0])[:, None]  # known, so that a volume without a place can be looked at
+    depths = offsets[:, None]  # known, so that a volume without a place can be looked at
     places = (np.asarray(position) + depths * unit_axes(orientation, file)[2]).tolist()
+    vectors = _vectors(file, count)
+    note = _NO_FIRST if is_placed and _SLICE_VECTOR in file.dataset and offsets[0] else ""
     return [
-        dataclasses.replace(first, frame=n, position=tuple(place), orientation=orientation, is_placed=is_placed)
+        dataclasses.replace(
+            first,
+            frame=n,
+            position=tuple(place),
+            orientation=orientation,
+            is_placed=is_placed,
+            note=note,
+            attributes={DIMENSION + name: vector[n] for name, vector in vectors.items()},
+        )
         for n, place in enumerate(places)
     ]
 
 
+# "The first slice", from which the others are counted, is slice 1 of the vector (C.8.4.15); "the first frame" is another.
+_NO_FIRST = "its first frame is not its first slice: the stated position is taken for that of the lowest slice number"
+
+
+def _vectors(file: File, count: int) -> dict[str, tuple[int | float, ...]]:
+    """What else than slices the frames are counted by, such as time slots, in the order in which the file names it."""
+    pointed = [name for tag in _pointers(file) if (name := keyword_for_tag(tag)) in _VECTORS]
+    found = {}
+    for name in dict.fromkeys([*pointed, *_VECTORS]):
+        vector = _vector(file, tag_for_keyword(name) or 0, count)
+        if vector is None and name in pointed:
+            raise InconsistentGeometryError(file.path, f"FrameIncrementPointer names {name}, which is missing")
+        if vector is not None and len(set(vector)) > 1:
+            found[name] = vector
+    return found
+
+
+def _vector(file: File, tag: int, count: int) -> tuple[int | float, ...] | None:
+    """One number for each frame; `None` where the attribute is absent.
+
+    Raises:
+        InconsistentGeometryError: it has another number of values.
+    """
+    value = json_value(file.dataset, tag) if tag in file.dataset else None
+    if value is None:
+        return None
+    values = value if isinstance(value, list) else [value]
+    if len(values) != count or not all(isinstance(each, int | float) for each in values):
+        reason = f"{count} frames, but {keyword_for_tag(tag)} has {len(values)} values"
+        raise InconsistentGeometryError(file.path, reason)
+    return tuple(values)
+
+
+def _pointers(file: File) -> list[int]:
+    """Frame Increment Pointer (0028,0009): the attributes by which one frame differs from the next."""
+    value = json_value(file.dataset, _POINTER) if _POINTER in file.dataset else None
+    texts = value if isinstance(value, list) else [value]
+    return [int(text[1:5] + text[6:10], 16) for text in texts if isinstance(text, str) and len(text) == 11]
+
+
 def _frame_offsets(file: File, count: int) -> np.ndarray | None:
-    """How far each frame lies along the normal, mm; `None` where the frames are not slices but moments."""
+    """How far each frame lies from the stated position, mm; `None` where the frames are not slices but moments."""
     stated = numbers(file.dataset, _FRAME_OFFSETS)
     if stated is not None:  # relative or absolute (PS3.3 section C.8.8.3.2): the differences are the same
         if len(stated) != count:
             raise InconsistentGeometryError(
                 file.path, f"{count} frames, but GridFrameOffsetVector has {len(stated)} offsets"
             )
-        return np.asarray(stated)
+        return np.asarray(stated) - stated[0]
+    pointers = _pointers(file)
+    if _SLICE_LOCATIONS in pointers and (locations := _vector(file, _SLICE_LOCATIONS, count)) is not None:
+        return np.asarray(locations, np.float64) - locations[0]
     step = numbers(file.dataset, _BETWEEN_SLICES, 1)  # negative where slices run against the normal (C.8.4.15)
-    is_volume = _SLICE_VECTOR in file.dataset or first_text(file.dataset, _MODALITY) in ("MR", "CT", "PT")
-    return np.arange(count) * step[0] if step and step[0] and is_volume else None
+    if not step or not step[0]:
+        return None
+    slices = _vector(file, _SLICE_VECTOR, count)
+    if slices is not None:
+        return (np.asarray(slices, np.float64) - min(slices)) * step[0]
+    if pointers or first_text(file.dataset, _MODALITY) not in ("MR", "CT", "PT"):
+        return None  # frames that differ by time, angle or anything else than their slice
+    return np.arange(count) * step[0]
 
 
 def _placed_by_detector(first: Slice) -> Slice:

@@ -41,6 +41,7 @@ class Stack:
         depths: Distance of each slice from the first along the stack, mm; uniform but for a gap.
         uneven: What is wrong with the distances, or `None` where they are uniform.
         lean_degrees: By how much the stack leans away from the normal; 0 if it is straight.
+        is_rounded: Whether the digits that positions were rounded to explain why the distances differ.
     """
 
     axes: np.ndarray
@@ -48,6 +49,7 @@ class Stack:
     depths: np.ndarray
     uneven: str | None
     lean_degrees: float
+    is_rounded: bool = False
 
 
 def axes_of(slices: Sequence[Slice], path: Path) -> np.ndarray:
@@ -133,9 +135,25 @@ def measure(rows: Sequence[Sequence[Slice]], axes: np.ndarray, pixel_spacing: tu
         step, lean = axes[2] * along / (len(rows) - 1), 0.0
     affine = _affine(axes, pixel_spacing, step, positions[0])
     depths = heights * np.linalg.norm(step) * (len(rows) - 1) / along
-    return Stack(
-        axes, affine, depths, _unevenness(rows, depths), lean if shear_degrees(affine) > _LEANING_DEGREES else 0.0
-    )
+    is_rounded = _drift(depths) <= _rounding(positions) * float(np.abs(axes[2]).sum())
+    lean = lean if shear_degrees(affine) > _LEANING_DEGREES else 0.0
+    return Stack(axes, affine, depths, _unevenness(rows, depths, is_rounded), lean, is_rounded)
+
+
+def _drift(depths: np.ndarray) -> float:
+    """How far a slice lies off its place on the even grid from the first to the last, mm."""
+    return float(np.abs(depths - np.linspace(0.0, depths[-1], len(depths))).max())
+
+
+def _rounding(positions: np.ndarray) -> float:
+    """The decimal place that all coordinates end at, mm; 0 where they have three decimals and more.
+
+    Each is off by half of it at most, and so are both ends of the stack, to which the others are compared.
+    """
+    for place in (1.0, 0.1, 0.01):
+        if np.abs(positions / place - np.round(positions / place)).max() < 1e-6:
+            return place + 1e-6  # and a little for the arithmetic
+    return 0.0
 
 
 def _check_line(offsets: np.ndarray, pixel_spacing: Sequence[float], path: Path) -> None:
@@ -159,19 +177,21 @@ def _affine(axes: np.ndarray, pixel_spacing: Sequence[float], step: np.ndarray, 
     return affine
 
 
-def _unevenness(rows: Sequence[Sequence[Slice]], depths: np.ndarray) -> str | None:
+def _unevenness(rows: Sequence[Sequence[Slice]], depths: np.ndarray, is_rounded: bool) -> str | None:
     """Says how the steps between slices differ and where the widest gap is; `None` where they do not."""
     steps = np.diff(depths)
-    mean = depths[-1] / len(steps)
     usual = float(np.median(steps))
-    drift = np.abs(depths - mean * np.arange(len(depths))).max()
+    drift = _drift(depths)
     allowed = max(_STEP_TOLERANCE * usual, min(0.02, 0.05 * usual))
     if np.abs(steps - usual).max() <= allowed and drift <= _PLACE_TOLERANCE * usual:
         return None
+    if is_rounded and drift <= _PLACE_TOLERANCE * usual:  # less than any gap
+        return f"steps of {_kinds_of_steps(steps)}; their positions are rounded, each by up to {drift:.2f} mm"
     widest = int(np.argmax(steps))
     ends = zip(rows[widest : widest + 2], depths[widest : widest + 2], strict=True)
     between = " and ".join(f"{row[0].file.path.name} at {depth:.2f} mm" for row, depth in ends)
-    return f"steps of {_kinds_of_steps(steps)}; {_gap(steps / usual, widest)} between {between} from the first"
+    rounded = f", or their positions are rounded, each by up to {drift:.2f} mm" if is_rounded else ""
+    return f"steps of {_kinds_of_steps(steps)}; {_gap(steps / usual, widest)} between {between} from the first{rounded}"
 
 
 def _gap(ratios: np.ndarray, widest: int) -> str:
@@ -190,16 +210,25 @@ def _kinds_of_steps(steps: np.ndarray) -> str:
     return ", ".join(shown) + (f" and {len(order) - 4} other sizes" if len(order) > 4 else "")
 
 
-def check_uniform(stack: Stack, path: Path) -> None:
-    """Raises if the slices are not evenly spaced, naming the gap and, where there is one, the lean as well.
+def check_spacing(stack: Stack, path: Path, policy: str) -> None:
+    """Raises if the slices are not evenly spaced, unless the policy says what to do then.
 
     Raises:
-        NonUniformSpacingError: they are not.
+        NonUniformSpacingError: they are not; it names the gap and, where there is one, the lean as well. For the policy
+            "even": a slice lies nearer to another's even place than to its own.
     """
-    if stack.uneven is None:
+    if stack.uneven is None or policy in ("resample", "nearest"):
+        return
+    step = stack.depths[-1] / (len(stack.depths) - 1)
+    if policy == "even":
+        if _drift(stack.depths) > 0.5 * step:
+            reason = f"{stack.uneven}: a slice would be moved by {_drift(stack.depths):.2f} mm, more than half a step"
+            raise NonUniformSpacingError(path, reason, 'spacing_policy="resample" or "nearest" moves none')
         return
     lean = f"; the stack also leans {stack.lean_degrees:.1f} degrees (gantry tilt)" if stack.lean_degrees else ""
     hint = 'io.load_dicom_series(..., spacing_policy="resample") interpolates between the slices that are there, "nearest" repeats them'
+    if stack.is_rounded:
+        hint = 'io.load_dicom_series(..., spacing_policy="even") takes them as even'
     raise NonUniformSpacingError(path, f"the slices are not evenly spaced: {stack.uneven}{lean}", hint)
 
 

@@ -7,12 +7,14 @@ import dataclasses
 import functools
 import io
 import math
+import os
 import zlib
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pydicom
+from pydicom.charset import convert_encodings, decode_bytes, default_encoding
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_file_meta_info
@@ -24,6 +26,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
+from pydicom.valuerep import TEXT_VR_DELIMS
 
 from medjax.io._dicom._elements import CHUNK_BYTES, Elements, walk
 from medjax.io._dicom._errors import NotAnImageError
@@ -31,19 +34,23 @@ from medjax.io._dicom._quiet import quiet
 from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 
 __all__ = [
+    "UNKNOWN_KIND",
     "File",
     "Header",
     "file_of",
     "first_text",
     "is_dicomdir",
+    "is_lossy",
     "looks_like_dicom",
     "numbers",
     "open_file",
     "parsing",
     "quiet",
     "read_header",
+    "series_number",
     "stored_element",
     "stored_value",
+    "texts_of",
     "whole_dataset",
     "whole_number",
 ]
@@ -56,12 +63,17 @@ _DEFERRED_BYTES = 4096
 _MOST_INFLATED_BYTES = 2**26
 # Every DICOM file has group 2 and an element of group 8 before anything longer than this.
 _HEAD_BYTES = 1024
+_PREAMBLE = 132
+_UNDEFINED = 0xFFFFFFFF
 
+_META_LENGTH = BaseTag(0x00020000)
 _MEDIA_SOP_CLASS = BaseTag(0x00020002)
 _TRANSFER_SYNTAX = BaseTag(0x00020010)
+_CHARACTER_SET = BaseTag(0x00080005)
 _SOP_CLASS = BaseTag(0x00080016)
 _SOP_INSTANCE = BaseTag(0x00080018)
 _SERIES = BaseTag(0x0020000E)
+_SERIES_NUMBER = BaseTag(0x00200011)
 _NUMBER_OF_FRAMES = BaseTag(0x00280008)
 _ROWS = BaseTag(0x00280010)
 _COLUMNS = BaseTag(0x00280011)
@@ -82,6 +94,7 @@ class File:
             the file is deflated as a whole.
         pixel_keyword: "PixelData", "FloatPixelData" or "DoubleFloatPixelData".
         transfer_syntax: How the data set is encoded.
+        identity: What tells this file from another of its name.
     """
 
     path: Path
@@ -89,6 +102,16 @@ class File:
     pixel_offset: int | None
     pixel_keyword: str
     transfer_syntax: UID
+    identity: tuple[int, ...] = ()
+
+    def check_identity(self) -> None:
+        """Raises if the file is no longer the one whose header was read: a writer has replaced it, or writes to it.
+
+        Raises:
+            ImageFileError: it is another file.
+        """
+        if self.identity and _identity(self.path.stat()) != self.identity:
+            raise ImageFileError(self.path, "the file was replaced or changed while it was read", "load it again")
 
     @property
     def series_uid(self) -> str:
@@ -155,12 +178,20 @@ class Header:
         pixel_offset: Where the pixel data element begins; `None` for a deflated file, whose pixels are in the data set.
         pixel_keyword: Keyword of that element, empty where there is none.
         transfer_syntax: How the data set is encoded.
+        identity: What tells this file from another of its name.
+        has_magic: Whether the file says that it is DICOM.
     """
 
     dataset: Dataset
     pixel_offset: int | None
     pixel_keyword: str
     transfer_syntax: UID
+    identity: tuple[int, ...]
+    has_magic: bool
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def read_header(path: Path) -> Header | None:
@@ -170,21 +201,25 @@ def read_header(path: Path) -> Header | None:
         ImageFileError: the file cannot be parsed.
     """
     with parsing(path), path.open("rb") as file:
+        identity = _identity(os.fstat(file.fileno()))
         head = file.read(CHUNK_BYTES)
+        has_magic = head[128:132] == b"DICM"
         if not looks_like_dicom(head):
             return None
         if _is_deflated(head[:_HEAD_BYTES]):
             inflated = _read_deflated(path)
             keyword = next((keyword for keyword in _PIXELS.values() if keyword in inflated), "")
-            return Header(inflated, None, keyword, ExplicitVRLittleEndian)
+            return Header(inflated, None, keyword, ExplicitVRLittleEndian, identity, has_magic)
         found = walk(file, head, _DEFERRED_BYTES)
         if found is not None:
-            return Header(_as_dataset(found, path), found.position, _PIXELS[found.pixel_tag], found.transfer_syntax)
+            keyword = _PIXELS[found.pixel_tag]
+            dataset = _as_dataset(found, path)
+            return Header(dataset, found.position, keyword, found.transfer_syntax, identity, has_magic)
         file.seek(0)
         dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, defer_size=_DEFERRED_BYTES)
         offset = file.tell()
         keyword = _pixel_keyword(file.read(4), dataset.original_encoding[1] is not False)
-        return Header(dataset, offset, keyword, _transfer_syntax(dataset))
+        return Header(dataset, offset, keyword, _transfer_syntax(dataset), identity, has_magic)
 
 
 def _as_dataset(found: Elements, path: Path) -> Dataset:
@@ -256,24 +291,55 @@ def file_of(path: Path, header: Header) -> File:
         TruncatedFileError: it ends before its pixels.
     """
     dataset = header.dataset
-    file = File(path, dataset, header.pixel_offset, header.pixel_keyword, header.transfer_syntax)
+    file = File(path, dataset, header.pixel_offset, header.pixel_keyword, header.transfer_syntax, header.identity)
     if file.sop_class == _WHOLE_SLIDE:
         raise UnsupportedFileError(path, "it is a tiled whole-slide image, not a scan on a voxel grid")
     if header.pixel_keyword:
         return file
-    if _ROWS in dataset and _COLUMNS in dataset and "NumberOfReferences" not in dataset:
+    uid = _class_of(file)
+    if _is_image(uid) or (_ROWS in dataset and _COLUMNS in dataset and "NumberOfReferences" not in dataset):
         raise TruncatedFileError(path, "the file ends before its pixel data", "copy or export it again")
+    if header.has_magic and _is_cut(dataset, uid, path):
+        raise TruncatedFileError(path, "the file ends within its header", "copy or export it again")
     raise NotAnImageError(path, f"it holds no image: {_kind_of_object(file)}")
+
+
+def _is_cut(dataset: Dataset, uid: str, path: Path) -> bool:
+    """Whether a file without pixels ends within an element, or before it states its class (PS3.10 table 7.1-1)."""
+    size = path.stat().st_size
+    meta = getattr(dataset, "file_meta", Dataset())
+    stated = whole_number(meta, _META_LENGTH)
+    is_begun = max(dataset.keys(), default=0) > _SOP_CLASS
+    if (not uid and not is_begun) or (stated is not None and _PREAMBLE + 12 + stated > size):
+        return True
+    raw = [element for element in dataset.values() if isinstance(element, RawDataElement)]
+    return any(element.length not in (0, _UNDEFINED) and element.value_tell + element.length > size for element in raw)
+
+
+def _class_of(file: File) -> str:
+    return file.sop_class or first_text(getattr(file.dataset, "file_meta", Dataset()), _MEDIA_SOP_CLASS)
+
+
+def _is_image(uid: str) -> bool:
+    """Whether objects of this class have pixels without exception; an RT Dose may be histograms alone."""
+    name = UID(uid).name if uid else ""
+    return "Image Storage" in name or name in _WITH_PIXELS
+
+
+_WITH_PIXELS = ("Parametric Map Storage", "Segmentation Storage", "Label Map Segmentation Storage")
+
+
+UNKNOWN_KIND = "a DICOM object without pixel data"
 
 
 def _kind_of_object(file: File) -> str:
     """What an object without pixels is, such as "RT Structure Set"."""
-    uid = file.sop_class or first_text(file.dataset.file_meta, 0x00020002)
+    uid = _class_of(file)
     if uid == _DICOMDIR or is_dicomdir(file.dataset):
         return "a DICOMDIR, the index of a set of files"
     name = UID(uid).name if uid else ""
     if not name or name == uid:  # no UID, or one that the standard does not know
-        return "a DICOM object without pixel data"
+        return UNKNOWN_KIND
     return f"{name.removesuffix(' Storage')} ({uid})"
 
 
@@ -306,13 +372,52 @@ def stored_value(dataset: Dataset, tag: int) -> Any:
 
 
 def first_text(dataset: Dataset, tag: int) -> str:
-    """The first value of a text attribute; empty where there is none, or a damaged one."""
+    """The first value of a text attribute, in the file's character set; empty where there is none.
+
+    Two values that differ stay different: bytes that the character set does not know become escapes.
+    """
     value = stored_value(dataset, tag)
     if isinstance(value, bytes):
-        return value.split(b"\\")[0].decode("ascii", "replace").strip(" \0")
+        is_plain = value.isascii() and b"\x1b" not in value  # as nearly all are: no character set is needed
+        return texts_of(value, [] if is_plain else _encodings_of(dataset))[0].strip(" \0")
     if value is None or isinstance(value, str):
         return "" if value is None else str(value).strip()
     return str(value[0]) if hasattr(value, "__len__") and len(value) else ""
+
+
+def texts_of(value: bytes, encodings: Sequence[str]) -> list[str]:
+    """The values of a text in its character sets, as Python names them; bytes that they do not know become escapes."""
+    if not value.isascii() or b"\x1b" in value:
+        with quiet():
+            text = decode_bytes(value, encodings, TEXT_VR_DELIMS)
+        if not is_lossy(text):
+            return text.split("\\")
+    return [part.decode("ascii", "backslashreplace") for part in value.split(b"\\")]
+
+
+def is_lossy(text: Any) -> bool:
+    """Whether pydicom put a stand-in for bytes that it could not decode."""
+    return "\ufffd" in (text if isinstance(text, str) else "".join(map(str, text)) if isinstance(text, list) else "")
+
+
+def _encodings_of(dataset: Dataset) -> list[str]:
+    """Specific Character Set (0008,0005) by Python's names; the default where it is absent or unknown."""
+    value = stored_value(dataset, _CHARACTER_SET)
+    names = value.decode("ascii", "replace").split("\\") if isinstance(value, bytes) else value
+    names = [names] if isinstance(names, str) else list(names or [""])
+    with quiet():
+        try:
+            return convert_encodings([str(name).strip(" \0") for name in names])
+        except (LookupError, ValueError):
+            return [default_encoding]
+
+
+def series_number(dataset: Dataset) -> int | None:
+    """Series Number (0020,0011); `None` where it is absent or no number."""
+    try:
+        return int(first_text(dataset, _SERIES_NUMBER))
+    except ValueError:
+        return None
 
 
 def numbers(dataset: Dataset, tag: int, count: int | None = None) -> tuple[float, ...] | None:

@@ -31,7 +31,7 @@ from pydicom.tag import BaseTag
 from pydicom.valuerep import PersonName
 
 from medjax._metadata import Metadata
-from medjax.io._dicom._header import stored_value
+from medjax.io._dicom._header import is_lossy, stored_value, texts_of
 
 if TYPE_CHECKING:
     from medjax.io._dicom._slices import Slice
@@ -259,7 +259,12 @@ def _decoded(dataset: Dataset, tag: int) -> Any:
     if vr in _PLAIN_TEXT and raw.value is not None and _is_ascii(raw.value):
         return _from_text(raw.value.decode("ascii"), vr)  # type: ignore[union-attr]
     element = dataset[tag]
-    return None if element.VR in _BULK else _plain(element.value, element.VR)
+    value = None if element.VR in _BULK else _plain(element.value, element.VR)
+    if is_lossy(value) and isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):
+        dataset[tag] = raw  # or nobody could tell any more what it was
+        texts = [text.strip(" \0") or None for text in texts_of(raw.value, ["ascii"])]
+        return texts if len(texts) > 1 else texts[0]
+    return value
 
 
 @functools.lru_cache(maxsize=4096)

@@ -17,11 +17,11 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut
 from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from medjax.io._dicom._codecs import iter_frames, syntax_name
+from medjax.io._dicom._codecs import check_available, iter_frames, most_compression, syntax_name
 from medjax.io._dicom._header import File, first_text, stored_value, whole_dataset, whole_number
 from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 
-__all__ = ["Layout", "Target", "check_size", "fill", "layout_of"]
+__all__ = ["Layout", "Target", "check_decoder", "check_size", "fill", "layout_of"]
 
 _PALETTE = BaseTag(0x00281101)
 _MODALITY_LUT = BaseTag(0x00283000)
@@ -38,9 +38,10 @@ _ATTRIBUTES = {
 }
 _PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
-# A compressed file that promises more than this, and thousands of times its own size, is taken for a bomb.
+# A compressed file that promises more than this, and many times its own size, is taken for a bomb: a frame is held
+# several times while it is decoded, all frames once.
 _MOST_TRUSTED_BYTES = 2**28
-_MOST_COMPRESSION = 4000
+_MOST_TRUSTED_FRAME_BYTES = 2**25
 # Every frame costs memory for its place and attributes, however few pixels it has.
 _MOST_FRAMES = 200_000
 
@@ -145,7 +146,7 @@ def _read_layout(file: File) -> Layout:
         bits_stored=stored,
         high_bit=whole("HighBit", max(stored - 1, 0), 63),
         kind=_kind(file, whole("PixelRepresentation", 0, 1)),
-        has_modality_lut=_MODALITY_LUT in file.dataset,
+        has_modality_lut=bool(stored_value(file.dataset, _MODALITY_LUT)),  # an empty sequence states none
         palette_bits=_palette_bits(file),
     )
     if 0 in (layout.rows, layout.columns) or layout.samples not in (1, 3, 4):
@@ -199,7 +200,7 @@ def check_size(file: File, layout: Layout) -> None:
 
     Raises:
         TruncatedFileError: it has fewer bytes than its pixels need.
-        UnsupportedFileError: it promises thousands of times its own size.
+        UnsupportedFileError: it promises many times its own size.
     """
     promised, size = layout.frame_bytes * layout.frames, file.path.stat().st_size
     if layout.frames > _MOST_FRAMES:
@@ -212,8 +213,21 @@ def check_size(file: File, layout: Layout) -> None:
             raise TruncatedFileError(
                 file.path, f"its pixel data has {max(found, 0)} of {promised} bytes", "copy or export it again"
             )
-    elif promised > max(_MOST_TRUSTED_BYTES, _MOST_COMPRESSION * size):
+        return
+    most = most_compression(file.transfer_syntax) * size
+    if promised > max(_MOST_TRUSTED_BYTES, most) or layout.frame_bytes > max(_MOST_TRUSTED_FRAME_BYTES, most):
         raise UnsupportedFileError(file.path, f"it promises {promised} bytes of pixels in a file of {size} bytes")
+
+
+def check_decoder(file: File, layout: Layout) -> None:
+    """Refuses a file whose compression nothing here decodes.
+
+    Raises:
+        MissingDependencyError: its decoder is not installed.
+        UnsupportedFileError: there is none.
+    """
+    if file.pixel_offset is not None and not is_plain(file, layout):
+        check_available(file, layout)
 
 
 def fill(file: File, layout: Layout, targets: Sequence[Target]) -> None:

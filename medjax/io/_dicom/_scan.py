@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydicom.dataset import Dataset
 from medjax.io._dicom._errors import NotAnImageError
 from medjax.io._dicom._frames import slices_of
 from medjax.io._dicom._header import (
+    UNKNOWN_KIND,
     File,
     file_of,
     first_text,
@@ -22,13 +24,14 @@ from medjax.io._dicom._header import (
     open_file,
     parsing,
     read_header,
+    series_number,
 )
 from medjax.io._dicom._pixels import Layout
 from medjax.io._dicom._progress import progress
 from medjax.io._dicom._slices import Slice
 from medjax.io._errors import ImageFileError
 
-__all__ = ["SEGMENTATIONS", "Group", "Scan", "groups_of", "scan"]
+__all__ = ["SEGMENTATIONS", "Group", "Scan", "groups_of", "parts_of", "scan"]
 
 # Segmentation Storage and Label Map Segmentation Storage, PS3.4 section B.5.
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -49,12 +52,12 @@ class Scan:
     Attributes:
         files: Headers of the DICOM files with pixels, in an order that does not depend on their names.
         skipped: Kinds of DICOM objects without pixels, and how many there are of each.
-        empty: Names of empty files that a DICOM name promises to be more.
+        unread: Files that by their names are DICOM and are not, or are not there, and why.
     """
 
     files: list[File]
     skipped: Counter[str]
-    empty: list[str]
+    unread: list[str]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,6 +77,11 @@ class Group:
     file: File
 
     @property
+    def files(self) -> list[File]:
+        """All of its files."""
+        return list({id(s.file): s.file for s in self.slices}.values()) or [self.file]
+
+    @property
     def is_segmentation(self) -> bool:
         """Whether this is a Segmentation object."""
         return self.file.sop_class in SEGMENTATIONS
@@ -84,6 +92,7 @@ def scan(path: Path) -> Scan:
 
     Raises:
         NotAnImageError: the file is a DICOM object without pixels.
+        OSError: a folder cannot be listed, or a file not be read.
         ImageFileError: a DICOM file is damaged, or a DICOMDIR lists one that is missing.
     """
     if path.is_dir():
@@ -95,29 +104,79 @@ def scan(path: Path) -> Scan:
         with parsing(path):
             candidates = _files_listed(header.dataset, path)
     files: list[File] = []
-    skipped, empty = Counter[str](), []
+    skipped = Counter[str]()
+    failed: dict[Path, str] = {}
     for candidate in progress(candidates, len(candidates), "Reading headers"):
         try:
-            header = read_header(candidate) if candidate.is_file() else None  # not a pipe, a device, a dangling link
+            status = _status(candidate)
+            header = read_header(candidate) if status and stat.S_ISREG(status.st_mode) else None
             if header is not None:
                 files.append(file_of(candidate, header))
-            elif candidate.suffix.lower() in _ENDINGS and candidate.is_file() and not candidate.stat().st_size:
-                empty.append(candidate.name)
+            elif status is None:
+                failed[candidate] = "a link that leads nowhere"
+            elif not stat.S_ISREG(status.st_mode):
+                failed[candidate] = "not an ordinary file"
+            else:
+                failed[candidate] = "not DICOM" if status.st_size else "empty"
         except NotAnImageError as error:
+            if header is not None and not header.has_magic and error.reason.endswith(UNKNOWN_KIND):
+                failed[candidate] = "not DICOM"
+                continue
             skipped[error.reason.removeprefix("it holds no image: ")] += 1
         except ImageFileError:
             if _has_magic(candidate):  # else some other file happens to begin as a bare data set does
                 raise
+            failed[candidate] = "not DICOM, or damaged"
     files.sort(key=lambda file: (file.series_uid, file.sop_uid, file.path.name, file.path.parent))
-    return Scan(files, skipped, empty)
+    return Scan(files, skipped, _named_like_dicom(failed, files))
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What a name leads to; `None` for a link that leads nowhere, or a file that was removed meanwhile."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _named_like_dicom(failed: dict[Path, str], files: list[File]) -> list[str]:
+    """Of the files that are no images those that one would expect to be: by their ending, or by their neighbours.
+
+    Without an ending, or with a number for one, a file says nothing by its name. If DICOM files beside it are called so,
+    too, then one that is empty or missing was a slice; what has another content was not.
+    """
+    neighbours = {(file.path.parent, _ending(file.path)) for file in files}
+    return [
+        f"{path.name} ({why})"
+        for path, why in failed.items()
+        if not path.name.startswith(".")
+        and (
+            path.suffix.lower() in _ENDINGS
+            or ((path.parent, _ending(path)) in neighbours and not why.startswith("not DICOM"))
+        )
+    ]
+
+
+def _ending(path: Path) -> str:
+    return "" if path.suffix[1:].isdigit() else path.suffix.lower()
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All regular files in a folder and its subfolders; links to folders are not followed."""
-    for root, folders, names in os.walk(folder):
-        folders.sort()
+    """All files in a folder and its subfolders; links to folders are not followed, unfinished output is left aside."""
+    for root, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not _is_unfinished(name))
         for name in sorted(names):
-            yield Path(root, name)
+            if not _is_unfinished(name):
+                yield Path(root, name)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _is_unfinished(name: str) -> bool:
+    """Whether medjax, or another program of the same habit, is writing to this, or was killed as it did."""
+    return name.startswith(".") and name.endswith(".part")
 
 
 def _files_listed(dataset: Dataset, index: Path) -> list[Path]:
@@ -162,7 +221,11 @@ def groups_of(files: list[File]) -> list[Group]:
                 by_series.setdefault(file.series_uid, []).extend(slices_of(file, layouts))
     for uid, slices in by_series.items():
         stacks = [
-            part for own in _by_owner(slices) for same_size in _by_size(own) for part in _by_orientation(same_size)
+            part
+            for own in _by_owner(slices)
+            for same_size in _by_size(own)
+            for parallel in _by_orientation(same_size)
+            for part in _by_scaling(parallel)
         ]
         stacks.sort(key=len, reverse=True)
         groups += [Group(uid, number, stack, stack[0].file) for number, stack in enumerate(stacks)]
@@ -170,8 +233,7 @@ def groups_of(files: list[File]) -> list[Group]:
 
 
 def _listing_order(group: Group) -> tuple[int, str, int]:
-    number = first_text(group.file.dataset, 0x00200011)
-    return (int(number) if number.lstrip("-").isdigit() else 0, group.uid, group.stack)
+    return (series_number(group.file.dataset) or 0, group.uid, group.stack)
 
 
 def _by_owner(slices: list[Slice]) -> list[list[Slice]]:
@@ -206,3 +268,30 @@ def _by_orientation(slices: list[Slice]) -> list[list[Slice]]:
     for slice_ in slices:
         parts.setdefault(leader_of[slice_.orientation], []).append(slice_)
     return list(parts.values())
+
+
+def _by_scaling(slices: list[Slice]) -> list[list[Slice]]:
+    """Splits slices whose contents are scaled apart, as phase has a slope and magnitude beside it has none.
+
+    Only where that is what they are: the parts name different contents, or have the same positions. Otherwise a slice
+    among others lacks its scaling, which is an error and no reason to leave it out.
+    """
+    parts: dict[Any, list[Slice]] = {}
+    for slice_ in slices:
+        parts.setdefault(parts_of(slice_), []).append(slice_)
+    if len(parts) == 1:
+        return [slices]
+    contents = [{tuple(map(s.attribute, _CONTENT)) for s in part} for part in parts.values()]
+    positions = [sorted({s.position for s in part if s.position is not None}) for part in parts.values()]
+    are_apart = sum(map(len, contents)) == len(set().union(*contents))
+    have_same_places = bool(positions[0]) and all(found == positions[0] for found in positions)
+    return list(parts.values()) if are_apart or have_same_places else [slices]
+
+
+_CONTENT = ("ImageType", "FrameType", "ComplexImageComponent")
+
+
+def parts_of(slice_: Slice) -> tuple[bool, ...]:
+    """Which parts of the scaling a slice states: slope, intercept, table."""
+    scaling = slice_.scaling
+    return scaling.slope is not None, scaling.intercept is not None, slice_.layout.has_modality_lut

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,20 +13,24 @@ import numpy as np
 from medjax._grid import plain, spacing_of
 from medjax._image import Image, locked
 from medjax._orientation import orientation_of
-from medjax.io._dicom._assembly import assemble, lattice
+from medjax.io._dicom._assembly import assemble, check, lattice
 from medjax.io._dicom._dimensions import Repeats
-from medjax.io._dicom._errors import MultipleSeriesError, NotAnImageError
-from medjax.io._dicom._geometry import check_uniform
-from medjax.io._dicom._header import first_text, parsing, quiet, whole_dataset
-from medjax.io._dicom._scan import Group, Scan, groups_of, scan
-from medjax.io._dicom._volume import SpacingPolicy
-from medjax.io._errors import ImageFileError, ImageFileWarning
+from medjax.io._dicom._errors import (
+    InconsistentGeometryError,
+    MultipleSeriesError,
+    NonUniformSpacingError,
+    NotAnImageError,
+)
+from medjax.io._dicom._header import first_text, parsing, quiet, series_number, whole_dataset
+from medjax.io._dicom._scan import Group, Scan, groups_of, parts_of, scan
+from medjax.io._dicom._volume import SpacingPolicy, digest
+from medjax.io._errors import ImageFileError
+from medjax.io._files import warn
 
 __all__ = ["DicomSeries", "list_dicom_series", "load_dicom_series", "read"]
 
 _MODALITY = 0x00080060
 _DESCRIPTION = 0x0008103E
-_SERIES_NUMBER = 0x00200011
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +39,8 @@ class DicomSeries:
 
     Attributes:
         uid: Series Instance UID (0020,000E).
-        stack: Number within the series, 0 unless its slices differ in orientation or size, as with a localiser, or in what
-            no series should mix: patient, modality, units.
+        stack: Number within the series, 0 unless its slices differ in orientation or size, as with a localiser, in the
+            scaling of their contents, as magnitude and phase can, or in what no series should mix: patient, modality, units.
         modality: Modality (0008,0060), `None` where it is not stated, as the next two.
         description: Series Description (0008,103E).
         number: Series Number (0020,0011).
@@ -45,7 +48,8 @@ class DicomSeries:
         shape: Voxels along i, j, k, and the number of volumes if the series has several.
         spacing: Voxel size in mm, `None` where the file does not state it or it varies.
         orientation: Code of the directions of increasing index, such as "LPS"; `None` where it is not stated.
-        problem: What loading it with default options would raise, else `None`.
+        problem: What loading it with default options would raise as the error's reason, else `None`; damage within
+            compressed pixels only shows when they are read.
 
     Example:
         >>> mj.io.DicomSeries("1.2.3", 0, "CT", "Thorax", 2, 75, (512, 512, 75), (0.7, 0.7, 5.0), "LPS", None).shape
@@ -67,14 +71,19 @@ class DicomSeries:
 def list_dicom_series(path: str | os.PathLike[str]) -> list[DicomSeries]:
     """Lists the series in a folder and its subfolders without reading pixels, in the order of their numbers.
 
-    A series whose slices differ in orientation or size (or patient, modality, units) has one entry for each stack.
+    A series whose slices differ in orientation or size (or scaling, patient, modality, units) has one entry for each stack.
+    Pixels are only read where nothing else tells whether slices at one position are copies.
 
     Args:
         path: A folder, a DICOMDIR or a DICOM file.
 
     Raises:
         FileNotFoundError: there is no such file.
+        OSError: a subfolder cannot be listed, or a file not be read.
         ImageFileError: a DICOM file is damaged. Files that are not DICOM are left aside.
+
+    Warns:
+        ImageFileWarning: files with the name of DICOM files cannot be read as such, or are not there.
 
     Example:
         >>> from pydicom.data import get_testdata_file
@@ -84,7 +93,11 @@ def list_dicom_series(path: str | os.PathLike[str]) -> list[DicomSeries]:
     """
     path = _existing(path)
     with quiet():
-        return [_record(group) for group in groups_of(scan(path).files)]
+        found = scan(path)
+        records = [_record(group) for group in groups_of(found.files)]
+    for note in _notes_on(found):
+        warn(path, note)
+    return records
 
 
 def load_dicom_series(
@@ -107,7 +120,8 @@ def load_dicom_series(
         series_uid: Series Instance UID, where there are several series; `list_dicom_series` lists them.
         stack: Which stack of parallel slices, where a series has several; or "largest", the one with the most slices.
         spacing_policy: What to do with unevenly spaced slices, as when one is missing. "error"; "resample": linear
-            interpolation onto even positions, the median step apart, in float32; "nearest": the nearest slice for each.
+            interpolation onto even positions, the median step apart, in float32; "nearest": the nearest slice for each;
+            "even": the slices as they are, taken as even from the first to the last, for positions that were rounded.
         repeats: What to do with several slices at one position. "dimension": a trailing axis if an attribute with a
             meaning tells them apart; "order": a trailing axis in any case, by number if nothing else; "error".
 
@@ -123,11 +137,13 @@ def load_dicom_series(
         DuplicatePositionError: different slices lie at one position.
         InconsistentGeometryError: the slices do not lie on one grid.
         NoGeometryError: several files, and positions are missing.
+        OSError: a subfolder cannot be listed, or a file not be read.
         ImageFileError: a file is damaged, holds no image, or needs another package; a subclass says which.
 
     Warns:
         ImageFileWarning: the stack leans (gantry tilt; the sheared affine is exact), copies of slices were left out, the
-            file does not say where it lies, or slices were interpolated.
+            file does not say where it lies, slices were interpolated or taken as even, a slope is 0, or files with the
+            name of DICOM files cannot be read as such.
 
     Example:
         >>> from pydicom.data import get_testdata_file
@@ -145,7 +161,7 @@ def load_dicom_series(
             raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
     image, notes = _load(path, series_uid, stack, spacing_policy, repeats)
     for note in notes:
-        warnings.warn(f"{path}: {note}", ImageFileWarning, stacklevel=2)
+        warn(path, note)
     return locked(image)
 
 
@@ -153,7 +169,7 @@ def read(path: Path) -> Image:
     """Reads a file, a folder or a DICOMDIR tree that holds one image."""
     image, notes = _load(path, None, None, "error", "dimension")
     for note in notes:
-        warnings.warn(f"{path}: {note}", ImageFileWarning, stacklevel=3)
+        warn(path, note)
     return image
 
 
@@ -171,14 +187,31 @@ def _load(
     with quiet():
         found = scan(path)
         group = _choose(groups_of(found.files), found, path, uid, stack)
-        notes = [f"{len(found.empty)} empty files were left aside, such as {found.empty[0]}"] if found.empty else []
-        if not group.is_segmentation:
-            return assemble(group.slices, path, policy, repeats, notes), notes
-        from medjax.io._dicom._segmentation import read_segmentation
+        notes = _notes_on(found)
+        try:
+            return _read(group, path, policy, repeats, notes), notes
+        finally:  # each was opened several times by its name: what was read, or failed, is of one file or of none
+            for file in group.files:
+                file.check_identity()
 
-        with parsing(group.file.path):
-            dataset = whole_dataset(group.file)
-        return read_segmentation(dataset, group.file.path), notes
+
+def _read(group: Group, path: Path, policy: SpacingPolicy, repeats: Repeats, notes: list[str]) -> Image:
+    if not group.is_segmentation:
+        return assemble(group.slices, path, policy, repeats, notes)
+    from medjax.io._dicom._segmentation import read_segmentation
+
+    with parsing(group.file.path):
+        dataset = whole_dataset(group.file)
+    return read_segmentation(dataset, group.file.path)
+
+
+def _notes_on(found: Scan) -> list[str]:
+    """What there is to warn of after a scan."""
+    if not found.unread:
+        return []
+    shown = ", ".join(found.unread[:3]) + (", ..." if len(found.unread) > 3 else "")
+    count = len(found.unread)
+    return [f"{count} file{'s' if count > 1 else ''} named like DICOM could not be read and left aside: {shown}"]
 
 
 def _choose(groups: list[Group], found: Scan, path: Path, uid: str | None, stack: int | str | None) -> Group:
@@ -187,23 +220,23 @@ def _choose(groups: list[Group], found: Scan, path: Path, uid: str | None, stack
         skipped = ", ".join(f"{count} x {kind}" for kind, count in found.skipped.items())
         if skipped:
             raise NotAnImageError(path, f"there is no image among its DICOM objects: {skipped}")
-        raise ImageFileError(path, "there is no DICOM file in it")
+        raise ImageFileError(path, "; ".join(["there is no DICOM file in it", *_notes_on(found)]))
     chosen = [group for group in groups if uid is None or group.uid == uid]
     if not chosen:
-        raise MultipleSeriesError(path, f"no series has the UID {uid}; there are{_listed(groups)}")
+        raise MultipleSeriesError(path, f"no series has the UID {uid}; there are", listed=_listed(groups))
     if len({group.uid for group in chosen}) > 1:
         hint = "choose one with io.load_dicom_series(path, series_uid)"
-        raise MultipleSeriesError(path, f"there are {len({g.uid for g in chosen})} series{_listed(chosen)}", hint)
+        raise MultipleSeriesError(path, f"there are {len({g.uid for g in chosen})} series", hint, _listed(chosen))
     if stack == "largest":
         return max(chosen, key=lambda group: len(group.slices))
     if stack is not None:
         if stack not in range(len(chosen)):
-            raise MultipleSeriesError(path, f"the series has no stack {stack!r}{_listed(chosen)}")
+            raise MultipleSeriesError(path, f"the series has no stack {stack!r}", listed=_listed(chosen))
         return chosen[int(stack)]
     if len(chosen) > 1:
         hint = 'choose one with io.load_dicom_series(path, stack=0), or stack="largest"'
         raise MultipleSeriesError(
-            path, f"the series has {len(chosen)} stacks of different {_differences(chosen)}{_listed(chosen)}", hint
+            path, f"the series has {len(chosen)} stacks of different {_differences(chosen)}", hint, _listed(chosen)
         )
     return chosen[0]
 
@@ -218,13 +251,13 @@ def _differences(groups: Sequence[Group]) -> str:
             ("units", 0x00541001),
         )
     }
+    unlike["scaling"] = len({part for group in groups for part in map(parts_of, group.slices)}) > 1
     return ", ".join(name for name, differs in unlike.items() if differs) or "orientation or size"
 
 
-def _listed(groups: Sequence[Group]) -> str:
-    records = [_record(group) for group in groups[:20]]
-    lines = [f"\n  {_line(record)}" for record in records]
-    return ":" + "".join(lines) + (f"\n  and {len(groups) - 20} more" if len(groups) > 20 else "")
+def _listed(groups: Sequence[Group]) -> list[str]:
+    lines = [_line(_record(group)) for group in groups[:20]]
+    return lines + ([f"and {len(groups) - 20} more"] if len(groups) > 20 else [])
 
 
 def _line(record: DicomSeries) -> str:
@@ -243,7 +276,6 @@ def _line(record: DicomSeries) -> str:
 
 def _record(group: Group) -> DicomSeries:
     dataset = group.file.dataset
-    number = first_text(dataset, _SERIES_NUMBER)
     shape, affine, is_even, problem = _outline(group)
     is_known = affine is not None and is_even
     return DicomSeries(
@@ -251,7 +283,7 @@ def _record(group: Group) -> DicomSeries:
         stack=group.stack,
         modality=first_text(dataset, _MODALITY) or None,
         description=first_text(dataset, _DESCRIPTION) or None,
-        number=int(number) if number.lstrip("-").isdigit() else None,
+        number=series_number(dataset),
         files=len({id(s.file) for s in group.slices}) or 1,
         shape=shape,
         spacing=tuple(round(x, 9) for x in plain(spacing_of(affine))) if is_known else None,
@@ -261,17 +293,32 @@ def _record(group: Group) -> DicomSeries:
 
 
 def _outline(group: Group) -> tuple[tuple[int, ...], np.ndarray | None, bool, str | None]:
-    """Shape, affine, whether the spacing is even, and what speaks against loading, from headers alone."""
+    """Shape, affine, whether the spacing is even, and what speaks against loading, from headers as far as they tell."""
     if group.is_segmentation:
-        return (), None, False, None
+        return _outline_of_segmentation(group)
     rows, columns = group.slices[0].shape
     path = group.file.path
     try:
-        volumes, stack = lattice(group.slices, path, "dimension", lambda s: repr(id(s)).encode())
-        shape = (columns, rows, len(volumes.rows), *((len(volumes.rows[0]),) if volumes.by else ()))
-        if stack is None:
-            return shape, None, False, None
-        check_uniform(stack, path)
-        return shape, stack.affine, True, None
+        volumes, stack = lattice(group.slices, path, "dimension", digest)
     except ImageFileError as error:
         return (columns, rows, len(group.slices)), None, False, error.reason
+    shape = (columns, rows, len(volumes.rows), *((len(volumes.rows[0]),) if volumes.by else ()))
+    problem = None
+    try:
+        check(group.slices, volumes, stack, path, "error")
+    except NonUniformSpacingError as error:
+        return (columns, rows, len(group.slices)), None, False, error.reason
+    except InconsistentGeometryError as error:
+        return shape, None, False, error.reason
+    except ImageFileError as error:
+        problem = error.reason
+    return shape, None if stack is None else stack.affine, stack is not None, problem
+
+
+def _outline_of_segmentation(group: Group) -> tuple[tuple[int, ...], np.ndarray | None, bool, str | None]:
+    """The same of a Segmentation object, whose reader says what is wrong: a mask is small, and read to know."""
+    try:
+        image = _read(group, group.file.path, "error", "dimension", [])
+    except ImageFileError as error:
+        return (), None, False, error.reason
+    return image.shape, image.affine, True, None

@@ -12,12 +12,12 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.tag import BaseTag
 
 from medjax.io._dicom._errors import InconsistentGeometryError
-from medjax.io._dicom._header import File, numbers, stored_value
+from medjax.io._dicom._header import File, numbers
 from medjax.io._dicom._metadata import json_value
 from medjax.io._dicom._pixels import Layout
-from medjax.io._errors import ImageFileError
+from medjax.io._dicom._scaling import Scaling, mapped, scaling_of
 
-__all__ = ["ORIENTATION", "POSITION", "Slice", "positive", "single_slice", "unit_axes"]
+__all__ = ["MAPPINGS", "ORIENTATION", "POSITION", "Slice", "positive", "single_slice", "unit_axes"]
 
 _THICKNESS = BaseTag(0x00180050)
 _IMAGER_SPACING = BaseTag(0x00181164)
@@ -25,6 +25,7 @@ _NOMINAL_SPACING = BaseTag(0x00182010)
 POSITION = BaseTag(0x00200032)
 ORIENTATION = BaseTag(0x00200037)
 _PIXEL_SPACING = BaseTag(0x00280030)
+MAPPINGS = BaseTag(0x00409096)
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -41,9 +42,10 @@ class Slice:
         orientation: Unit vectors along a row and along a column, six numbers; `None` where the file does not say.
         pixel_spacing: mm between rows and between columns; `None` where the file does not say.
         thickness: mm along the normal, for a slice that has no neighbour.
-        slope, intercept: The modality transform.
+        scaling: How its stored values become values, as far as the file says.
         attributes: What functional groups say of this frame alone, by keyword.
         is_placed: Whether position and orientation are the file's and not a stand-in.
+        note: What to warn of, or empty.
     """
 
     file: File
@@ -55,10 +57,20 @@ class Slice:
     orientation: tuple[float, ...] | None
     pixel_spacing: tuple[float, ...] | None
     thickness: float | None
-    slope: float
-    intercept: float
+    scaling: Scaling
     attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     is_placed: bool = True
+    note: str = ""
+
+    @property
+    def slope(self) -> float:
+        """Value by stored value; 1 where none is stated, and for 0, which cannot be meant (GDCM reads it so too)."""
+        return self.scaling.slope or 1.0
+
+    @property
+    def intercept(self) -> float:
+        """Value of a stored 0; 0 where none is stated."""
+        return self.scaling.intercept or 0.0
 
     def attribute(self, keyword: str) -> Any:
         """What the file says of this slice under a keyword, hashable; `None` where it says nothing."""
@@ -80,7 +92,7 @@ def _hashable(value: Any) -> Any:
 def single_slice(file: File, layout: Layout) -> Slice:
     """A file's only slice, or what its first frame is by the attributes of a classic file."""
     dataset = file.dataset
-    slope, intercept = _scaling(file)
+    mappings = json_value(dataset, MAPPINGS) if MAPPINGS in dataset else None
     return Slice(
         file=file,
         layout=layout,
@@ -91,31 +103,8 @@ def single_slice(file: File, layout: Layout) -> Slice:
         orientation=numbers(dataset, ORIENTATION, 6),
         pixel_spacing=_pixel_spacing(file),
         thickness=positive(dataset, _THICKNESS),
-        slope=slope,
-        intercept=intercept,
+        scaling=mapped(scaling_of(dataset, file), mappings, file, has_table=layout.has_modality_lut),
     )
-
-
-def _scaling(file: File) -> tuple[float, float]:
-    """Rescale Slope and Intercept (0028,1053), (0028,1052); for RT Dose Dose Grid Scaling (3004,000E), PS3.3 C.8.8.3.
-
-    Raises:
-        ImageFileError: one is stated, and is no number: nobody knows the values then.
-    """
-    dose = _scale(file, "DoseGridScaling")
-    slope = _scale(file, "RescaleSlope") if dose is None else dose
-    intercept = _scale(file, "RescaleIntercept")
-    return 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
-
-
-def _scale(file: File, keyword: str) -> float | None:
-    found = numbers(file.dataset, _tag(keyword), 1)
-    if found is not None:
-        return found[0]
-    value = stored_value(file.dataset, _tag(keyword))
-    if value is None or not str(value, "latin-1" if isinstance(value, bytes) else "utf-8").strip(" \0"):
-        return None
-    raise ImageFileError(file.path, f"{keyword} is {value!r}, not a number", "correct it: the values depend on it")
 
 
 def _pixel_spacing(file: File) -> tuple[float, ...] | None:

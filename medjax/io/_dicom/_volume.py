@@ -13,9 +13,9 @@ from medjax.io._dicom._pixels import Target, check_size, fill
 from medjax.io._dicom._progress import progress
 from medjax.io._dicom._slices import Slice
 
-__all__ = ["SpacingPolicy", "digest", "even_count", "even_out", "read_volume"]
+__all__ = ["SpacingPolicy", "digest", "even_count", "even_out", "is_blank", "read_volume"]
 
-SpacingPolicy = Literal["error", "resample", "nearest"]
+SpacingPolicy = Literal["error", "resample", "nearest", "even"]
 
 
 def read_volume(rows: Sequence[Sequence[Slice]]) -> np.ndarray:
@@ -32,8 +32,6 @@ def read_volume(rows: Sequence[Sequence[Slice]]) -> np.ndarray:
     for k, row in enumerate(rows):
         for t, slice_ in enumerate(row):
             files.setdefault(id(slice_.file), (slice_.file, []))[1].append((t, k))
-    for file, ((t, k), *_) in files.values():
-        check_size(file, rows[k][t].layout)
     flat = [slice_ for row in rows for slice_ in row]
     is_scaled = _is_scaled(flat)
     first = flat[0]
@@ -109,6 +107,14 @@ def digest(slice_: Slice) -> bytes:
     out = np.empty(shape, _dtype([slice_], slice_.layout.has_modality_lut))
     fill(slice_.file, slice_.layout, [Target(slice_.frame, slice_.corner, out)])
     return hashlib.sha256(out.tobytes() + repr((slice_.slope, slice_.intercept)).encode()).digest()
+
+
+def is_blank(slice_: Slice) -> bool:
+    """Whether all of its stored values are 0."""
+    out = np.empty((*slice_.shape, *slice_.layout.channels), _dtype([slice_], slice_.layout.has_modality_lut))
+    check_size(slice_.file, slice_.layout)
+    fill(slice_.file, slice_.layout, [Target(slice_.frame, slice_.corner, out)])
+    return not out.any()
 
 
 def even_count(depths: np.ndarray) -> int:

@@ -1,0 +1,126 @@
+"""How a stored value becomes a value: the modality transform, or the Real World Value Mapping where that is all there is.
+
+Both are value = stored * slope + intercept. The modality transform is Rescale Slope and Intercept (PS3.3 section C.11.1),
+or Dose Grid Scaling (C.8.8.3). A Parametric Map has none (A.75): its mapping says what its values are, in which unit
+(C.7.6.16.2.11). In any other object a mapping is another view of the values, and counts only where nothing else is stated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+
+from medjax.io._dicom._header import File, numbers, stored_value
+from medjax.io._errors import ImageFileError, UnsupportedFileError
+
+__all__ = ["PARAMETRIC_MAP", "Scaling", "mapped", "scaling_of"]
+
+PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scaling:
+    """What a file states of the scaling of a slice, part by part.
+
+    Attributes:
+        slope, intercept: As stated; `None` where they are absent or empty.
+        keyword: The attribute that states the slope.
+        range: First and last stored value that a Real World Value Mapping covers, else `None`.
+        note: What to warn of, or empty.
+    """
+
+    slope: float | None = None
+    intercept: float | None = None
+    keyword: str = "RescaleSlope"
+    range: tuple[float, float] | None = None
+    note: str = ""
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether any part is."""
+        return self.slope is not None or self.intercept is not None
+
+    def over(self, other: Scaling) -> Scaling:
+        """This, with the other's parts where it has none, as a frame's own groups go before the shared ones."""
+        slope = other if self.slope is None else self
+        intercept = other.intercept if self.intercept is None else self.intercept
+        return Scaling(slope.slope, intercept, slope.keyword)
+
+
+def scaling_of(dataset: Dataset, file: File) -> Scaling:
+    """The modality transform that a data set states, or an item of one.
+
+    Raises:
+        ImageFileError: a part is stated, and is no number: nobody knows the values then.
+    """
+    dose = _stated(dataset, "DoseGridScaling", file)
+    intercept = _stated(dataset, "RescaleIntercept", file)
+    if dose is not None:
+        return Scaling(dose, intercept, "DoseGridScaling")
+    return Scaling(_stated(dataset, "RescaleSlope", file), intercept)
+
+
+def _stated(dataset: Dataset, keyword: str, file: File) -> float | None:
+    found = numbers(dataset, _tag(keyword), 1)
+    if found is not None:
+        return found[0]
+    value = stored_value(dataset, _tag(keyword))
+    if value is None or not str(value, "latin-1" if isinstance(value, bytes) else "utf-8").strip(" \0"):
+        return None
+    raise ImageFileError(file.path, f"{keyword} is {value!r}, not a number", "correct it: the values depend on it")
+
+
+@functools.cache
+def _tag(keyword: str) -> int:
+    return tag_for_keyword(keyword) or 0
+
+
+def mapped(scaling: Scaling, mappings: Sequence[Mapping[str, Any]] | None, file: File, *, has_table: bool) -> Scaling:
+    """The scaling with the Real World Value Mapping in its place, where the values' meaning lies in that.
+
+    Args:
+        scaling: The modality transform.
+        mappings: Items of the Real World Value Mapping Sequence (0040,9096) of a slice, by keyword.
+        file: Its file.
+        has_table: Whether a Modality LUT makes the values.
+
+    Raises:
+        UnsupportedFileError: the values of a Parametric Map are those of a table, or of several mappings.
+    """
+    is_map = file.sop_class == PARAMETRIC_MAP
+    if not is_map and (scaling.is_stated or has_table):
+        return scaling
+    if not mappings:
+        note = "it is a Parametric Map without a Real World Value Mapping: its values are as stored" if is_map else ""
+        return dataclasses.replace(scaling, note=note)
+    linear = {(_number(item, "RealWorldValueSlope"), _number(item, "RealWorldValueIntercept")) for item in mappings}
+    slope, intercept = next(iter(linear))
+    if len(linear) == 1 and slope and intercept is not None:
+        return Scaling(slope, intercept, "RealWorldValueSlope", _range(mappings[0]))
+    what = f"{len(linear)} Real World Value Mappings" if len(linear) > 1 else "a Real World Value Mapping by a table"
+    if is_map:
+        hint = "read the stored values with pydicom, and apply the mapping that you mean"
+        raise UnsupportedFileError(file.path, f"its values are those of {what} (0040,9096), which is not applied", hint)
+    return dataclasses.replace(scaling, note=f"its values are as stored: {what} (0040,9096) is not applied")
+
+
+def _range(item: Mapping[str, Any]) -> tuple[float, float] | None:
+    """First and last stored value mapped (0040,9216), (0040,9211); of floating-point pixels (0040,9214), (0040,9213)."""
+    for first, last in (
+        ("RealWorldValueFirstValueMapped", "RealWorldValueLastValueMapped"),
+        ("DoubleFloatRealWorldValueFirstValueMapped", "DoubleFloatRealWorldValueLastValueMapped"),
+    ):
+        ends = _number(item, first), _number(item, last)
+        if ends[0] is not None and ends[1] is not None:
+            return min(ends), max(ends)  # type: ignore[type-var, return-value]
+    return None
+
+
+def _number(item: Mapping[str, Any], keyword: str) -> float | None:
+    value = item.get(keyword)
+    return float(value) if isinstance(value, float | int) else None
