@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._batch import over_batch
+from medjax._fork import refuse_in_fork
 from medjax._grid import is_traced, read_only
 from medjax._image import Image, unchanging
 from medjax._sampling._gather import Inverse, inside, sample
@@ -210,11 +211,16 @@ def _filled(out: Any, mask: Any, fill: Any, volume: Any) -> Any:
 
 
 def rounded(voxels: Any, dtype: Any) -> Any:
-    """Brings real voxels to another dtype: integers rounded half to even, within their limits, NaN 0; `None` changes nothing."""
+    """Brings real voxels to another dtype: to its nearest value, within its limits; `None` changes nothing.
+
+    Integers are rounded half to even, and NaN becomes 0. Floating point keeps NaN and infinities, where it has them.
+    """
     if dtype is None:
         return voxels
-    if voxels.dtype == bool or not jnp.issubdtype(dtype, np.integer):
+    if voxels.dtype == bool:
         return voxels.astype(dtype)
+    if not jnp.issubdtype(dtype, np.integer):
+        return _within(voxels, jnp.finfo(dtype)).astype(dtype)
     xp, limits = voxels.__array_namespace__(), np.iinfo(dtype)
     if not jnp.issubdtype(voxels.dtype, np.floating):
         own = np.iinfo(voxels.dtype)
@@ -226,6 +232,20 @@ def rounded(voxels: Any, dtype: Any) -> Any:
     whole = xp.round(voxels)
     within = xp.where((whole >= least) & (whole < above), whole, 0).astype(dtype)
     return xp.where(whole >= above, dtype.type(limits.max), xp.where(whole < least, dtype.type(limits.min), within))
+
+
+def _within(voxels: Any, limits: Any) -> Any:
+    """Holds finite numbers at the limits of a floating-point dtype, beyond which they would become infinite."""
+    is_integer = jnp.issubdtype(voxels.dtype, np.integer)
+    own = np.iinfo(voxels.dtype) if is_integer else jnp.finfo(voxels.dtype)
+    if float(own.max) <= float(limits.max):
+        return voxels
+    xp, largest = voxels.__array_namespace__(), float(limits.max)
+    if is_integer:
+        return xp.clip(voxels, *(voxels.dtype.type(n) for n in (max(own.min, -int(largest)), int(largest))))
+    largest = voxels.dtype.type(largest)
+    is_beyond = (xp.abs(voxels) > largest) & xp.isfinite(voxels)
+    return xp.where(is_beyond, xp.copysign(largest, voxels), voxels)
 
 
 def as_dtype(voxels: Any, dtype: Any) -> Any:
@@ -248,6 +268,7 @@ def narrowed(image: Image) -> tuple[Any, Callable[[Any], Any]]:
     Without x64 a device has no 64-bit integers and would wrap them silently: labels are narrowed after a check and
     widened again on the host.
     """
+    refuse_in_fork()
     voxels = image.voxels
     if isinstance(voxels, jax.Array):
         return voxels, lambda out: out

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax._fork import refuse_in_fork
 from medjax._bspline import prefilter_matrix
 from medjax._sampling._gather import sample
 from medjax._sampling._separable import along_axis
@@ -74,6 +75,7 @@ def map_coordinates(
     Source: SciPy 1.18, ndimage/_interpolation.py, ni_interpolation.c and ni_splines.c, for the modes. SciPy before 1.18
     misses the samples themselves in "reflect" and "grid-mirror" on short axes (by 1e-3 on four voxels); this does not.
     """
+    refuse_in_fork()
     volume = input if isinstance(input, jax.Array) else jnp.asarray(input)
     if mode not in _RULES:
         raise ValueError(f"mode must be one of {list(_RULES)}, got {mode!r}")

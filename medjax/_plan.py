@@ -18,11 +18,11 @@ import numpy as np
 
 from medjax import _apply
 from medjax._bspline import gaussian_matrix, prefilter_matrix, spline_matrix
-from medjax._buckets import along_axes, eagerly, is_bucketing, sampled, through_matrices
+from medjax._buckets import along_axes, eagerly, is_bucketing, on_device, sampled, through_matrices
 from medjax._grid import Grid, index_map, on_host, same_rank, together
 from medjax._image import Image
 from medjax._sampling._gather import Inverse
-from medjax._sampling._separable import Band, transposed
+from medjax._sampling._separable import Band, transposed, without_idle_taps
 from medjax._transform import AffineTransform, stages
 
 __all__ = ["Interpolation", "resample"]
@@ -71,7 +71,7 @@ def resample(
     sampling = matrix, offset, source.shape, target.shape
     if is_known and is_bucketing(image, fill):
         with eagerly():
-            voxels = _apply.as_dtype(_by_bucket(image, *sampling, axes, order, sigma, fill), stored)
+            voxels = on_device(_apply.as_dtype(_by_bucket(image, *sampling, axes, order, sigma, fill), stored))
     elif axes is not None:
         voxels = _along_axes(image, *sampling, axes, order, sigma, fill, stored)
     else:
@@ -381,11 +381,12 @@ def _operator(
         matrix = spline_matrix(positions, size, order) if order > 1 else _dense(_band(positions, size, order))
         return ((matrix @ gaussian_matrix(size, sigma) if sigma > 0 else matrix).astype(dtype),)
     band = _band(positions, size, order)
-    weight = None if band.weight is None else band.weight.astype(dtype)
+    used = without_idle_taps(band)
+    weight = None if used.weight is None else used.weight.astype(dtype)
     if not has_gradient:
-        return band.index, weight, None, None
+        return used.index, weight, None, None
     back = transposed(band)
-    return band.index, weight, back.index, (np.zeros(0) if back.weight is None else back.weight).astype(dtype)
+    return used.index, weight, back.index, (np.zeros(0) if back.weight is None else back.weight).astype(dtype)
 
 
 def _band(positions: np.ndarray, size: int, order: int) -> Band:

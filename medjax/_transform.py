@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.export
 import numpy as np
 
 from medjax._grid import check_affine, inverse_3x3, is_singular, on_host
@@ -163,6 +164,14 @@ class CompositeTransform:
     def tree_unflatten(cls, aux: None, leaves: Any) -> CompositeTransform:
         return cls(*leaves)
 
+
+for _kind in (AffineTransform, DisplacementField, CompositeTransform):
+    jax.export.register_pytree_node_serialization(
+        _kind,
+        serialized_name=f"medjax.{_kind.__name__}",
+        serialize_auxdata=lambda aux: b"",
+        deserialize_auxdata=lambda raw: None,
+    )
 
 Transform = AffineTransform | DisplacementField | CompositeTransform
 

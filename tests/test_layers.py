@@ -18,7 +18,7 @@ ROOT = Path(medjax.__file__).parent
 
 # A module may import from its own layer and from those below. A folder counts as the module of its name.
 LAYERS = {
-    0: ["_lazy", "_version", "_grid", "_orientation", "_metadata", "io._errors"],  # host geometry and facts
+    0: ["_lazy", "_version", "_fork", "_grid", "_orientation", "_metadata", "io._errors"],  # host geometry and facts
     1: ["_batch", "_sampling", "_bspline", "_transform"],  # kernels and maps: arrays in, arrays out
     2: ["_image", "_apply", "_buckets", "_plan", "_pending"],  # data, plans and their application
     3: [

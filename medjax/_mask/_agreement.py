@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from medjax._batch import over_batch
+from medjax._fork import refuse_in_fork
 from medjax._image import Image
 from medjax._mask._arguments import check_same_grid, is_concrete, labels_of, weights_of
 
@@ -48,6 +49,7 @@ def dice(mask: Image, reference: Image, *, num_classes: int | None = None) -> An
     """
     check_same_grid(mask, reference, "reference")
     if num_classes is not None:
+        refuse_in_fork()
         found, true = (labels_of(image, num_classes, "dice") for image in (mask, reference))
         return _dice_of_labels(found, true, len(mask.batch_shape), num_classes)
     if mask.channels != reference.channels:

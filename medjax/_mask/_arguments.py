@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax._fork import refuse_in_fork
 from medjax._grid import read_only
 from medjax._image import Image, unchanging
 
@@ -135,6 +136,7 @@ def weights_of(mask: Image) -> Any:
     Raises:
         ValueError: the voxels are no numbers, or a concrete one is NaN or infinite, which would make every sum or mean so.
     """
+    refuse_in_fork()
     check_image(mask, "mask")
     voxels = mask.voxels
     if voxels.dtype == bool or jnp.issubdtype(voxels.dtype, np.integer):
@@ -159,6 +161,7 @@ def _check_finite(voxels: Any) -> None:
 
 def without_wrapping(voxels: Any) -> Any:
     """Returns amounts as jit takes them without loss: unchanging, and no 64-bit integers without x64."""
+    refuse_in_fork()
     if not isinstance(voxels, np.ndarray):
         return voxels
     if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8 and not jax.config.read("jax_enable_x64"):

@@ -6,11 +6,13 @@ import functools
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from medjax._batch import over_batch
+from medjax._fork import refuse_in_fork
 from medjax._image import Image
 from medjax._mask._arguments import is_concrete, labels_of, num_labels, voxel_volume
 
@@ -41,6 +43,7 @@ def one_hot(image: Image, num_classes: int, *, dtype: Any = np.float32) -> Image
         >>> one_hot(image, 3).voxels[:, 0, 0].tolist()
         [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
     """
+    refuse_in_fork()
     labels = labels_of(image, num_classes, "one_hot")
     return Image(_one_hot(labels, num_classes, np.dtype(dtype)), image.affine, "intensity", image.metadata)
 
@@ -73,6 +76,7 @@ def label_volumes(image: Image, num_classes: int | None = None) -> Any:
         [5.0, 0.0, 10.0]
     """
     classes = num_labels(image, num_classes)
+    refuse_in_fork()
     labels, affine = labels_of(image, classes, "label_volumes"), image.grid.affine
     counts = _counts(labels, len(image.batch_shape), classes)
     if is_concrete(counts, affine):
@@ -108,6 +112,9 @@ class BoundingBox(NamedTuple):
     size: Any
 
 
+jax.export.register_namedtuple_serialization(BoundingBox, serialized_name="medjax.BoundingBox")
+
+
 def bounding_box(mask: Image, *, num_classes: int | None = None) -> BoundingBox:
     """Returns the smallest box of voxels that holds a mask, or each label.
 
@@ -132,6 +139,7 @@ def bounding_box(mask: Image, *, num_classes: int | None = None) -> BoundingBox:
         >>> start.tolist(), size.tolist()
         ([1, 2, 2], [2, 1, 3])
     """
+    refuse_in_fork()
     labels = labels_of(mask, num_classes, "bounding_box")
     start, size = _boxes(labels, len(mask.batch_shape), num_classes)
     return BoundingBox(np.asarray(start), np.asarray(size)) if is_concrete(start) else BoundingBox(start, size)

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax._fork import refuse_in_fork
+
 __all__ = ["moving_jit"]
 
 _MASKS = 0x9E3779B97F4A7C15, 0x85EBCA6BC2B2AE35
@@ -45,6 +47,7 @@ def moving_jit(kernel: Callable[..., Any], **options: Any) -> Callable[..., Any]
 
     @functools.wraps(kernel)
     def compiled(*operands: Any, **static: Any) -> jax.Array:
+        refuse_in_fork()
         is_within = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(operands))
         return (plain if is_within else alone)(*operands, **static)
 

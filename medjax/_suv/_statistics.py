@@ -8,12 +8,14 @@ import math
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from medjax._batch import over_batch
 from medjax._grid import inverse_3x3
+from medjax._fork import refuse_in_fork
 from medjax._image import Image
 from medjax._mask import check_same_grid, labels_of, voxel_volume, without_wrapping
 from medjax._suv._factor import holds_suv
@@ -66,6 +68,14 @@ class SuvStatistics:
     voxel_count: Any
 
 
+jax.export.register_pytree_node_serialization(
+    SuvStatistics,
+    serialized_name="medjax.SuvStatistics",
+    serialize_auxdata=lambda aux: b"",
+    deserialize_auxdata=lambda raw: (),
+)
+
+
 def suv_statistics(image: Image, mask: Image, *, num_classes: int | None = None) -> SuvStatistics:
     """Measures the uptake in a region, or in every label of a label map.
 
@@ -106,6 +116,7 @@ def suv_statistics(image: Image, mask: Image, *, num_classes: int | None = None)
         placed for the highest mean; QIBA profile FDG-PET/CT. IBSI calls it the global intensity peak (0F91).
     """
     _check(image, mask)
+    refuse_in_fork()
     labels = labels_of(mask, num_classes)
     affine = image.grid.affine
     sphere = sphere_weights(affine[..., :3, :3], _reach(affine))
