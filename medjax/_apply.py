@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._batch import over_batch
+from medjax._batch import broadcast, over_batch
 from medjax._fork import refuse_in_fork
 from medjax._grid import is_traced, read_only
 from medjax._image import Image, unchanging
@@ -342,5 +342,4 @@ def _fill(image: Image, fill: Any) -> Any:
         raise ValueError(
             f"fill must be one number, one per item {lead} or one per channel {channels}; got shape {shape}"
         )
-    xp = jnp if isinstance(value, jax.Array) else np
-    return xp.broadcast_to(value, (*lead, *channels)).astype(dtype)
+    return broadcast(value, (*lead, *channels)).astype(dtype)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax import _apply
+from medjax._batch import broadcast
 from medjax._bspline import gaussian_matrix, prefilter_matrix, spline_matrix
 from medjax._buckets import along_axes, eagerly, is_bucketing, on_device, sampled, through_matrices
 from medjax._grid import Grid, index_map, on_host, same_rank, together
@@ -80,8 +81,7 @@ def resample(
     batch = image.batch_shape
     affine = on_host(target.affine)
     if affine.shape[:-2] != batch:
-        xp = affine.__array_namespace__()
-        affine = xp.broadcast_to(affine, (*batch, 4, 4))
+        affine = broadcast(affine, (*batch, 4, 4))
     return dataclasses.replace(image, voxels=voxels, affine=affine)
 
 
@@ -205,7 +205,7 @@ def _is_traced(image: Image) -> bool:
 def _moved(target: Grid, transform: Any, batch: tuple[int, ...]) -> tuple[Any, Any]:
     """Sends the target's lattice through the transform: an affine lattice of points plus a dense shift in mm, if any."""
     affine, shift = on_host(target.affine), None
-    affine = affine.__array_namespace__().broadcast_to(affine, (*batch, 4, 4))
+    affine = broadcast(affine, (*batch, 4, 4))
     for stage in stages(transform):
         if isinstance(stage, AffineTransform):
             affine = _through(stage, affine)
@@ -223,7 +223,7 @@ def _through(stage: AffineTransform, affine: Any) -> Any:
     xp, (matrix, center, affine) = together(stage.matrix, stage.center, affine)
     linear = matrix[..., :3, :3] @ affine[..., :3, :3]
     origin = AffineTransform(matrix, center)(affine[..., :3, 3])
-    batch = np.broadcast_shapes(linear.shape[:-2], origin.shape[:-1])
+    batch = jnp.broadcast_shapes(linear.shape[:-2], origin.shape[:-1])
     columns = [xp.broadcast_to(linear, (*batch, 3, 3)), xp.broadcast_to(origin[..., None], (*batch, 3, 1))]
     last = xp.broadcast_to(xp.asarray([[0, 0, 0, 1]], dtype=affine.dtype), (*batch, 1, 4))
     return xp.concatenate([xp.concatenate(columns, axis=-1), last], axis=-2)
@@ -239,7 +239,7 @@ def _sampled_field(field: Any, affine: Any, shape: tuple[int, ...], shift: Any) 
     displacement, batch = field.displacement, matrix.shape[:-2]
     if displacement.shape[:-4] != batch or own.shape[:-2] != batch:  # one field for all items
         displacement = jnp.broadcast_to(displacement, (*batch, *displacement.shape[-4:]))
-        own = own.__array_namespace__().broadcast_to(own, (*batch, 4, 4))
+        own = broadcast(own, (*batch, 4, 4))
     image = Image(displacement, own)
     dtype = _apply.compute_dtype(image)
     points = None if shift is None else (shift, index_map(_linear_affine(own), own)[0])

@@ -311,10 +311,10 @@ def _forward(volume: Any, *data: Any, sampling: Sampling) -> Any:
         weights = [None if weight is None else _spread(weight, channels) for _, weight in axes[axis]]
         if may_be_nan and sampling.boundary[axis] == "zero":
             inner = [jnp.where(weight == 0, 0, value) for weight, value in zip(weights, inner, strict=True)]
+            return tap_sum(weights, inner)
         total = tap_sum(weights, inner)
-        if may_be_nan and sampling.orders[axis] == 1 and len(inner) == 2 and not sampling.derivative[axis]:
-            return jnp.where(weights[1] == 0, inner[0], total)
-        return total
+        is_linear = sampling.orders[axis] == 1 and len(inner) == 2 and not sampling.derivative[axis]
+        return jnp.where(weights[1] == 0, inner[0], total) if may_be_nan and is_linear else total
 
     def add(spans: Sequence[Span] | None, turn: Any, total: Any) -> Any:
         groups = _groups(sampling.orders) if turn is None else [(slice(None),) * sampling.rank]

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from medjax._batch import over_batch
-from medjax._grid import inverse_3x3
 from medjax._fork import refuse_in_fork
+from medjax._grid import inverse_3x3
 from medjax._image import Image
 from medjax._mask import check_same_grid, labels_of, voxel_volume, without_wrapping
 from medjax._suv._factor import holds_suv
