@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from typing import Any
 
 import jax
 import jax.export
 import numpy as np
 
-from medjax._grid import check_affine, inverse_3x3, is_singular, on_host
+from medjax._grid import check_affine, inverse_3x3, is_singular, on_host, same_rank
 
 __all__ = ["AffineTransform", "CompositeTransform", "DisplacementField", "Transform", "stages"]
 
@@ -61,8 +62,10 @@ class AffineTransform:
 
     def __call__(self, points: Any) -> Any:
         """Maps world points `(..., 3)`, LPS mm."""
-        linear, moved = self.matrix[..., :3, :3], points - self.center
-        return (linear @ moved[..., None])[..., 0] + (self.center + self.matrix[..., :3, 3])
+        linear = self.matrix[..., :3, :3]
+        moved = operator.sub(*same_rank(points, self.center))
+        fixed = operator.add(*same_rank(self.center, self.matrix[..., :3, 3]))
+        return operator.add(*same_rank((linear @ moved[..., None])[..., 0], fixed))
 
     def inverse(self) -> AffineTransform:
         """Returns the inverse map, about the same centre.

@@ -98,7 +98,7 @@ def test_parameters_for_each_of_any_number_of_items() -> None:
     (items,) = export.symbolic_shape("items")
     calls: list[tuple[Callable[[mj.Image, Any], Any], tuple[int, ...]]] = [
         (lambda image, x: mj.rotate(image, "k", x, fill=0.0), ()),
-        (lambda image, x: mj.affine_transform(image, x + jnp.eye(4), fill=0.0), (4, 4)),
+        (lambda image, x: mj.affine_transform(image, x + jnp.eye(4)[None], fill=0.0), (4, 4)),
         (lambda image, x: mj.warp(image, x, fill=0.0), (9, 8, 7, 3)),
         (lambda image, x: mj.rotate(image, "k", 3.0, fill=x), ()),
         (lambda image, x: mj.pad(image, 1, 1, fill=x), ()),
@@ -144,7 +144,8 @@ def test_a_new_process_calls_what_this_one_exported(tmp_path: Path) -> None:
     assert b"patient_id" not in bytes(blob)
     (tmp_path / "blob").write_bytes(bytes(blob))
     np.save(tmp_path / "voxels.npy", image.voxels)
-    environment = os.environ | {"PYTHONPATH": str(Path(mj.__file__).parent.parent)}
+    path = [str(Path(mj.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
     paths = [str(tmp_path / name) for name in ("blob", "voxels.npy", "out.npy")]
     subprocess.run([sys.executable, "-c", READER, *paths], check=True, env=environment, timeout=120)
     np.testing.assert_allclose(np.load(paths[2]), moved(image, transform)[0].voxels, rtol=1e-5, atol=1e-5)
