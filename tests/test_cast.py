@@ -214,7 +214,7 @@ def test_finite_voxels_are_held_at_the_limits_of_floating_point(dtype: Any, sour
     limits, own = ml_dtypes.finfo(dtype), np.dtype(source)
     values = [0, 1, 100, 440, 57344, 65504, 65519, 65520, 65535]
     values += [float(np.finfo(own).max), -65520.0, -1e30, 3.4e38] if own.kind == "f" else [int(np.iinfo(own).max)]
-    image = column([v for v in values if own.kind == "f" or v <= np.iinfo(own).max], own)
+    image = column(np.array([v for v in values if own.kind == "f" or v <= np.iinfo(own).max], object), own)
     largest = float(limits.max)
     wanted = np.clip(image.voxels.astype(np.float64), -largest, largest).astype(dtype)
     assert np.isfinite(wanted.astype(np.float64)).all()
