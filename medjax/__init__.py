@@ -3,8 +3,10 @@
 A public name takes two lines: the module it lives in, below, and its import for type checkers; tests compare the two.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
+from medjax import _fork as _fork
 from medjax._lazy import lazy_names
 from medjax._version import __version__ as __version__
 
@@ -134,3 +136,5 @@ if TYPE_CHECKING:
     from medjax.io._files import save_image as save_image
 else:
     __all__, __getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)
+    if sys.modules.get("jax"):  # then these cost little, and jax.export.deserialize must know the types beforehand
+        __getattr__("Image"), __getattr__("AffineTransform")

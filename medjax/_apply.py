@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._batch import over_batch
+from medjax._batch import broadcast, over_batch
 from medjax._compiled import compiled, unchanging
 from medjax._grid import read_only
 from medjax._image import Image
@@ -233,11 +233,16 @@ def _filled(out: Any, mask: Any, fill: Any, volume: Any) -> Any:
 
 
 def rounded(voxels: Any, dtype: Any) -> Any:
-    """Brings real voxels to another dtype: integers rounded half to even, within their limits, NaN 0; `None` changes nothing."""
+    """Brings real voxels to another dtype: to its nearest value, within its limits; `None` changes nothing.
+
+    Integers are rounded half to even, and NaN becomes 0. Floating point keeps NaN and infinities, where it has them.
+    """
     if dtype is None:
         return voxels
-    if voxels.dtype == bool or not jnp.issubdtype(dtype, np.integer):
+    if voxels.dtype == bool:
         return voxels.astype(dtype)
+    if not jnp.issubdtype(dtype, np.integer):
+        return _within(voxels, jnp.finfo(dtype)).astype(dtype)
     xp, limits = voxels.__array_namespace__(), np.iinfo(dtype)
     if not jnp.issubdtype(voxels.dtype, np.floating):
         own = np.iinfo(voxels.dtype)
@@ -249,6 +254,20 @@ def rounded(voxels: Any, dtype: Any) -> Any:
     whole = xp.round(voxels)
     within = xp.where((whole >= least) & (whole < above), whole, 0).astype(dtype)
     return xp.where(whole >= above, dtype.type(limits.max), xp.where(whole < least, dtype.type(limits.min), within))
+
+
+def _within(voxels: Any, limits: Any) -> Any:
+    """Holds finite numbers at the limits of a floating-point dtype, beyond which they would become infinite."""
+    is_integer = jnp.issubdtype(voxels.dtype, np.integer)
+    own = np.iinfo(voxels.dtype) if is_integer else jnp.finfo(voxels.dtype)
+    if float(own.max) <= float(limits.max):
+        return voxels
+    xp, largest = voxels.__array_namespace__(), float(limits.max)
+    if is_integer:
+        return xp.clip(voxels, *(voxels.dtype.type(n) for n in (max(own.min, -int(largest)), int(largest))))
+    largest = voxels.dtype.type(largest)
+    is_beyond = (xp.abs(voxels) > largest) & xp.isfinite(voxels)
+    return xp.where(is_beyond, xp.copysign(largest, voxels), voxels)
 
 
 def as_dtype(voxels: Any, dtype: Any) -> Any:
@@ -326,5 +345,4 @@ def _fill(image: Image, fill: Any) -> Any:
         known = value if isinstance(value, np.ndarray) else np.zeros(())
         if not ((known == np.round(known)) & (known >= low) & (known <= high)).all():
             raise ValueError(f"fill={fill!r} is no label of dtype {image.dtype}: give an integer from {low} to {high}")
-    xp = np if isinstance(value, np.ndarray) and all(isinstance(n, int) for n in wanted) else jnp  # else symbols
-    return xp.broadcast_to(value, wanted).astype(dtype)
+    return broadcast(value, wanted).astype(dtype)

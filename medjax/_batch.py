@@ -6,11 +6,24 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-__all__ = ["keeping_sharding", "over_batch"]
+__all__ = ["broadcast", "keeping_sharding", "over_batch"]
 
 Kernel = Callable[..., Any]
+
+
+def broadcast(array: Any, shape: tuple[Any, ...]) -> Any:
+    """Broadcasts an array to a shape, on the host where NumPy can: it knows no symbolic number of items, as exports have.
+
+    Example:
+        >>> broadcast(np.ones((4, 4)), (3, 4, 4)).shape
+        (3, 4, 4)
+    """
+    is_numpy = isinstance(array, np.ndarray) and all(isinstance(n, int | np.integer) for n in shape)
+    return (np if is_numpy else jnp).broadcast_to(array, shape)
 
 
 def over_batch(kernel: Kernel, depth: int, in_axes: Any = 0) -> Kernel:

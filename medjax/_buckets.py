@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import contextvars
 import functools
+import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -23,14 +24,24 @@ from medjax._bspline import prefilter_matrix
 from medjax._grid import is_traced
 from medjax._image import Image
 from medjax._sampling._gather import inside_cell, taps
-from medjax._sampling._weights import cell
+from medjax._sampling._weights import cell, tap_sum
 
-__all__ = ["along_axes", "is_bucketing", "sampled", "shape_buckets", "through_matrices"]
+__all__ = ["along_axes", "is_bucketing", "on_device", "sampled", "shape_buckets", "through_matrices"]
 
-_ACTIVE: contextvars.ContextVar[dict[int, np.ndarray] | None] = contextvars.ContextVar(
-    "medjax_shape_buckets", default=None
-)
-"""Inside `shape_buckets`, the buffers that are free to be used again, by their size in bytes."""
+
+class _Buckets:
+    """The contexts of the process that are open, and the buffers that are free to be used again, by their size in bytes.
+
+    A context of one thread counts for all: a pool's threads see no context variable of the thread that made it.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.open = 0
+        self.free: collections.defaultdict[int, list[np.ndarray]] = collections.defaultdict(list)
+
+
+_BUCKETS = _Buckets()
 
 LANES = 64
 """Output voxels in a segment, along the axis that lies closest together in memory."""
@@ -55,12 +66,16 @@ def shape_buckets() -> Iterator[None]:
     interpolation and power of two. Every resampling operation takes part: spacing, grids, scale, rotate and affine maps.
 
     The result equals that of the unpadded call to float32 rounding, for labels exactly: edge rule, background and spline
-    filters are applied at the true edges. Voxels come back as NumPy on the host.
+    filters are applied at the true edges. Voxels come back as JAX arrays, as they do without. Orientation, flip, crop, pad and
+    `cast` of single concrete images are done on the host, so that they compile nothing either.
 
-    Memory: at most twice the input's voxels (of a small one: 2**22), one such buffer of each size kept until the context
-    ends, and the output rounded up to 64 voxels along one axis and to whole chunks.
+    The context counts for the whole process until it ends, for all threads: those of a pool that works for the thread that
+    opened it, too. Several contexts may be open at a time, nested or in different threads; the last one to end counts.
+
+    Memory: at most twice the input's voxels (of a small one: 2**22) for each image that is being resampled, such buffers
+    kept until the context ends, and the output rounded up to 64 voxels along one axis and to whole chunks. Without the
+    context each new shape keeps about 3.6 MB of compiled code until the process ends or `jax.clear_caches()`.
     Not affected, and compiled per shape as ever: traced images, batches (their shapes agree) and dense displacements.
-    Exact operations (orientation, flip, crop, pad) on NumPy images never compile.
 
     Example:
         >>> scans = [mj.Image.from_array(np.ones((n, n + 1, 9), np.int16), spacing=2.0) for n in (10, 11, 12)]
@@ -68,17 +83,25 @@ def shape_buckets() -> Iterator[None]:
         ...     [mj.resample_to_spacing(scan, 1.5).shape for scan in scans]
         [(13, 15, 12), (15, 16, 12), (16, 17, 12)]
     """
-    token = _ACTIVE.set({})
+    with _BUCKETS.lock:
+        _BUCKETS.open += 1
     try:
         yield
     finally:
-        _ACTIVE.reset(token)
+        with _BUCKETS.lock:
+            _BUCKETS.open -= 1
+            if not _BUCKETS.open:
+                _BUCKETS.free.clear()
 
 
 def is_bucketing(image: Image, fill: Any) -> bool:
     """Whether an image is to be resampled by bucket: the context is active, the image single, and all concrete."""
-    is_active = _ACTIVE.get() is not None
-    return is_active and not image.batch_shape and not is_traced(image.voxels) and not is_traced(fill)
+    return _BUCKETS.open > 0 and not image.batch_shape and not is_traced(image.voxels) and not is_traced(fill)
+
+
+def on_device(voxels: np.ndarray) -> Any:
+    """Moves a result to the device, where it lives without buckets too; 64-bit labels that a device cannot hold stay."""
+    return jax.device_put(voxels) if jax.dtypes.canonicalize_dtype(voxels.dtype) == voxels.dtype else voxels
 
 
 def through_matrices(
@@ -128,11 +151,11 @@ def along_axes(
 
 
 def _taps_of(band: Sequence[Any], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Index and weight of a band, with a second tap of no weight where it has one and two are wanted."""
+    """Index and weight of a band, with a second tap on the same voxel where it has one and two are wanted."""
     index, weight = band
     weight = np.ones(index.shape, np.float32) if weight is None else weight
-    missing = count - index.shape[1]
-    return np.pad(index, ((0, 0), (0, missing)), "edge"), np.pad(weight, ((0, 0), (0, missing)))
+    wider = count // index.shape[1]
+    return np.repeat(index, wider, axis=1), np.repeat(weight / wider, wider, axis=1)
 
 
 def _rows_of(
@@ -161,7 +184,7 @@ def _rows_of(
     ]
     flat, tables, columns = jax.device_put((buffer, tables, columns))
     value = np.asarray(fill, dtype or volume.dtype)
-    out = np.empty((shape[0] * shape[1], shape[2]), dtype or buffer.dtype)
+    out = _aligned((shape[0] * shape[1], shape[2]), dtype or buffer.dtype)
     rows = max(256, SEGMENTS * 2 * LANES // width)
     static = {"rows": rows, "width": width, "dtype": None if dtype is None else dtype.name}
 
@@ -192,9 +215,8 @@ def _row_chunk(
             begin = where[2] + first[:, a] + second[:, b]
             row = jax.lax.gather(flat, begin[:, None], lines, (width,), mode="promise_in_bounds")
             if dtype is not None:
-                row = (
-                    row.astype(dtype) * (first_weight[:, a].astype(dtype) * second_weight[:, b].astype(dtype))[:, None]
-                )
+                factor = (first_weight[:, a].astype(dtype) * second_weight[:, b].astype(dtype))[:, None]
+                row = factor * row.astype(dtype)
             mixed = row if mixed is None else mixed + row
     place, weight, mask = columns
     out: Any = None
@@ -261,7 +283,7 @@ def _points_of(volume: np.ndarray, tables: Any, orders: Sequence[int], fill: Any
     extents = np.array([*volume.shape, *strides, start], np.int32)
     layout = np.array([sizes[1], per_row], np.int32)
     flat, value = jnp.asarray(buffer), np.asarray(fill, dtype or volume.dtype)
-    out = np.empty((count, LANES), dtype or buffer.dtype)
+    out = _aligned((count, LANES), dtype or buffer.dtype)
 
     def chunks() -> Iterator[tuple[jax.Array, tuple[slice, slice]]]:
         for first in range(0, count, SEGMENTS):
@@ -325,20 +347,26 @@ def _flattened(volume: np.ndarray, spare: int) -> np.ndarray:
 
 
 def _buffer(size: int) -> np.ndarray:
-    """Bytes on a 64-byte boundary, which a CPU device takes over without a copy: those of a scan before, else new ones."""
-    kept = (_ACTIVE.get() or {}).pop(size, None)
-    if kept is not None:
-        return kept
+    """Aligned bytes: those of a scan before, else new ones."""
+    with _BUCKETS.lock:
+        if _BUCKETS.free[size]:
+            return _BUCKETS.free[size].pop()
+    return _aligned((size,), np.dtype(np.uint8))
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An empty array on a 64-byte boundary, which a CPU device takes over without a copy."""
+    size = math.prod(shape) * dtype.itemsize
     raw = np.empty(size + 64, np.uint8)
     skip = -raw.ctypes.data % 64
-    return raw[skip : skip + size]
+    return raw[skip : skip + size].view(dtype).reshape(shape)
 
 
 def _give_back(buffer: np.ndarray) -> None:
     """Keeps a buffer that no device reads any more for the next scan of its bucket."""
-    kept = _ACTIVE.get()
-    if kept is not None:
-        kept[buffer.nbytes] = buffer.view(np.uint8)
+    with _BUCKETS.lock:
+        if _BUCKETS.open:
+            _BUCKETS.free[buffer.nbytes].append(buffer.view(np.uint8))
 
 
 def _memory_order(tables: Sequence[Any], strides: np.ndarray) -> list[int]:
@@ -373,12 +401,15 @@ def _chunk(flat: Any, extents: Any, rows: Any, lanes: Any, fill: Any, *, orders:
         valid = valid & inside_cell(*cell(whole, part, order), extents[d], order)
         axes.append(taps(whole, part, extents[d], order, boundary, 0))
 
+    may_be_nan = jnp.issubdtype(flat.dtype, jnp.inexact)
+
     def gather(axis: int, offset: Any) -> Any:
         if axis == len(orders):
             values = flat.at[offset].get(mode="promise_in_bounds")
             return values if dtype is None else values.astype(dtype)
         inner = [gather(axis + 1, offset + index * extents[3 + axis]) for index, _ in axes[axis]]
-        terms = [x if axes[axis][n][1] is None else axes[axis][n][1] * x for n, x in enumerate(inner)]
-        return sum(terms[1:], terms[0])
+        weights = [weight for _, weight in axes[axis]]
+        total = tap_sum(weights, inner)
+        return jnp.where(weights[1] == 0, inner[0], total) if may_be_nan and orders[axis] == 1 else total
 
     return jnp.where(valid, gather(0, extents[6]), fill)

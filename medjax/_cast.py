@@ -18,8 +18,9 @@ def cast(image: Image, dtype: Any) -> Image:
     """Converts voxels to another dtype: to the nearest value that it has, and never around its limits.
 
     Integers are rounded half to even, and what lies beyond the dtype's limits becomes the limit, as ITK's resampling does it;
-    NaN becomes 0. Floating-point dtypes round as usual. Inside `fuse` an interpolation that waits ends with the cast, in
-    one pass: a CT that was stored as int16 comes out as int16, and the float32 volume never exists.
+    NaN becomes 0. Floating-point dtypes round as usual, and finite voxels beyond their limits become the limit too (65504 for
+    float16); NaN and infinities stay. Inside `fuse` an interpolation that waits ends with the cast, in one pass: a CT that
+    was stored as int16 comes out as int16, and the float32 volume never exists.
 
     Args:
         image: Any batch and channels. Labels are names: each must be kept, so a dtype that cannot hold them all is refused.

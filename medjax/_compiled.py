@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import get_opaque_trace_state
 
+from medjax._fork import refuse_in_fork
 from medjax._grid import read_only
 
 __all__ = ["compiled", "eagerly", "unchanging"]
@@ -58,6 +59,7 @@ def compiled(kernel: Callable[..., Any], *, moves: bool = False, **options: Any)
 
     @functools.wraps(kernel)
     def called(*operands: Any, **keywords: Any) -> Any:
+        refuse_in_fork()
         operands, keywords = jax.tree.map(unchanging, (operands, keywords))
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((operands, keywords))):
             return plain(*operands, **keywords)

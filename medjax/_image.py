@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import jax
+import jax.export
 import numpy as np
 
 from medjax._foreign import is_foreign, maker_of
@@ -428,6 +429,12 @@ def _is_same_geometry(affine: Any, known: np.ndarray) -> bool:
 
 
 jax.tree_util.register_pytree_with_keys(Image, flattened_with_keys, unflattened, flattened)
+jax.export.register_pytree_node_serialization(  # an exported function knows the kind; no scan's metadata
+    Image,
+    serialized_name="medjax.Image",
+    serialize_auxdata=lambda aux: aux[0].encode(),
+    deserialize_auxdata=lambda kind: (bytes(kind).decode(), _Carried()),
+)
 
 
 def stack(images: Sequence[Image]) -> Image:

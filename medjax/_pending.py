@@ -12,6 +12,7 @@ import numpy as np
 from jax.extend.core import get_opaque_trace_state
 
 from medjax import _apply, _plan
+from medjax._buckets import eagerly, is_bucketing, on_device
 from medjax._grid import Grid, check_size
 from medjax._image import Image, flattened, flattened_with_keys, unflattened
 from medjax._transform import CompositeTransform
@@ -199,7 +200,7 @@ def cast(image: Image, dtype: np.dtype) -> Any:
     """Brings voxels to a dtype that suits them, at once or, under `fuse`, together with the interpolation that waits."""
     if isinstance(image, Pending):
         return image.then_cast(dtype)
-    return dataclasses.replace(image, voxels=_apply.as_dtype(image.voxels, dtype))
+    return dataclasses.replace(image, voxels=_moved(image, lambda voxels: _apply.as_dtype(voxels, dtype)))
 
 
 def rearrange(
@@ -220,4 +221,12 @@ def rearrange(
     check_size((*image.batch_shape, *target.shape, *image.channels))
     if isinstance(image, Pending):
         return image.then_rearrange(target, move, fill=fill, effect=effect)
-    return dataclasses.replace(image, voxels=move(image.voxels), affine=target.affine)
+    return dataclasses.replace(image, voxels=_moved(image, move, fill), affine=target.affine)
+
+
+def _moved(image: Image, move: Callable[[Any], Any], fill: Any = None) -> Any:
+    """Applies a step to an image's voxels; in buckets on the host, for on a device every shape would be compiled."""
+    if isinstance(image.voxels, np.ndarray) or not is_bucketing(image, fill):
+        return move(image.voxels)
+    with eagerly():
+        return on_device(move(np.asarray(image.voxels)))

@@ -16,14 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax import _apply
+from medjax._batch import broadcast
 from medjax._bspline import gaussian_matrix, prefilter_matrix, spline_matrix
-from medjax._buckets import along_axes, is_bucketing, sampled, through_matrices
+from medjax._buckets import along_axes, is_bucketing, on_device, sampled, through_matrices
 from medjax._compiled import eagerly
 from medjax._grid import Grid, inverse_3x3, on_host
 from medjax._image import Image
 from medjax._lattice import Lattice, located, snapped, tables_of
 from medjax._sampling._gather import Inverse
-from medjax._sampling._separable import Band, transposed
+from medjax._sampling._separable import Band, transposed, without_idle_taps
 from medjax._transform import AffineTransform, stages
 
 __all__ = ["Interpolation", "resample"]
@@ -73,7 +74,7 @@ def resample(
     sampling = matrix, offset, source.shape, target.shape
     if is_known and is_bucketing(image, fill):
         with eagerly():
-            voxels = _apply.as_dtype(_by_bucket(image, *sampling, axes, order, sigma, fill), stored)
+            voxels = on_device(_apply.as_dtype(_by_bucket(image, *sampling, axes, order, sigma, fill), stored))
     elif axes is not None:
         voxels = _along_axes(image, *sampling, axes, order, sigma, fill, stored)
     else:
@@ -81,8 +82,7 @@ def resample(
     batch = image.batch_shape
     affine = on_host(target.affine)
     if affine.shape[:-2] != batch:
-        xp = affine.__array_namespace__()
-        affine = xp.broadcast_to(affine, (*batch, 4, 4))
+        affine = broadcast(affine, (*batch, 4, 4))
     return dataclasses.replace(image, voxels=voxels, affine=affine)
 
 
@@ -280,11 +280,12 @@ def _operator(
         matrix = spline_matrix(positions, size, order) if order > 1 else _dense(_band(positions, size, order))
         return ((matrix @ gaussian_matrix(size, sigma) if sigma > 0 else matrix).astype(dtype),)
     band = _band(positions, size, order)
-    weight = None if band.weight is None else band.weight.astype(dtype)
+    used = without_idle_taps(band)
+    weight = None if used.weight is None else used.weight.astype(dtype)
     if not has_gradient:
-        return band.index, weight, None, None
+        return used.index, weight, None, None
     back = transposed(band)
-    return band.index, weight, back.index, (np.zeros(0) if back.weight is None else back.weight).astype(dtype)
+    return used.index, weight, back.index, (np.zeros(0) if back.weight is None else back.weight).astype(dtype)
 
 
 def _band(positions: np.ndarray, size: int, order: int) -> Band:

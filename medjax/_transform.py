@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from typing import Any, NamedTuple
 
 import jax
+import jax.export
 import numpy as np
 
-from medjax._grid import check_affine, inverse_3x3, is_singular, on_host, product, transformed
+from medjax._grid import check_affine, inverse_3x3, is_singular, on_host, product, same_rank, transformed
 
 __all__ = ["AffineTransform", "CompositeTransform", "DisplacementField", "Transform", "stages"]
 
@@ -76,8 +78,9 @@ class AffineTransform:
 
     def __call__(self, points: Any) -> Any:
         """Maps world points `(..., 3)`, LPS mm."""
-        turned = transformed(self.matrix[..., :3, :3], points - self.center)
-        return turned + (self.center + self.matrix[..., :3, 3])
+        turned = transformed(self.matrix[..., :3, :3], operator.sub(*same_rank(points, self.center)))
+        fixed = operator.add(*same_rank(self.center, self.matrix[..., :3, 3]))
+        return operator.add(*same_rank(turned, fixed))
 
     def inverse(self) -> AffineTransform:
         """Returns the inverse map, about the same centre.
@@ -182,6 +185,14 @@ class CompositeTransform:
     def tree_unflatten(cls, aux: None, leaves: Any) -> CompositeTransform:
         return cls(*leaves)
 
+
+for _kind in (AffineTransform, DisplacementField, CompositeTransform):
+    jax.export.register_pytree_node_serialization(
+        _kind,
+        serialized_name=f"medjax.{_kind.__name__}",
+        serialize_auxdata=lambda aux: b"",
+        deserialize_auxdata=lambda raw: None,
+    )
 
 Transform = AffineTransform | DisplacementField | CompositeTransform
 

@@ -46,7 +46,7 @@ def affine_matrix(translation: Any = 0, rotation: Any = 0, scale: Any = 1, shear
     for name, part in zip(("translation", "rotation", "scale", "shear"), parts, strict=True):
         if part.ndim and part.shape[-1] != 3:
             raise ValueError(f"{name} must be one number or (..., 3), got shape {part.shape}")
-    batch = np.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    batch = jax.numpy.broadcast_shapes(*(part.shape[:-1] for part in parts))
     move, degrees, size, lean = (xp.broadcast_to(part, (*batch, 3)) for part in parts)
     one, zero = xp.ones_like(size[..., 0]), xp.zeros_like(size[..., 0])
     angle = degrees * (np.pi / 180)
@@ -160,7 +160,9 @@ def _turn(xp: Any, pole: Any, degrees: Any) -> Any:
     x, y, z = pole[..., 0], pole[..., 1], pole[..., 2]
     zero = xp.zeros_like(x)
     cross = _matrix(xp, [[zero, -z, y], [z, zero, -x], [-y, x, zero]])
-    angle = xp.broadcast_to(degrees * (np.pi / 180), np.broadcast_shapes(degrees.shape, x.shape))[..., None, None]
+    angle = xp.broadcast_to(degrees * (np.pi / 180), jax.numpy.broadcast_shapes(degrees.shape, x.shape))[
+        ..., None, None
+    ]
     return (
         xp.broadcast_to(xp.eye(3, dtype=cross.dtype), cross.shape)
         + xp.sin(angle) * cross

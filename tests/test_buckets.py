@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +15,7 @@ from spatial_cases import RESAMPLING, labels, near, oblique_affine, on_device, s
 
 import medjax as mj
 from medjax import Image
+from medjax._buckets import is_bucketing
 
 EPS = float(np.finfo(np.float32).eps)
 DTYPES = [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64, np.float16, np.bool_, np.complex64, np.int64]
@@ -162,9 +162,7 @@ def test_threads_that_share_a_context_share_no_buffer() -> None:
     images = [scan(seed, (30, 31, 32), dtype=np.int16) for seed in range(8)]
     expected = [mj.resample_to_spacing(image, 1.1).voxels for image in images]
     with mj.shape_buckets(), ThreadPoolExecutor(8) as pool:
-        tasks = [
-            pool.submit(contextvars.copy_context().run, mj.resample_to_spacing, images[n % 8], 1.1) for n in range(64)
-        ]
+        tasks = [pool.submit(mj.resample_to_spacing, images[n % 8], 1.1) for n in range(64)]
         for n, task in enumerate(tasks):
             np.testing.assert_allclose(task.result().voxels, expected[n % 8], rtol=0, atol=2000 * 64 * EPS)
 
@@ -258,3 +256,56 @@ def test_fused_functions_use_buckets_too() -> None:
 
 def test_antialias() -> None:
     compare(lambda x: mj.resample_to_spacing(x, (2.0, 1.5, 6.0), antialias=True), scan(15))
+
+
+def test_threads_of_a_pool_work_in_buckets(compilations: Any) -> None:
+    """The pool's threads see the context that the thread which made them opened; two sizes share the compilations."""
+    scans = [scan(seed, (20 + seed, 21, 23), dtype=np.int16) for seed in range(6)]
+    expected = [mj.resample_to_spacing(image, 1.1).voxels for image in scans]
+    with mj.shape_buckets(), ThreadPoolExecutor(3) as pool:
+        mj.resample_to_spacing(scan(9, (33, 21, 23), dtype=np.int16), 1.1)
+        with compilations:
+            found = list(pool.map(lambda image: mj.resample_to_spacing(image, 1.1).voxels, scans))
+    assert compilations.count == 0
+    for ours, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=0, atol=2000 * 64 * EPS)
+
+
+def test_contexts_of_several_threads_end_with_the_last() -> None:
+    image, other = scan(1), scan(2, (50, 51, 52))
+
+    def inside(seed: int) -> Any:
+        with mj.shape_buckets():
+            with mj.shape_buckets():
+                mj.resample_to_spacing(other, 1.0 + 0.01 * seed)
+            return mj.resample_to_spacing(image, 1.1).voxels
+
+    expected = mj.resample_to_spacing(image, 1.1).voxels
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(inside, range(16)):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=2000 * 64 * EPS)
+    assert not is_bucketing(image, None)
+    with pytest.raises(KeyError), mj.shape_buckets():
+        raise KeyError
+    assert not is_bucketing(image, None)
+
+
+def test_results_are_jax_arrays_and_steps_after_them_compile_nothing(compilations: Any) -> None:
+    def prepare(image: Image) -> Image:
+        turned = mj.flip(mj.resample_to_spacing(image, 1.1), 0)
+        return mj.cast(mj.crop_or_pad(mj.change_orientation(turned, "RAS"), (24, 20, 28)), "int16")
+
+    wanted = [prepare(scan(seed, (20 + seed, 21, 23))) for seed in range(3)]
+    with mj.shape_buckets():
+        prepare(scan(7, (29, 22, 23)))
+        with compilations:
+            found = [prepare(scan(seed, (20 + seed, 21, 23))) for seed in range(3)]
+        for interpolation in ("nearest", "linear", "bspline"):
+            for operation in (RESAMPLING["resample_to_spacing"], RESAMPLING["rotate"]):
+                assert isinstance(operation(scan(1), interpolation=interpolation).voxels, jax.Array)
+        assert isinstance(mj.rotate(labels(1), 0, 9.0).voxels, jax.Array)
+    assert compilations.count == 0
+    for ours, plain in zip(found, wanted, strict=True):
+        assert isinstance(ours.voxels, jax.Array)
+        np.testing.assert_array_equal(ours.affine, plain.affine)
+        assert np.abs(np.asarray(ours.voxels, np.int32) - np.asarray(plain.voxels)).max() <= 1  # a tie of rounding

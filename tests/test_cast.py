@@ -205,3 +205,29 @@ def test_byte_order_is_the_machines(dtype: Any) -> None:
         out = mj.cast(image, dtype)
         assert out.dtype == np.dtype(dtype).newbyteorder("=")
         np.testing.assert_array_equal(out.voxels, mj.cast(image, np.dtype(dtype).newbyteorder("=")).voxels)
+
+
+@pytest.mark.parametrize("source", ["float32", "float64", "int32", "uint16", "uint64"])
+@pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16, ml_dtypes.float8_e5m2, ml_dtypes.float8_e4m3fn])
+def test_finite_voxels_are_held_at_the_limits_of_floating_point(dtype: Any, source: str) -> None:
+    """65504 is the largest float16 (IEEE 754 binary16); what the dtype holds is rounded as its own conversion rounds it."""
+    limits, own = ml_dtypes.finfo(dtype), np.dtype(source)
+    values = [0, 1, 100, 440, 57344, 65504, 65519, 65520, 65535]
+    values += [float(np.finfo(own).max), -65520.0, -1e30, 3.4e38] if own.kind == "f" else [int(np.iinfo(own).max)]
+    image = column(np.array([v for v in values if own.kind == "f" or v <= np.iinfo(own).max], object), own)
+    largest = float(limits.max)
+    wanted = np.clip(image.voxels.astype(np.float64), -largest, largest).astype(dtype)
+    assert np.isfinite(wanted.astype(np.float64)).all()
+    np.testing.assert_array_equal(mj.cast(image, dtype).voxels, wanted)
+    if "64" not in source:
+        np.testing.assert_array_equal(mj.cast(on_device(image), dtype).voxels, wanted)
+
+
+def test_infinity_and_nan_stay_in_floating_point() -> None:
+    for dtype in ("float16", ml_dtypes.bfloat16, "float32"):
+        out = np.asarray(mj.cast(column([*NOT_NUMBERS, 1.0], np.float32), dtype).voxels, np.float64).ravel()
+        np.testing.assert_array_equal(out, [*NOT_NUMBERS, 1.0])
+    slope = jax.grad(lambda v: mj.cast(Image.from_array(v), "float16").voxels.astype(jnp.float32).sum())(
+        jnp.asarray([1.0, 7e4, -65504.0]).reshape(3, 1, 1)
+    )
+    assert slope.ravel().tolist() == [1.0, 0.0, 1.0]

@@ -21,6 +21,7 @@ LAYERS = {
     0: [
         "_lazy",
         "_version",
+        "_fork",
         "_grid",
         "_orientation",
         "_metadata",

@@ -199,3 +199,22 @@ def test_fills_and_starts_may_be_sequences_of_traced_numbers() -> None:
     for wrong in (jnp.ones(3), jnp.array([1, 2])):
         with pytest.raises(ValueError, match="start must be three integers, or one such triple per item; got"):
             jax.jit(lambda s: mj.crop(IMAGE, s, (3, 3, 3)).voxels)(wrong)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_disable_jit(name: str) -> None:
+    """The debugger's switch: loops are Python's, and their counters ints; values and gradients as with jit."""
+    loss = lambda v: (OPERATIONS[name](IMAGE.with_voxels(v)).voxels ** 2).sum()  # noqa: E731
+    voxels = jnp.asarray(IMAGE.voxels)
+    wanted, slope = OPERATIONS[name](IMAGE).voxels, jax.grad(loss)(voxels)
+    with jax.disable_jit():
+        np.testing.assert_allclose(np.asarray(OPERATIONS[name](IMAGE).voxels), np.asarray(wanted), atol=1e-5)
+        np.testing.assert_allclose(jax.grad(loss)(voxels), slope, atol=1e-4)
+
+
+def test_disable_jit_of_all_orders() -> None:
+    points = np.full((3, 4), 2.3, np.float32)
+    for order in range(6):
+        wanted = mj.map_coordinates(IMAGE.voxels, points, order)
+        with jax.disable_jit():
+            np.testing.assert_allclose(mj.map_coordinates(IMAGE.voxels, points, order), wanted, atol=1e-5)

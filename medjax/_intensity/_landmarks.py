@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
@@ -99,6 +100,18 @@ class NyulLandmarks:
             raise ValueError(f"values must be finite and must not fall, got {values.tolist()}")
         background_of(fields["background"])
         return cls(values, percentiles, fields["background"])
+
+
+def _static_of(percentiles: list[float], background: Background) -> tuple[tuple[float, ...], Background]:
+    return tuple(percentiles), background
+
+
+jax.export.register_pytree_node_serialization(
+    NyulLandmarks,
+    serialized_name="medjax.NyulLandmarks",
+    serialize_auxdata=lambda aux: json.dumps(aux).encode(),
+    deserialize_auxdata=lambda raw: _static_of(*json.loads(bytes(raw))),
+)
 
 
 def nyul_train(

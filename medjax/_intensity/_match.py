@@ -59,6 +59,8 @@ def histogram_match(
 
     Transforms:
         Differentiable in the voxels of both images, between ties. Compiles once per pair of shapes, dtype and `points`.
+        Temporary memory of two images of one size, beside them and the result: 4.9 volumes of float32 (6.3 with
+        `background="mean"`), 2.1 where both are int16 (XLA's own analysis, 96^3).
 
     Example:
         >>> image = mj.Image.from_array(np.linspace(0, 1, 11, dtype=np.float32).reshape(11, 1, 1))

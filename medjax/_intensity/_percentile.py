@@ -9,6 +9,7 @@ of ranks up to 256; `jnp.sort` 2250 ms, `np.percentile` 112 ms.)
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -52,14 +53,14 @@ def to_rows(voxels: Any, batch_ndim: int) -> Any:
         raise ValueError(
             f"percentiles count voxels in 32 bits and this image has {space}; crop it, or resample it first"
         )
-    items = int(np.prod(voxels.shape[:batch_ndim]))
-    channels = int(np.prod(voxels.shape[batch_ndim + 3 :]))
+    items = math.prod(voxels.shape[:batch_ndim])
+    channels = math.prod(voxels.shape[batch_ndim + 3 :])
     return voxels.reshape(items, space, channels).swapaxes(1, 2).reshape(items * channels, space)
 
 
 def from_rows(rows: Any, shape: tuple[int, ...], batch_ndim: int) -> Any:
     """Brings rows of voxels back to `(*batch, i, j, k, *channels)`."""
-    items = int(np.prod(shape[:batch_ndim]))
+    items = math.prod(shape[:batch_ndim])  # may be a symbol
     return rows.reshape(items, -1, rows.shape[1]).swapaxes(1, 2).reshape(shape)
 
 

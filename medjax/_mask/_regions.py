@@ -6,6 +6,7 @@ import functools
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
@@ -110,6 +111,9 @@ class BoundingBox(NamedTuple):
 
     start: Any
     size: Any
+
+
+jax.export.register_namedtuple_serialization(BoundingBox, serialized_name="medjax.BoundingBox")
 
 
 def bounding_box(mask: Image, *, num_classes: int | None = None) -> BoundingBox:

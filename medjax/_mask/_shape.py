@@ -6,6 +6,7 @@ import functools
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
@@ -193,6 +194,9 @@ class MaskPoints(NamedTuple):
 
     points: Any
     count: Any
+
+
+jax.export.register_namedtuple_serialization(MaskPoints, serialized_name="medjax.MaskPoints")
 
 
 def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -> MaskPoints:

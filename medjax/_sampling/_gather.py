@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._sampling._linear import linear_pair
-from medjax._sampling._weights import BOUNDARIES, Boundary, cell, spline_weights
+from medjax._sampling._weights import BOUNDARIES, Boundary, cell, spline_weights, tap_sum, weighted
 
 __all__ = ["Inverse", "Sampling", "inside", "inside_cell", "sample", "taps"]
 
@@ -213,6 +213,8 @@ def taps(
     A weight of `None` is one.
     """
     integer, place = cell(base, fraction, order)
+    if order == 1:
+        place = 1 - (1 - place)  # to 24 places, so that both weights are exact and a flat region stays flat
     weights: list[Any] = [None] if order == derivative == 0 else spline_weights(order, place, derivative)
     start, width = span or (0, len(weights))
     found = []
@@ -224,7 +226,10 @@ def taps(
         if boundary == "zero":
             valid = (raw >= 0) & (raw < size)
             weight = jnp.where(valid, jnp.ones_like(place) if weight is None else weight, 0)
-        found.append((BOUNDARIES[boundary](raw, size), weight))
+        index = BOUNDARIES[boundary](raw, size)
+        if order > 1:  # at a voxel's centre the last tap has no weight: what lies there must not count, not even as NaN
+            index = jnp.where(weight == 0, BOUNDARIES[boundary](integer - order // 2, size), index)
+        found.append((index, weight))
     return found
 
 
@@ -257,7 +262,7 @@ def _in_turns(counts: Sequence[int], step: Callable[[Sequence[Span], Any, Any], 
         return step([(0, count) for count in counts], None, total)
 
     def body(turn: Any, total: Any) -> Any:
-        turn = rest = turn.astype(np.int32)
+        turn = rest = jnp.asarray(turn, np.int32)  # an int under jax.disable_jit
         spans: list[Span] = []
         for part, width in zip(reversed(parts), reversed(widths), strict=True):
             rest, number = jax.lax.div(rest, np.int32(part)), jax.lax.rem(rest, np.int32(part))
@@ -295,6 +300,7 @@ def _flat(volume: Any, sampling: Sampling) -> Any:
 def _forward(volume: Any, *data: Any, sampling: Sampling) -> Any:
     channels, flat = sampling.shape[sampling.rank :], _flat(volume, sampling)
     which = sum(n * 6**d for d, n in enumerate(sampling.derivative))  # each derivative and group is a variant
+    may_be_nan = jnp.issubdtype(volume.dtype, jnp.inexact)
 
     def gather(axes: list[list[tuple[Any, Any]]], axis: int, offset: Any) -> Any:
         if axis == sampling.rank:
@@ -302,12 +308,13 @@ def _forward(volume: Any, *data: Any, sampling: Sampling) -> Any:
             values = flat.at[offset].get(mode="promise_in_bounds")
             return values if sampling.dtype is None else values.astype(sampling.dtype)
         inner = [gather(axes, axis + 1, offset * sampling.shape[axis] + index) for index, _ in axes[axis]]
-        weights = [weight for _, weight in axes[axis]]
-        is_plain = not sampling.derivative[axis] and sampling.boundary[axis] != "zero"
-        if sampling.orders[axis] == 1 and len(inner) == 2 and is_plain:
-            return inner[0] + _spread(weights[1], channels) * (inner[1] - inner[0])
-        products = [x if w is None else _spread(w, channels) * x for w, x in zip(weights, inner, strict=True)]
-        return sum(products[1:], products[0])
+        weights = [None if weight is None else _spread(weight, channels) for _, weight in axes[axis]]
+        if may_be_nan and sampling.boundary[axis] == "zero":
+            inner = [jnp.where(weight == 0, 0, value) for weight, value in zip(weights, inner, strict=True)]
+            return tap_sum(weights, inner)
+        total = tap_sum(weights, inner)
+        is_linear = sampling.orders[axis] == 1 and len(inner) == 2 and not sampling.derivative[axis]
+        return jnp.where(weights[1] == 0, inner[0], total) if may_be_nan and is_linear else total
 
     def add(spans: Sequence[Span] | None, turn: Any, total: Any) -> Any:
         groups = _groups(sampling.orders) if turn is None else [(slice(None),) * sampling.rank]
@@ -367,7 +374,7 @@ def _scatter(out: Any, *data: Any, sampling: Sampling) -> Any:
             value = joined
             for (index, weight), size in zip(chosen, sampling.shape, strict=False):
                 offset = offset * size + index
-                value = value if weight is None else value * _spread(weight, channels)
+                value = value if weight is None else weighted(_spread(weight, channels), value)
             offset = jnp.broadcast_to(offset, spatial).reshape(-1)
             flat = flat.at[offset].add(value.reshape(-1, *flat.shape[1:]), mode="promise_in_bounds")
         return flat
@@ -426,14 +433,16 @@ def _limits(axis: int, sampling: Sampling, dtype: Any) -> tuple[Any, Any, Any, A
     """How far from a voxel a sample may lie to touch it, `[low, high)`, and where its weight stops to change.
 
     The half voxel beyond an edge takes the edge voxel's value: there the hat is flat. What lies further out is the fill's,
-    and has no cotangent; a little of it is looked at, lest rounding drop what lies on the face.
+    and has no cotangent; a little of it is looked at, lest rounding drop what lies on the face. A sample one voxel away has
+    no weight and is left out, for it may be infinite.
     """
     n, rank = sampling.shape[axis], sampling.rank
     index = jnp.arange(n).reshape([-1 if d == axis else 1 for d in range(rank)])
     first, last = index == 0, index == n - 1
     reach = 1.0 if sampling.orders[axis] else 0.5
+    lowest = np.nextafter(np.asarray(-1, dtype), np.asarray(0, dtype)) if sampling.orders[axis] else -reach
     return (
-        jnp.where(first, -0.51, -reach).astype(dtype),
+        jnp.where(first, -0.51, lowest).astype(dtype),
         jnp.where(last, 0.51, reach).astype(dtype),
         jnp.where(first, 0.0, -1.0).astype(dtype),
         jnp.where(last, 0.0, 1.0).astype(dtype),

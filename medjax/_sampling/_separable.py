@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._sampling._linear import linear_pair
+from medjax._sampling._weights import weighted
 
-__all__ = ["Band", "along_axis", "transposed"]
+__all__ = ["Band", "along_axis", "transposed", "without_idle_taps"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,24 @@ def transposed(band: Band) -> Band:
     entries = np.zeros(index.shape, weight.dtype)
     index[inputs, slot], entries[inputs, slot] = outputs, values
     return Band(index, entries, len(band.index))
+
+
+def without_idle_taps(band: Band) -> Band:
+    """Returns the same matrix for two taps a row of which none weighs 0: a tap that does shares the other's voxel and weight.
+
+    Half a voxel and half again is the voxel, also where it is infinite; 0 times a neighbour that is NaN would be NaN.
+
+    Example:
+        >>> band = without_idle_taps(Band(np.array([[0, 1], [1, 2]]), np.array([[1.0, 0.0], [0.25, 0.75]]), 3))
+        >>> band.index.tolist(), band.weight.tolist()
+        ([[0, 0], [1, 2]], [[0.5, 0.5], [0.25, 0.75]])
+    """
+    if band.weight is None or band.index.shape[1] == 1:
+        return band
+    is_idle = band.weight == 0
+    shares = is_idle.any(1, keepdims=True)
+    index = np.where(is_idle, band.index[:, ::-1], band.index)
+    return Band(index, np.where(shares, band.weight.sum(1, keepdims=True) / 2, band.weight), band.size)
 
 
 def along_axis(volume: Any, operator: Sequence[Any], axis: int, dtype: Any) -> jax.Array:
@@ -94,8 +113,8 @@ def along_axis(volume: Any, operator: Sequence[Any], axis: int, dtype: Any) -> j
     return _band(jnp.asarray(volume), *map(jnp.asarray, data), **static)
 
 
-def _take_sum(volume: Any, index: Any, weight: Any, *, axis: int, dtype: Any) -> Any:
-    """Sums the taps, each a take along the axis times its column of weights."""
+def _take_sum(volume: Any, index: Any, weight: Any, *, axis: int, dtype: Any, may_be_idle: bool = False) -> Any:
+    """Sums the taps, each a take along the axis times its column of weights; idle ones add nothing, not even NaN."""
     lead = (slice(None),) * axis
     shape = [-1 if d == axis else 1 for d in range(volume.ndim)]
     total: Any = None
@@ -103,7 +122,8 @@ def _take_sum(volume: Any, index: Any, weight: Any, *, axis: int, dtype: Any) ->
         taken = volume.at[(*lead, index[:, tap])].get(mode="promise_in_bounds")
         if weight is None:
             return taken
-        term = weight[:, tap].reshape(shape) * taken.astype(dtype)
+        factor, value = weight[:, tap].reshape(shape), taken.astype(dtype)
+        term = weighted(factor, value) if may_be_idle else factor * value
         total = term if total is None else total + term
     return total
 
@@ -117,7 +137,7 @@ def _forward(
 def _adjoint(
     out: Any, index: Any, weight: Any, index_t: Any, weight_t: Any, *, axis: int, size: int, exact: bool, dtype: Any
 ) -> Any:
-    return _take_sum(out, index_t, weight_t.astype(out.dtype), axis=axis, dtype=out.dtype)
+    return _take_sum(out, index_t, weight_t.astype(out.dtype), axis=axis, dtype=out.dtype, may_be_idle=True)
 
 
 _band, _ = linear_pair("band", _forward, _adjoint)

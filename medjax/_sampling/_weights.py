@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["BOUNDARIES", "Boundary", "cell", "spline_weights"]
+__all__ = ["BOUNDARIES", "Boundary", "cell", "spline_weights", "tap_sum", "weighted"]
 
 Boundary = Literal["clamp", "fold", "mirror", "reflect", "wrap", "zero"]
 
@@ -48,6 +48,17 @@ def spline_weights(order: int, place: Any, derivative: int = 0) -> list[Any]:
     for _ in range(derivative):
         weights = [_add(a, None if b is None else -b) for a, b in zip([None, *weights], [*weights, None], strict=True)]
     return weights
+
+
+def weighted(weight: Any, value: Any) -> Any:
+    """Returns `weight * value`, and 0 where the weight is 0, though the value be NaN or infinite."""
+    return jnp.where(weight == 0, jnp.zeros((), weight.dtype), weight * value)
+
+
+def tap_sum(weights: Sequence[Any], values: Sequence[Any]) -> Any:
+    """Adds up the taps of one axis; a weight of `None` is one."""
+    terms = [x if w is None else w * x for w, x in zip(weights, values, strict=True)]
+    return sum(terms[1:], terms[0])
 
 
 def _add(a: Any, b: Any) -> Any:

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
@@ -65,6 +66,14 @@ class SuvStatistics:
     volume_ml: Any
     tlg_g: Any
     voxel_count: Any
+
+
+jax.export.register_pytree_node_serialization(
+    SuvStatistics,
+    serialized_name="medjax.SuvStatistics",
+    serialize_auxdata=lambda aux: b"",
+    deserialize_auxdata=lambda raw: (),
+)
 
 
 def suv_statistics(image: Image, mask: Image, *, num_classes: int | None = None) -> SuvStatistics:
