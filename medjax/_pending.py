@@ -12,7 +12,8 @@ import numpy as np
 from jax.extend.core import get_opaque_trace_state
 
 from medjax import _apply, _plan
-from medjax._buckets import eagerly, is_bucketing, on_device
+from medjax._buckets import is_bucketing, on_device
+from medjax._compiled import eagerly
 from medjax._grid import Grid, check_size
 from medjax._image import Image, flattened, flattened_with_keys, unflattened
 from medjax._transform import CompositeTransform
