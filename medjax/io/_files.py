@@ -22,6 +22,7 @@ from medjax._image import Image, Kind, locked
 from medjax._metadata import Metadata
 from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
 from medjax.io._gzip import Codec, Content
+from medjax.io._opened import as_path, check_regular
 
 __all__ = ["load_image", "save_image"]
 
@@ -106,7 +107,7 @@ def load_image(
         >>> load_image(nibabel.testing.data_path / "anatomical.nii")
         Image(33x41x25 int16 intensity, spacing 2 x 2 x 2 mm, LAS)
     """
-    path = Path(path)
+    path = as_path(path)
     image = find_format(path).load().read(path)
     metadata = image.metadata or Metadata()
     metadata = metadata.replace(source=metadata.source or path.name, modality=modality or metadata.modality)
@@ -188,8 +189,7 @@ def find_format(path: Path) -> Format:
     """Finds the format of an existing file (or folder: DICOM) by its first bytes, then by its name."""
     if path.is_dir():
         return _by_module("_dicom")
-    if not path.exists():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    check_regular(path)
     head, codec = _first_bytes(path, 352)
     if not head:
         raise ImageFileError(path, "the file is empty" if codec is None else f"the {codec} stream holds nothing")

@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,6 +46,7 @@ from medjax.io._datafile import (
 from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
 from medjax.io._files import atomic_file, atomic_files, warn
 from medjax.io._kept import KIND_KEY, METADATA_KEY, kept_kind, metadata_from_json, metadata_to_json
+from medjax.io._opened import check_same, opened
 
 __all__ = ["read", "write"]
 
@@ -130,7 +132,12 @@ class _Header:
 
 def read(path: Path) -> Image:
     """Reads a MetaImage; `load_image` calls it."""
-    header = _read_header(path)
+    with opened(path) as file:
+        return _read(path, file)
+
+
+def _read(path: Path, file: io.BufferedReader) -> Image:
+    header = _read_header(path, file)
     dimensions = header.integers("NDims", 1)[0]
     if not 2 <= dimensions <= _MAX_DIMENSIONS:
         raise UnsupportedFileError(path, f"it has {dimensions} dimensions, expected 2 to {_MAX_DIMENSIONS}")
@@ -139,7 +146,7 @@ def read(path: Path) -> Image:
     if min(*sizes, channels) < 1:
         raise ImageFileError(path, f"DimSize {sizes} with {channels} channels holds no voxels")
     affine = _affine(header, dimensions)
-    flat = _read_voxels(header, sizes, channels)
+    flat = _read_voxels(header, sizes, channels, file)
     voxels = flat.reshape(channels, *sizes, order="F") if channels > 1 else flat.reshape(sizes, order="F")
     voxels = np.moveaxis(voxels, 0, -1) if channels > 1 else voxels
     voxels = voxels[:, :, None] if dimensions == 2 else voxels
@@ -148,21 +155,23 @@ def read(path: Path) -> Image:
     return Image.from_array(voxels, affine=affine, kind=kind, metadata=_metadata(header))
 
 
-def _read_header(path: Path) -> _Header:
+def _read_header(path: Path, file: io.BufferedReader) -> _Header:
     fields: dict[str, str] = {}
     names: tuple[str, ...] = ()
-    with path.open("rb") as file:
-        while "ElementDataFile" not in fields:
-            line = file.readline(_MAX_HEADER_BYTES)
-            if not line or file.tell() >= _MAX_HEADER_BYTES:
-                raise ImageFileError(path, "the header does not end in ElementDataFile")
-            if line.strip():
-                key, value = _key_and_value(path, line)
-                fields[key] = value
-        size = file.tell()
-        if fields["ElementDataFile"].split()[:1] == ["LIST"]:
-            rest = min(path.stat().st_size, _MAX_HEADER_BYTES)
-            names = tuple(line.strip() for line in _text(file.read(rest)).splitlines() if line.strip())
+    while "ElementDataFile" not in fields:
+        line = file.readline(_MAX_HEADER_BYTES)
+        if not line or file.tell() >= _MAX_HEADER_BYTES:
+            raise ImageFileError(path, "the header does not end in ElementDataFile")
+        if line.strip():
+            key, value = _key_and_value(path, line)
+            fields[key] = value
+    size = file.tell()
+    if fields["ElementDataFile"].split()[:1] == ["LIST"]:
+        names = tuple(
+            line.strip()
+            for line in _text(file.read(min(os.fstat(file.fileno()).st_size, _MAX_HEADER_BYTES))).splitlines()
+            if line.strip()
+        )
     return _Header(path, fields, names, size)
 
 
@@ -207,7 +216,7 @@ def _to_millimetres(header: _Header) -> float:
     return _MILLIMETRES.get(unit, 1.0)
 
 
-def _read_voxels(header: _Header, sizes: list[int], channels: int) -> np.ndarray:
+def _read_voxels(header: _Header, sizes: list[int], channels: int, file: io.BufferedReader) -> np.ndarray:
     type_name = header.fields.get("ElementType", "")
     known = _DTYPES.get(type_name.removesuffix("_ARRAY"))
     if known is None:
@@ -216,10 +225,14 @@ def _read_voxels(header: _Header, sizes: list[int], channels: int) -> np.ndarray
     is_compressed, is_binary = header.flag("CompressedData"), header.flag("BinaryData", default=True)
     # zlib ends by itself: CompressedDataSize is not needed
     encoding: Encoding = "text" if not is_binary else "zlib" if is_compressed else "raw"
-    return read_elements(_parts(header, sizes, encoding), dtype, math.prod(sizes) * channels, encoding)
+    parts = _parts(header, sizes, encoding, file)
+    flat = read_elements(parts, dtype, math.prod(sizes) * channels, encoding)
+    if parts[0].file is None:
+        check_same(file, header.path)
+    return flat
 
 
-def _parts(header: _Header, sizes: list[int], encoding: Encoding) -> list[Part]:
+def _parts(header: _Header, sizes: list[int], encoding: Encoding, file: io.BufferedReader) -> list[Part]:
     """The files that hold the voxels: this one, a named one, listed ones, or those of a numbered pattern."""
     skipped = header.integers("HeaderSize", 1)[0] if "HeaderSize" in header.fields else 0
     if skipped < -1 or (skipped == -1 and encoding != "raw"):
@@ -230,7 +243,7 @@ def _parts(header: _Header, sizes: list[int], encoding: Encoding) -> list[Part]:
     if target == "LOCAL":
         if 0 < offset < header.size:
             raise ImageFileError(header.path, f"HeaderSize {offset} is less than the header's {header.size} bytes")
-        return [Part(header.path, offset or header.size, is_at_end=is_at_end)]
+        return [Part(header.path, offset or header.size, is_at_end=is_at_end, file=file)]
     if not words:
         raise ImageFileError(header.path, "its ElementDataFile is empty")
     if words[0] == "LIST":

@@ -25,6 +25,7 @@ from medjax.io._nifti._geometry import (
 )
 from medjax.io._nifti._header import Header, read_extensions, read_header
 from medjax.io._nifti._names import find_header, find_voxels
+from medjax.io._opened import check_same, opened
 
 __all__ = ["read"]
 
@@ -45,18 +46,23 @@ def read(path: Path) -> Image:
     Raises:
         ImageFileError: the file is damaged, foreign or contradicts itself; a subclass says which.
     """
-    with Content(find_header(path)) as content:
+    header_path = find_header(path)
+    with opened(header_path) as file, Content(header_path, file=file) as content:
         header = read_header(content)
         note, others = note_of(read_extensions(content, header))
         affine = _affine(header, note)
-        stored = _read_voxels(content, header) if not header.is_pair else None
-    if stored is None:
-        with Content(find_voxels(header.path)) as content:
-            content.skip(header.vox_offset)
-            stored = _read_voxels(content, header)
+        stored = _read_pair(header) if header.is_pair else _read_voxels(content, header)
+        if header.is_pair:
+            check_same(file, header_path)
     voxels, kind = _as_kind(_with_image_axes(_scaled(stored, header), header, note), header)
     metadata = note.metadata.replace(extra={**note.metadata.extra, **extra_of(header, others)})
     return Image.from_array(voxels, affine=affine, kind=kind, metadata=metadata)
+
+
+def _read_pair(header: Header) -> np.ndarray:
+    with Content(find_voxels(header.path)) as content:
+        content.skip(header.vox_offset)
+        return _read_voxels(content, header)
 
 
 def _read_voxels(content: Content, header: Header) -> np.ndarray:
