@@ -23,7 +23,7 @@ import io
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from medjax._grid import direction_of, origin_of, spacing_of
 from medjax._image import Image
 from medjax._metadata import Metadata
 from medjax._orientation import orientation_of
+from medjax.io._axes import Axis, trailing_axes
 from medjax.io._blocks import file_blocks, write_blocks
 from medjax.io._datafile import (
     Encoding,
@@ -82,6 +83,8 @@ _FLOAT_KEYS = {*_MATRIX_KEYS, *_ORIGIN_KEYS, *_SPACING_KEYS, "CenterOfRotation",
 _FLOAT_KEYS |= {_SLOPE_KEY, _INTERCEPT_KEY}
 _BOOLEAN_KEYS = {"BinaryData", "CompressedData", *_BYTE_ORDER_KEYS}
 _TEXT_KEYS = {"ObjectType", "AnatomicalOrientation", "DistanceUnits", "Modality", "ElementType", "ElementDataFile"}
+# Not of MetaIO, which passes over it: the unit of the fourth dimension's spacing.
+_TEXT_KEYS |= {"TimeUnit"}
 _FORMAT_KEYS = _INTEGER_KEYS | _FLOAT_KEYS | _BOOLEAN_KEYS | _TEXT_KEYS
 
 _MILLIMETRES = {"mm": 1.0, "um": 1e-3, "cm": 10.0}
@@ -322,7 +325,7 @@ def _plain(key: str, text: str) -> Any:
 def write(image: Image, path: Path, *, compress: bool) -> None:
     """Writes an image as .mha, or as .mhd beside .raw or .zraw; `save_image` calls it."""
     voxels = storable(path, image.voxels)
-    dimensions, has_channels = _layout(path, voxels.shape, _source(image))
+    dimensions, has_channels = _layout(path, voxels.shape, trailing_axes(image))
     axes = [*range(dimensions)]
     content = file_blocks(voxels, [dimensions, *axes] if has_channels else axes)
     packed_bytes = None
@@ -358,7 +361,7 @@ def _lines(image: Image, path: Path, voxels: np.ndarray, dimensions: int, packed
         "BinaryDataByteOrderMSB = False",
         f"CompressedData = {packed_bytes is not None}",
         *([] if packed_bytes is None else [f"CompressedDataSize = {packed_bytes}"]),
-        *_geometry_lines(image.affine, dimensions, _source(image)),
+        *_geometry_lines(image.affine, dimensions, _source(image), trailing_axes(image)),
         *_kept_lines(path, image),
         f"DimSize = {_join(voxels.shape[:dimensions])}",
         *([f"ElementNumberOfChannels = {voxels.shape[-1]}"] if voxels.ndim > dimensions else []),
@@ -380,28 +383,17 @@ def _data_name(path: Path, data_path: Path) -> str:
     return f"./{name}" if name.startswith("LIST") else name
 
 
-def _layout(path: Path, shape: tuple[int, ...], extra: Mapping[str, Any]) -> tuple[int, bool]:
+def _layout(path: Path, shape: tuple[int, ...], axes: Sequence[Axis]) -> tuple[int, bool]:
     """How many array axes are dimensions of the file, and whether one more is its channels.
 
-    The last axis behind i, j, k is the channels, unless it has length one (which a reader would drop) or is the only one
-    and comes from a MetaImage or NIfTI file that had it as a dimension (time).
+    The last axis behind i, j, k is the channels, unless it has length one (which a reader would drop) or the source says
+    that it is another dimension, such as time.
     """
-    has_channels = len(shape) > 3 and shape[-1] > 1 and not (len(shape) == 4 and _source_steps(extra, 1) is not None)
+    has_channels = len(shape) > 3 and shape[-1] > 1 and axes[-1].meaning not in ("time", "list")
     dimensions = len(shape) - has_channels
     if dimensions > _MAX_DIMENSIONS:
         raise UnsupportedFileError(path, f"the voxels have {len(shape)} axes, the format holds {_MAX_DIMENSIONS}")
     return dimensions, has_channels
-
-
-def _source_steps(extra: Mapping[str, Any], count: int) -> list[Any] | None:
-    """The spacing of the dimensions behind i, j, k in a MetaImage or NIfTI source that had as many, else `None`."""
-    dim = extra.get("dim")
-    if isinstance(dim, list) and dim[:1] == [3 + count]:
-        steps = _numbers_in(extra, "pixdim", 8)
-        return None if steps is None else [step or 1.0 for step in steps[4 : 4 + count]]
-    if _numbers_in(extra, "DimSize", 3 + count) is None:
-        return None
-    return (_numbers_in(extra, "ElementSpacing", 3 + count) or [1.0] * (3 + count))[3:]
 
 
 def _numbers_in(extra: Mapping[str, Any], key: str, count: int) -> list[Any] | None:
@@ -411,10 +403,14 @@ def _numbers_in(extra: Mapping[str, Any], key: str, count: int) -> list[Any] | N
     return value if is_sound else None
 
 
-def _geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any]) -> list[str]:
+def _geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any], axes: Sequence[Axis]) -> list[str]:
+    """Geometry in mm, and steps of time in seconds, as ITK has them."""
     turn = np.eye(n)
     turn[:3, :3] = direction_of(affine)
-    spacing = [*spacing_of(affine), *(_source_steps(extra, n - 3) or [1.0] * (n - 3))]
+    further = axes[: n - 3]
+    spacing = [*spacing_of(affine), *(axis.seconds or axis.step or 1.0 for axis in further)]
+    unit = next((axis.unit for axis in further if axis.meaning == "time" and axis.step is not None), None)
+    unit = "s" if further and further[0].seconds is not None else unit
     origin = [*origin_of(affine), *(_numbers_in(extra, "Offset", n) or [0.0] * n)[3:]]
     opposite = dict(zip("LRPASI", "RLAPIS", strict=True))  # MetaIO's letters name where an axis comes from
     return [
@@ -423,6 +419,7 @@ def _geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any]) -> lis
         f"CenterOfRotation = {_join([0.0] * n)}",
         *([f"AnatomicalOrientation = {''.join(opposite[c] for c in orientation_of(affine))}"] if n == 3 else []),
         f"ElementSpacing = {_join(spacing)}",
+        *([f"TimeUnit = {unit}"] if unit is not None and unit.isalnum() and unit.isascii() else []),
     ]
 
 

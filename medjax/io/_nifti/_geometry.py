@@ -54,14 +54,20 @@ def sform_affine(fields: Mapping[str, Any]) -> np.ndarray:
 def stated_affine(fields: Mapping[str, Any]) -> np.ndarray:
     """Returns the affine that a header states: by the sform, else by the qform, else by pixdim alone.
 
+    An invalid sform beside a valid qform counts as none.
+
     Raises:
-        ValueError: the one that counts is invalid; the message names it.
+        ValueError: no form that is stated is valid; the message names each.
     """
-    find = sform_affine if fields["sform_code"] > 0 else qform_affine if fields["qform_code"] > 0 else unoriented_affine
-    try:
-        return find(fields)
-    except ValueError as error:
-        raise ValueError(f"{find.__name__.partition('_')[0]}: {error}") from None
+    forms = {"sform_code": sform_affine, "qform_code": qform_affine}
+    finders = [find for code, find in forms.items() if fields[code] > 0] or [unoriented_affine]
+    faults = []
+    for find in finders:
+        try:
+            return find(fields)
+        except ValueError as error:
+            faults.append(f"{find.__name__.partition('_')[0]}: {error}")
+    raise ValueError("; ".join(faults))
 
 
 def qform_affine(fields: Mapping[str, Any]) -> np.ndarray:

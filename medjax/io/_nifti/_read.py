@@ -21,10 +21,12 @@ from medjax.io._nifti._geometry import (
     form_tolerance,
     qform_affine,
     rounding_distance,
+    sform_affine,
     stated_affine,
 )
 from medjax.io._nifti._header import Header, read_extensions, read_header
 from medjax.io._nifti._names import find_header, find_voxels
+from medjax.io._nifti._values import VALUES_KEY, describes_values, summary
 from medjax.io._opened import check_same, opened
 
 __all__ = ["read"]
@@ -55,7 +57,10 @@ def read(path: Path) -> Image:
         if header.is_pair:
             check_same(file, header_path)
     voxels, kind = _as_kind(_with_image_axes(_scaled(stored, header), header, note), header)
-    metadata = note.metadata.replace(extra={**note.metadata.extra, **extra_of(header, others)})
+    extra = {**note.metadata.extra, **extra_of(header, others)}
+    if describes_values(extra):
+        extra[VALUES_KEY] = summary(voxels)
+    metadata = note.metadata.replace(extra=extra)
     return Image.from_array(voxels, affine=affine, kind=kind, metadata=metadata)
 
 
@@ -189,16 +194,21 @@ def _stated_affine(header: Header) -> np.ndarray:
     except ValueError as error:
         raise ImageFileError(header.path, str(error)) from None
     if has_sform and has_qform:
-        _compare_with_qform(affine, header)
+        _compare_forms(header)
     return affine
 
 
-def _compare_with_qform(affine: np.ndarray, header: Header) -> None:
-    codes = f"sform (code {header.fields['sform_code']}) and qform (code {header.fields['qform_code']})"
-    try:
-        distance = corner_distance(affine, qform_affine(header.fields), (*header.shape, 1, 1)[:3])
-    except ValueError as error:
-        warn(header.path, f"the qform is invalid and the sform is used: {error}")
-        return
-    if distance > form_tolerance(header.fields, affine, (*header.shape, 1, 1)[:3]):
+def _compare_forms(header: Header) -> None:
+    """Warns where one of two forms is invalid, or where they put voxels apart."""
+    forms: dict[str, np.ndarray] = {}
+    for name, find, other in (("sform", sform_affine, "qform"), ("qform", qform_affine, "sform")):
+        try:
+            forms[name] = find(header.fields)
+        except ValueError as error:
+            warn(header.path, f"the {name} is invalid and the {other} is used: {error}")
+            return
+    shape = (*header.shape, 1, 1)[:3]
+    distance = corner_distance(forms["sform"], forms["qform"], shape)
+    if distance > form_tolerance(header.fields, forms["sform"], shape):
+        codes = f"sform (code {header.fields['sform_code']}) and qform (code {header.fields['qform_code']})"
         warn(header.path, f"{codes} put voxels up to {distance:.3g} mm apart; the sform is used")
