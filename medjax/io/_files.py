@@ -171,18 +171,26 @@ def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = T
         (1.0, 2.0, 3.0)
     """
     path = Path(path)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
-        raise ValueError(f"cannot save {path} under a jax transformation: return the image and save it outside")
-    if image.batch_shape:
-        raise ValueError(
-            f"cannot save a batch of shape {image.batch_shape} as {path}: save the items of unstack(image)"
-        )
     target = _format_by_name(path)
     if target is None or not target.is_written:
         endings = ", ".join(suffix for fmt in FORMATS if fmt.is_written for suffix in fmt.suffixes[:2])
         raise UnsupportedFileError(path, "cannot tell the format to write from the name", f"use one of {endings}")
-    host = dataclasses.replace(image, voxels=np.asarray(image.voxels), affine=image.grid.affine)
-    target.load().write(host, path, compress=compress)
+    target.load().write(single_on_host(image, str(path)), path, compress=compress)
+
+
+def single_on_host(image: Image, target: str) -> Image:
+    """Returns a single image with its voxels as NumPy; `target` is what it is made for, as errors name it.
+
+    Raises:
+        ValueError: the image is a batch or traced.
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
+        raise ValueError(f"cannot save {target} under a jax transformation: return the image and save it outside")
+    if image.batch_shape:
+        raise ValueError(
+            f"cannot save a batch of shape {image.batch_shape} as {target}: save the items of unstack(image)"
+        )
+    return dataclasses.replace(image, voxels=np.asarray(image.voxels), affine=image.grid.affine)
 
 
 def find_format(path: Path) -> Format:

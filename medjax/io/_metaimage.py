@@ -49,7 +49,7 @@ from medjax.io._files import atomic_file, atomic_files, warn
 from medjax.io._kept import KIND_KEY, METADATA_KEY, kept_kind, metadata_from_json, metadata_to_json
 from medjax.io._opened import check_same, opened
 
-__all__ = ["read", "write"]
+__all__ = ["described", "geometry_lines", "joined", "kept_lines", "layout", "read", "write"]
 
 # Sizes in files are fixed, whatever the machine: MET_LONG has 4 bytes (MetaIO metaTypes.h).
 _DTYPES = {
@@ -210,6 +210,12 @@ def _affine(header: _Header, dimensions: int) -> np.ndarray:
     return checked_affine(header.path, affine)
 
 
+def described(path: Path, fields: Mapping[str, str]) -> tuple[np.ndarray, Metadata]:
+    """Returns the affine and the metadata that a MetaImage of these fields has."""
+    header = _Header(path, fields, (), 0)
+    return _affine(header, int(fields["NDims"])), _metadata(header)
+
+
 def _to_millimetres(header: _Header) -> float:
     unit = header.fields.get("DistanceUnits", "mm")
     if unit not in _MILLIMETRES:
@@ -325,7 +331,7 @@ def _plain(key: str, text: str) -> Any:
 def write(image: Image, path: Path, *, compress: bool) -> None:
     """Writes an image as .mha, or as .mhd beside .raw or .zraw; `save_image` calls it."""
     voxels = storable(path, image.voxels)
-    dimensions, has_channels = _layout(path, voxels.shape, trailing_axes(image))
+    dimensions, has_channels = layout(path, voxels.shape, trailing_axes(image))
     axes = [*range(dimensions)]
     content = file_blocks(voxels, [dimensions, *axes] if has_channels else axes)
     packed_bytes = None
@@ -361,9 +367,9 @@ def _lines(image: Image, path: Path, voxels: np.ndarray, dimensions: int, packed
         "BinaryDataByteOrderMSB = False",
         f"CompressedData = {packed_bytes is not None}",
         *([] if packed_bytes is None else [f"CompressedDataSize = {packed_bytes}"]),
-        *_geometry_lines(image.affine, dimensions, _source(image), trailing_axes(image)),
-        *_kept_lines(path, image),
-        f"DimSize = {_join(voxels.shape[:dimensions])}",
+        *geometry_lines(image.affine, dimensions, _source(image), trailing_axes(image)),
+        *kept_lines(path, image),
+        f"DimSize = {joined(voxels.shape[:dimensions])}",
         *([f"ElementNumberOfChannels = {voxels.shape[-1]}"] if voxels.ndim > dimensions else []),
         f"ElementType = {_TYPE_NAMES[voxels.dtype.newbyteorder('=')]}",
     ]
@@ -383,7 +389,7 @@ def _data_name(path: Path, data_path: Path) -> str:
     return f"./{name}" if name.startswith("LIST") else name
 
 
-def _layout(path: Path, shape: tuple[int, ...], axes: Sequence[Axis]) -> tuple[int, bool]:
+def layout(path: Path, shape: tuple[int, ...], axes: Sequence[Axis]) -> tuple[int, bool]:
     """How many array axes are dimensions of the file, and whether one more is its channels.
 
     The last axis behind i, j, k is the channels, unless it has length one (which a reader would drop) or the source says
@@ -403,7 +409,7 @@ def _numbers_in(extra: Mapping[str, Any], key: str, count: int) -> list[Any] | N
     return value if is_sound else None
 
 
-def _geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any], axes: Sequence[Axis]) -> list[str]:
+def geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any], axes: Sequence[Axis]) -> list[str]:
     """Geometry in mm, and steps of time in seconds, as ITK has them."""
     turn = np.eye(n)
     turn[:3, :3] = direction_of(affine)
@@ -414,16 +420,17 @@ def _geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any], axes: 
     origin = [*origin_of(affine), *(_numbers_in(extra, "Offset", n) or [0.0] * n)[3:]]
     opposite = dict(zip("LRPASI", "RLAPIS", strict=True))  # MetaIO's letters name where an axis comes from
     return [
-        f"TransformMatrix = {_join(turn.T.ravel())}",
-        f"Offset = {_join(origin)}",
-        f"CenterOfRotation = {_join([0.0] * n)}",
+        f"TransformMatrix = {joined(turn.T.ravel())}",
+        f"Offset = {joined(origin)}",
+        f"CenterOfRotation = {joined([0.0] * n)}",
         *([f"AnatomicalOrientation = {''.join(opposite[c] for c in orientation_of(affine))}"] if n == 3 else []),
-        f"ElementSpacing = {_join(spacing)}",
+        f"ElementSpacing = {joined(spacing)}",
         *([f"TimeUnit = {unit}"] if unit is not None and unit.isalnum() and unit.isascii() else []),
     ]
 
 
-def _kept_lines(path: Path, image: Image) -> list[str]:
+def kept_lines(path: Path, image: Image) -> list[str]:
+    """The kind, the metadata that names nobody, and the keys of a MetaImage source that are not of the format."""
     extra = _source(image)
     text = metadata_to_json(path, image) or ""
     pieces = [text[start : start + _LINE_BYTES] for start in range(0, len(text), _LINE_BYTES)]
@@ -447,5 +454,6 @@ def _is_foreign(key: str, value: Any) -> bool:
     )
 
 
-def _join(numbers: Any) -> str:
+def joined(numbers: Any) -> str:
+    """Numbers as text that gives them back exactly."""
     return " ".join(f"{number:.17g}" for number in numbers)

@@ -15,6 +15,7 @@ from medjax._grid import check_affine, direction_of, lps_to_ras, shear_degrees, 
 
 __all__ = [
     "SHEAR_TOLERANCE_DEGREES",
+    "affine_in_mm",
     "corner_distance",
     "form_tolerance",
     "geometry_fields",
@@ -113,6 +114,15 @@ def pixdim_spacing(fields: Mapping[str, Any]) -> np.ndarray:
     """Returns `pixdim[1:4]` without signs, and 1 for a 0, as nibabel reads them; in the file's unit."""
     sizes = np.abs(np.array(fields["pixdim"][1:4], np.float64))
     return np.where(sizes == 0, 1.0, sizes)
+
+
+def affine_in_mm(affine_ras: np.ndarray, fields: Mapping[str, Any]) -> np.ndarray:
+    """Returns an index-to-RAS affine in the header's unit of length as index to LPS mm.
+
+    Raises:
+        ValueError: it is not finite, singular, or of an impossible size.
+    """
+    return _checked(np.array(affine_ras, np.float64), fields)
 
 
 def _checked(affine: np.ndarray, fields: Mapping[str, Any], *, is_ras: bool = True) -> np.ndarray:

@@ -32,7 +32,7 @@ def summary(voxels: np.ndarray) -> list[float]:
 
     Example:
         >>> summary(np.array([[4, 1], [9, 2]]))
-        [1.0, 9.0, 1]
+        [1.0, 9.0, 1.0]
     """
     flat = voxels.ravel(order="K")
     flat = flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
@@ -40,9 +40,9 @@ def summary(voxels: np.ndarray) -> list[float]:
     ranges = np.array([_range(block) for block in blocks])
     least, most = float(ranges[:, 0].min()), float(ranges[:, 1].max())
     if not least <= most:
-        return [0.0, 0.0, 0]
+        return [0.0, 0.0, 0.0]
     middle = least / 2 + most / 2
-    return [least, most, sum(int(np.count_nonzero(block > middle)) for block in blocks)]
+    return [least, most, float(sum(np.count_nonzero(block > middle) for block in blocks))]
 
 
 def _range(block: np.ndarray) -> tuple[float, float]:
