@@ -34,6 +34,7 @@ from medjax._image import Image
 from medjax._metadata import Metadata
 from medjax._orientation import orientation_of
 from medjax.io._axes import Axis, trailing_axes
+from medjax.io._beside import data_name, detached
 from medjax.io._blocks import file_blocks, write_blocks
 from medjax.io._datafile import (
     Encoding,
@@ -45,7 +46,7 @@ from medjax.io._datafile import (
     storable,
 )
 from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
-from medjax.io._files import atomic_file, atomic_files, warn
+from medjax.io._files import atomic_file, warn
 from medjax.io._kept import KIND_KEY, METADATA_KEY, kept_kind, metadata_from_json, metadata_to_json
 from medjax.io._opened import check_same, opened
 
@@ -346,8 +347,8 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
             write_blocks(file, None, content)
         return
     data_path = path.with_suffix(".zraw" if compress else ".raw")
-    head = _text_of([*lines, f"ElementDataFile = {_data_name(path, data_path)}"])
-    with atomic_files(data_path, path) as (data_temporary, head_temporary):
+    head = _text_of([*lines, f"ElementDataFile = {data_name(path, data_path)}"])
+    with detached(data_path, path) as (data_temporary, head_temporary):
         with data_temporary.open("wb") as file:
             write_blocks(file, None, content)
         head_temporary.write_bytes(head)
@@ -377,16 +378,6 @@ def _lines(image: Image, path: Path, voxels: np.ndarray, dimensions: int, packed
 
 def _text_of(lines: list[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
-
-
-def _data_name(path: Path, data_path: Path) -> str:
-    """The data file as the header names it: a per cent sign would be a pattern, LIST in front a list."""
-    name = data_path.name
-    if "%" in name:
-        raise UnsupportedFileError(
-            path, "in MetaImage a data file's name cannot hold %", "choose another name, or save as .mha"
-        )
-    return f"./{name}" if name.startswith("LIST") else name
 
 
 def layout(path: Path, shape: tuple[int, ...], axes: Sequence[Axis]) -> tuple[int, bool]:

@@ -30,7 +30,7 @@ from medjax.io._nifti._geometry import (
     stated_affine,
 )
 from medjax.io._nifti._header import CODE_OF, DTYPE_OF, unpacked, written_extensions, written_header
-from medjax.io._nifti._values import are_as_read, describes_values
+from medjax.io._nifti._values import VALUES_KEY, are_as_read, describes_values
 
 __all__ = ["header_of"]
 
@@ -72,7 +72,7 @@ def header_of(image: Image, stored: np.dtype, path: Path, *, is_pair: bool) -> t
         "scl_slope": 1.0,
         **{name: known[name] for name in ("descrip", "aux_file") if name in known},
         **_intent(image, known, dims, is_as_read),
-        **(_display_range(image, known) if is_as_read else {}),
+        **(_display_range(image, known, VALUES_KEY in metadata.extra) if is_as_read else {}),
         **({name: known[name] for name in _SLICE_FIELDS if name in known} if is_same_grid else {}),
         **_geometry(image, known, is_same_grid),
     }
@@ -166,11 +166,11 @@ def _intent(image: Image, known: Mapping[str, Any], dims: tuple[int, ...], is_as
     return old if is_true else {"intent_code": 1007} if is_vector else {}
 
 
-def _display_range(image: Image, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The display range holds for values as they were read: not once an operation has given them another dtype."""
+def _display_range(image: Image, known: Mapping[str, Any], is_noted: bool) -> dict[str, Any]:
+    """The display range of values that are as read; where that was not noted, not for values of another dtype."""
     old, _ = DTYPE_OF.get(known.get("datatype", 0), (None, 1))
     is_scaled = known.get("scl_slope", 0) not in (0, 1) or known.get("scl_inter", 0) != 0
-    if image.dtype != old and not (is_scaled and image.dtype.kind == "f"):
+    if not is_noted and image.dtype != old and not (is_scaled and image.dtype.kind == "f"):
         return {}
     return {name: known[name] for name in ("cal_min", "cal_max") if name in known}
 

@@ -15,7 +15,7 @@ from medjax.io._files import atomic_file, atomic_files
 from medjax.io._gzip import Codec
 from medjax.io._nifti._fields import header_of
 from medjax.io._nifti._header import CODE_OF
-from medjax.io._nifti._names import pair_names
+from medjax.io._nifti._names import check_free, pair_names
 
 __all__ = ["write", "written"]
 
@@ -38,6 +38,7 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
         with atomic_file(path) as temporary:
             _write(temporary, codec, head, blocks)
         return
+    check_free(path)
     header_path, voxels_path = pair_names(path)
     with atomic_files(voxels_path, header_path) as (voxels_file, header_file):
         _write(voxels_file, codec, blocks)

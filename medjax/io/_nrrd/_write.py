@@ -11,10 +11,11 @@ import numpy as np
 from medjax._image import Image
 from medjax._metadata import Metadata
 from medjax.io._axes import COLOURS, Axis, trailing_axes
+from medjax.io._beside import data_name, detached
 from medjax.io._blocks import file_blocks, write_blocks
 from medjax.io._datafile import storable
 from medjax.io._errors import UnsupportedFileError
-from medjax.io._files import atomic_file, atomic_files
+from medjax.io._files import atomic_file
 from medjax.io._gzip import Codec
 from medjax.io._kept import KIND_KEY, METADATA_KEY, metadata_to_json
 from medjax.io._nrrd._geometry import signs_to_lps
@@ -76,7 +77,7 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
         *_frame_lines(extra),
         *(f"{key}:={escaped(value)}" for key, value in _pairs(image, path, voxels, is_segmentation).items()),
         # Last, so that a header cut short names no data.
-        *([f"data file: {_data_name(path, data_path)}"] if is_detached else []),
+        *([f"data file: {data_name(path, data_path)}"] if is_detached else []),
     ]
     head = "".join(f"{line}\n" for line in lines).encode()
     blocks = file_blocks(voxels, axes)
@@ -86,18 +87,10 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
             file.write(head + b"\n")
             write_blocks(file, codec, blocks)
         return
-    with atomic_files(data_path, path) as (data_temporary, head_temporary):
+    with detached(data_path, path) as (data_temporary, head_temporary):
         head_temporary.write_bytes(head)
         with data_temporary.open("wb") as file:
             write_blocks(file, codec, blocks)
-
-
-def _data_name(path: Path, data_path: Path) -> str:
-    """The data file as the header names it: a per cent sign would be a pattern, LIST in front a list."""
-    name = data_path.name
-    if "%" in name:
-        raise UnsupportedFileError(path, "in NRRD a data file's name cannot hold %", "choose another name")
-    return f"./{name}" if name.startswith("LIST") else name
 
 
 def _trailing_kinds(sizes: tuple[int, ...], extra: Mapping[str, Any], trailing: Sequence[Axis]) -> list[str]:
