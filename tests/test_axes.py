@@ -102,7 +102,8 @@ def test_colours_stay_colours(tmp_path: Path, first: str, second: str) -> None:
     np.testing.assert_array_equal(again.voxels, values(3, dtype=np.uint8))
     assert [axis.meaning for axis in trailing_axes(again)] == ["colour"]
     if second == ".nii.gz":
-        assert nib.load(tmp_path / "a.nii.gz").header["datatype"] == 128  # type: ignore[attr-defined]
+        header: Any = nib.load(tmp_path / "a.nii.gz").header  # type: ignore[attr-defined]
+        assert header["datatype"] == 128
     else:
         assert nrrd.read_header(str(tmp_path / "a.nrrd"))["kinds"][0] == "RGB-color"
 

@@ -39,7 +39,7 @@ def data_name(path: Path, data_path: Path) -> str:
 
 
 @contextlib.contextmanager
-def detached(data_path: Path, path: Path) -> Iterator[tuple[Path, Path]]:
+def detached(data_path: Path, path: Path) -> Iterator[tuple[Path, ...]]:
     """Yields temporary files for data and header; on success they take their places, and the header's old data file goes.
 
     Raises:

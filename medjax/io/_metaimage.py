@@ -8,7 +8,8 @@ Rules, checked against SimpleITK 2.5.7 (https://itk.org/Wiki/ITK/MetaIO/Document
 - TransformMatrix goes before Rotation before Orientation; Origin before Offset before Position; ElementSpacing before
   ElementSize. A key that is repeated counts where it comes last.
 - Voxels: the first index is fastest; with ElementNumberOfChannels the channel is faster still, here the last array axis.
-  A fourth dimension (time) becomes a trailing axis before the channels; its spacing is `extra["ElementSpacing"][3]`.
+  A fourth dimension (time) becomes a trailing axis before the channels; its spacing is `extra["ElementSpacing"][3]`,
+  written in seconds as ITK has it, with the unit in a key TimeUnit that other readers pass over.
 - ElementToIntensityFunctionSlope and Offset are not applied, as in ITK; a warning says so.
 - DistanceUnits other than mm are converted, where ITK takes the numbers as mm; a warning says so.
 
