@@ -205,7 +205,8 @@ def test_colours_come_back_as_colours(tmp_path: Path, code: int, components: int
 def test_colours_that_became_floats_are_channels(tmp_path: Path) -> None:
     header, _ = header_and_voxels(ramp(dtype="u1"), code=128, bitpix=24)
     theirs = rewritten(header + bytes(3 * 140), tmp_path, lambda image: image.with_voxels(image.voxels / 2))
-    assert (theirs.header["datatype"], theirs.shape) == (64, (7, 5, 4, 3))
+    assert (theirs.header["datatype"], theirs.shape) == (64, (7, 5, 4, 1, 3))  # components, not three times
+    assert theirs.header["intent_code"] == 1007
 
 
 @pytest.mark.parametrize("name", ["uint8", "int16", "int64"])
@@ -325,7 +326,7 @@ def test_header_fields_come_back(tmp_path: Path, version: int) -> None:
 
 
 def test_only_true_fields_come_back(tmp_path: Path) -> None:
-    """After a crop in space slices are numbered anew; after one in time its steps are unknown; scaled values lose cal."""
+    """After a crop in space slices are numbered anew; after one in time it starts anew; scaled values lose cal."""
     content = nifti_bytes(ramp((7, 5, 4, 3)), **header_fields())
 
     def crop(image: mj.Image) -> mj.Image:
@@ -338,7 +339,7 @@ def test_only_true_fields_come_back(tmp_path: Path) -> None:
     assert (float(header["pixdim"][4]), int(header["xyzt_units"]), float(header["toffset"])) == (2.5, 18, 0.25)
     assert header["descrip"].item() == b"made by a test"
     header = rewritten(content, tmp_path, lambda image: image.with_voxels(image.voxels[..., :2])).header
-    assert (float(header["pixdim"][4]), int(header["xyzt_units"]), float(header["toffset"])) == (1.0, 2, 0.0)
+    assert (float(header["pixdim"][4]), int(header["xyzt_units"]), float(header["toffset"])) == (2.5, 18, 0.0)
     assert int(header["slice_code"]) == 3
     header = rewritten(content, tmp_path, lambda image: image.with_voxels(image.voxels / np.float32(7))).header
     assert (float(header["cal_min"]), float(header["cal_max"])) == (0, 0)

@@ -134,7 +134,7 @@ def test_space_with_time(space: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.affine, OBLIQUE)
     mj.save_image(image, tmp_path / "again.nrrd")
     _, again = nrrd.read(str(tmp_path / "again.nrrd"))
-    assert sorted(again["spacings"].tolist())[0] == 2.5
+    assert (again["kinds"][3], again["spacings"][3]) == ("time", 2.5)
     np.testing.assert_array_equal(mj.load_image(tmp_path / "again.nrrd").voxels, WITH_TWO)
 
 

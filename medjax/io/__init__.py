@@ -31,6 +31,10 @@ _MODULE_OF = {
     "UnsupportedFileError": "medjax.io._errors",
     "load_image": "medjax.io._files",
     "load_mrb": "medjax.io._mrb",
+    "from_nibabel": "medjax.io._memory",
+    "from_sitk": "medjax.io._memory",
+    "to_nibabel": "medjax.io._memory",
+    "to_sitk": "medjax.io._memory",
     "save_image": "medjax.io._files",
     "load_transform": "medjax.io._transform_file",
     "save_transform": "medjax.io._transform_file",
@@ -60,6 +64,10 @@ if TYPE_CHECKING:
     from medjax.io._hdf5 import list_hdf5 as list_hdf5
     from medjax.io._hdf5 import load_hdf5 as load_hdf5
     from medjax.io._hdf5 import save_hdf5 as save_hdf5
+    from medjax.io._memory import from_nibabel as from_nibabel
+    from medjax.io._memory import from_sitk as from_sitk
+    from medjax.io._memory import to_nibabel as to_nibabel
+    from medjax.io._memory import to_sitk as to_sitk
     from medjax.io._mrb import load_mrb as load_mrb
     from medjax.io._transform_file import load_transform as load_transform
     from medjax.io._transform_file import save_transform as save_transform

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +17,7 @@ from medjax._grid import check_affine, shear_degrees
 from medjax.io._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
 from medjax.io._files import warn
 from medjax.io._gzip import Codec, Content
+from medjax.io._opened import opened
 
 __all__ = [
     "Encoding",
@@ -33,8 +36,9 @@ _CODECS: dict[Encoding, Codec] = {"zlib": "zlib", "gzip": "gzip", "bzip2": "bzip
 # No number needs more characters, and NumPy's parser takes room for the longest one times their count.
 _LONGEST_NUMBER = 400
 
-# Some writers end a file with a line break, which is no sign of a wrong header.
-_LINE_END_BYTES = 2
+# Some writers end a file with a line break or pad it, which is no sign of a wrong header: up to this many bytes, and up to
+# an eighth of the voxels where that is more than the first number.
+_LEAST_EXCESS_BYTES, _MOST_EXCESS_BYTES = 8, 512
 
 # Beyond this a number is damage and not a length in mm.
 _LARGEST_MM = 1e9
@@ -50,14 +54,18 @@ class Part:
     Attributes:
         path: The file.
         offset: Bytes before the (encoded) data.
+        lines: Lines that follow these, before the data.
         skip: Bytes of the decoded data that are not voxels.
         is_at_end: The voxels are the last bytes of what follows the offset, whatever stands before them.
+        file: The file where it is open already, as the header's own is.
     """
 
     path: Path
     offset: int = 0
+    lines: int = 0
     skip: int = 0
     is_at_end: bool = False
+    file: io.BufferedReader | None = None
 
 
 def read_elements(parts: Sequence[Part], dtype: np.dtype, count: int, encoding: Encoding) -> np.ndarray:
@@ -72,25 +80,36 @@ def read_elements(parts: Sequence[Part], dtype: np.dtype, count: int, encoding: 
     share, rest = divmod(count, len(parts))
     if rest:
         raise ImageFileError(parts[0].path, f"{count} voxels cannot be shared equally by {len(parts)} data files")
-    for part in parts:
-        size = part.path.stat().st_size
-        if part.offset > size:
-            raise TruncatedFileError(part.path, f"its data start after {part.offset} bytes, it has {size}")
     read = _read_numbers if encoding == "text" else _read_bytes
     arrays = [read(part, dtype, share, encoding) for part in parts]
     array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     return array if array.dtype.isnative else array.byteswap(inplace=True).view(array.dtype.newbyteorder())
 
 
+@contextlib.contextmanager
+def _content(part: Part, codec: Codec | None) -> Iterator[Content]:
+    """Opens a part once, at its data."""
+    with part.file or opened(part.path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if part.offset > size:
+            raise TruncatedFileError(part.path, f"its data start after {part.offset} bytes, it has {size}")
+        file.seek(part.offset)
+        for number in range(part.lines):
+            if not file.readline():
+                raise ImageFileError(part.path, f"line skip is {part.lines}, but it has {number} lines")
+        with Content(part.path, codec=codec, offset=file.tell(), file=file) as content:
+            yield content
+
+
 def _read_bytes(part: Part, dtype: np.dtype, count: int, encoding: Encoding) -> np.ndarray:
     if encoding == "hex":
         return _read_hex(part, dtype, count)
     size = count * dtype.itemsize
-    with Content(part.path, codec=_CODECS.get(encoding), offset=part.offset) as content:
+    with _content(part, _CODECS.get(encoding)) as content:
         content.skip(max(content.file_bytes - size, 0) if part.is_at_end else part.skip)
         array = content.read_array(size).view(dtype)
         excess = content.finish()
-    if excess > max(_LINE_END_BYTES, dtype.itemsize - 1):
+    if excess > max(_LEAST_EXCESS_BYTES, min(_MOST_EXCESS_BYTES, size // 8)):
         raise _too_much(part.path, f"the header's size and type make {size} bytes, found {excess} more")
     if excess:
         warn(part.path, f"{excess} bytes follow the voxels; they are ignored", ImageFileWarning)
@@ -125,7 +144,7 @@ def _read_hex(part: Part, dtype: np.dtype, count: int) -> np.ndarray:
 
 
 def _text(part: Part, least: int) -> bytes:
-    with Content(part.path, codec=None, offset=part.offset) as content:
+    with _content(part, None) as content:
         content.skip(part.skip)
         found = content.file_bytes - content.position
         if found < least:
@@ -140,20 +159,32 @@ def _too_much(path: Path, reason: str) -> ImageFileError:
 def sibling(header: Path, name: str) -> Path:
     """Returns the path of a data file that a header names, which must lie in the header's folder or below.
 
+    What counts is where the name leads: an absolute one may lead into the folder. A link in the folder is followed.
+
     Raises:
         ImageFileError: the name leads out of the folder, or there is no such file.
     """
-    steps = re.split(r"[/\\]", name)
-    shown = repr(name[:100])
-    if steps[0] == "" or ".." in steps or re.match("[A-Za-z]:", name) or "\0" in name:
-        raise ImageFileError(
-            header, f"its data file {shown} lies outside the header's folder", "put the two together and name it alone"
-        )
-    for path in (header.parent / name, header.parent.joinpath(*steps)):  # the second was written on Windows
+    folder, steps, shown = header.parent, re.split(r"[/\\]", name), repr(name[:100])
+    is_absolute = steps[0] == "" or re.match("[A-Za-z]:", name) is not None  # here, or where it was written
+    is_plain = not is_absolute and ".." not in steps and "\0" not in name
+    written_on_windows = [] if is_absolute else [folder.joinpath(*steps)]
+    inside = (
+        [] if "\0" in name else [p for p in (folder / name, *written_on_windows) if is_plain or _lies_in(p, folder)]
+    )
+    for path in inside:
         with contextlib.suppress(OSError):  # a name too long for the system
             if path.is_file():
                 return path
+    if not is_plain and not (inside and name.startswith("/")):
+        raise ImageFileError(
+            header, f"its data file {shown} lies outside the header's folder", "put the two together and name it alone"
+        )
     raise ImageFileError(header, f"its data file {shown} is missing", "keep header and data together")
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    """Whether a file's folder is this one or one below it, links and dots resolved."""
+    return Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(folder))
 
 
 def numbered(header: Path, pattern: str, numbers: Iterable[int]) -> list[Path]:

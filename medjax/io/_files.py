@@ -22,6 +22,7 @@ from medjax._image import Image, Kind, check_image, image_from, locked
 from medjax._metadata import Metadata
 from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
 from medjax.io._gzip import Codec, Content
+from medjax.io._opened import as_path, check_regular
 
 __all__ = ["load_image", "save_image"]
 
@@ -106,7 +107,7 @@ def load_image(
         >>> mj.load_image(pathlib.Path(nibabel.__file__).parent / "tests" / "data" / "anatomical.nii")
         Image(33x41x25 int16 intensity, spacing 2 x 2 x 2 mm, LAS)
     """
-    path = Path(path)
+    path = as_path(path)
     image = find_format(path).load().read(path)
     metadata = image.metadata or Metadata()
     metadata = metadata.replace(source=metadata.source or path.name, modality=modality or metadata.modality)
@@ -171,26 +172,33 @@ def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = T
     """
     check_image(image, "image")
     path = Path(path)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
-        raise ValueError(f"cannot save {path} under a jax transformation: return the image and save it outside")
-    if image.batch_shape:
-        raise ValueError(
-            f"cannot save a batch of shape {image.batch_shape} as {path}: save the items of unstack(image)"
-        )
     target = _format_by_name(path)
     if target is None or not target.is_written:
         endings = ", ".join(suffix for fmt in FORMATS if fmt.is_written for suffix in fmt.suffixes[:2])
         raise UnsupportedFileError(path, "cannot tell the format to write from the name", f"use one of {endings}")
-    host = dataclasses.replace(image, voxels=np.asarray(image.voxels), affine=image.grid.affine)
-    target.load().write(host, path, compress=compress)
+    target.load().write(single_on_host(image, str(path)), path, compress=compress)
+
+
+def single_on_host(image: Image, target: str) -> Image:
+    """Returns a single image with its voxels as NumPy; `target` is what it is made for, as errors name it.
+
+    Raises:
+        ValueError: the image is a batch or traced.
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
+        raise ValueError(f"cannot save {target} under a jax transformation: return the image and save it outside")
+    if image.batch_shape:
+        raise ValueError(
+            f"cannot save a batch of shape {image.batch_shape} as {target}: save the items of unstack(image)"
+        )
+    return dataclasses.replace(image, voxels=np.asarray(image.voxels), affine=image.grid.affine)
 
 
 def find_format(path: Path) -> Format:
     """Finds the format of an existing file (or folder: DICOM) by its first bytes, then by its name."""
     if path.is_dir():
         return _by_module("_dicom")
-    if not path.exists():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    check_regular(path)
     head, codec = _first_bytes(path, 352)
     if not head:
         raise ImageFileError(path, "the file is empty" if codec is None else f"the {codec} stream holds nothing")

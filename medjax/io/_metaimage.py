@@ -8,7 +8,8 @@ Rules, checked against SimpleITK 2.5.7 (https://itk.org/Wiki/ITK/MetaIO/Document
 - TransformMatrix goes before Rotation before Orientation; Origin before Offset before Position; ElementSpacing before
   ElementSize. A key that is repeated counts where it comes last.
 - Voxels: the first index is fastest; with ElementNumberOfChannels the channel is faster still, here the last array axis.
-  A fourth dimension (time) becomes a trailing axis before the channels; its spacing is `extra["ElementSpacing"][3]`.
+  A fourth dimension (time) becomes a trailing axis before the channels; its spacing is `extra["ElementSpacing"][3]`,
+  written in seconds as ITK has it, with the unit in a key TimeUnit that other readers pass over.
 - ElementToIntensityFunctionSlope and Offset are not applied, as in ITK; a warning says so.
 - DistanceUnits other than mm are converted, where ITK takes the numbers as mm; a warning says so.
 
@@ -21,8 +22,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ from medjax._grid import direction_of, origin_of, spacing_of
 from medjax._image import Image, image_from
 from medjax._metadata import Metadata
 from medjax._orientation import orientation_of
+from medjax.io._axes import Axis, trailing_axes
+from medjax.io._beside import data_name, detached
 from medjax.io._blocks import file_blocks, write_blocks
 from medjax.io._datafile import (
     Encoding,
@@ -43,10 +47,11 @@ from medjax.io._datafile import (
     storable,
 )
 from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
-from medjax.io._files import atomic_file, atomic_files, warn
+from medjax.io._files import atomic_file, warn
 from medjax.io._kept import KIND_KEY, METADATA_KEY, kept_kind, metadata_from_json, metadata_to_json
+from medjax.io._opened import check_same, opened
 
-__all__ = ["read", "write"]
+__all__ = ["described", "geometry_lines", "joined", "kept_lines", "layout", "read", "write"]
 
 # Sizes in files are fixed, whatever the machine: MET_LONG has 4 bytes (MetaIO metaTypes.h).
 _DTYPES = {
@@ -80,6 +85,8 @@ _FLOAT_KEYS = {*_MATRIX_KEYS, *_ORIGIN_KEYS, *_SPACING_KEYS, "CenterOfRotation",
 _FLOAT_KEYS |= {_SLOPE_KEY, _INTERCEPT_KEY}
 _BOOLEAN_KEYS = {"BinaryData", "CompressedData", *_BYTE_ORDER_KEYS}
 _TEXT_KEYS = {"ObjectType", "AnatomicalOrientation", "DistanceUnits", "Modality", "ElementType", "ElementDataFile"}
+# Not of MetaIO, which passes over it: the unit of the fourth dimension's spacing.
+_TEXT_KEYS |= {"TimeUnit"}
 _FORMAT_KEYS = _INTEGER_KEYS | _FLOAT_KEYS | _BOOLEAN_KEYS | _TEXT_KEYS
 
 _MILLIMETRES = {"mm": 1.0, "um": 1e-3, "cm": 10.0}
@@ -130,7 +137,12 @@ class _Header:
 
 def read(path: Path) -> Image:
     """Reads a MetaImage; `load_image` calls it."""
-    header = _read_header(path)
+    with opened(path) as file:
+        return _read(path, file)
+
+
+def _read(path: Path, file: io.BufferedReader) -> Image:
+    header = _read_header(path, file)
     dimensions = header.integers("NDims", 1)[0]
     if not 2 <= dimensions <= _MAX_DIMENSIONS:
         raise UnsupportedFileError(path, f"it has {dimensions} dimensions, expected 2 to {_MAX_DIMENSIONS}")
@@ -139,7 +151,7 @@ def read(path: Path) -> Image:
     if min(*sizes, channels) < 1:
         raise ImageFileError(path, f"DimSize {sizes} with {channels} channels holds no voxels")
     affine = _affine(header, dimensions)
-    flat = _read_voxels(header, sizes, channels)
+    flat = _read_voxels(header, sizes, channels, file)
     voxels = flat.reshape(channels, *sizes, order="F") if channels > 1 else flat.reshape(sizes, order="F")
     voxels = np.moveaxis(voxels, 0, -1) if channels > 1 else voxels
     voxels = voxels[:, :, None] if dimensions == 2 else voxels
@@ -148,21 +160,23 @@ def read(path: Path) -> Image:
     return image_from(voxels, affine=affine, kind=kind, metadata=_metadata(header))
 
 
-def _read_header(path: Path) -> _Header:
+def _read_header(path: Path, file: io.BufferedReader) -> _Header:
     fields: dict[str, str] = {}
     names: tuple[str, ...] = ()
-    with path.open("rb") as file:
-        while "ElementDataFile" not in fields:
-            line = file.readline(_MAX_HEADER_BYTES)
-            if not line or file.tell() >= _MAX_HEADER_BYTES:
-                raise ImageFileError(path, "the header does not end in ElementDataFile")
-            if line.strip():
-                key, value = _key_and_value(path, line)
-                fields[key] = value
-        size = file.tell()
-        if fields["ElementDataFile"].split()[:1] == ["LIST"]:
-            rest = min(path.stat().st_size, _MAX_HEADER_BYTES)
-            names = tuple(line.strip() for line in _text(file.read(rest)).splitlines() if line.strip())
+    while "ElementDataFile" not in fields:
+        line = file.readline(_MAX_HEADER_BYTES)
+        if not line or file.tell() >= _MAX_HEADER_BYTES:
+            raise ImageFileError(path, "the header does not end in ElementDataFile")
+        if line.strip():
+            key, value = _key_and_value(path, line)
+            fields[key] = value
+    size = file.tell()
+    if fields["ElementDataFile"].split()[:1] == ["LIST"]:
+        names = tuple(
+            line.strip()
+            for line in _text(file.read(min(os.fstat(file.fileno()).st_size, _MAX_HEADER_BYTES))).splitlines()
+            if line.strip()
+        )
     return _Header(path, fields, names, size)
 
 
@@ -198,6 +212,12 @@ def _affine(header: _Header, dimensions: int) -> np.ndarray:
     return checked_affine(header.path, affine)
 
 
+def described(path: Path, fields: Mapping[str, str]) -> tuple[np.ndarray, Metadata]:
+    """Returns the affine and the metadata that a MetaImage of these fields has."""
+    header = _Header(path, fields, (), 0)
+    return _affine(header, int(fields["NDims"])), _metadata(header)
+
+
 def _to_millimetres(header: _Header) -> float:
     unit = header.fields.get("DistanceUnits", "mm")
     if unit not in _MILLIMETRES:
@@ -207,7 +227,7 @@ def _to_millimetres(header: _Header) -> float:
     return _MILLIMETRES.get(unit, 1.0)
 
 
-def _read_voxels(header: _Header, sizes: list[int], channels: int) -> np.ndarray:
+def _read_voxels(header: _Header, sizes: list[int], channels: int, file: io.BufferedReader) -> np.ndarray:
     type_name = header.fields.get("ElementType", "")
     known = _DTYPES.get(type_name.removesuffix("_ARRAY"))
     if known is None:
@@ -216,10 +236,14 @@ def _read_voxels(header: _Header, sizes: list[int], channels: int) -> np.ndarray
     is_compressed, is_binary = header.flag("CompressedData"), header.flag("BinaryData", default=True)
     # zlib ends by itself: CompressedDataSize is not needed
     encoding: Encoding = "text" if not is_binary else "zlib" if is_compressed else "raw"
-    return read_elements(_parts(header, sizes, encoding), dtype, math.prod(sizes) * channels, encoding)
+    parts = _parts(header, sizes, encoding, file)
+    flat = read_elements(parts, dtype, math.prod(sizes) * channels, encoding)
+    if parts[0].file is None:
+        check_same(file, header.path)
+    return flat
 
 
-def _parts(header: _Header, sizes: list[int], encoding: Encoding) -> list[Part]:
+def _parts(header: _Header, sizes: list[int], encoding: Encoding, file: io.BufferedReader) -> list[Part]:
     """The files that hold the voxels: this one, a named one, listed ones, or those of a numbered pattern."""
     skipped = header.integers("HeaderSize", 1)[0] if "HeaderSize" in header.fields else 0
     if skipped < -1 or (skipped == -1 and encoding != "raw"):
@@ -230,7 +254,7 @@ def _parts(header: _Header, sizes: list[int], encoding: Encoding) -> list[Part]:
     if target == "LOCAL":
         if 0 < offset < header.size:
             raise ImageFileError(header.path, f"HeaderSize {offset} is less than the header's {header.size} bytes")
-        return [Part(header.path, offset or header.size, is_at_end=is_at_end)]
+        return [Part(header.path, offset or header.size, is_at_end=is_at_end, file=file)]
     if not words:
         raise ImageFileError(header.path, "its ElementDataFile is empty")
     if words[0] == "LIST":
@@ -309,7 +333,7 @@ def _plain(key: str, text: str) -> Any:
 def write(image: Image, path: Path, *, compress: bool) -> None:
     """Writes an image as .mha, or as .mhd beside .raw or .zraw; `save_image` calls it."""
     voxels = storable(path, image.voxels)
-    dimensions, has_channels = _layout(path, voxels.shape, _source(image))
+    dimensions, has_channels = layout(path, voxels.shape, trailing_axes(image))
     axes = [*range(dimensions)]
     content = file_blocks(voxels, [dimensions, *axes] if has_channels else axes)
     packed_bytes = None
@@ -324,8 +348,8 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
             write_blocks(file, None, content)
         return
     data_path = path.with_suffix(".zraw" if compress else ".raw")
-    head = _text_of([*lines, f"ElementDataFile = {_data_name(path, data_path)}"])
-    with atomic_files(data_path, path) as (data_temporary, head_temporary):
+    head = _text_of([*lines, f"ElementDataFile = {data_name(path, data_path)}"])
+    with detached(data_path, path) as (data_temporary, head_temporary):
         with data_temporary.open("wb") as file:
             write_blocks(file, None, content)
         head_temporary.write_bytes(head)
@@ -345,9 +369,9 @@ def _lines(image: Image, path: Path, voxels: np.ndarray, dimensions: int, packed
         "BinaryDataByteOrderMSB = False",
         f"CompressedData = {packed_bytes is not None}",
         *([] if packed_bytes is None else [f"CompressedDataSize = {packed_bytes}"]),
-        *_geometry_lines(image.affine, dimensions, _source(image)),
-        *_kept_lines(path, image),
-        f"DimSize = {_join(voxels.shape[:dimensions])}",
+        *geometry_lines(image.affine, dimensions, _source(image), trailing_axes(image)),
+        *kept_lines(path, image),
+        f"DimSize = {joined(voxels.shape[:dimensions])}",
         *([f"ElementNumberOfChannels = {voxels.shape[-1]}"] if voxels.ndim > dimensions else []),
         f"ElementType = {_TYPE_NAMES[voxels.dtype.newbyteorder('=')]}",
     ]
@@ -357,38 +381,17 @@ def _text_of(lines: list[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _data_name(path: Path, data_path: Path) -> str:
-    """The data file as the header names it: a per cent sign would be a pattern, LIST in front a list."""
-    name = data_path.name
-    if "%" in name:
-        raise UnsupportedFileError(
-            path, "in MetaImage a data file's name cannot hold %", "choose another name, or save as .mha"
-        )
-    return f"./{name}" if name.startswith("LIST") else name
-
-
-def _layout(path: Path, shape: tuple[int, ...], extra: Mapping[str, Any]) -> tuple[int, bool]:
+def layout(path: Path, shape: tuple[int, ...], axes: Sequence[Axis]) -> tuple[int, bool]:
     """How many array axes are dimensions of the file, and whether one more is its channels.
 
-    The last axis behind i, j, k is the channels, unless it has length one (which a reader would drop) or is the only one
-    and comes from a MetaImage or NIfTI file that had it as a dimension (time).
+    The last axis behind i, j, k is the channels, unless it has length one (which a reader would drop) or the source says
+    that it is another dimension, such as time.
     """
-    has_channels = len(shape) > 3 and shape[-1] > 1 and not (len(shape) == 4 and _source_steps(extra, 1) is not None)
+    has_channels = len(shape) > 3 and shape[-1] > 1 and axes[-1].meaning not in ("time", "list")
     dimensions = len(shape) - has_channels
     if dimensions > _MAX_DIMENSIONS:
         raise UnsupportedFileError(path, f"the voxels have {len(shape)} axes, the format holds {_MAX_DIMENSIONS}")
     return dimensions, has_channels
-
-
-def _source_steps(extra: Mapping[str, Any], count: int) -> list[Any] | None:
-    """The spacing of the dimensions behind i, j, k in a MetaImage or NIfTI source that had as many, else `None`."""
-    dim = extra.get("dim")
-    if isinstance(dim, list) and dim[:1] == [3 + count]:
-        steps = _numbers_in(extra, "pixdim", 8)
-        return None if steps is None else [step or 1.0 for step in steps[4 : 4 + count]]
-    if _numbers_in(extra, "DimSize", 3 + count) is None:
-        return None
-    return (_numbers_in(extra, "ElementSpacing", 3 + count) or [1.0] * (3 + count))[3:]
 
 
 def _numbers_in(extra: Mapping[str, Any], key: str, count: int) -> list[Any] | None:
@@ -398,22 +401,28 @@ def _numbers_in(extra: Mapping[str, Any], key: str, count: int) -> list[Any] | N
     return value if is_sound else None
 
 
-def _geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any]) -> list[str]:
+def geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any], axes: Sequence[Axis]) -> list[str]:
+    """Geometry in mm, and steps of time in seconds, as ITK has them."""
     turn = np.eye(n)
     turn[:3, :3] = direction_of(affine)
-    spacing = [*spacing_of(affine), *(_source_steps(extra, n - 3) or [1.0] * (n - 3))]
+    further = axes[: n - 3]
+    spacing = [*spacing_of(affine), *(axis.seconds or axis.step or 1.0 for axis in further)]
+    unit = next((axis.unit for axis in further if axis.meaning == "time" and axis.step is not None), None)
+    unit = "s" if further and further[0].seconds is not None else unit
     origin = [*origin_of(affine), *(_numbers_in(extra, "Offset", n) or [0.0] * n)[3:]]
     opposite = dict(zip("LRPASI", "RLAPIS", strict=True))  # MetaIO's letters name where an axis comes from
     return [
-        f"TransformMatrix = {_join(turn.T.ravel())}",
-        f"Offset = {_join(origin)}",
-        f"CenterOfRotation = {_join([0.0] * n)}",
+        f"TransformMatrix = {joined(turn.T.ravel())}",
+        f"Offset = {joined(origin)}",
+        f"CenterOfRotation = {joined([0.0] * n)}",
         *([f"AnatomicalOrientation = {''.join(opposite[c] for c in orientation_of(affine))}"] if n == 3 else []),
-        f"ElementSpacing = {_join(spacing)}",
+        f"ElementSpacing = {joined(spacing)}",
+        *([f"TimeUnit = {unit}"] if unit is not None and unit.isalnum() and unit.isascii() else []),
     ]
 
 
-def _kept_lines(path: Path, image: Image) -> list[str]:
+def kept_lines(path: Path, image: Image) -> list[str]:
+    """The kind, the metadata that names nobody, and the keys of a MetaImage source that are not of the format."""
     extra = _source(image)
     text = metadata_to_json(path, image) or ""
     pieces = [text[start : start + _LINE_BYTES] for start in range(0, len(text), _LINE_BYTES)]
@@ -437,5 +446,6 @@ def _is_foreign(key: str, value: Any) -> bool:
     )
 
 
-def _join(numbers: Any) -> str:
+def joined(numbers: Any) -> str:
+    """Numbers as text that gives them back exactly."""
     return " ".join(f"{number:.17g}" for number in numbers)

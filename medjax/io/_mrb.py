@@ -16,6 +16,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import io
+import itertools
 import lzma
 import os
 import posixpath
@@ -39,10 +41,19 @@ from medjax.io._datafile import checked_affine
 from medjax.io._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
 from medjax.io._files import load_image, warn
 from medjax.io._kept import kept_kind
+from medjax.io._opened import as_path, opened
 
 __all__ = ["load_mrb", "read"]
 
+# What a scene may hold. Those of Slicer have some hundreds of nodes in some hundred kilobytes.
 _MAX_SCENE_BYTES = 2**26
+_MAX_ELEMENTS = 500_000
+_MAX_NODES = 20_000
+_MAX_TAG_BYTES = 2**22
+_MAX_IMAGES = 1000
+_MAX_NESTED_TRANSFORMS = 100
+_MAX_DIRECTORY_BYTES = 2**23  # a member takes a hundred, in memory a thousand
+_NAMES_SHOWN = 10
 
 # A member of more than a gigabyte must not be beyond this times its size in the archive.
 _TRUSTED_BYTES = 2**30
@@ -103,9 +114,14 @@ class _Scene:
     def images(self) -> dict[str, _Node]:
         """The nodes that have voxels in a file, by the names they get."""
         found: dict[str, _Node] = {}
+        counts: dict[str, int] = {}
         for node in self.nodes.values():
             if (node.tag.endswith("Volume") or node.is_segmentation) and self._has_voxels(node):
-                found[_unused(node.name, found)] = node
+                found[_unused(node.name, found, counts)] = node
+        if len(found) > _MAX_IMAGES:
+            raise UnsupportedFileError(
+                self.path, f"its scene has {len(found)} images, expected {_MAX_IMAGES} at most", "unpack the archive"
+            )
         return found
 
     def _has_voxels(self, node: _Node) -> bool:
@@ -156,9 +172,16 @@ def load_mrb(path: str | os.PathLike[str]) -> dict[str, Image]:
 
     Source: https://slicer.readthedocs.io/en/latest/developer_guide/mrml_overview.html
     """
-    path = Path(path)
+    path = as_path(path)
     with _open_scene(path) as scene:
-        return {name: locked(_load_node(scene, node)) for name, node in scene.images().items()}
+        images: dict[str, Image] = {}
+        most, taken = max(_TRUSTED_BYTES, _MAX_EXPANSION * path.stat().st_size), 0
+        for name, node in scene.images().items():
+            images[name] = locked(_load_node(scene, node))
+            taken += images[name].voxels.nbytes
+            if taken > most and len(images) > 1:
+                raise ImageFileError(path, f"its images take {taken} bytes and more, expected {most} at most")
+        return images
 
 
 def read(path: Path) -> Image:
@@ -166,18 +189,18 @@ def read(path: Path) -> Image:
     with _open_scene(path) as scene:
         nodes = scene.images()
         if len(nodes) != 1:
-            names = ", ".join(repr(name) for name in nodes) or "none"
+            more = ", ..." if len(nodes) > _NAMES_SHOWN else ""
+            names = ", ".join(repr(name[:80]) for name in itertools.islice(nodes, _NAMES_SHOWN)) + more or "none"
             raise ImageFileError(path, f"the scene holds {len(nodes)} images: {names}", "choose from io.load_mrb(path)")
         return _load_node(scene, *nodes.values())
 
 
 @contextlib.contextmanager
 def _open_scene(path: Path) -> Iterator[_Scene]:
-    if not path.exists():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    with _damage_named(path):
-        archive = zipfile.ZipFile(path)
-    with archive:
+    with opened(path) as file:
+        _check_members(path, file)
+        with _damage_named(path):
+            archive = zipfile.ZipFile(file)
         for name in archive.namelist():
             _check_inside(path, name)
         scenes = sorted((name for name in archive.namelist() if name.lower().endswith(".mrml")), key=_depth)
@@ -185,6 +208,24 @@ def _open_scene(path: Path) -> Iterator[_Scene]:
             raise ImageFileError(path, f"the archive holds {len(scenes)} scenes (.mrml), expected one")
         nodes = _parse(path, _read_text(path, archive, scenes[0]))
         yield _Scene(path, archive, posixpath.dirname(scenes[0]), nodes)
+
+
+def _check_members(path: Path, file: io.BufferedReader) -> None:
+    """Refuses an archive of too many members, by the record at its end, before zipfile makes an object of each.
+
+    Source: APPNOTE.TXT 4.3.16 (end of central directory: its size is at byte 12) and 4.3.14 (zip64, from 4 GB on).
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 2**16 - 22))
+    end = file.read()
+    at = end.rfind(b"PK\5\6")
+    directory = int.from_bytes(end[at + 12 : at + 16], "little") if at >= 0 else 0
+    if directory == 2**32 - 1 and (wide := end.rfind(b"PK\6\6")) >= 0:
+        directory = int.from_bytes(end[wide + 40 : wide + 48], "little")
+    if directory > _MAX_DIRECTORY_BYTES:
+        raise UnsupportedFileError(
+            path, f"its list of members has {directory} bytes, expected {_MAX_DIRECTORY_BYTES} at most", "unpack it"
+        )
 
 
 def _depth(name: str) -> int:
@@ -203,6 +244,8 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except (NotImplementedError, RuntimeError) as error:  # a compression method of its own, or a password
+        if isinstance(error, RecursionError):
+            raise
         raise UnsupportedFileError(path, f"the archive cannot be unpacked: {error}") from error
     except _DAMAGE as error:
         raise ImageFileError(path, f"the archive is damaged: {error}", "copy or export it again") from error
@@ -225,16 +268,21 @@ def _read_text(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
 def _parse(path: Path, content: bytes) -> dict[str, _Node]:
     """The nodes right below the root, by id; those without an id can neither be referred to nor have voxels."""
     nodes: dict[str, _Node] = {}
-    depth = 0
+    depth = elements = 0
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
+        nonlocal depth, elements
+        elements += 1
+        if elements > _MAX_ELEMENTS:
+            raise ImageFileError(path, f"its scene has more than {_MAX_ELEMENTS} elements")
         if depth == 0 and tag != "MRML":
             raise ImageFileError(path, f"its scene is {tag[:40]!r}, expected MRML")
         if depth == 1 and (key := attributes.get("id")):
             if key in nodes and (tag.endswith(_MATTERING) or nodes[key].tag.endswith(_MATTERING)):
                 raise ImageFileError(path, f"its scene has two nodes of the id {key[:80]!r}: one would be lost")
             nodes[key] = _Node(tag, attributes)
+            if len(nodes) > _MAX_NODES:
+                raise ImageFileError(path, f"its scene has more than {_MAX_NODES} nodes")
         depth += 1
 
     def end(tag: str) -> None:
@@ -248,17 +296,22 @@ def _parse(path: Path, content: bytes) -> dict[str, _Node]:
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.StartDoctypeDeclHandler = refuse
     try:
-        parser.Parse(content, True)
+        for fed in range(0, len(content), _PIECE_BYTES):
+            parser.Parse(content[fed : fed + _PIECE_BYTES], False)
+            if fed + _PIECE_BYTES - max(parser.CurrentByteIndex, 0) > _MAX_TAG_BYTES:
+                raise ImageFileError(path, f"its scene has a tag of more than {_MAX_TAG_BYTES} bytes")
+        parser.Parse(b"", True)
     except (xml.parsers.expat.ExpatError, ValueError, LookupError) as error:
         raise ImageFileError(path, f"its scene is not well-formed XML: {error}") from error
     return nodes
 
 
-def _unused(name: str, taken: Mapping[str, Any]) -> str:
-    candidate, number = name, 1
+def _unused(name: str, taken: Mapping[str, Any], counts: dict[str, int]) -> str:
+    """The name, with the next number where it is taken; the counts say how far each name has come."""
+    candidate = name
     while candidate in taken:
-        number += 1
-        candidate = f"{name} ({number})"
+        counts[name] = counts.get(name, 1) + 1
+        candidate = f"{name} ({counts[name]})"
     return candidate
 
 
@@ -293,6 +346,10 @@ def _world_matrix(scene: _Scene, node: _Node) -> np.ndarray:
             fault = "is missing" if transform is None else "is its own parent"
             raise ImageFileError(scene.path, f"transform {key[:80]!r} of {node.name!r} {fault}")
         seen.add(key)
+        if len(seen) > _MAX_NESTED_TRANSFORMS:
+            raise UnsupportedFileError(
+                scene.path, f"{node.name[:80]!r} has more than {_MAX_NESTED_TRANSFORMS} transforms"
+            )
         with np.errstate(over="ignore", invalid="ignore"):
             to_world = _matrix(scene, transform) @ to_world
         key = transform.reference("transform")

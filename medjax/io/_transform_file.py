@@ -18,6 +18,7 @@ from medjax._grid import on_host
 from medjax._transform import AffineTransform, stages
 from medjax.io._errors import ImageFileError, UnsupportedFileError
 from medjax.io._files import atomic_file
+from medjax.io._opened import as_path, opened
 
 __all__ = ["load_transform", "save_transform"]
 
@@ -52,7 +53,7 @@ def load_transform(path: str | os.PathLike[str]) -> AffineTransform:
         ...     mj.io.load_transform(f"{folder}/shift.tfm")(np.zeros(3)).tolist()
         [1.0, 2.0, 3.0]
     """
-    path = Path(path)
+    path = as_path(path)
     entries = _entries(path)
     is_composite = bool(entries) and entries[0][0].startswith("CompositeTransform")
     if is_composite:
@@ -134,7 +135,7 @@ def _about_origin(matrix: Matrix, center: np.ndarray) -> Matrix:
 
 def _entries(path: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Name, parameters and fixed parameters of each transform of a file."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         content = file.read(_MOST_BYTES + 1)
     if not content.startswith(_FIRST_LINE[:23].encode()):
         raise ImageFileError(

@@ -31,7 +31,6 @@ from medjax.io._nifti._header import Header
 __all__ = [
     "COMMENT",
     "LABEL_INTENT",
-    "VECTOR_INTENTS",
     "Note",
     "channels_of",
     "extensions_in",
@@ -41,9 +40,6 @@ __all__ = [
 ]
 
 LABEL_INTENT = 1002
-
-# GENMATRIX, SYMMATRIX, DISPVECT, VECTOR, POINTSET, RGB_VECTOR, RGBA_VECTOR: components lie along the fifth axis.
-VECTOR_INTENTS = (1004, 1005, 1006, 1007, 1008, 2003, 2004)
 
 COMMENT = 6
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from medjax._image import Image
 from medjax._metadata import Metadata
+from medjax.io._axes import UNIT_CODES, VECTOR_INTENTS, Axis, trailing_axes
 from medjax.io._errors import UnsupportedFileError
 from medjax.io._nifti._extra import (
     COMMENT,
     LABEL_INTENT,
-    VECTOR_INTENTS,
     Note,
     channels_of,
     extensions_in,
@@ -30,6 +30,7 @@ from medjax.io._nifti._geometry import (
     stated_affine,
 )
 from medjax.io._nifti._header import CODE_OF, DTYPE_OF, unpacked, written_extensions, written_header
+from medjax.io._nifti._values import VALUES_KEY, are_as_read, describes_values
 
 __all__ = ["header_of"]
 
@@ -56,10 +57,12 @@ def header_of(image: Image, stored: np.dtype, path: Path, *, is_pair: bool) -> t
     """
     metadata = image.metadata if isinstance(image.metadata, Metadata) else Metadata()
     known = fields_in(metadata.extra, path)
-    dims, code = _axes(image, known)
+    axes = trailing_axes(image)
+    dims, code = _axes(image, known, axes)
     if len(dims) > 7:
         raise UnsupportedFileError(path, f"NIfTI holds 7 axes, voxels of shape {image.voxels.shape} need {len(dims)}")
     is_same_grid = _is_same_grid(image, known)
+    is_as_read = not describes_values(known) or are_as_read(image.voxels, metadata.extra)
     code = CODE_OF[stored.newbyteorder("=")] if code is None else code
     dtype, components = DTYPE_OF[code]
     fields: dict[str, Any] = {
@@ -68,12 +71,12 @@ def header_of(image: Image, stored: np.dtype, path: Path, *, is_pair: bool) -> t
         "bitpix": 8 * dtype.itemsize * components,
         "scl_slope": 1.0,
         **{name: known[name] for name in ("descrip", "aux_file") if name in known},
-        **_intent(image, known, dims),
-        **_display_range(image, known),
+        **_intent(image, known, dims, is_as_read),
+        **(_display_range(image, known, VALUES_KEY in metadata.extra) if is_as_read else {}),
         **({name: known[name] for name in _SLICE_FIELDS if name in known} if is_same_grid else {}),
         **_geometry(image, known, is_same_grid),
     }
-    fields |= _time_axis(known, dims, fields)
+    fields |= _steps(known, dims, fields, axes)
     is_wide = known.get("sizeof_hdr") == 540 or max(dims) > _MOST_IN_NIFTI1
     size = 540 if is_wide else 348
     try:
@@ -87,19 +90,19 @@ def header_of(image: Image, stored: np.dtype, path: Path, *, is_pair: bool) -> t
         raise UnsupportedFileError(path, str(error)) from error
 
 
-def _axes(image: Image, known: Mapping[str, Any]) -> tuple[tuple[int, ...], int | None]:
-    """Returns NIfTI's sizes, and the datatype where it is RGB or RGBA (as it was in the source).
+def _axes(image: Image, known: Mapping[str, Any], axes: Sequence[Axis]) -> tuple[tuple[int, ...], int | None]:
+    """Returns NIfTI's sizes, and the datatype where it is RGB or RGBA.
 
-    One trailing axis is time, the fourth, unless the source or the intent says that it holds components, the fifth.
+    One trailing axis is time, the fourth, unless the source says that it holds components: these are the fifth.
     """
     shape, channels = image.shape, image.channels
-    code = _RGB_CODES.get(channels[-1]) if channels else None
-    if code is not None and image.dtype == np.uint8 and known.get("datatype") == code:
+    last = axes[-1].meaning if axes else None
+    code = _RGB_CODES.get(channels[-1]) if last == "colour" and image.dtype == np.uint8 else None
+    if code is not None:
         return shape + channels[:-1], code
-    old = known.get("dim", (0,) * 8)
-    was_vector = old[0] == 5 and old[4] == 1
-    if len(channels) == 1 and (was_vector or known.get("intent_code") in VECTOR_INTENTS):
+    if len(channels) == 1 and last is not None and last != "time":
         return (*shape, 1, *channels), None
+    old = known.get("dim", (0,) * 8)
     if not channels and shape[2] == 1 and old[0] == 2:
         return shape[:2], None
     return shape + channels, None
@@ -149,39 +152,47 @@ def _geometry(image: Image, known: Mapping[str, Any], is_same_grid: bool) -> dic
     return geometry_fields(image.affine, **(codes | {"qform_code": 0} if is_split else codes))
 
 
-def _intent(image: Image, known: Mapping[str, Any], dims: tuple[int, ...]) -> dict[str, Any]:
-    """Labels say so; another intent of the source stays while the number of components is the same."""
+def _intent(image: Image, known: Mapping[str, Any], dims: tuple[int, ...], is_as_read: bool) -> dict[str, Any]:
+    """Labels say so; components stay components; a statistic of the source stays while the values are the source's."""
     old = {name: known[name] for name in _INTENT_FIELDS if name in known}
     code = old.get("intent_code", 0)
+    is_vector = len(dims) == 5 and dims[3] == 1
     if image.kind == "label":
         return old if code == LABEL_INTENT else {"intent_code": LABEL_INTENT}
-    if code == LABEL_INTENT:
-        return {}
     if code in VECTOR_INTENTS:
         sizes = _old_sizes(known)
-        return old if not sizes or sizes[3:] == dims[3:] else {"intent_code": 1007}
-    return old or ({"intent_code": 1007} if len(dims) == 5 and dims[3] == 1 else {})
+        return old if not sizes or sizes[3:] == dims[3:] else {"intent_code": 1007} if is_vector else {}
+    is_true = old and code != LABEL_INTENT and is_as_read
+    return old if is_true else {"intent_code": 1007} if is_vector else {}
 
 
-def _display_range(image: Image, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The display range holds for values as they were read: not once an operation has given them another dtype."""
+def _display_range(image: Image, known: Mapping[str, Any], is_noted: bool) -> dict[str, Any]:
+    """The display range of values that are as read; where that was not noted, not for values of another dtype."""
     old, _ = DTYPE_OF.get(known.get("datatype", 0), (None, 1))
     is_scaled = known.get("scl_slope", 0) not in (0, 1) or known.get("scl_inter", 0) != 0
-    if image.dtype != old and not (is_scaled and image.dtype.kind == "f"):
+    if not is_noted and image.dtype != old and not (is_scaled and image.dtype.kind == "f"):
         return {}
     return {name: known[name] for name in ("cal_min", "cal_max") if name in known}
 
 
-def _time_axis(known: Mapping[str, Any], dims: tuple[int, ...], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Lengths are in mm; steps along the other axes, with their unit, stay while those axes have their sizes."""
-    if _old_sizes(known)[3:] != dims[3:] or "pixdim" not in known:
-        return {"xyzt_units": 2}
-    units = 2 | (int(known.get("xyzt_units", 0)) & 0x38)
-    return {
-        "xyzt_units": units,
-        "pixdim": [*fields["pixdim"][:4], *known["pixdim"][4:]],
-        "toffset": known.get("toffset", 0.0),
-    }
+def _steps(
+    known: Mapping[str, Any], dims: tuple[int, ...], fields: Mapping[str, Any], axes: Sequence[Axis]
+) -> dict[str, Any]:
+    """Lengths are in mm; the step of time, with its unit, is the source's, also where volumes were dropped.
+
+    All that a NIfTI source says of further axes stays while these have their sizes.
+    """
+    if _old_sizes(known)[3:] == dims[3:] and "pixdim" in known:
+        units = 2 | (int(known.get("xyzt_units", 0)) & 0x38)
+        pixdim = [*fields["pixdim"][:4], *known["pixdim"][4:]]
+        return {"xyzt_units": units, "pixdim": pixdim, "toffset": known.get("toffset", 0.0)}
+    pixdim, units = [*fields["pixdim"]], 2
+    for number, axis in enumerate(axes[: len(dims) - 3]):
+        if axis.meaning in ("time", "list") and axis.step is not None:
+            pixdim[4 + number] = axis.step
+    if axes and axes[0].meaning == "time" and axes[0].step is not None:
+        units |= UNIT_CODES.get(axes[0].unit or "", 0)
+    return {"xyzt_units": units, "pixdim": pixdim}
 
 
 def _note(

@@ -15,6 +15,7 @@ from medjax._grid import check_affine, direction_of, lps_to_ras, shear_degrees, 
 
 __all__ = [
     "SHEAR_TOLERANCE_DEGREES",
+    "affine_in_mm",
     "corner_distance",
     "form_tolerance",
     "geometry_fields",
@@ -54,14 +55,20 @@ def sform_affine(fields: Mapping[str, Any]) -> np.ndarray:
 def stated_affine(fields: Mapping[str, Any]) -> np.ndarray:
     """Returns the affine that a header states: by the sform, else by the qform, else by pixdim alone.
 
+    An invalid sform beside a valid qform counts as none.
+
     Raises:
-        ValueError: the one that counts is invalid; the message names it.
+        ValueError: no form that is stated is valid; the message names each.
     """
-    find = sform_affine if fields["sform_code"] > 0 else qform_affine if fields["qform_code"] > 0 else unoriented_affine
-    try:
-        return find(fields)
-    except ValueError as error:
-        raise ValueError(f"{find.__name__.partition('_')[0]}: {error}") from None
+    forms = {"sform_code": sform_affine, "qform_code": qform_affine}
+    finders = [find for code, find in forms.items() if fields[code] > 0] or [unoriented_affine]
+    faults = []
+    for find in finders:
+        try:
+            return find(fields)
+        except ValueError as error:
+            faults.append(f"{find.__name__.partition('_')[0]}: {error}")
+    raise ValueError("; ".join(faults))
 
 
 def qform_affine(fields: Mapping[str, Any]) -> np.ndarray:
@@ -107,6 +114,15 @@ def pixdim_spacing(fields: Mapping[str, Any]) -> np.ndarray:
     """Returns `pixdim[1:4]` without signs, and 1 for a 0, as nibabel reads them; in the file's unit."""
     sizes = np.abs(np.array(fields["pixdim"][1:4], np.float64))
     return np.where(sizes == 0, 1.0, sizes)
+
+
+def affine_in_mm(affine_ras: np.ndarray, fields: Mapping[str, Any]) -> np.ndarray:
+    """Returns an index-to-RAS affine in the header's unit of length as index to LPS mm.
+
+    Raises:
+        ValueError: it is not finite, singular, or of an impossible size.
+    """
+    return _checked(np.array(affine_ras, np.float64), fields)
 
 
 def _checked(affine: np.ndarray, fields: Mapping[str, Any], *, is_ras: bool = True) -> np.ndarray:

@@ -72,6 +72,8 @@ _REFUSED = {0: "unknown", 1: "1-bit", 255: "all", 1536: "128-bit float", 2048: "
 
 _CIFTI_EXTENSION = 32
 
+_TRUSTED_BYTES = 2**28  # of extensions
+
 
 @dataclasses.dataclass(frozen=True)
 class Header:
@@ -206,6 +208,8 @@ def read_extensions(content: Content, header: Header) -> list[tuple[int, bytes]]
     if flag[:1] in (b"", b"\0"):
         content.skip(until - content.position)
         return []
+    if until - content.position > _TRUSTED_BYTES:
+        content.check_claim(until - content.position, "extensions")
     block = content.read(until - content.position)
     extensions = list(_parsed(block, header))
     if any(code == _CIFTI_EXTENSION for code, _ in extensions):

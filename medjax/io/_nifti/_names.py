@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import struct
 from pathlib import Path
 
 from medjax.io._errors import ImageFileError
+from medjax.io._gzip import Content
 
-__all__ = ["find_header", "find_voxels", "pair_names"]
+__all__ = ["check_free", "find_header", "find_voxels", "pair_names"]
 
 _COMPRESSIONS = ("", ".gz", ".bz2", ".zst")
 
@@ -42,6 +45,31 @@ def pair_names(path: Path) -> tuple[Path, Path]:
     base, ending, compression = _base(path)
     hdr, img = (".HDR", ".IMG") if ending.isupper() else (".hdr", ".img")
     return path.with_name(base + hdr + compression), path.with_name(base + img + compression)
+
+
+def check_free(path: Path) -> None:
+    """Raises where the other file of a pair that is to be written is there already without being of a pair.
+
+    Raises:
+        ImageFileError: a .img without header, or a .hdr that is none of NIfTI or Analyze.
+    """
+    header, voxels = pair_names(path)
+    other = voxels if path.name == header.name else header
+    if other.exists() and not _is_header(header):
+        raise ImageFileError(
+            path,
+            f"its other file {other.name!r} is there already, and of no NIfTI pair",
+            "choose another name, or move that file away",
+        )
+
+
+def _is_header(path: Path) -> bool:
+    """Whether a file starts as NIfTI and Analyze headers do: with their size, in either byte order."""
+    if not path.is_file():
+        return False
+    with contextlib.suppress(ImageFileError), Content(path) as content:
+        return content.read(4) in {struct.pack(order + "i", size) for order in "<>" for size in (348, 540)}
+    return False
 
 
 def _existing(path: Path, ending: str) -> Path | None:

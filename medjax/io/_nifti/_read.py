@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import math
 from pathlib import Path
 
@@ -17,16 +18,20 @@ from medjax.io._gzip import Content
 from medjax.io._nifti._extra import LABEL_INTENT, Note, channels_of, extra_of, note_of
 from medjax.io._nifti._geometry import (
     SHEAR_TOLERANCE_DEGREES,
+    affine_in_mm,
     corner_distance,
     form_tolerance,
     qform_affine,
     rounding_distance,
+    sform_affine,
     stated_affine,
 )
 from medjax.io._nifti._header import Header, read_extensions, read_header
 from medjax.io._nifti._names import find_header, find_voxels
+from medjax.io._nifti._values import VALUES_KEY, describes_values, summary
+from medjax.io._opened import check_same, opened
 
-__all__ = ["read"]
+__all__ = ["read", "read_content"]
 
 _SLAB = 2**18
 # Bytes that lie together in C order and come from one piece, and rows that are turned at once (measured).
@@ -45,18 +50,38 @@ def read(path: Path) -> Image:
     Raises:
         ImageFileError: the file is damaged, foreign or contradicts itself; a subclass says which.
     """
-    with Content(find_header(path)) as content:
-        header = read_header(content)
-        note, others = note_of(read_extensions(content, header))
-        affine = _affine(header, note)
-        stored = _read_voxels(content, header) if not header.is_pair else None
-    if stored is None:
-        with Content(find_voxels(header.path)) as content:
-            content.skip(header.vox_offset)
-            stored = _read_voxels(content, header)
+    header_path = find_header(path)
+    with opened(header_path) as file, Content(header_path, file=file) as content:
+        return read_content(content, file)
+
+
+def read_content(
+    content: Content, file: io.BufferedReader | None = None, affine_ras: np.ndarray | None = None
+) -> Image:
+    """Reads the content of a file.
+
+    Args:
+        content: A whole single file, or the header of a pair.
+        file: Of a pair the header's file, which must still be in its place when the voxels are read.
+        affine_ras: The affine in float64, in the file's unit of length, as far as the header's is its rounding.
+    """
+    header = read_header(content)
+    note, others = note_of(read_extensions(content, header))
+    affine = _affine(header, note, affine_ras)
+    stored = _read_pair(header) if header.is_pair else _read_voxels(content, header)
+    if header.is_pair and file is not None:
+        check_same(file, header.path)
     voxels, kind = _as_kind(_with_image_axes(_scaled(stored, header), header, note), header)
-    metadata = note.metadata.replace(extra={**note.metadata.extra, **extra_of(header, others)})
-    return image_from(voxels, affine=affine, kind=kind, metadata=metadata)
+    extra = {**note.metadata.extra, **extra_of(header, others)}
+    if describes_values(extra):
+        extra[VALUES_KEY] = summary(voxels)
+    return image_from(voxels, affine=affine, kind=kind, metadata=note.metadata.replace(extra=extra))
+
+
+def _read_pair(header: Header) -> np.ndarray:
+    with Content(find_voxels(header.path)) as content:
+        content.skip(header.vox_offset)
+        return _read_voxels(content, header)
 
 
 def _read_voxels(content: Content, header: Header) -> np.ndarray:
@@ -159,12 +184,15 @@ def _as_kind(voxels: np.ndarray, header: Header) -> tuple[np.ndarray, Kind]:
     return voxels, "intensity"
 
 
-def _affine(header: Header, note: Note) -> np.ndarray:
-    """Chooses between sform, qform and neither, warning of what is odd; the note's affine where it is the same one."""
+def _affine(header: Header, note: Note, affine_ras: np.ndarray | None) -> np.ndarray:
+    """Chooses between sform, qform and neither, warning of what is odd; an exact affine where it is the same one."""
     affine = _stated_affine(header)
     shape = (*header.shape, 1, 1)[:3]
-    if note.affine is not None and corner_distance(note.affine, affine, shape) <= rounding_distance(affine, shape):
-        affine = note.affine
+    exact = [] if affine_ras is None else [affine_in_mm(affine_ras, header.fields)]
+    for other in (*exact, note.affine):
+        if other is not None and corner_distance(other, affine, shape) <= rounding_distance(affine, shape):
+            affine = other
+            break
     shear = shear_degrees(affine)
     if shear > SHEAR_TOLERANCE_DEGREES:
         warn(header.path, f"the axes are sheared: {shear:.3g} degrees off a right angle; the affine is kept as it is")
@@ -183,16 +211,21 @@ def _stated_affine(header: Header) -> np.ndarray:
     except ValueError as error:
         raise ImageFileError(header.path, str(error)) from None
     if has_sform and has_qform:
-        _compare_with_qform(affine, header)
+        _compare_forms(header)
     return affine
 
 
-def _compare_with_qform(affine: np.ndarray, header: Header) -> None:
-    codes = f"sform (code {header.fields['sform_code']}) and qform (code {header.fields['qform_code']})"
-    try:
-        distance = corner_distance(affine, qform_affine(header.fields), (*header.shape, 1, 1)[:3])
-    except ValueError as error:
-        warn(header.path, f"the qform is invalid and the sform is used: {error}")
-        return
-    if distance > form_tolerance(header.fields, affine, (*header.shape, 1, 1)[:3]):
+def _compare_forms(header: Header) -> None:
+    """Warns where one of two forms is invalid, or where they put voxels apart."""
+    forms: dict[str, np.ndarray] = {}
+    for name, find, other in (("sform", sform_affine, "qform"), ("qform", qform_affine, "sform")):
+        try:
+            forms[name] = find(header.fields)
+        except ValueError as error:
+            warn(header.path, f"the {name} is invalid and the {other} is used: {error}")
+            return
+    shape = (*header.shape, 1, 1)[:3]
+    distance = corner_distance(forms["sform"], forms["qform"], shape)
+    if distance > form_tolerance(header.fields, forms["sform"], shape):
+        codes = f"sform (code {header.fields['sform_code']}) and qform (code {header.fields['qform_code']})"
         warn(header.path, f"{codes} put voxels up to {distance:.3g} mm apart; the sform is used")

@@ -15,9 +15,9 @@ from medjax.io._files import atomic_file, atomic_files
 from medjax.io._gzip import Codec
 from medjax.io._nifti._fields import header_of
 from medjax.io._nifti._header import CODE_OF
-from medjax.io._nifti._names import pair_names
+from medjax.io._nifti._names import check_free, pair_names
 
-__all__ = ["write"]
+__all__ = ["write", "written"]
 
 _CODECS: dict[str, Codec] = {".gz": "gzip", ".bz2": "bzip2", ".zst": "zstd"}
 
@@ -32,19 +32,24 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
     """
     codec = _CODECS.get(path.suffix.lower())
     is_pair = (path.with_suffix("") if codec else path).suffix.lower() in (".hdr", ".img")
-    voxels = _storable(image.voxels, path)
-    header, components = header_of(image, voxels.dtype, path, is_pair=is_pair)
-    if components > 1:  # of one voxel, side by side
-        voxels = np.moveaxis(voxels, -1, 0)
+    header, voxels = written(image, path, is_pair=is_pair)
     blocks, head = file_blocks(voxels, range(voxels.ndim)), [lambda: header]
     if not is_pair:
         with atomic_file(path) as temporary:
             _write(temporary, codec, head, blocks)
         return
+    check_free(path)
     header_path, voxels_path = pair_names(path)
     with atomic_files(voxels_path, header_path) as (voxels_file, header_file):
         _write(voxels_file, codec, blocks)
         _write(header_file, codec, head)
+
+
+def written(image: Image, path: Path, *, is_pair: bool) -> tuple[bytes, np.ndarray]:
+    """Returns header and extensions, up to the first voxel of a single file, and the voxels in the axes of the file."""
+    voxels = _storable(image.voxels, path)
+    header, components = header_of(image, voxels.dtype, path, is_pair=is_pair)
+    return header, np.moveaxis(voxels, -1, 0) if components > 1 else voxels  # of one voxel, side by side
 
 
 def _write(path: Path, codec: Codec | None, *parts: Any) -> None:

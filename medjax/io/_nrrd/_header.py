@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,7 +66,7 @@ class Header:
         return values
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, file: io.BufferedReader) -> Header:
     """Reads a header up to its blank line, the end of the file, or the list of data files.
 
     Raises:
@@ -74,21 +76,20 @@ def read_header(path: Path) -> Header:
     lines: dict[str, str] = {}
     pairs: dict[str, str] = {}
     names: tuple[str, ...] = ()
-    with path.open("rb") as file:
-        magic = file.readline(80).strip()
-        while True:
-            line = _text(file.readline(_MAX_HEADER_BYTES)).rstrip()
-            if file.tell() >= _MAX_HEADER_BYTES:
-                raise ImageFileError(path, f"the header does not end within {_MAX_HEADER_BYTES} bytes")
-            if not line:
-                break
-            if not line.startswith("#"):
-                _sort_line(path, line, lines, pairs)
-            if lines.get("data file", "").split()[:1] == ["LIST"]:
-                rest = min(path.stat().st_size, _MAX_HEADER_BYTES)
-                names = tuple(name.strip() for name in _text(file.read(rest)).splitlines() if name.strip())
-                break
-        size = file.tell()
+    magic = file.readline(80).strip()
+    while True:
+        line = _text(file.readline(_MAX_HEADER_BYTES)).rstrip()
+        if file.tell() >= _MAX_HEADER_BYTES:
+            raise ImageFileError(path, f"the header does not end within {_MAX_HEADER_BYTES} bytes")
+        if not line:
+            break
+        if not line.startswith("#"):
+            _sort_line(path, line, lines, pairs)
+        if lines.get("data file", "").split()[:1] == ["LIST"]:
+            rest = _text(file.read(min(os.fstat(file.fileno()).st_size, _MAX_HEADER_BYTES)))
+            names = tuple(name.strip() for name in rest.splitlines() if name.strip())
+            break
+    size = file.tell()
     return Header(path, _parsed(path, _text(magic), lines), pairs, names, size)
 
 

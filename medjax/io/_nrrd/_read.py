@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from medjax.io._kept import KIND_KEY, METADATA_KEY, kept_kind, metadata_from_jso
 from medjax.io._nrrd._geometry import place
 from medjax.io._nrrd._header import Header, read_header
 from medjax.io._nrrd._segments import is_segmentation, read_segments
+from medjax.io._opened import check_same, opened
 
 __all__ = ["read"]
 
@@ -48,9 +50,10 @@ _ENCODINGS: dict[str, Encoding] = {
 
 def read(path: Path) -> Image:
     """Reads a NRRD; `load_image` calls it."""
-    header = read_header(path)
-    placement = place(header)
-    flat = _read_voxels(header)
+    with opened(path) as file:
+        header = read_header(path, file)
+        placement = place(header)
+        flat = _read_voxels(header, file)
     further = [axis for axis in range(len(header.sizes)) if axis not in placement.axes]
     voxels = flat.reshape(header.sizes, order="F").transpose(*placement.axes, *further)
     voxels = voxels[:, :, None] if len(placement.axes) == 2 else voxels
@@ -60,12 +63,16 @@ def read(path: Path) -> Image:
     )
 
 
-def _read_voxels(header: Header) -> np.ndarray:
+def _read_voxels(header: Header, file: io.BufferedReader) -> np.ndarray:
     encoding = _ENCODINGS.get(header.fields["encoding"].lower())
     if encoding is None:
         raise UnsupportedFileError(header.path, f"its encoding {header.fields['encoding'][:40]!r} is unknown")
     dtype = _dtype(header, encoding)
-    return read_elements(_parts(header, encoding), dtype, math.prod(header.sizes), encoding)
+    parts = _parts(header, encoding, file)
+    flat = read_elements(parts, dtype, math.prod(header.sizes), encoding)
+    if parts[0].file is None:
+        check_same(file, header.path)
+    return flat
 
 
 def _dtype(header: Header, encoding: Encoding) -> np.dtype:
@@ -81,26 +88,16 @@ def _dtype(header: Header, encoding: Encoding) -> np.dtype:
     return dtype.newbyteorder("<" if endian == "little" else ">")
 
 
-def _parts(header: Header, encoding: Encoding) -> list[Part]:
+def _parts(header: Header, encoding: Encoding, file: io.BufferedReader) -> list[Part]:
+    """Lines are skipped in the file, bytes in what it decodes to."""
     lines, skipped = header.fields.get("line skip", 0), header.fields.get("byte skip", 0)
     if lines < 0 or skipped < -1 or (skipped == -1 and encoding != "raw"):
         raise UnsupportedFileError(header.path, f"line skip {lines} and byte skip {skipped} with encoding {encoding}")
     target = header.fields.get("data file")
+    lines, skipped, is_at_end = (0, 0, True) if skipped == -1 else (lines, skipped, False)
     if target is None:
-        return [_part(header.path, header.size, lines, skipped)]
-    return [_part(path, 0, lines, skipped) for path in _data_files(header, target)]
-
-
-def _part(path: Path, start: int, lines: int, skipped: int) -> Part:
-    """Lines are skipped in the file, bytes in what it decodes to."""
-    if skipped == -1:
-        return Part(path, start, is_at_end=True)
-    with path.open("rb") as file:
-        file.seek(start)
-        for number in range(lines):
-            if not file.readline():
-                raise ImageFileError(path, f"line skip is {lines}, but it has {number} lines")
-        return Part(path, file.tell(), skipped)
+        return [Part(header.path, header.size, lines, skipped, is_at_end, file)]
+    return [Part(path, 0, lines, skipped, is_at_end) for path in _data_files(header, target)]
 
 
 def _data_files(header: Header, target: str) -> list[Path]:

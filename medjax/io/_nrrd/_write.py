@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 
 from medjax._image import Image
 from medjax._metadata import Metadata
+from medjax.io._axes import COLOURS, Axis, trailing_axes
+from medjax.io._beside import data_name, detached
 from medjax.io._blocks import file_blocks, write_blocks
 from medjax.io._datafile import storable
 from medjax.io._errors import UnsupportedFileError
-from medjax.io._files import atomic_file, atomic_files
+from medjax.io._files import atomic_file
 from medjax.io._gzip import Codec
 from medjax.io._kept import KIND_KEY, METADATA_KEY, metadata_to_json
 from medjax.io._nrrd._geometry import signs_to_lps
@@ -55,7 +57,8 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
         raise UnsupportedFileError(
             path, "a .seg.nrrd holds labels (i, j, k) or (i, j, k, layer)", "use with_kind('label'), or save as .nrrd"
         )
-    kinds = ["list"] * (voxels.ndim - 3) if is_segmentation else _trailing_kinds(voxels.shape[3:], extra)
+    trailing = trailing_axes(image)
+    kinds = ["list"] * (voxels.ndim - 3) if is_segmentation else _trailing_kinds(voxels.shape[3:], extra, trailing)
     axes = _file_axes(kinds)
     is_detached = path.suffix.lower() == ".nhdr"
     data_path = path.with_suffix(".raw.gz" if compress else ".raw") if is_detached else path
@@ -66,7 +69,7 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
         f"dimension: {voxels.ndim}",
         "space: left-posterior-superior",
         f"sizes: {' '.join(str(voxels.shape[axis]) for axis in axes)}",
-        *_axis_lines(image.affine, axes, kinds, extra),
+        *_axis_lines(image.affine, axes, kinds, trailing),
         "endian: little",
         f"encoding: {'gzip' if compress else 'raw'}",
         f"space origin: {_vector(image.affine[:3, 3])}",
@@ -74,7 +77,7 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
         *_frame_lines(extra),
         *(f"{key}:={escaped(value)}" for key, value in _pairs(image, path, voxels, is_segmentation).items()),
         # Last, so that a header cut short names no data.
-        *([f"data file: {_data_name(path, data_path)}"] if is_detached else []),
+        *([f"data file: {data_name(path, data_path)}"] if is_detached else []),
     ]
     head = "".join(f"{line}\n" for line in lines).encode()
     blocks = file_blocks(voxels, axes)
@@ -84,27 +87,25 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
             file.write(head + b"\n")
             write_blocks(file, codec, blocks)
         return
-    with atomic_files(data_path, path) as (data_temporary, head_temporary):
+    with detached(data_path, path) as (data_temporary, head_temporary):
         head_temporary.write_bytes(head)
         with data_temporary.open("wb") as file:
             write_blocks(file, codec, blocks)
 
 
-def _data_name(path: Path, data_path: Path) -> str:
-    """The data file as the header names it: a per cent sign would be a pattern, LIST in front a list."""
-    name = data_path.name
-    if "%" in name:
-        raise UnsupportedFileError(path, "in NRRD a data file's name cannot hold %", "choose another name")
-    return f"./{name}" if name.startswith("LIST") else name
-
-
-def _trailing_kinds(sizes: tuple[int, ...], extra: Mapping[str, Any]) -> list[str]:
-    """Kinds of the axes behind i, j, k: those of an NRRD source where they suit the sizes, else vector."""
+def _trailing_kinds(sizes: tuple[int, ...], extra: Mapping[str, Any], trailing: Sequence[Axis]) -> list[str]:
+    """Kinds of the axes behind i, j, k: those of an NRRD source where they suit the sizes, else by what the axes are."""
     kinds = extra.get("kinds")
     known = [kind for kind in kinds if kind in _KIND_SIZES] if isinstance(kinds, list) else []
     if len(known) != len(sizes):
-        known = ["vector"] * len(sizes)
+        known = [_kind(axis, size) for axis, size in zip(trailing, sizes, strict=True)]
     return [kind if _KIND_SIZES[kind] in (None, size) else "list" for kind, size in zip(known, sizes, strict=True)]
+
+
+def _kind(axis: Axis, size: int) -> str:
+    if axis.meaning == "colour" and size in COLOURS:
+        return f"{COLOURS[size]}-color"
+    return axis.meaning if axis.meaning in ("time", "list") else "vector"
 
 
 def _file_axes(kinds: list[str]) -> list[int]:
@@ -113,31 +114,24 @@ def _file_axes(kinds: list[str]) -> list[int]:
     return [0, 1, 2, *trailing] if set(kinds) == {"time"} else [*trailing, 0, 1, 2]
 
 
-def _axis_lines(affine: np.ndarray, axes: list[int], kinds: list[str], extra: Mapping[str, Any]) -> list[str]:
+def _axis_lines(affine: np.ndarray, axes: list[int], kinds: list[str], trailing: Sequence[Axis]) -> list[str]:
+    """Directions and kinds, and the steps and units of the axes without direction, such as seconds."""
     directions = ["none" if axis > 2 else _vector(affine[:3, axis]) for axis in axes]
     lines = [
         f"space directions: {' '.join(directions)}",
         f"kinds: {' '.join('domain' if axis < 3 else kinds[axis - 3] for axis in axes)}",
     ]
-    steps = _trailing_spacings(extra, len(kinds))
-    if any(step is not None for step in steps):
-        words = ["nan" if axis < 3 or steps[axis - 3] is None else f"{steps[axis - 3]:.17g}" for axis in axes]
-        lines.insert(1, f"spacings: {' '.join(words)}")
+    known: list[Axis] = [Axis() if axis < 3 else trailing[axis - 3] for axis in axes]
+    if any(axis.step is not None for axis in known):
+        lines.insert(1, f"spacings: {' '.join('nan' if axis.step is None else f'{axis.step:.17g}' for axis in known)}")
+    if any(axis.unit for axis in known):
+        lines.append("units: " + " ".join(f'"{_word(axis.unit or "")}"' for axis in known))
     return lines
 
 
-def _trailing_spacings(extra: Mapping[str, Any], count: int) -> list[float | None]:
-    """Steps along the axes without direction that an NRRD source states, such as seconds."""
-    directions = extra.get("space directions")
-    spacings = extra.get("spacings") or [None] * len(directions or ())
-    if not isinstance(directions, list) or not isinstance(spacings, list) or len(directions) != len(spacings):
-        return [None] * count
-    steps = []
-    for step, vector in zip(spacings, directions, strict=True):
-        is_temporal = isinstance(vector, list) and len(vector) == 4 and vector[3]
-        if not vector or is_temporal:
-            steps.append(vector[3] if is_temporal else step)
-    return steps if len(steps) == count else [None] * count
+def _word(text: str) -> str:
+    """A unit as it can stand between quotation marks on one line."""
+    return text if text.isprintable() and not set(text) & set('"\\') else ""
 
 
 def _frame_lines(extra: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,59 @@
+"""Whether an image still holds the values of its source, which the header's display range and statistic describe.
+
+Nothing marks an image whose values were changed, so reading notes what they are like: the least, the greatest, and how many lie
+above the middle, whatever their order. Other values are not the source's, and neither are some of them only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from medjax.io._axes import VECTOR_INTENTS
+
+__all__ = ["VALUES_KEY", "are_as_read", "describes_values", "summary"]
+
+VALUES_KEY = "values"
+
+_LABEL_INTENT = 1002
+_BLOCK = 2**18
+
+
+def describes_values(fields: Mapping[str, Any]) -> bool:
+    """Whether a header says something of the values: a display range, or an intent that is neither labels nor vectors."""
+    code = fields.get("intent_code", 0)
+    return bool(fields.get("cal_min") or fields.get("cal_max") or code not in (0, _LABEL_INTENT, *VECTOR_INTENTS))
+
+
+def summary(voxels: np.ndarray) -> list[float]:
+    """Returns the least and the greatest value and how many are above the middle of the two; those not finite are left out.
+
+    Example:
+        >>> summary(np.array([[4, 1], [9, 2]]))
+        [1.0, 9.0, 1.0]
+    """
+    flat = voxels.ravel(order="K")
+    flat = flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
+    blocks = [flat[start : start + _BLOCK] for start in range(0, flat.size, _BLOCK)]
+    ranges = np.array([_range(block) for block in blocks])
+    least, most = float(ranges[:, 0].min()), float(ranges[:, 1].max())
+    if not least <= most:
+        return [0.0, 0.0, 0.0]
+    middle = least / 2 + most / 2
+    return [least, most, float(sum(np.count_nonzero(block > middle) for block in blocks))]
+
+
+def _range(block: np.ndarray) -> tuple[float, float]:
+    if block.dtype.kind == "f":
+        block = block[np.isfinite(block)]
+        if not block.size:
+            return np.inf, -np.inf
+    return float(block.min()), float(block.max())
+
+
+def are_as_read(voxels: np.ndarray, extra: Mapping[str, Any]) -> bool:
+    """Whether the voxels are those of the source, by what reading noted; without a note, as of a caller's own, they are."""
+    noted = extra.get(VALUES_KEY)
+    return noted is None or (voxels.dtype.kind in "biufc" and list(noted) == summary(voxels))
