@@ -6,7 +6,6 @@ nibabel's images come and go as the bytes of a NIfTI, SimpleITK's as voxels and 
 
 from __future__ import annotations
 
-import importlib
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from medjax._grid import lps_to_ras, shear_degrees
-from medjax._image import Image, Kind, locked
+from medjax._image import Image, Kind, check_image, image_from, locked
+from medjax._optional import optional
 from medjax.io._axes import trailing_axes
 from medjax.io._blocks import file_blocks
-from medjax.io._errors import MissingDependencyError, UnsupportedFileError
+from medjax.io._errors import UnsupportedFileError
 from medjax.io._files import single_on_host
 from medjax.io._gzip import Content
 from medjax.io._kept import KIND_KEY, kept_kind
@@ -47,7 +47,7 @@ def from_nibabel(image: Any, *, kind: Kind | None = None) -> Image:
         An image of copied voxels, which are locked as loaded ones are.
 
     Raises:
-        MissingDependencyError: nibabel is not installed.
+        ImportError: nibabel is not installed.
         TypeError: it is no image of nibabel.
         ValueError: `kind="label"` for voxels that are not integers.
         ImageFileError: the header contradicts itself.
@@ -55,13 +55,13 @@ def from_nibabel(image: Any, *, kind: Kind | None = None) -> Image:
     Example:
         >>> import nibabel
         >>> theirs = nibabel.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.diag([2, 2, 3, 1]))
-        >>> image = from_nibabel(theirs)
+        >>> image = mj.io.from_nibabel(theirs)
         >>> image, int(image.voxels[1, 2, 3]), image.affine_ras.diagonal().tolist()
         (Image(2x3x4 int16 intensity, spacing 2 x 2 x 3 mm, RAS), 23, [2.0, 2.0, 3.0, 1.0])
 
     Source: https://nipy.org/nibabel/nibabel_images.html
     """
-    nibabel = _library("nibabel", "nibabel")
+    nibabel = optional("nibabel", "an image of nibabel")
     if not isinstance(image, nibabel.spatialimages.SpatialImage):
         raise TypeError(f"expected an image of nibabel, got {type(image).__name__}")
     from medjax.io._nifti._read import read_content
@@ -70,7 +70,7 @@ def from_nibabel(image: Any, *, kind: Kind | None = None) -> Image:
         image = nibabel.Nifti1Image.from_image(image)
     with Content(_IN_MEMORY, codec=None, data=_nifti_bytes(nibabel, image)) as content:
         found = read_content(content, affine_ras=image.affine)
-    return locked(Image.from_array(found.voxels, affine=found.affine, kind=kind or found.kind, metadata=found.metadata))
+    return locked(image_from(found.voxels, affine=found.affine, kind=kind or found.kind, metadata=found.metadata))
 
 
 def _nifti_bytes(nibabel: Any, image: Any) -> bytes:
@@ -100,17 +100,18 @@ def to_nibabel(image: Image) -> Any:
         A `nibabel.Nifti1Image` (`Nifti2Image` where a size needs it or the source was one) in RAS+ mm, of copied voxels.
 
     Raises:
-        MissingDependencyError: nibabel is not installed.
+        ImportError: nibabel is not installed.
         ValueError: the image is a batch or traced.
         UnsupportedFileError: NIfTI cannot hold the voxel type, the number of axes, or a field of `metadata.extra`.
 
     Example:
-        >>> image = Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
-        >>> theirs = to_nibabel(image)
+        >>> image = mj.Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
+        >>> theirs = mj.io.to_nibabel(image)
         >>> theirs.shape, int(theirs.dataobj[1, 2, 3]), theirs.affine.diagonal().tolist()
         ((2, 3, 4), 23, [-1.0, -2.0, 3.0, 1.0])
     """
-    nibabel = _library("nibabel", "nibabel")
+    check_image(image, "image")
+    nibabel = optional("nibabel", "an image of nibabel")
     from medjax.io._nifti._write import written
 
     host = single_on_host(image, "an image for nibabel")
@@ -135,7 +136,7 @@ def from_sitk(image: Any, *, kind: Kind | None = None) -> Image:
         An image of copied voxels, which are locked as loaded ones are.
 
     Raises:
-        MissingDependencyError: SimpleITK is not installed.
+        ImportError: SimpleITK is not installed.
         TypeError: it is no image of SimpleITK, or a label map object (`sitk.Cast` makes an image of it).
         ValueError: `kind="label"` for voxels that are not integers.
         ImageFileError: the geometry is singular or mixes space and time.
@@ -144,11 +145,11 @@ def from_sitk(image: Any, *, kind: Kind | None = None) -> Image:
         >>> import SimpleITK as sitk
         >>> theirs = sitk.GetImageFromArray(np.arange(24, dtype=np.int16).reshape(4, 3, 2))
         >>> theirs.SetSpacing((1.0, 2.0, 3.0))
-        >>> image = from_sitk(theirs)
+        >>> image = mj.io.from_sitk(theirs)
         >>> image, int(image.voxels[1, 2, 3]), theirs.GetPixel(1, 2, 3)
         (Image(2x3x4 int16 intensity, spacing 1 x 2 x 3 mm, LPS), 23, 23)
     """
-    sitk = _library("SimpleITK", "SimpleITK")
+    sitk = optional("SimpleITK", "an image of SimpleITK")
     if not isinstance(image, sitk.Image):
         raise TypeError(f"expected an image of SimpleITK, got {type(image).__name__}")
     type_name = image.GetPixelIDTypeAsString()
@@ -172,7 +173,7 @@ def from_sitk(image: Any, *, kind: Kind | None = None) -> Image:
     }
     affine, metadata = described(_IN_MEMORY, fields)
     found = kind or kept_kind(fields.get(KIND_KEY), voxels)
-    return locked(Image.from_array(voxels, affine=affine, kind=found, metadata=metadata))
+    return locked(image_from(voxels, affine=affine, kind=found, metadata=metadata))
 
 
 def to_sitk(image: Image) -> Any:
@@ -186,17 +187,18 @@ def to_sitk(image: Image) -> Any:
         A `SimpleITK.Image` in LPS mm of copied voxels; the kind and the metadata that names nobody are in its keys.
 
     Raises:
-        MissingDependencyError: SimpleITK is not installed.
+        ImportError: SimpleITK is not installed.
         ValueError: the image is a batch or traced, or its axes are sheared, which ITK cannot hold.
         UnsupportedFileError: SimpleITK has no such voxel type, or not so many dimensions.
 
     Example:
-        >>> image = Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
-        >>> theirs = to_sitk(image)
+        >>> image = mj.Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), spacing=(1, 2, 3))
+        >>> theirs = mj.io.to_sitk(image)
         >>> theirs.GetSize(), theirs.GetSpacing(), theirs.GetPixel(1, 2, 3)
         ((2, 3, 4), (1.0, 2.0, 3.0), 23)
     """
-    sitk = _library("SimpleITK", "SimpleITK")
+    check_image(image, "image")
+    sitk = optional("SimpleITK", "an image of SimpleITK")
     from medjax.io._datafile import storable
     from medjax.io._metaimage import geometry_lines, kept_lines, layout
 
@@ -229,17 +231,3 @@ def to_sitk(image: Image) -> Any:
         if key != "Modality":  # MetaIO's own field; the modality is in the package's keys
             theirs.SetMetaData(key, value)
     return theirs
-
-
-def _library(name: str, package: str) -> Any:
-    """The other library, or an error that says what to install.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise MissingDependencyError(
-            _IN_MEMORY, f"this needs the package {package}", f"pip install {package}"
-        ) from None
