@@ -272,16 +272,13 @@ def _along_adjoint(out: Any, data: Sequence[Any], sampling: Sampling, axis: int,
         return total
 
     shape = [*out.shape[:axis], size, *out.shape[axis + 1 :]]
-    return _looped(
-        jax.lax.div(reach + np.int32(_A_TURN - 1), np.int32(_A_TURN)), add, _zeros(shape, out.dtype, (out, *data))
-    )
+    turns = jax.lax.div(reach + np.int32(_A_TURN - 1), np.int32(_A_TURN))
+    return _looped(turns, add, _zeros(shape, out.dtype, (out, *data)))
 
 
 def _looped(turns: Any, add: Callable[[Any, Any], Any], total: Any) -> Any:
-    """Adds up turns, whose number is traced; the first stands apart, so that one alone is no loop over an array in memory."""
-    return jax.lax.fori_loop(
-        np.int32(1), turns, lambda n, total: add(jnp.asarray(n, jnp.int32), total), add(np.int32(0), total)
-    )
+    """Adds up turns, whose number is traced."""
+    return jax.lax.fori_loop(np.int32(0), turns, lambda n, total: add(jnp.asarray(n, jnp.int32), total), total)
 
 
 def _gathered(
@@ -295,7 +292,7 @@ def _gathered(
     return jax.lax.cond(
         is_near,
         lambda: _collected(out, matrix, back, away, reach, sampling),
-        lambda: _scatter(out, *tables, sampling=sampling),
+        lambda: _scatter(out, *tables, sampling=sampling, together=1),  # rare: rather quick to compile
     )
 
 
