@@ -185,7 +185,7 @@ def _aligned(volume: Any, *data: Any, sampling: Sampling, facts: Any) -> Any:
     growth = [n / m for n, m in zip(_out_shape(data, sampling), sampling.shape, strict=False)]
     for axis in sorted(range(3), key=lambda d: growth[d]):  # shrink first: fewer voxels for the axes to come
         volume = _along(volume, data, sampling, axis)
-    return volume
+    return volume if sampling.dtype is None else volume.astype(sampling.dtype)
 
 
 def _line(data: Sequence[Any], sampling: Sampling, axis: int) -> list[tuple[Any, Any]]:
