@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medjax._lazy import public
+
 __all__ = [
     "Grid",
     "Place",
@@ -332,6 +334,7 @@ class Place(NamedTuple):
         return operator.add(*same_rank(transformed(step, index), start))
 
 
+@public("medjax")
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grid:
     """A voxel lattice in world space: a static shape and an index-to-LPS affine.
@@ -439,7 +442,7 @@ class Grid:
             axes: For each new axis the axis of this grid that it runs along.
 
         Example:
-            >>> Grid.of((9, 9, 9), spacing=2.0).stepped((0.5, 1, 1), (1, 0, -1), (4, 4, 4))
+            >>> mj.Grid.of((9, 9, 9), spacing=2.0).stepped((0.5, 1, 1), (1, 0, -1), (4, 4, 4))
             Grid(shape=(4, 4, 4), spacing=(1, 2, 2), origin=(2, 0, -2))
         """
         place = Place(self.affine, np.eye(3)[:, list(axes)], np.zeros(3), tuple(axes) == (0, 1, 2)).scaled(step, start)
