@@ -44,11 +44,11 @@ def read_with_pynrrd(path: str) -> np.ndarray:
 
 def save_unflushed(image: mj.Image, path: str, compress: bool) -> None:
     """What waiting for the disk costs is seen by leaving it out."""
-    kept, _files._flush = _files._flush, lambda path: None
+    kept, _files.flush = _files.flush, lambda path: None
     try:
         mj.save_image(image, path, compress=compress)
     finally:
-        _files._flush = kept
+        _files.flush = kept
 
 
 def calls_of(voxels: np.ndarray, folder: Path) -> dict[Key, Callable[[], Any]]:

@@ -15,12 +15,12 @@ import jax
 import numpy as np
 
 import medjax._plot as plot
+from medjax._errors import MissingDependencyError
 from medjax._image import Image
 from medjax._optional import optional
 from medjax._reorient import change_orientation
 from medjax._resample import resample_to_spacing
-from medjax.io._errors import MissingDependencyError
-from medjax.io._files import load_image, save_image
+from medjax.io._open import load_image, save_image
 
 __all__ = ["main"]
 

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medjax._lazy import public
+
 __all__ = [
     "Grid",
     "Place",
@@ -332,6 +334,7 @@ class Place(NamedTuple):
         return operator.add(*same_rank(transformed(step, index), start))
 
 
+@public("medjax")
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grid:
     """A voxel lattice in world space: a static shape and an index-to-LPS affine.

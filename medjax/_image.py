@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import jax
@@ -14,15 +14,17 @@ import numpy as np
 
 from medjax._foreign import is_foreign, maker_of
 from medjax._grid import Grid, affine_from, check_affine, lps_to_ras, read_only
+from medjax._lazy import public
 from medjax._metadata import Metadata
 from medjax._orientation import orientation_of
 
-__all__ = ["Image", "Kind", "as_images", "check_image", "image_from", "stack", "unstack"]
+__all__ = ["Image", "Kind", "as_images", "check_image", "image_from", "locked", "on_host"]
 
 Kind = Literal["intensity", "label"]
 _KINDS = ("intensity", "label")
 
 
+@public("medjax")
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Image:
     """A scan or label map: voxels on a grid in LPS+ millimetres, and what is known of it.
@@ -128,7 +130,7 @@ class Image:
     @property
     def grid(self) -> Grid:
         """The lattice: shape and affine, float64 on the host when concrete."""
-        return Grid(self.shape, _on_host(self.affine))
+        return Grid(self.shape, on_host(self.affine))
 
     @property
     def spacing(self) -> Any:
@@ -152,7 +154,7 @@ class Image:
         Raises:
             ValueError: the geometry is traced.
         """
-        affine = _on_host(self.affine)
+        affine = on_host(self.affine)
         if not isinstance(affine, np.ndarray):
             raise ValueError(
                 "the orientation of a traced affine is unknown: reorient before jit, or close over the image's geometry"
@@ -163,7 +165,7 @@ class Image:
     @property
     def affine_ras(self) -> Any:
         """The affine to RAS+ mm, as nibabel and NIfTI have it, `(*batch, 4, 4)`."""
-        return lps_to_ras(_on_host(self.affine))
+        return lps_to_ras(on_host(self.affine))
 
     def with_voxels(self, voxels: Any) -> Image:
         """Returns an image of the same geometry, kind and metadata with other voxels; channels may differ.
@@ -191,7 +193,7 @@ class Image:
             >>> jax.jit(lambda x: x)(image).with_metadata(image.metadata).metadata.modality
             'CT'
         """
-        return dataclasses.replace(self, affine=_on_host(self.affine), metadata=metadata)
+        return dataclasses.replace(self, affine=on_host(self.affine), metadata=metadata)
 
     def with_kind(self, kind: Kind) -> Image:
         """Returns the same voxels seen as intensities or as labels.
@@ -233,14 +235,33 @@ class Image:
         return Image(voxels, self.affine, self.kind, metadata)
 
     def __repr__(self) -> str:
-        from medjax._plot import describe
-
-        return describe(self)
+        return _described(self)
 
     def _repr_html_(self) -> str:
-        from medjax._plot import html
+        from medjax._picture import html
 
-        return html(self)
+        return html(repr(self), self.voxels, self.affine, self.kind)
+
+
+def _described(image: Image) -> str:
+    """An image's `repr`: sizes, dtype, kind, spacing, orientation and modality; never a patient's name."""
+    voxels, affine = image.voxels, image.affine
+    if not all(isinstance(leaf, np.ndarray | jax.Array) for leaf in (voxels, affine)):
+        return f"Image(voxels={voxels!r}, affine={affine!r}, kind={image.kind!r})"
+    size = "x".join(map(str, image.shape))
+    parts = [f"{size} {voxels.dtype} {image.kind}"]
+    if image.batch_shape:
+        parts[0] = f"batch {image.batch_shape} of {parts[0]}"
+    if image.channels:
+        parts.append(f"channels {'x'.join(map(str, image.channels))}")
+    if isinstance(affine, jax.core.Tracer):
+        parts.append("traced")
+    elif not image.batch_shape:
+        spacing = " x ".join(f"{value:.4g}" for value in image.spacing)
+        parts += [f"spacing {spacing} mm", image.orientation]
+        if isinstance(image.metadata, Metadata) and image.metadata.modality:
+            parts.append(image.metadata.modality)
+    return f"Image({', '.join(parts)})"
 
 
 def image_from(
@@ -345,7 +366,7 @@ def _check_kind(kind: Kind, dtype: Any) -> None:
         raise ValueError(f"a label image holds integers or booleans, got {dtype}; cast it, or say kind='intensity'")
 
 
-def _on_host(affine: Any) -> Any:
+def on_host(affine: Any) -> Any:
     """The affine as float64 NumPy, unless it is traced (or a placeholder that a transformation put there)."""
     if isinstance(affine, jax.core.Tracer) or not isinstance(affine, np.ndarray | jax.Array):
         return affine
@@ -435,68 +456,3 @@ jax.export.register_pytree_node_serialization(  # an exported function knows the
     serialize_auxdata=lambda aux: aux[0].encode(),
     deserialize_auxdata=lambda kind: (bytes(kind).decode(), _Carried()),
 )
-
-
-def stack(images: Sequence[Image]) -> Image:
-    """Stacks images of one shape and kind into a batch; each item keeps its own geometry and metadata.
-
-    Args:
-        images: At least one image, single (not batched), all of one shape, dtype, number of channels and kind.
-
-    Returns:
-        An image with voxels `(b, i, j, k, *channels)`, affine `(b, 4, 4)` and a tuple of metadata.
-
-    Raises:
-        ValueError: nothing to stack, an item is itself a batch, or the items differ in shape, dtype or kind.
-
-    Example:
-        >>> images = [mj.Image.from_array(np.full((2, 2, 2), v), spacing=s) for v, s in ((0.0, 1), (1.0, 3))]
-        >>> batch = mj.stack(images)
-        >>> batch.batch_shape, batch.shape, batch.spacing.tolist()
-        ((2,), (2, 2, 2), [[1.0, 1.0, 1.0], [3.0, 3.0, 3.0]])
-    """
-    if isinstance(images, Image):
-        raise ValueError("stack takes several images, got one; a list makes a batch of one, stack([image])")
-    images = as_images(images)
-    if not images:
-        raise ValueError("stack needs at least one image, got none")
-    first = images[0]
-    for number, image in enumerate(images):
-        if image.batch_shape:
-            raise ValueError(f"image {number} is a batch of shape {image.batch_shape}; unstack it first")
-        found, wanted = (image.voxels.shape, image.dtype, image.kind), (first.voxels.shape, first.dtype, first.kind)
-        if found != wanted:
-            raise ValueError(
-                f"image {number} has shape, dtype and kind {found}, image 0 has {wanted}; bring them to one grid first (crop_or_pad)"
-            )
-    xp = np if all(isinstance(image.voxels, np.ndarray) for image in images) else jax.numpy
-    affines = [_on_host(image.affine) for image in images]
-    xa = np if all(isinstance(affine, np.ndarray) for affine in affines) else jax.numpy
-    known: Any = tuple(image.metadata for image in images)
-    metadata = known if any(item is not None for item in known) else None
-    return Image(xp.stack([image.voxels for image in images]), xa.stack(affines), first.kind, metadata)
-
-
-def unstack(batch: Image) -> list[Image]:
-    """Splits a batch along its first axis into images; the reverse of `stack`.
-
-    Args:
-        batch: An image with at least one batch axis.
-
-    Returns:
-        One image for each item, with its own geometry and metadata.
-
-    Raises:
-        ValueError: the image is not a batch.
-
-    Example:
-        >>> batch = mj.stack([mj.Image.from_array(np.full((2, 2, 2), v)) for v in (0.0, 1.0)])
-        >>> [float(image.voxels.mean()) for image in mj.unstack(batch)]
-        [0.0, 1.0]
-    """
-    check_image(batch, "batch")
-    if not batch.batch_shape:
-        raise ValueError("unstack needs a batch; this image has no batch axis")
-    affine, count = _on_host(batch.affine), batch.batch_shape[0]
-    metadata = batch.metadata if isinstance(batch.metadata, tuple) else (batch.metadata,) * count
-    return [Image(batch.voxels[n], affine[n], batch.kind, metadata[n]) for n in range(count)]

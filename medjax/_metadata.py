@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from medjax._lazy import public
+
 __all__ = ["Metadata"]
 
 
+@public("medjax")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Metadata:
     """What a file states about a scan. A field that the file does not state is `None`, never invented.

@@ -6,7 +6,7 @@ import importlib
 import os
 from typing import Any
 
-from medjax.io._errors import MissingDependencyError
+from medjax._errors import MissingDependencyError
 
 __all__ = ["hint_for", "optional"]
 

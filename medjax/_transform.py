@@ -11,6 +11,7 @@ import jax.export
 import numpy as np
 
 from medjax._grid import check_affine, inverse_3x3, is_singular, on_host, product, same_rank, transformed
+from medjax._lazy import public
 
 __all__ = ["AffineTransform", "CompositeTransform", "DisplacementField", "Transform", "stages"]
 
@@ -29,6 +30,7 @@ class About(NamedTuple):
     axis: int | None = None
 
 
+@public("medjax")
 @jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True, eq=False)
 class AffineTransform:
@@ -114,6 +116,7 @@ class AffineTransform:
         return cls(*leaves)
 
 
+@public("medjax")
 @jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True, eq=False)
 class DisplacementField:
@@ -161,6 +164,7 @@ class DisplacementField:
         return field
 
 
+@public("medjax")
 @jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True, eq=False)
 class CompositeTransform:

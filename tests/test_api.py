@@ -7,7 +7,11 @@ import builtins
 import doctest
 import importlib.metadata
 import inspect
+import os
 import re
+import subprocess
+import sys
+import typing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -149,21 +153,46 @@ def test_readme_examples_run(
 
 
 @pytest.mark.parametrize("package", [mj, mj.io], ids=["medjax", "medjax.io"])
-def test_lazy_table_and_type_checkers_agree(package: ModuleType) -> None:
-    """The names for type checkers are those of the table, from the same modules."""
-    tree = ast.parse(Path(str(package.__file__)).read_text())
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+def test_lazy_names_are_those_of_the_stub(package: ModuleType) -> None:
+    """The stub that type checkers read holds one import for each name, from the module that defines it."""
+    imports = ast.parse(Path(str(package.__file__)).with_suffix(".pyi").read_text()).body
     typed = {}
-    for node in block.body:
-        assert isinstance(node, ast.ImportFrom)
-        for alias in node.names:
+    for node in imports:
+        if isinstance(node, ast.ImportFrom):
+            (alias,) = node.names
             assert alias.asname == alias.name, "`import x as x` is what re-exports"
             typed[alias.name] = node.module
-    table = vars(package)["_MODULE_OF"]
-    assert typed == {
-        name: module if module != f"{package.__name__}.{name}" else package.__name__ for name, module in table.items()
-    }
-    assert package.__all__ == dir(package) == sorted(table)
+    assert package.__all__ == dir(package) == sorted(typed)
+    for name, home in typed.items():
+        assert getattr(package, name) is getattr(importlib.import_module(str(home)), name)
+
+
+def test_all_names_load_at_once_where_that_is_asked_for() -> None:
+    """SPEC 1 of Scientific Python: EAGER_IMPORT finds a name that cannot be imported."""
+    script = "import medjax as mj; assert vars(mj).keys() >= set(dir(mj)); assert vars(mj.io).keys() >= set(dir(mj.io))"
+    environment = {**os.environ, "EAGER_IMPORT": "1", "PYTHONPATH": str(README.parent)}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+
+
+CLASSES = [case for case in PUBLIC if inspect.isclass(case.values[0])]
+
+
+@pytest.mark.parametrize("thing", CLASSES)
+def test_class_belongs_to_the_package_that_users_import_it_from(thing: type) -> None:
+    """Pickles, tracebacks and `help` name no module that may move, and the annotations resolve nevertheless."""
+    package = mj if thing.__name__ in dir(mj) else mj.io
+    assert thing.__module__ == package.__name__
+    assert getattr(package, thing.__name__) is thing
+    typing.get_type_hints(thing)
+
+
+@pytest.mark.parametrize("thing", CLASSES)
+def test_examples_of_a_class_run(thing: type, doctest_namespace: dict[str, Any]) -> None:
+    """Doctest does not find a class by a module in which it does not say that it lies."""
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for test in doctest.DocTestFinder().find(thing, module=False, globs=doctest_namespace):  # type: ignore[arg-type]
+        runner.run(test)
+    assert runner.failures == 0
 
 
 @pytest.mark.parametrize("package", [mj, mj.io], ids=["medjax", "medjax.io"])

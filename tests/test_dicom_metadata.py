@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import ImplicitVRLittleEndian
 
 import medjax as mj
-from medjax.io._dicom._metadata import parse_datetime
+from medjax.io._dicom._values import parse_datetime
 
 STORED = stored_values()
 

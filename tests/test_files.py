@@ -26,7 +26,9 @@ from nifti_bytes import nifti_bytes, ramp
 
 import medjax as mj
 from medjax.io import _blocks, _gzip
-from medjax.io._files import atomic_file, atomic_files, find_format, first_bytes
+from medjax.io._files import atomic_file, atomic_files
+from medjax.io._formats import find_format, first_bytes
+from medjax.io._open import ALL_FORMATS
 
 IMAGE = mj.Image.from_array(ramp())
 
@@ -53,7 +55,7 @@ IMAGE = mj.Image.from_array(ramp())
 )
 def test_format_by_content_then_by_name(tmp_path: Path, name: str, content: bytes, expected: str) -> None:
     (tmp_path / name).write_bytes(content)
-    assert find_format(tmp_path / name).name == expected
+    assert find_format(tmp_path / name, ALL_FORMATS).name == expected
 
 
 def test_a_folder_is_dicom(tmp_path: Path) -> None:

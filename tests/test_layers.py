@@ -28,10 +28,19 @@ LAYERS = {
         "_per_item",
         "_foreign",
         "_optional",
-        "io._errors",
+        "_errors",
     ],  # host geometry and facts
     1: ["_batch", "_compiled", "_sampling", "_bspline", "_transform"],  # kernels and maps: arrays in, arrays out
-    2: ["_image", "_apply", "_buckets", "_lattice", "_plan", "_pending"],  # data, plans and their application
+    2: [
+        "_picture",
+        "_image",
+        "_stack",
+        "_apply",
+        "_buckets",
+        "_lattice",
+        "_plan",
+        "_pending",
+    ],  # data, plans and their application
     3: [
         "_cast",
         "_resample",
@@ -48,9 +57,6 @@ LAYERS = {
     5: ["__init__"],  # the public names
 }
 LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}
-
-# An image's `repr` and its picture in a notebook are drawn by _plot, which is loaded when one is asked for.
-EXCEPTIONS = {("_image", "_plot")}
 
 # Where the geometry is: importable without JAX.
 WITHOUT_JAX = ["medjax", "medjax.io", *(f"medjax.{name}" for name in ("_grid", "_orientation", "_metadata"))]
@@ -93,23 +99,10 @@ def targets(node: ast.AST) -> Iterator[str]:
             yield below or "__init__"
 
 
-def imports(name: str, *, at_top: bool = False) -> set[str]:
-    """What a module imports from the package: anywhere, or where it runs when the module is loaded."""
-    tree = ast.parse(MODULES[name].read_text())
-    nodes = list(ast.walk(tree))
-    if at_top:
-        lazy = [
-            inner
-            for node in nodes
-            if isinstance(node, ast.FunctionDef) or _is_for_types(node)
-            for inner in ast.walk(node)
-        ]
-        nodes = [node for node in nodes if node not in lazy]
+def imports(name: str) -> set[str]:
+    """What a module imports from the package: at its top, on use and for type checkers alike."""
+    nodes = ast.walk(ast.parse(MODULES[name].read_text()))
     return {target for node in nodes for target in targets(node)} - {name}
-
-
-def _is_for_types(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -124,18 +117,20 @@ def test_layer_table_names_no_ghosts() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_imports_point_down(name: str) -> None:
     here = unit(name)
-    upward = {target for target in imports(name) if LAYER_OF[unit(target)] > LAYER_OF[here]}
-    assert not {target for target in upward if (here, unit(target)) not in EXCEPTIONS}
+    assert not {target for target in imports(name) if LAYER_OF[unit(target)] > LAYER_OF[here]}
 
 
-def test_exceptions_are_loaded_on_use_and_needed() -> None:
-    for source, target in EXCEPTIONS:
-        assert target in imports(source)
-        assert target not in imports(source, at_top=True)
+def test_no_modules_import_each_other() -> None:
+    """Neither in a circle of several, nor hidden in a function or behind TYPE_CHECKING."""
+    tuple(TopologicalSorter({name: imports(name) for name in MODULES}).static_order())
 
 
-def test_loading_order_has_no_cycle() -> None:
-    tuple(TopologicalSorter({name: imports(name, at_top=True) for name in MODULES}).static_order())
+def test_only_the_tables_of_names_and_formats_import_by_name() -> None:
+    """What `importlib` loads, the tests above do not see: of the package itself, public names and formats alone."""
+    by_name = {name for name, path in MODULES.items() if "import_module(" in path.read_text()}
+    assert by_name == {"_lazy", "_optional", "io._formats"}
+    above = {name for name in MODULES if {"io._formats", "io._open"} & imports(name)}
+    assert above == {"_cli", "io._open", "io._mrb", "io._memory"}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -17,9 +17,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 import medjax as mj
-from medjax import Image, Metadata
+from medjax import Image, Metadata, _picture
 from medjax._orientation import CODES
-from medjax._plot import Panel, grey_range, html, panels, png, save_comparison, to_colours, to_grey
+from medjax._picture import Panel, grey_range, png, to_colours, to_grey
+from medjax._plot import save_comparison
 
 SHAPE = (5, 6, 7)
 
@@ -30,6 +31,14 @@ def head(code: str = "LPS", **options: Any) -> Image:
     voxels[4, 3, 3], voxels[2, 5, 3], voxels[2, 3, 6], voxels[2, 3, 3] = 1.0, 2.0, 3.0, 4.0
     image = Image.from_array(voxels, spacing=(1.0, 2.0, 3.0), origin=(-40, 7, 90), **options)
     return mj.change_orientation(image, code)
+
+
+def panels(image: Image, center: np.ndarray | None = None) -> list[Panel]:
+    return _picture.panels(image.voxels, image.grid, center)
+
+
+def html(image: Image) -> str:
+    return image._repr_html_()
 
 
 def decoded(data: bytes) -> np.ndarray:

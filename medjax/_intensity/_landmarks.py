@@ -29,12 +29,14 @@ from medjax._intensity._arguments import (
 from medjax._intensity._knots import Background, Rule, background_of, foreground_percentiles, piecewise_linear
 from medjax._intensity._percentile import fixed_point, from_rows, to_rows
 from medjax._intensity._statistics import apply_to_finite, as_float, stretched
+from medjax._lazy import public
 
 __all__ = ["NyulLandmarks", "nyul_train", "nyul_transform"]
 
 _DECILES = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 99.0)
 
 
+@public("medjax")
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("values",), meta_fields=("percentiles", "background"))
 @dataclasses.dataclass(frozen=True, eq=False)
 class NyulLandmarks:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, Num
 from medjax._batch import over_batch
 from medjax._compiled import compiled
 from medjax._image import Image
+from medjax._lazy import public
 from medjax._mask._arguments import at_once, check_same_grid, is_concrete, labels_of, weights_of
 from medjax._optional import optional
 
@@ -93,6 +94,7 @@ def _dice_of_labels(
     return over_batch(item, batch_axes)(found, true)
 
 
+@public("medjax")
 class SurfaceDistances(NamedTuple):
     """Distances between two surfaces in mm, `(*batch,)` or `(*batch, num_classes)`, float64.
 

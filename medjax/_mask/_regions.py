@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Int
 from medjax._batch import over_batch
 from medjax._compiled import compiled
 from medjax._image import Image, check_image
+from medjax._lazy import public
 from medjax._mask._arguments import is_concrete, labels_of, num_labels, voxel_volume
 from medjax._optional import optional
 
@@ -95,6 +96,7 @@ def _counts(labels: Int[Array, "*shape"], batch_axes: int, classes: int) -> Int[
     return over_batch(count, batch_axes)(labels)
 
 
+@public("medjax")
 class BoundingBox(NamedTuple):
     """The smallest box of voxels around something; `crop(image, *box)` cuts it out.
 

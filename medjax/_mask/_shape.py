@@ -15,6 +15,7 @@ from medjax._batch import over_batch
 from medjax._compiled import compiled
 from medjax._grid import product, transformed
 from medjax._image import Image
+from medjax._lazy import public
 from medjax._mask._arguments import (
     batch_first,
     check_count,
@@ -179,6 +180,7 @@ def _farthest(
     return over_batch(farthest, inside.ndim - 3)(inside, matrix, offset)
 
 
+@public("medjax")
 class MaskPoints(NamedTuple):
     """Positions of a mask's voxels, a fixed number of rows.
 

@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from medjax._compiled import compiled
+from medjax._errors import ImageFileWarning
 from medjax._image import Image, check_image
+from medjax._lazy import public
 from medjax._mask import without_wrapping
 from medjax._metadata import Metadata
 from medjax._suv._body import KINDS, SuvKind
 from medjax._suv._header import Findings, Header
 from medjax._suv._rules import Outcome, apply_rule
-from medjax.io._errors import ImageFileWarning
 
 __all__ = ["SuvFactor", "holds_suv", "suv_factor", "to_suv"]
 
@@ -37,6 +38,7 @@ Quantity = float | tuple[float, ...] | tuple[tuple[float, ...], ...]
 Moment = str | tuple[str, ...] | tuple[tuple[str, ...], ...]
 
 
+@public("medjax")
 @dataclasses.dataclass(frozen=True)
 class SuvFactor:
     """The factor from an image's values to SUV, and the rule that gave it; `to_dict` makes JSON of it.

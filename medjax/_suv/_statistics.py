@@ -17,6 +17,7 @@ from medjax._batch import over_batch
 from medjax._compiled import compiled
 from medjax._grid import inverse_3x3
 from medjax._image import Image
+from medjax._lazy import public
 from medjax._mask import at_once, check_same_grid, labels_of, voxel_volume, without_wrapping
 from medjax._suv._factor import holds_suv
 
@@ -32,6 +33,7 @@ _TRACED_REACH = 13
 _ADDED_AT_ONCE = 64
 
 
+@public("medjax")
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["mean", "max", "peak", "total", "volume_ml", "tlg_g", "voxel_count"],

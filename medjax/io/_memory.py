@@ -18,9 +18,9 @@ from medjax._optional import optional
 from medjax.io._axes import trailing_axes
 from medjax.io._blocks import file_blocks
 from medjax.io._errors import UnsupportedFileError
-from medjax.io._files import single_on_host
 from medjax.io._gzip import Content
 from medjax.io._kept import KIND_KEY, kept_kind
+from medjax.io._open import single_on_host
 
 __all__ = ["from_nibabel", "from_sitk", "to_nibabel", "to_sitk"]
 

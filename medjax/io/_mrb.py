@@ -39,7 +39,8 @@ from medjax._image import Image, image_from, locked
 from medjax._metadata import Metadata
 from medjax.io._datafile import checked_affine
 from medjax.io._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
-from medjax.io._files import load_image, warn
+from medjax.io._files import warn
+from medjax.io._formats import find_format
 from medjax.io._kept import kept_kind
 from medjax.io._opened import as_path, opened
 
@@ -330,7 +331,7 @@ def _load_node(scene: _Scene, node: _Node) -> Image:
 def _load_member(scene: _Scene, file: Path) -> Image:
     """Loads an unpacked file; what is wrong with it is said of the scene."""
     try:
-        return load_image(file)
+        return find_format(file).load().read(file)
     except ImageFileError as error:
         kind = type(error) if type(error).__init__ is ImageFileError.__init__ else ImageFileError
         raise kind(scene.path, f"its member {file.name!r}: {error.reason}", error.hint) from error

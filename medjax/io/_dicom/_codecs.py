@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -27,10 +27,8 @@ from pydicom.uid import (
 
 from medjax._optional import optional
 from medjax.io._dicom._header import File
+from medjax.io._dicom._layout import Layout
 from medjax.io._errors import ImageFileError, MissingDependencyError, TruncatedFileError, UnsupportedFileError
-
-if TYPE_CHECKING:
-    from medjax.io._dicom._pixels import Layout
 
 __all__ = ["check_available", "coded_size", "iter_frames", "most_compression", "syntax_name"]
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from medjax.io._dicom._enhanced import DIMENSION
 from medjax.io._dicom._errors import DuplicatePositionError
-from medjax.io._dicom._metadata import parse_datetime
 from medjax.io._dicom._slices import Slice
+from medjax.io._dicom._values import parse_datetime
 
 __all__ = ["Repeats", "Volumes", "arrange", "name_of"]
 

@@ -15,10 +15,10 @@ from pydicom.dataset import Dataset
 
 from medjax.io._dicom._errors import InconsistentGeometryError
 from medjax.io._dicom._header import File
-from medjax.io._dicom._metadata import header_of, json_value
-from medjax.io._dicom._pixels import Layout
+from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._scaling import Scaling, mapped, scaling_of
 from medjax.io._dicom._slices import MAPPINGS, Slice, single_slice
+from medjax.io._dicom._values import header_of, json_value
 
 __all__ = ["DIMENSION", "slices_of_enhanced"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from medjax._lazy import public
 from medjax.io._errors import ImageFileError, UnsupportedFileError, printable
 
 __all__ = [
@@ -17,10 +18,12 @@ __all__ = [
 ]
 
 
+@public("medjax.io")
 class NotAnImageError(UnsupportedFileError):
     """A DICOM object without pixels, such as a report, a plan or a structure set; the reason names its kind."""
 
 
+@public("medjax.io")
 class MultipleSeriesError(ImageFileError):
     """There is more than one series, or one series with more than one orientation or matrix; the reason lists them.
 
@@ -34,17 +37,21 @@ class MultipleSeriesError(ImageFileError):
         self.reason += ":" * bool(listed) + "".join(f"\n  {printable(line)}" for line in listed)
 
 
+@public("medjax.io")
 class NoGeometryError(ImageFileError):
     """Several slices, and nothing that says where they lie."""
 
 
+@public("medjax.io")
 class InconsistentGeometryError(ImageFileError):
     """The slices of a series do not fit on one grid, such as when their pixel spacing differs."""
 
 
+@public("medjax.io")
 class NonUniformSpacingError(InconsistentGeometryError):
     """The distance between slices varies, as when one is missing; `spacing_policy` chooses what to do."""
 
 
+@public("medjax.io")
 class DuplicatePositionError(ImageFileError):
     """Different slices at one position, and no attribute that tells them apart."""

@@ -18,7 +18,7 @@ from pydicom.tag import BaseTag
 
 from medjax.io._dicom._errors import NoGeometryError
 from medjax.io._dicom._header import File, numbers, stored_value
-from medjax.io._dicom._pixels import Layout
+from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._slices import Slice, unit_axes
 from medjax.io._errors import UnsupportedFileError
 

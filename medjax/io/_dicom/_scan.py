@@ -26,7 +26,7 @@ from medjax.io._dicom._header import (
     read_header,
     series_number,
 )
-from medjax.io._dicom._pixels import Layout
+from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._progress import progress
 from medjax.io._dicom._slices import Slice
 from medjax.io._errors import ImageFileError

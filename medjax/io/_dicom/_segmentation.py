@@ -34,11 +34,12 @@ from pydicom.uid import (
 
 from medjax._image import Image, image_from
 from medjax._metadata import Metadata
-from medjax.io._dicom import _metadata
 from medjax.io._dicom._codecs import iter_frames
 from medjax.io._dicom._errors import DuplicatePositionError
 from medjax.io._dicom._header import File, quiet
-from medjax.io._dicom._pixels import check_size, layout_of
+from medjax.io._dicom._layout import layout_of
+from medjax.io._dicom._metadata import acquisition_time, metadata_of_header
+from medjax.io._dicom._pixels import check_size
 from medjax.io._dicom._segmentation_grid import (
     Frames,
     Stack,
@@ -50,6 +51,7 @@ from medjax.io._dicom._segmentation_grid import (
     value_at,
     whole_at,
 )
+from medjax.io._dicom._values import header_of
 from medjax.io._errors import (
     ImageFileError,
     ImageFileWarning,
@@ -277,9 +279,9 @@ def _segments(dataset: Dataset, path: Path) -> list[_Segment]:
 
 def _described(dataset: Dataset, path: Path, segments: list[_Segment], *, is_per_channel: bool) -> Metadata:
     # The per-frame groups (5200,9230) describe frames, which are gone; those of a large object would outweigh its voxels.
-    header = _metadata.header_of(dataset, skip=[0x52009230])
-    acquired = _metadata.acquisition_time(dataset)
-    metadata = _metadata.metadata_of_header(header, acquisition_time=acquired, source=path.name)
+    header = header_of(dataset, skip=[0x52009230])
+    acquired = acquisition_time(dataset)
+    metadata = metadata_of_header(header, acquisition_time=acquired, source=path.name)
     shown = [
         dataclasses.asdict(segment) | {"channel": n if is_per_channel else None} for n, segment in enumerate(segments)
     ]

@@ -12,6 +12,7 @@ import numpy as np
 
 from medjax._grid import plain, spacing_of
 from medjax._image import Image, locked
+from medjax._lazy import public
 from medjax._orientation import orientation_of
 from medjax.io._dicom._assembly import assemble, check, lattice
 from medjax.io._dicom._dimensions import Repeats
@@ -33,6 +34,7 @@ _MODALITY = 0x00080060
 _DESCRIPTION = 0x0008103E
 
 
+@public("medjax.io")
 @dataclasses.dataclass(frozen=True)
 class DicomSeries:
     """What can be loaded as one image, known from headers alone.

@@ -13,9 +13,9 @@ from pydicom.tag import BaseTag
 
 from medjax.io._dicom._errors import InconsistentGeometryError
 from medjax.io._dicom._header import File, numbers
-from medjax.io._dicom._metadata import json_value
-from medjax.io._dicom._pixels import Layout
+from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._scaling import Scaling, mapped, scaling_of
+from medjax.io._dicom._values import json_value
 
 __all__ = ["MAPPINGS", "ORIENTATION", "POSITION", "Slice", "positive", "single_slice", "unit_axes"]
 

@@ -20,9 +20,9 @@ from medjax._metadata import Metadata
 from medjax.io._dicom._derived import modality_of, new_uid, source_header
 from medjax.io._dicom._frames import slices_of
 from medjax.io._dicom._header import File, first_text, parsing
-from medjax.io._dicom._metadata import header_of
-from medjax.io._dicom._pixels import Layout
+from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._slices import Slice
+from medjax.io._dicom._values import header_of
 from medjax.io._errors import ImageFileError
 from medjax.io._files import warn
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from medjax._grid import Grid
 from medjax._image import Image, check_image, image_from, locked
+from medjax._lazy import public
 from medjax.io._errors import ImageFileError
 from medjax.io._files import atomic_file, flush_folder, temporary_name, warn
 from medjax.io._hdf5._access import appending, child, filling, is_locked, reading, translated, walk
@@ -35,6 +36,7 @@ _NAMES_SHOWN = 10
 _LITTER_AGE_S = 3600.0
 
 
+@public("medjax.io")
 @dataclasses.dataclass(frozen=True)
 class StoredImage:
     """An image in an HDF5 file, as `list_hdf5` finds it: nothing of its voxels has been read.

@@ -1,0 +1,32 @@
+"""The public names of medjax.io, each with the module it lies in: read on first use, and by type checkers."""
+
+from medjax._errors import ImageFileError as ImageFileError
+from medjax._errors import ImageFileWarning as ImageFileWarning
+from medjax._errors import MissingDependencyError as MissingDependencyError
+from medjax._errors import TruncatedFileError as TruncatedFileError
+from medjax._errors import UnsupportedFileError as UnsupportedFileError
+from medjax.io._dicom import DicomSeries as DicomSeries
+from medjax.io._dicom import list_dicom_series as list_dicom_series
+from medjax.io._dicom import load_dicom_series as load_dicom_series
+from medjax.io._dicom._errors import DuplicatePositionError as DuplicatePositionError
+from medjax.io._dicom._errors import InconsistentGeometryError as InconsistentGeometryError
+from medjax.io._dicom._errors import MultipleSeriesError as MultipleSeriesError
+from medjax.io._dicom._errors import NoGeometryError as NoGeometryError
+from medjax.io._dicom._errors import NonUniformSpacingError as NonUniformSpacingError
+from medjax.io._dicom._errors import NotAnImageError as NotAnImageError
+from medjax.io._dicom._write import save_dicom_series as save_dicom_series
+from medjax.io._dicom._write_segmentation import save_dicom_segmentation as save_dicom_segmentation
+from medjax.io._hdf5 import StoredImage as StoredImage
+from medjax.io._hdf5 import delete_hdf5 as delete_hdf5
+from medjax.io._hdf5 import list_hdf5 as list_hdf5
+from medjax.io._hdf5 import load_hdf5 as load_hdf5
+from medjax.io._hdf5 import save_hdf5 as save_hdf5
+from medjax.io._memory import from_nibabel as from_nibabel
+from medjax.io._memory import from_sitk as from_sitk
+from medjax.io._memory import to_nibabel as to_nibabel
+from medjax.io._memory import to_sitk as to_sitk
+from medjax.io._mrb import load_mrb as load_mrb
+from medjax.io._open import load_image as load_image
+from medjax.io._open import save_image as save_image
+from medjax.io._transform_file import load_transform as load_transform
+from medjax.io._transform_file import save_transform as save_transform
