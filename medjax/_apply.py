@@ -110,7 +110,11 @@ def general(
     axes: Any = (0, 0, 0, None, 0, 0)
     if points is not None:
         axes = (0, 0, (0 if points[0].ndim == depth + 4 else None, 0), None, 0, 0)
-    static = {"orders": orders, "reach": None if inverse is None else inverse.reach, "is_label": image.kind == "label"}
+    static: Any = {
+        "orders": orders,
+        "reach": None if inverse is None else inverse.reach,
+        "is_label": image.kind == "label",
+    }
     static["kernels"] = None if later is None else later.kernels
     voxels, restore = device_voxels(image)
     geometry = tables, slack, points, filters, back, None if later is None else (later.matrix, later.offset)
@@ -150,7 +154,7 @@ def _general(
             inverse = None if back is None else Inverse(back[0], back[1], back[2], reach)
             out = sample(volume, tables, moved, orders=orders, inverse=inverse, **options)
         else:
-            out = sample_later(volume, tables, *later, slack, kernels=kernels, orders=orders, **options)
+            out = sample_later(volume, tables, later[0], later[1], slack, kernels=kernels, orders=orders, **options)
         out = _filled(out, inside(eased, moved, volume.shape[: len(orders)], orders), fill, original)
         return rounded(out, stored)
 

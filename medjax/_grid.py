@@ -326,9 +326,9 @@ class Place(NamedTuple):
         """Where a grid lies that lies there in the grid that lies here."""
         _, (own, step) = together(self.step, other.step)
         both = self.is_diagonal and other.is_diagonal
-        return Place(self.affine, product(own, step), self.index(other.start), both)
+        return Place(self.affine, product(own, step), self.index_from(other.start), both)
 
-    def index(self, index: Any) -> Any:
+    def index_from(self, index: Any) -> Any:
         """Returns an index of the grid, `(..., 3)`, as one of the lattice that it was made from."""
         _, (step, start, index) = together(self.step, self.start, index)
         return operator.add(*same_rank(transformed(step, index), start))

@@ -148,7 +148,7 @@ def _about(grid: Grid, matrix: Any, center: Any, axis: int | None = None) -> Aff
     """A transform about a centre: the grid's own, whose index is known exactly, or a point of the caller's."""
     transform = AffineTransform.of(matrix, center=grid.center if center is None else center)
     place = grid.place
-    index = place.index((np.asarray(grid.shape) - 1) / 2) if center is None else None
+    index = place.index_from((np.asarray(grid.shape) - 1) / 2) if center is None else None
     return dataclasses.replace(transform, about=About(place.affine, index, axis if place.is_diagonal else None))
 
 

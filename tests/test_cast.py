@@ -212,7 +212,7 @@ def test_byte_order_is_the_machines(dtype: Any) -> None:
 def test_finite_voxels_are_held_at_the_limits_of_floating_point(dtype: Any, source: str) -> None:
     """65504 is the largest float16 (IEEE 754 binary16); what the dtype holds is rounded as its own conversion rounds it."""
     limits, own = ml_dtypes.finfo(dtype), np.dtype(source)
-    values = [0, 1, 100, 440, 57344, 65504, 65519, 65520, 65535]
+    values: list[Any] = [0, 1, 100, 440, 57344, 65504, 65519, 65520, 65535]
     values += [float(np.finfo(own).max), -65520.0, -1e30, 3.4e38] if own.kind == "f" else [int(np.iinfo(own).max)]
     image = column(np.array([v for v in values if own.kind == "f" or v <= np.iinfo(own).max], object), own)
     largest = float(limits.max)

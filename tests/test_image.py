@@ -562,7 +562,9 @@ def test_loaded_voxels_are_locked_and_not_copied(tmp_path: Any) -> None:
     writable = voxels.copy()
     view = writable[:]
     view.flags.writeable = False  # who holds the array below can still change it
-    assert not np.shares_memory(unchanging(view), writable)
+    copied = unchanging(view)
+    assert not np.shares_memory(copied, writable)
+    assert not copied.flags.writeable
 
 
 # --- Construction ----------------------------------------------------------------------------------------------------

@@ -60,9 +60,9 @@ class Draw:
         """One of two dtypes of a seed."""
         rng = np.random.default_rng(self.seed)
         return (
-            self.one_of(np.int32, rng.choice(LABELS))
+            self.one_of(np.int32, LABELS[rng.integers(len(LABELS))])
             if self.kind == "label"
-            else self.one_of(np.float32, rng.choice(INTENSITIES))
+            else self.one_of(np.float32, INTENSITIES[rng.integers(len(INTENSITIES))])
         )
 
     def direction(self) -> np.ndarray:
@@ -85,7 +85,7 @@ class Draw:
 
     def voxels(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         if self.kind == "label":
-            values = self.rng.integers(0, 5, shape)
+            values: Any = self.rng.integers(0, 5, shape)
             values.ravel()[:4] = [1, 2, 3, 4]  # each label occurs
             return values.astype(dtype)
         values = self.rng.uniform(-100, 100, shape)

@@ -133,7 +133,7 @@ def through(points: np.ndarray, image: Image, parameters: Parameters, options: M
         [ndimage.map_coordinates(field[..., d], np.moveaxis(index, -1, 0), order=1, mode="nearest") for d in range(3)],
         axis=-1,
     )
-    points = points + np.where(inside[..., None], shift, 0)
+    points = points + np.where(np.asarray(inside)[..., None], shift, 0)
     matrix = parameters["matrix"]
     return points @ matrix[:3, :3].T + matrix[:3, 3], doubtful
 

@@ -20,7 +20,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 __all__ = ["linear_pair"]
 
 Level = tuple[int | None, ...]
-Kernel = Callable[..., jax.Array]
+Kernel = Callable[..., Any]
 
 
 def linear_pair(

@@ -36,7 +36,7 @@ from medjax._sampling._weights import Boundary
 
 __all__ = ["sample_later"]
 
-Kernel = Callable[..., jax.Array]
+Kernel = Callable[..., Any]
 
 _A_TURN = 4
 """Candidates along one axis that an adjoint visits in one turn of its loop."""
@@ -131,9 +131,9 @@ def _number(half: Any) -> Any:
     return jnp.ceil(jnp.minimum(jnp.where(jnp.isnan(half), np.inf, 2 * half + _MARGIN), 1e9)).astype(jnp.int32)
 
 
-def _bound(makers: dict[str, Kernel], *, sampling: Sampling, kernels: tuple[str, ...]) -> list[Kernel]:
+def _bound(makers: dict[str, Kernel], *, sampling: Sampling, kernels: tuple[str, ...]) -> Sequence[Kernel]:
     """The kernels, bound to what is static."""
-    bound = []
+    bound: list[Kernel] = []
     for name in _usable(sampling, kernels):
         axis = {"axis": int(name[-1])} if name[:4] == "kept" else {}
         bound.append(functools.partial(makers[name.split()[0]], sampling=sampling, **axis))
@@ -222,7 +222,7 @@ def _column(values: Any, axis: int, rank: int) -> Any:
 def _general_adjoint(out: Any, *data: Any, sampling: Sampling, facts: Any) -> Any:
     if max(sampling.orders) > 1 or any(sampling.derivative):
         return _scatter(out, *data[:6], sampling=sampling)
-    return _gathered(out, data[:6], *data[6:9], facts["space"], sampling)
+    return _gathered(out, data[:6], data[6], data[7], data[8], facts["space"], sampling)
 
 
 def _kept_adjoint(out: Any, *data: Any, sampling: Sampling, facts: Any, axis: int) -> Any:
@@ -333,7 +333,8 @@ def _collected(out: Any, matrix: Any, back: Any, away: Any, reach: Any, sampling
     parts = [jax.lax.div(reach[e] + np.int32(width - 1), np.int32(width)) for e, width in enumerate(widths)]
 
     def add(turn: Any, total: Any) -> Any:
-        rest, spans = turn, []
+        rest = turn
+        spans: list[Any] = []
         for part, width in zip(reversed(parts), reversed(widths), strict=True):
             rest, number = jax.lax.div(rest, part), jax.lax.rem(rest, part)
             spans.insert(0, number * np.int32(width))
@@ -363,8 +364,8 @@ def _collected(out: Any, matrix: Any, back: Any, away: Any, reach: Any, sampling
 
 # The pair.
 
-_KERNELS = {"general": _general, "kept": _kept, "aligned": _aligned}
-_ADJOINTS = {"general": _general_adjoint, "kept": _kept_adjoint, "aligned": _aligned_adjoint}
+_KERNELS: dict[str, Kernel] = {"general": _general, "kept": _kept, "aligned": _aligned}
+_ADJOINTS: dict[str, Kernel] = {"general": _general_adjoint, "kept": _kept_adjoint, "aligned": _aligned_adjoint}
 
 
 def _empty(volume: Any, *data: Any, sampling: Sampling, kernels: tuple[str, ...]) -> Any:
@@ -393,6 +394,8 @@ def _tangent_of(other: Kernel, blank: Kernel) -> Kernel:
     return tangent
 
 
+_sample: Kernel
+_sample_adjoint: Kernel
 _sample, _sample_adjoint = linear_pair(
     "sample_later",
     functools.partial(_bound, _KERNELS),
