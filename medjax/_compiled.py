@@ -60,13 +60,19 @@ def compiled(kernel: Callable[..., Any], *, moves: bool = False, **options: Any)
     @functools.wraps(kernel)
     def called(*operands: Any, **keywords: Any) -> Any:
         refuse_in_fork()
-        operands, keywords = jax.tree.map(unchanging, (operands, keywords))
+        operands, keywords = jax.tree.map(_operand, (operands, keywords))
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((operands, keywords))):
             return plain(*operands, **keywords)
         with eagerly():
             return (alone if moves and jax.default_backend() == "cpu" else plain)(*operands, **keywords)
 
     return called
+
+
+def _operand(leaf: Any) -> Any:
+    """An operand as the kernel takes it; under `jax.disable_jit` nobody else makes a JAX array of it."""
+    leaf = unchanging(leaf)
+    return jnp.asarray(leaf) if jax.config.jax_disable_jit and isinstance(leaf, np.ndarray) else leaf
 
 
 def eagerly() -> contextlib.AbstractContextManager[Any]:
