@@ -14,7 +14,7 @@ from medjax._batch import broadcast, over_batch
 from medjax._compiled import compiled, unchanging
 from medjax._grid import read_only
 from medjax._image import Image
-from medjax._per_item import aligned
+from medjax._per_item import aligned, check_real
 from medjax._sampling._gather import Inverse, inside, sample
 from medjax._sampling._separable import along_axis
 from medjax._sampling._traced import sample_later
@@ -341,6 +341,7 @@ def _fill(image: Image, fill: Any) -> Any:
         return None
     wanted = (*image.batch_shape, *image.channels)
     value = aligned(0 if fill is None else fill, image.batch_shape, image.channels, "fill")
+    check_real(value, "fill", fill)
     dtype: Any = compute_dtype(image)
     if image.kind == "label":
         dtype = jax.dtypes.canonicalize_dtype(image.dtype)

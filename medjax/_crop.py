@@ -16,7 +16,7 @@ from medjax._grid import Grid, is_traced, on_host, product, together
 from medjax._image import Image, check_image
 from medjax._mask import check_same_grid
 from medjax._pending import rearrange
-from medjax._per_item import aligned
+from medjax._per_item import aligned, check_real
 
 __all__ = ["crop", "crop_or_pad", "crop_to_mask", "pad", "translate"]
 
@@ -187,6 +187,8 @@ def _pad_value(voxels: Any, fill: Any, depth: int, kind: str) -> Any:
         value: Any = host_background(voxels, depth).reshape((*lead, 1, 1, 1, *channels))
         return (np.round(value) if is_integer else value).astype(dtype)
     array = aligned(fill, lead, channels, "fill")
+    if not jnp.issubdtype(dtype, jnp.complexfloating):
+        check_real(array, "fill", fill)
     if array.ndim:
         array = array.reshape((*array.shape[:depth], 1, 1, 1, *array.shape[depth:]))
     if isinstance(array, np.ndarray) and is_integer and not _holds(dtype, array):

@@ -344,7 +344,8 @@ class Grid:
     Attributes:
         shape: Voxels along i, j, k.
         affine: `(4, 4)` index to LPS mm, float64 or traced; `(*batch, 4, 4)` for a batch of grids of one shape.
-        made_from: Where it lies in the lattice that it was made from, kept by `moved` and `stepped`.
+        made_from: Where it lies in the lattice that it was made from, set by `moved` and `stepped`. A copy with another
+            affine (`dataclasses.replace`) lies elsewhere, so that none takes it along.
 
     Example:
         >>> grid = mj.Grid.of((10, 20, 5), spacing=(1, 1, 3), origin=(0, 0, -6))
@@ -354,7 +355,7 @@ class Grid:
 
     shape: tuple[int, ...]
     affine: Any
-    made_from: Place | None = dataclasses.field(default=None, repr=False)
+    made_from: Place | None = dataclasses.field(default=None, init=False, repr=False)
 
     @staticmethod
     def of(shape: Size, *, affine: Any = None, spacing: Any = None, origin: Any = None, direction: Any = None) -> Grid:
@@ -452,7 +453,9 @@ class Grid:
         top = [xp.broadcast_to(columns, (*batch, 3, 3)), xp.broadcast_to(origin[..., None], (*batch, 3, 1))]
         last = xp.broadcast_to(xp.asarray([[0, 0, 0, 1]], dtype=affine.dtype), (*batch, 1, 4))
         turned = xp.concat([xp.concat(top, axis=-1), last], axis=-2)
-        return Grid(tuple(int(n) for n in shape), turned, self.place.then(place))
+        made = Grid(tuple(int(n) for n in shape), turned)
+        object.__setattr__(made, "made_from", self.place.then(place))
+        return made
 
     @property
     def place(self) -> Place:

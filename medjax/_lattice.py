@@ -187,8 +187,9 @@ def _sampled_field(
         whole = jnp.asarray(displacement)
         return whole.astype(_apply.compute_dtype(Image(whole, own)))  # integers would round the stages that follow
     matrix, offset, slack = _among(points, own, False, shape)
-    batch = max((part.shape[:-rank] for part, rank in ((matrix, 2), (offset, 1))), key=len)
-    if displacement.shape[:-4] != batch or own.shape[:-2] != batch:  # one field for all items
+    parts = [(matrix, 2), (offset, 1), (own, 2), (displacement, 4), *([] if shift is None else [(shift, 4)])]
+    batch = max((part.shape[:-rank] for part, rank in parts), key=len)  # one of them for all items, or one for each
+    if displacement.shape[:-4] != batch or own.shape[:-2] != batch:
         displacement = jnp.broadcast_to(displacement, (*batch, *displacement.shape[-4:]))
         own = own.__array_namespace__().broadcast_to(own, (*batch, 4, 4))
     image = Image(displacement, own)

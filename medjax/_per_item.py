@@ -8,7 +8,7 @@ import numpy as np
 
 from medjax._grid import is_traced
 
-__all__ = ["aligned", "as_array"]
+__all__ = ["aligned", "as_array", "check_real"]
 
 Shape = tuple[Any, ...]
 
@@ -34,6 +34,12 @@ def as_array(value: Any, name: str) -> Any:
     if array.dtype.kind not in "biufcV":
         raise ValueError(f"{name} must be a number, or one per item or channel, got {value!r}")
     return array
+
+
+def check_real(array: Any, name: str, given: Any) -> None:
+    """Raises `ValueError` for complex numbers where real ones are meant: a cast would drop the imaginary part."""
+    if array.dtype.kind == "c":
+        raise ValueError(f"{name} must be real, as the image is, got {given!r}")
 
 
 def aligned(value: Any, batch: Shape, channels: Shape, name: str, *, tail: Shape = ()) -> Any:

@@ -23,6 +23,7 @@ from medjax._compiled import eagerly
 from medjax._grid import Grid, inverse_3x3, on_host
 from medjax._image import Image
 from medjax._lattice import Lattice, located, snapped, tables_of
+from medjax._per_item import as_array
 from medjax._sampling._gather import Inverse
 from medjax._sampling._separable import Band, transposed, without_idle_taps
 from medjax._transform import AffineTransform, stages
@@ -90,8 +91,9 @@ def _by_parts(image: Image, target: Grid, transform: Any, *, fill: Any, **option
     """Resamples the real and the imaginary part of complex voxels, each with its own background."""
     xp: Any = np if isinstance(image.voxels, np.ndarray) else jnp
     parts = []
+    both = None if fill is None else as_array(fill, "fill")
     for part in ("real", "imag"):
-        value = None if fill is None else getattr(fill if isinstance(fill, jax.Array) else np.asarray(fill), part)
+        value = None if both is None else getattr(both, part)
         parts.append(
             resample(image.with_voxels(getattr(xp, part)(image.voxels)), target, transform, fill=value, **options)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -99,6 +100,16 @@ def test_moved_grid_continues_the_lattice(seed: int) -> None:
     assert moved.shape == (2, 3, 4)
     np.testing.assert_allclose(moved.world(probe), grid.world(start + probe), rtol=0, atol=1e-9)
     np.testing.assert_array_equal(moved.affine[:3, :3], grid.affine[:3, :3])
+
+
+def test_a_moved_grid_with_another_affine_lies_where_that_says() -> None:
+    """The known way from the grid that it was made from must not come along: it would win over the affine."""
+    image = Image.from_array(np.arange(4.0).reshape(4, 1, 1))
+    moved = image.grid.moved((1, 0, 0), (2, 1, 1))
+    other = dataclasses.replace(moved, affine=Grid.of((2, 1, 1), origin=(2, 0, 0)).affine)
+    out = mj.resample_to_grid(image, other)
+    np.testing.assert_array_equal(np.asarray(out.voxels).ravel(), [2, 3])
+    np.testing.assert_array_equal(out.affine, other.affine)
 
 
 def test_extent_and_center_of_a_grid_by_hand() -> None:

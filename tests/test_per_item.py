@@ -118,3 +118,19 @@ def test_angles_and_centres() -> None:
     np.testing.assert_allclose(mj.max_radius(mask, centers), expected, rtol=1e-6)
     with pytest.raises(ValueError, match=r"center must be .*, or one per item \(2, 1, 3\).*got shape \(3, 3\)"):
         mj.max_radius(mask, np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize("kind", ["intensity", "label"])
+@pytest.mark.parametrize(
+    "operation",
+    [lambda x, f: mj.pad(x, 1, 0, fill=f), lambda x, f: mj.rotate(x, 0, 45.0, fill=f)],
+    ids=["pad", "rotate"],
+)
+def test_a_complex_fill_of_real_voxels_is_refused(operation: Any, kind: Any) -> None:
+    """A cast would drop the imaginary part without a word; complex voxels take it whole."""
+    image = mj.Image.from_array(np.ones((5, 5, 5), np.int16), kind=kind)
+    for call in (lambda: operation(image, 1 + 2j), lambda: jax.jit(lambda f: operation(image, f).voxels)(1 + 2j)):
+        with pytest.raises(ValueError, match="fill must be real, as the image is, got"):
+            call()
+    whole = operation(mj.Image.from_array(np.ones((5, 5, 5), np.complex64)), 1 + 2j)
+    assert complex(whole.voxels[0, 0, 0]) == 1 + 2j

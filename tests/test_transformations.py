@@ -194,6 +194,8 @@ def test_fills_and_starts_may_be_sequences_of_traced_numbers() -> None:
     for operation in (lambda f: mj.pad(image, 1, 1, fill=f), lambda f: mj.rotate(image, 0, 45.0, fill=f)):
         out = jax.jit(lambda a, operation=operation: operation([a, 2 * a]).voxels)(3.0)
         assert out[0, 0, 0].tolist() == [3.0, 6.0]
+    turned = lambda f: mj.rotate(image.with_voxels(image.voxels + 1j), 0, 45.0, fill=[f, 2 * f]).voxels  # noqa: E731
+    assert jax.jit(turned)(1 + 3j)[0, 0, 0].tolist() == [1 + 3j, 2 + 6j]
     box = jax.jit(lambda n: mj.crop(IMAGE, (n, 0, 1), (4, 4, 4)).voxels)(2)
     np.testing.assert_array_equal(box, IMAGE.voxels[2:6, :4, 1:5])
     for wrong in (jnp.ones(3), jnp.array([1, 2])):
