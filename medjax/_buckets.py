@@ -234,19 +234,22 @@ def _lengthened(table: np.ndarray, least: int = 512) -> np.ndarray:
     return np.pad(table, [(0, size - len(table)), *[(0, 0)] * (table.ndim - 1)], "edge")
 
 
-def sampled(image: Image, tables: Sequence[Any], orders: Sequence[int], fill: Any) -> np.ndarray:
+def sampled(image: Image, tables: Sequence[Any], slack: np.ndarray, orders: Sequence[int], fill: Any) -> np.ndarray:
     """Samples a single concrete image at an affine lattice of points, compiled for the bucket of its size.
 
     Args:
         image: Single and concrete; any channels.
         tables: Coordinate tables as `_gather.sample` takes them.
+        slack: By how much a point may lie below a tie or a face and count as on it, `(3,)` voxels.
         orders: Spline order of each input axis.
         fill: As the operations take it.
 
     Returns:
         The output's voxels on the host, a view into a slightly larger buffer.
     """
-    return _by_channel(image, fill, lambda volume, value, dtype: _points_of(volume, tables, orders, value, dtype))
+    return _by_channel(
+        image, fill, lambda volume, value, dtype: _points_of(volume, tables, slack, orders, value, dtype)
+    )
 
 
 def _by_channel(image: Image, fill: Any, one: Callable[[np.ndarray, Any, np.dtype | None], np.ndarray]) -> np.ndarray:
@@ -261,7 +264,9 @@ def _by_channel(image: Image, fill: Any, one: Callable[[np.ndarray, Any, np.dtyp
     return restore(np.stack(parts, axis=-1).reshape(*parts[0].shape, *image.channels))
 
 
-def _points_of(volume: np.ndarray, tables: Any, orders: Sequence[int], fill: Any, dtype: np.dtype | None) -> np.ndarray:
+def _points_of(
+    volume: np.ndarray, tables: Any, slack: np.ndarray, orders: Sequence[int], fill: Any, dtype: np.dtype | None
+) -> np.ndarray:
     if max(orders) > 1:
         volume = volume.astype(dtype)
         for axis, order in enumerate(orders):
@@ -288,7 +293,10 @@ def _points_of(volume: np.ndarray, tables: Any, orders: Sequence[int], fill: Any
     def chunks() -> Iterator[tuple[jax.Array, tuple[slice, slice]]]:
         for first in range(0, count, SEGMENTS):
             rows = _rows(padded[0], padded[1], layout, np.int32(first))
-            yield _chunk(flat, extents, rows, last, value, **static), (slice(first, first + SEGMENTS), slice(None))
+            yield (
+                _chunk(flat, extents, rows, last, slack, value, **static),
+                (slice(first, first + SEGMENTS), slice(None)),
+            )
 
     _collected(chunks(), out)
     _give_back(buffer)
@@ -389,7 +397,9 @@ def _rows(outer: Any, middle: Any, layout: Any, first: Any) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames=("orders", "boundary", "dtype"))
-def _chunk(flat: Any, extents: Any, rows: Any, lanes: Any, fill: Any, *, orders: Any, boundary: Any, dtype: Any) -> Any:
+def _chunk(
+    flat: Any, extents: Any, rows: Any, lanes: Any, slack: Any, fill: Any, *, orders: Any, boundary: Any, dtype: Any
+) -> Any:
     """Samples one chunk, `(SEGMENTS, LANES)`."""
     base, fraction, begin = rows
     place = begin[:, None] + jnp.arange(LANES, dtype=jnp.int32)[None, :]
@@ -398,8 +408,9 @@ def _chunk(flat: Any, extents: Any, rows: Any, lanes: Any, fill: Any, *, orders:
     for d, order in enumerate(orders):
         whole = base[:, d, None] + lanes[0][:, d].at[place].get(mode="promise_in_bounds")
         part = fraction[:, d, None] + lanes[1][:, d].at[place].get(mode="promise_in_bounds")
-        valid = valid & inside_cell(*cell(whole, part, order), extents[d], order)
-        axes.append(taps(whole, part, extents[d], order, boundary, 0))
+        eased = part + slack[d]
+        valid = valid & inside_cell(*cell(whole, eased, order), extents[d], order)
+        axes.append(taps(whole, eased if order == 0 else part, extents[d], order, boundary, 0))
 
     may_be_nan = jnp.issubdtype(flat.dtype, jnp.inexact)
 

@@ -72,7 +72,7 @@ def compiled(kernel: Callable[..., Any], *, moves: bool = False, **options: Any)
 def _operand(leaf: Any) -> Any:
     """An operand as the kernel takes it; under `jax.disable_jit` nobody else makes a JAX array of it."""
     leaf = unchanging(leaf)
-    return jnp.asarray(leaf) if jax.config.jax_disable_jit and isinstance(leaf, np.ndarray) else leaf
+    return jnp.asarray(leaf) if jax.config.values["jax_disable_jit"] and isinstance(leaf, np.ndarray) else leaf
 
 
 def eagerly() -> contextlib.AbstractContextManager[Any]:

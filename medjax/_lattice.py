@@ -19,6 +19,12 @@ from medjax._transform import About, AffineTransform, DisplacementField, stages
 
 __all__ = ["Lattice", "located", "slack_of", "snapped", "tables_of"]
 
+_EPS = float(np.finfo(np.float32).eps)
+"""What positions are taken to be rounded to: traced geometry is, and headers are that scanners and NIfTI write."""
+
+_MOST = 1e-4
+"""The most slack, in voxels, of what is computed in float64."""
+
 _DISPLACED = 4e-5
 """Slack in voxels where float32 displacements are added: rounding errors of shifts of up to a hundred voxels."""
 
@@ -31,8 +37,9 @@ class Lattice:
         matrix: `(*batch, 3, 3)`, float64 NumPy while the map is known, else traced.
         offset: `(*batch, 3)`.
         shift: `(*batch, i, j, k, 3)` mm to add, or `None`.
-        slack: `(*batch, 3)` voxels by which rounding can move a point. What lies so little below a tie of nearest, or a
-            face of the field of view, counts as on it: so rounding decides neither.
+        slack: `(*batch, 3)` voxels by which rounding to float32 can move a point. What lies so little below a tie of
+            nearest, or a face of the field of view, counts as on it, so rounding decides neither, and a map says the same
+            whether it is known or traced.
         is_diagonal: Whether `matrix` is known to be so, whatever its numbers.
         kept: An input axis that the points may run along voxel by voxel, `None` if there is no reason to think so.
     """
@@ -122,7 +129,7 @@ def _through(stage: AffineTransform, about: About, points: _Points) -> _Points:
         doubt = _sum(doubt, transformed(abs(_sum(turn, -xp.eye(3, dtype=turn.dtype))), lost))
     away = _sum(at, -middle)
     moved = _sum(_sum(transformed(turn, away), middle), by)
-    half = np.finfo(turn.dtype).eps / 2
+    half = _EPS / 2
     doubt = _sum(transformed(abs(turn), _sum(doubt, abs(away) * half)), abs(middle) * half)
     return _Points(base, product(turn, linear), moved, doubt)
 
@@ -140,14 +147,13 @@ def _among(points: _Points, affine: Any, is_own: bool, shape: Sequence[int]) -> 
 
 def _difference(a: Any, b: Any) -> tuple[Any, Any]:
     """The difference of two positions, and the digits lost in it: each was rounded when it was brought to its dtype."""
-    half = np.finfo(a.dtype).eps / 2
-    return _sum(a, -b), _sum(abs(a), abs(b)) * half
+    return _sum(a, -b), _sum(abs(a), abs(b)) * (_EPS / 2)
 
 
 def _rounding(linear: Any, at: Any, shape: Sequence[int]) -> Any:
     """By how much rounding moves the points `linear @ i + at`, about: three half units in the last place of each term."""
     reach = linear.__array_namespace__().asarray(np.asarray(shape, np.float64), dtype=linear.dtype)
-    return (transformed(abs(linear), reach) + abs(at)) * (1.5 * np.finfo(linear.dtype).eps)
+    return (transformed(abs(linear), reach) + abs(at)) * (1.5 * _EPS)
 
 
 def _finished(
@@ -163,7 +169,9 @@ def _finished(
 ) -> Lattice:
     """Gives each item of the batch its own numbers."""
     is_known = isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray)
-    slack = np.full(3, slack_of(dtype)) if is_known else jax.lax.stop_gradient(slack)
+    xp = slack.__array_namespace__()
+    slack = xp.maximum(slack, slack_of(dtype)) if is_known else jax.lax.stop_gradient(slack)
+    slack = xp.minimum(slack, _MOST) if is_known or slack.dtype == np.float64 else slack
     if shift is not None:
         slack = slack + (_DISPLACED if dtype == np.float32 else slack_of(dtype))
 
@@ -242,7 +250,7 @@ def _exactly_summed(fraction: np.ndarray, dtype: Any) -> np.ndarray:
 
 
 def slack_of(dtype: Any) -> float:
-    """The slack of a known lattice, in voxels: more than the sum of three fractions is off by."""
+    """The least slack, in voxels: more than the sum of three fractions is off by."""
     return 2.0 / _steps(dtype)
 
 

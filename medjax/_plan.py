@@ -67,17 +67,17 @@ def resample(
     source = image.grid
     _check_batch(image, target, transform)
     lattice = located(target, source, transform, _apply.compute_dtype(image))
-    matrix, offset, shift = lattice.matrix, lattice.offset, lattice.shift
-    is_known = lattice.is_known and shift is None
-    axes = _alignment(matrix, target.shape) if is_known else None
+    is_known = lattice.is_known and lattice.shift is None
+    axes = _alignment(lattice.matrix, target.shape) if is_known else None
     if axes is None and sigma is not None:
         raise ValueError("antialias needs concrete geometry and a map along the image's axes; smooth the image first")
-    sampling = matrix, offset, source.shape, target.shape
     if is_known and is_bucketing(image, fill):
         with eagerly():
-            voxels = on_device(_apply.as_dtype(_by_bucket(image, *sampling, axes, order, sigma, fill), stored))
+            voxels = on_device(
+                _apply.as_dtype(_by_bucket(image, lattice, target.shape, axes, order, sigma, fill), stored)
+            )
     elif axes is not None:
-        voxels = _along_axes(image, *sampling, axes, order, sigma, fill, stored)
+        voxels = _along_axes(image, lattice, target.shape, axes, order, sigma, fill, stored)
     else:
         voxels = _anywhere(image, lattice, target.shape, order, fill, stored)
     batch = image.batch_shape
@@ -105,20 +105,11 @@ def _by_parts(image: Image, target: Grid, transform: Any, *, fill: Any, **option
 
 
 def _along_axes(
-    image: Image,
-    matrix: Any,
-    offset: Any,
-    sizes: Any,
-    shape: Any,
-    axes: Any,
-    order: int,
-    sigma: Any,
-    fill: Any,
-    stored: Any,
+    image: Image, lattice: Lattice, shape: tuple[int, ...], axes: Any, order: int, sigma: Any, fill: Any, stored: Any
 ) -> Any:
     """Applies an axis-aligned map, one axis after the other."""
     dtype = _apply.compute_dtype(image)
-    operators, masks = _operators(matrix, offset, sizes, shape, axes, order, dtype, sigma, _is_traced(image))
+    operators, masks = _operators(lattice, image.shape, shape, axes, order, dtype, sigma, _is_traced(image))
     return _apply.separable(image, operators, masks, axes, fill, dtype, stored)
 
 
@@ -131,7 +122,10 @@ def _anywhere(image: Image, lattice: Lattice, shape: tuple[int, ...], order: int
         # The last axis travels as channels do: lines of memory are read whole, two to four times as fast.
         matrix, offset, sizes, shape, orders = matrix[..., :2, :2], offset[..., :2], sizes[:2], shape[:2], orders[:2]
     slack = lattice.slack[..., : len(orders)]
-    inverse = _inverse(matrix, offset + slack, sizes, orders, dtype) if is_settled and _is_traced(image) else None
+    inverse = None
+    if is_settled and _is_traced(image):
+        eased = offset + np.where(np.asarray(orders) == 0, slack, 0.0)
+        inverse = _inverse(matrix, eased, sizes, orders, dtype)
     filters = tuple(
         prefilter_matrix(n, o).astype(dtype) if o > 1 and n > 1 else None for n, o in zip(sizes, orders, strict=True)
     )
@@ -147,14 +141,16 @@ def _anywhere(image: Image, lattice: Lattice, shape: tuple[int, ...], order: int
 
 
 def _by_bucket(
-    image: Image, matrix: Any, offset: Any, sizes: Any, shape: Any, axes: Any, order: int, sigma: Any, fill: Any
+    image: Image, lattice: Lattice, shape: tuple[int, ...], axes: Any, order: int, sigma: Any, fill: Any
 ) -> Any:
     """Applies a known map with kernels that are compiled for the bucket of the image's size."""
+    sizes, dtype = image.shape, _apply.compute_dtype(image)
     if axes is None:
-        return sampled(image, tables_of(matrix, offset, shape, _apply.compute_dtype(image)), (order,) * 3, fill)
+        tables = tables_of(lattice.matrix, lattice.offset, shape, dtype)
+        return sampled(image, tables, lattice.slack.astype(dtype), (order,) * 3, fill)
     is_full = order > 1 or sigma is not None
-    dtype = np.dtype(np.float64) if is_full else _apply.compute_dtype(image)
-    operators, masks = _operators(matrix, offset, sizes, shape, axes, order, dtype, sigma, has_gradient=False)
+    dtype = np.dtype(np.float64) if is_full else dtype
+    operators, masks = _operators(lattice, sizes, shape, axes, order, dtype, sigma, has_gradient=False)
     if not is_full:
         return along_axes(image, operators, masks, axes, fill)
     matrices = [
@@ -249,8 +245,7 @@ def _inverse(
 
 
 def _operators(
-    matrix: np.ndarray,
-    offset: np.ndarray,
+    lattice: Lattice,
     sizes: Sequence[int],
     shape: Sequence[int],
     axes: tuple[int, ...],
@@ -260,17 +255,18 @@ def _operators(
     has_gradient: bool,
 ) -> tuple[Any, Any]:
     """Builds for each output axis the one-dimensional operator and the mask of what lies inside; stacked for a batch."""
-    batch = np.broadcast_shapes(matrix.shape[:-2], offset.shape[:-1])
-    matrix, offset = np.broadcast_to(matrix, (*batch, 3, 3)), np.broadcast_to(offset, (*batch, 3))
+    matrix, offset, batch = lattice.matrix, lattice.offset, lattice.offset.shape[:-1]
     operators, masks = [], []
     for out_axis, axis in enumerate(axes):
         scale, start = matrix[..., axis, out_axis].reshape(-1, 1), offset[..., axis].reshape(-1, 1)
         positions = _positions(scale, start, shape[out_axis])
+        eased = positions + lattice.slack[..., axis].reshape(-1, 1)
         size, whole = sizes[axis], _are_whole(positions)
         smooth = sigma[axis] if sigma is not None else 0.0
-        made = [_operator(row, size, 0 if whole else order, dtype, smooth, has_gradient) for row in positions]
+        rows = eased if order == 0 and not whole else positions
+        made = [_operator(row, size, 0 if whole else order, dtype, smooth, has_gradient) for row in rows]
         operators.append(made[0] if not batch else _stacked(made, batch))
-        masks.append(((positions >= -0.5) & (positions < size - 0.5)).reshape(*batch, -1))
+        masks.append(((eased >= -0.5) & (eased < size - 0.5)).reshape(*batch, -1))
     return tuple(operators), tuple(masks)
 
 
