@@ -36,7 +36,7 @@ SLOPES = [
     (name, seed)
     for name, operation in OPERATIONS.items()
     for seed in SEEDS
-    if operation.slopes is not None and (seed + zlib.crc32(name.encode())) % (2 if IS_WHOLE else 6) == 0
+    if operation.slopes is not None and (seed + zlib.crc32(name.encode())) % (2 if IS_WHOLE else 8) == 0
 ]
 
 

@@ -56,6 +56,8 @@ def problems(case: Case, name: str) -> list[str]:
     chosen = WAYS[name]
     if "parameters" in chosen.traces and not case.parameters[0]:
         chosen = dataclasses.replace(chosen, traces=chosen.traces - {"parameters"})
+    if chosen.traces & case.operation.meaningless:
+        return []
     reasons = [case.operation.refused[part] for part in sorted(chosen.traces) if part in case.operation.refused]
     try:
         answers = [(i, j, on_host(result), of) for i, j, result, of in chosen.answers(case)]
@@ -152,7 +154,8 @@ def _work() -> tuple[Any, Any]:
 def refilled_while_busy(case: Case) -> Iterator[Answer]:
     """The caller writes into his arrays as soon as the call has returned."""
     image = case.images[0]
-    dtype = np.int32 if image.kind == "label" else np.float32
+    kept = case.operation.dtypes or ((np.int32,) if image.kind == "label" else (np.float32,))
+    dtype = kept[0]
     large = draw_case(case.name, case.operation, case.seed, kind=image.kind, shape=LARGE, dtype=dtype)
     large.reference(0, 0)
     work, waiting = _work()

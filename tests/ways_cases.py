@@ -111,6 +111,7 @@ class Operation:
             them are doubtful. An independent computation in NumPy.
         refused: What the operation cannot do, as the words of its error: by what is traced ("voxels", "affine",
             "parameters"), or "batch", "items" (parameters for each item of a batch).
+        meaningless: What has no result for each item, such as "batch" where the items are the cohort.
         is_alike: Items of a batch need one spacing and orientation.
         is_exact: Voxels are moved, not computed: they agree to the bit.
         is_linear: In the voxels, so that a gradient is a difference quotient.
@@ -129,6 +130,7 @@ class Operation:
     options: Callable[[Draw, Image], dict[str, Any]] = lambda draw, image: {}
     points: Callable[..., tuple[np.ndarray, Any]] | None = None
     refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    meaningless: frozenset[str] = frozenset()
     is_alike: bool = False
     is_exact: bool = False
     is_linear: bool = False

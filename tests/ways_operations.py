@@ -124,7 +124,7 @@ OPERATIONS: dict[str, Operation] = SPACE | {
         lambda image, p, o: mj.nyul_train([image, p["other"]], percentiles=(0, 25, 75, 100)),
         kinds=("intensity",),
         parameters=lambda draw, image: {"other": other(draw, image)},
-        refused={"batch": "batch", "items": "batch"},
+        meaningless=frozenset({"batch", "items"}),
         rounding=512,
     ),
     "nyul_transform": Operation(
@@ -132,6 +132,7 @@ OPERATIONS: dict[str, Operation] = SPACE | {
         lambda image, p, o: mj.nyul_transform(image, mj.NyulLandmarks(p["values"], (1.0, 30.0, 70.0, 99.0))),
         kinds=("intensity",),
         parameters=lambda draw, image: {"values": np.sort(draw.uniform(0, 100, (*image.channels, 4)), axis=-1)},
+        refused={"items": "landmarks for an image"},
         rounding=2048,
     ),
     # masks and quantities

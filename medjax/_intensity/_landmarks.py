@@ -228,7 +228,8 @@ def _standard(
 ) -> tuple[Float[Array, "rows k"], Bool[Array, "rows 1"], Int[Array, "*count"] | None]:
     found, count = foreground_percentiles(voxels, mask, shares, rule, threshold, batch_ndim, is_counted=True)
     first, last = found[:, :1], found[:, -1:]
-    return stretched(found, first, last, low.astype(found.dtype), high.astype(found.dtype)), last > first, count
+    ends = (jnp.asarray(end, found.dtype) for end in (low, high))
+    return stretched(found, first, last, *ends), last > first, count
 
 
 def nyul_transform(image: Image, landmarks: NyulLandmarks, *, mask: Any = None) -> Image:
