@@ -136,7 +136,7 @@ OPERATIONS: dict[str, Operation] = SPACE | {
     ),
     # masks and quantities
     "one_hot": Operation(
-        "one_hot", lambda image, p, o: mj.one_hot(image, 5), kinds=("label",), is_exact=True, **SCALARS
+        "one_hot", lambda image, p, o: mj.one_hot(image, num_classes=5), kinds=("label",), is_exact=True, **SCALARS
     ),
     "connected_components": Operation(
         "connected_components",
@@ -150,7 +150,7 @@ OPERATIONS: dict[str, Operation] = SPACE | {
         "bounding_box", lambda image, p, o: mj.bounding_box(image, num_classes=5), kinds=("label",), **SCALARS
     ),
     "label_volumes": Operation(
-        "label_volumes", lambda image, p, o: mj.label_volumes(image, 5), kinds=("label",), **SCALARS
+        "label_volumes", lambda image, p, o: mj.label_volumes(image, num_classes=5), kinds=("label",), **SCALARS
     ),
     "barycenter": Operation(
         "barycenter",

@@ -24,7 +24,6 @@ __all__ = [
     "inside_of",
     "is_concrete",
     "labels_of",
-    "num_labels",
     "voxel_volume",
     "weights_of",
     "without_wrapping",
@@ -109,21 +108,6 @@ def labels_of(mask: Image, num_classes: int | None, operation: str = "this opera
                     f"labels run from {low} to {high}, but num_classes={num_classes} allows 0 to {num_classes - 1}"
                 )
         return voxels.astype(np.int32)
-
-
-def num_labels(mask: Image, num_classes: int | None) -> int:
-    """Returns `num_classes`, or one more than the largest label where that is known.
-
-    Raises:
-        ValueError: the mask is traced and `num_classes` is not given.
-    """
-    check_image(mask, "image")
-    if num_classes is not None:
-        return num_classes
-    if not is_concrete(mask.voxels):
-        raise ValueError("inside jit the number of labels is unknown; give num_classes")
-    with at_once(mask.voxels):
-        return max(int(mask.voxels.max()), 0) + 1
 
 
 def weights_of(mask: Image, name: str = "mask", *, most: float | None = None) -> Any:
