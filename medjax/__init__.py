@@ -20,6 +20,7 @@ _MODULE_OF = {
     "cast": "medjax._cast",
     "change_orientation": "medjax._reorient",
     "clip": "medjax._intensity",
+    "closing": "medjax._mask",
     "compose": "medjax._warp",
     "CompositeTransform": "medjax._transform",
     "connected_components": "medjax._mask",
@@ -27,9 +28,13 @@ _MODULE_OF = {
     "crop_or_pad": "medjax._crop",
     "crop_to_mask": "medjax._crop",
     "dice": "medjax._mask",
+    "dilate": "medjax._mask",
     "DisplacementField": "medjax._transform",
+    "erode": "medjax._mask",
+    "fill_holes": "medjax._mask",
     "flip": "medjax._reorient",
     "fuse": "medjax._fuse",
+    "gaussian_blur": "medjax._intensity",
     "Grid": "medjax._grid",
     "histogram_match": "medjax._intensity",
     "Image": "medjax._image",
@@ -42,14 +47,19 @@ _MODULE_OF = {
     "mask_points": "medjax._mask",
     "MaskPoints": "medjax._mask",
     "max_radius": "medjax._mask",
+    "median_filter": "medjax._intensity",
     "Metadata": "medjax._metadata",
     "min_max_normalize": "medjax._intensity",
     "nyul_train": "medjax._intensity",
     "nyul_transform": "medjax._intensity",
     "NyulLandmarks": "medjax._intensity",
     "one_hot": "medjax._mask",
+    "opening": "medjax._mask",
+    "otsu_threshold": "medjax._intensity",
     "pad": "medjax._crop",
     "percentile_normalize": "medjax._intensity",
+    "region_statistics": "medjax._mask",
+    "RegionStatistics": "medjax._mask",
     "resample_to_grid": "medjax._resample",
     "resample_to_image": "medjax._resample",
     "resample_to_spacing": "medjax._resample",
@@ -65,6 +75,7 @@ _MODULE_OF = {
     "suv_statistics": "medjax._suv",
     "SuvFactor": "medjax._suv",
     "SuvStatistics": "medjax._suv",
+    "threshold": "medjax._intensity",
     "to_suv": "medjax._suv",
     "translate": "medjax._crop",
     "unstack": "medjax._image",
@@ -89,26 +100,37 @@ if TYPE_CHECKING:
     from medjax._image import unstack as unstack
     from medjax._intensity import NyulLandmarks as NyulLandmarks
     from medjax._intensity import clip as clip
+    from medjax._intensity import gaussian_blur as gaussian_blur
     from medjax._intensity import histogram_match as histogram_match
+    from medjax._intensity import median_filter as median_filter
     from medjax._intensity import min_max_normalize as min_max_normalize
     from medjax._intensity import nyul_train as nyul_train
     from medjax._intensity import nyul_transform as nyul_transform
+    from medjax._intensity import otsu_threshold as otsu_threshold
     from medjax._intensity import percentile_normalize as percentile_normalize
     from medjax._intensity import rescale as rescale
+    from medjax._intensity import threshold as threshold
     from medjax._intensity import window as window
     from medjax._intensity import z_score_normalize as z_score_normalize
     from medjax._map_coordinates import map_coordinates as map_coordinates
     from medjax._mask import BoundingBox as BoundingBox
     from medjax._mask import MaskPoints as MaskPoints
+    from medjax._mask import RegionStatistics as RegionStatistics
     from medjax._mask import SurfaceDistances as SurfaceDistances
     from medjax._mask import barycenter as barycenter
     from medjax._mask import bounding_box as bounding_box
+    from medjax._mask import closing as closing
     from medjax._mask import connected_components as connected_components
     from medjax._mask import dice as dice
+    from medjax._mask import dilate as dilate
+    from medjax._mask import erode as erode
+    from medjax._mask import fill_holes as fill_holes
     from medjax._mask import label_volumes as label_volumes
     from medjax._mask import mask_points as mask_points
     from medjax._mask import max_radius as max_radius
     from medjax._mask import one_hot as one_hot
+    from medjax._mask import opening as opening
+    from medjax._mask import region_statistics as region_statistics
     from medjax._mask import surface_distances as surface_distances
     from medjax._metadata import Metadata as Metadata
     from medjax._reorient import change_orientation as change_orientation

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medjax._covering import covering
+
 __all__ = [
     "Grid",
     "Place",
@@ -373,6 +375,33 @@ class Grid:
         if any(part is not None for part in (spacing, origin, direction)):
             raise ValueError("give either affine, or spacing, origin and direction, not both")
         return Grid(size, read_only(check_affine(affine)))
+
+    @staticmethod
+    def covering(image: Any, spacing: Any) -> Grid:
+        """Returns the smallest grid along the world's axes (LPS) that covers a scan, outer face to outer face, about its middle.
+
+        Args:
+            image: An image or a grid; of a batch the grid covers all items.
+            spacing: Voxel size in mm, one number or three (along L, P, S).
+
+        Raises:
+            ValueError: the geometry or the spacing is traced, since the shape follows from it, or the spacing is not positive.
+
+        Example:
+            >>> turn = [[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]
+            >>> mj.Grid.covering(mj.Grid.of((10, 10, 4), direction=turn), 2.0)
+            Grid(shape=(7, 7, 2), spacing=(2, 2, 2), origin=(-5.1, 0.3, 0.5))
+        """
+        grid = image if isinstance(image, Grid) else getattr(image, "grid", None)
+        if not isinstance(grid, Grid):
+            raise ValueError(f"image must be an Image or a Grid, got {type(image).__name__}")
+        step = as_triple(spacing, "spacing")
+        if not (isinstance(grid.affine, np.ndarray) and isinstance(step, np.ndarray)):
+            raise ValueError("the shape follows from geometry and spacing, which are traced: call it before jit")
+        check_positive(step, "spacing", spacing)
+        size, origin = covering(grid.shape, grid.affine, step)
+        check_size(size)
+        return Grid.of(size.astype(int).tolist(), spacing=step, origin=origin)
 
     @property
     def spacing(self) -> Any:

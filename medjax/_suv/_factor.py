@@ -13,11 +13,11 @@ from jaxtyping import Array, Float, Num
 
 from medjax._compiled import compiled
 from medjax._image import Image, check_image
-from medjax._mask import without_wrapping
 from medjax._metadata import Metadata
 from medjax._suv._body import NORMS, SuvNorm
 from medjax._suv._header import Findings, Header
 from medjax._suv._rules import Outcome, apply_rule
+from medjax._values import without_wrapping
 from medjax.io._errors import ImageFileWarning
 
 __all__ = ["SuvFactor", "holds_suv", "suv_factor", "to_suv"]
