@@ -46,7 +46,7 @@ def gaussian_blur(image: Image, sigma: Any, *, unit: Literal["mm", "voxel"] = "m
 
     Transforms:
         Differentiable in voxels, `sigma` and the affine; the kernel's end has no derivative. Compiles once per shape and dtype,
-        not per sigma, as long as 4 sigma does not exceed the length of an axis. A traced sigma above 1.7 times the length of
+        not per sigma, as long as 4 sigma does not exceed twice the length of an axis. A traced sigma of more than twice the length of
         an axis is taken for that: both give the mean of the line to a thousandth.
 
     Example:
@@ -62,12 +62,9 @@ def gaussian_blur(image: Image, sigma: Any, *, unit: Literal["mm", "voxel"] = "m
     for axis, size in enumerate(image.shape):
         own, count = width[..., axis], _TRACED_PERIODS
         if is_concrete(own):
-            needed = np.ceil((np.floor(TRUNCATE * own.max() + 0.5) + size) / (2 * size))
-            count = int(min(needed, _MOST_PERIODS))
-            own = np.minimum(own, (2 * count - 1) * size / TRUNCATE)
-        else:
-            own = jnp.minimum(own, (2 * count - 1) * size / TRUNCATE)
+            count = int(np.clip(np.ceil(np.floor(TRUNCATE * own.max() + 0.5) / (2 * size)), 1, _MOST_PERIODS))
         xp = own.__array_namespace__()
+        own = xp.minimum(own, 2 * size * count / TRUNCATE)
         widths.append(own), radii.append(xp.floor(TRUNCATE * own + 0.5)), periods.append(count)
     return image.with_voxels(_blurred(voxels, widths, radii, tuple(periods), len(image.batch_shape)))
 
@@ -153,7 +150,7 @@ def _median_of_boxes(voxels: Any, sizes: tuple[int, ...], depth: int) -> Any:
     one, rank = np.ones((), keys.dtype), np.int32(count // 2)
 
     def halved(step: Any, found: Any) -> Any:
-        trial = found | (one << (np.asarray(bits - 1, keys.dtype) - step.astype(keys.dtype)))
+        trial = found | (one << (np.asarray(bits - 1, keys.dtype) - jnp.asarray(step).astype(keys.dtype)))
         below = sum((box < trial).astype(jnp.int32) for box in boxes())
         return jnp.where(below <= rank, trial, found)
 

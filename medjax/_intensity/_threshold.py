@@ -155,7 +155,7 @@ def _as_voxels(edges: Any, dtype: Any) -> Any:
 
 @functools.partial(compiled, static_argnums=3)
 def _binned(
-    values: Shaped[Array, "*lead n"], where: Bool[Array, "*lead n"], edges: Shaped[Array, "*lead b"], depth: int
+    values: Shaped[Array, "*lead n"], where: Bool[Array, "*lead n"], edges: Any, depth: int
 ) -> Int[Array, "*lead b"]:
     def binned(values: Any, where: Any, edges: Any) -> Any:
         bins = edges.shape[0]

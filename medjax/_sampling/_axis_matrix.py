@@ -23,7 +23,8 @@ def gaussian_matrix(sigma: Any, radius: Any, size: int, periods: int) -> Any:
         sigma: In voxels, `(*lead,)`.
         radius: Where the kernel ends, a whole number of voxels, `(*lead,)`.
         size: Voxels along the axis.
-        periods: How many times the axis and its mirror image are repeated on either side.
+        periods: How many times the axis and its mirror image are repeated on either side: the kernel ends within
+            `2 size periods` voxels.
 
     Returns:
         `(*lead, size, size)`, output by input; each row sums to 1.
