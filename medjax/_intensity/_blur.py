@@ -46,7 +46,7 @@ def gaussian_blur(image: Image, sigma: Any, *, unit: Literal["mm", "voxel"] = "m
 
     Transforms:
         Differentiable in voxels, `sigma` and the affine; the kernel's end has no derivative. Compiles once per shape and dtype,
-        not per sigma, as long as 4 sigma does not exceed twice the length of an axis. A traced sigma of more than twice the length of
+        not per sigma, as long as sigma does not exceed half the length of an axis. A traced sigma above twice the length of
         an axis is taken for that: both give the mean of the line to a thousandth.
 
     Example:

@@ -189,5 +189,5 @@ def _split(counts: Any, edges: Any, dtype: np.dtype) -> Any:
     best = xp.argmax(between, -1)
     found = xp.take_along_axis(edges[..., 1:], best[..., None], -1)[..., 0]
     if jnp.issubdtype(dtype, np.integer):
-        return xp.trunc(found)
-    return found.astype(np.float32).astype(np.float64) if xp is np and dtype.itemsize <= 4 else found
+        return xp.asarray(xp.trunc(found))
+    return xp.asarray(found.astype(np.float32).astype(np.float64) if xp is np and dtype.itemsize <= 4 else found)
