@@ -15,6 +15,7 @@ import medjax as mj
 from medjax import Image
 
 SPACING = np.array([0.7, 1.1, 2.5])  # of oblique_affine
+WRONG: Any = "cm"
 RADII = [0.0, 0.7, 1.5, 2.1, 3.0, 5.0]
 
 
@@ -163,7 +164,7 @@ def test_holes_are_scipys() -> None:
         (lambda x: mj.dilate(x, -1.0), r"dilate: radius must be finite and not negative, got -1\.0"),
         (lambda x: mj.erode(x, np.inf), "erode: radius must be finite"),
         (lambda x: mj.opening(x, (1, 2, 3)), r"radius must be one number; got shape \(3,\)"),
-        (lambda x: mj.closing(x, 1.0, unit="cm"), "unit must be 'mm' or 'voxel', got 'cm'"),
+        (lambda x: mj.closing(x, 1.0, unit=WRONG), "unit must be 'mm' or 'voxel', got 'cm'"),
         (lambda x: mj.dilate(x.voxels, 1.0), "dilate: the image must be an Image, got ndarray"),
         (lambda x: mj.fill_holes(x), "fill_holes takes booleans or integers, got float32"),
         (lambda x: mj.dilate(x.with_voxels(x.voxels * 1j), 1.0), "dilate takes real voxels, got complex64"),

@@ -87,7 +87,8 @@ def test_numbers_broadcast_against_items_and_channels() -> None:
     for value in (np.array([2.0, 3.0]), np.array([[2.0], [3.0]]), [[1.0, 2.0], [3.0, 4.0]]):
         wanted = batch.voxels * np.broadcast_to(value, (2, 2))[:, None, None, None]
         np.testing.assert_allclose((batch * value).voxels, wanted, rtol=1e-6)
-        np.testing.assert_allclose((np.asarray(value) * batch).voxels, wanted, rtol=1e-6)
+        left: Any = np.asarray(value) * batch
+        np.testing.assert_allclose(left.voxels, wanted, rtol=1e-6)
         np.testing.assert_allclose(jax.jit(lambda x, v: x * v)(batch, jnp.asarray(value)).voxels, wanted, rtol=1e-6)
     assert (batch * 2).metadata == batch.metadata
     with pytest.raises(ValueError, match=r"beside \* must be one number, or one per channel \(2,\).*got shape \(3,\)"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,11 @@ def factors(image: Any, parameters: Parameters, options: Mapping[str, Any]) -> A
 
 
 PET = pet().metadata
+
+
+def morphed(name: str, image: Any, parameters: Parameters, options: Mapping[str, Any]) -> Any:
+    return getattr(mj, name)(image, parameters["radius"], **options)
+
 
 OPERATIONS: dict[str, Operation] = SPACE | {
     # matrices and transforms
@@ -122,7 +128,7 @@ OPERATIONS: dict[str, Operation] = SPACE | {
     **{
         name: Operation(
             name,
-            lambda image, p, o, name=name: getattr(mj, name)(image, p["radius"], **o),
+            functools.partial(morphed, name),
             parameters=numbers(radius=(0.3, 2.9)),
             options=lambda draw, image: {"unit": draw.one_of("mm", "voxel")},
             is_exact=True,

@@ -65,7 +65,9 @@ def gaussian_blur(image: Image, sigma: Any, *, unit: Literal["mm", "voxel"] = "m
             count = int(np.clip(np.ceil(np.floor(TRUNCATE * own.max() + 0.5) / (2 * size)), 1, _MOST_PERIODS))
         xp = own.__array_namespace__()
         own = xp.minimum(own, 2 * size * count / TRUNCATE)
-        widths.append(own), radii.append(xp.floor(TRUNCATE * own + 0.5)), periods.append(count)
+        widths.append(own)
+        radii.append(xp.floor(TRUNCATE * own + 0.5))
+        periods.append(count)
     return image.with_voxels(_blurred(voxels, widths, radii, tuple(periods), len(image.batch_shape)))
 
 

@@ -121,11 +121,10 @@ def region_statistics(
     with at_once(count, affine):
         volume = jnp.asarray(voxel_volume(affine) / 1000, jnp.float32)
         volume = volume if num_classes is None else volume[..., None]
-        parts = values["percentiles"]
+        ranked = values.pop("percentiles")
         return RegionStatistics(
-            count, volume * count.astype(jnp.float32), *(values[name] for name in ("mean", "std", "min", "max")),
-            parts[..., -1], parts[..., :-1],
-        )  # fmt: skip
+            count, volume * count.astype(jnp.float32), **values, median=ranked[..., -1], percentiles=ranked[..., :-1]
+        )
 
 
 def _shares(percentiles: Any) -> tuple[float, ...]:
