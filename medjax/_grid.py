@@ -468,7 +468,7 @@ class Grid:
             axes: For each new axis the axis of this grid that it runs along.
 
         Example:
-            >>> Grid.of((9, 9, 9), spacing=2.0).stepped((0.5, 1, 1), (1, 0, -1), (4, 4, 4))
+            >>> mj.Grid.of((9, 9, 9), spacing=2.0).stepped((0.5, 1, 1), (1, 0, -1), (4, 4, 4))
             Grid(shape=(4, 4, 4), spacing=(1, 2, 2), origin=(2, 0, -2))
         """
         place = Place(self.affine, np.eye(3)[:, list(axes)], np.zeros(3), tuple(axes) == (0, 1, 2)).scaled(step, start)
