@@ -22,7 +22,7 @@ from scipy.spatial.transform import Rotation
 
 import medjax as mj
 from medjax import Image, Metadata
-from medjax._image import unchanging
+from medjax._compiled import unchanging
 
 OBLIQUE = Rotation.from_euler("xyz", (11.0, -23.0, 37.0), degrees=True).as_matrix()
 
