@@ -62,3 +62,14 @@ from medjax.io._open import load_image as load_image
 from medjax.io._open import save_image as save_image
 
 __version__: str
+from medjax._intensity import gaussian_blur as gaussian_blur
+from medjax._intensity import median_filter as median_filter
+from medjax._intensity import otsu_threshold as otsu_threshold
+from medjax._intensity import threshold as threshold
+from medjax._mask import RegionStatistics as RegionStatistics
+from medjax._mask import closing as closing
+from medjax._mask import dilate as dilate
+from medjax._mask import erode as erode
+from medjax._mask import fill_holes as fill_holes
+from medjax._mask import opening as opening
+from medjax._mask import region_statistics as region_statistics

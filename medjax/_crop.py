@@ -12,7 +12,7 @@ import numpy as np
 from medjax._apply import background, host_background
 from medjax._batch import over_batch
 from medjax._compiled import compiled
-from medjax._grid import Grid, is_traced, on_host, product, together
+from medjax._grid import Grid, as_triple, is_traced, on_host, product, together
 from medjax._image import Image, check_image
 from medjax._mask import check_same_grid
 from medjax._pending import rearrange
@@ -262,16 +262,18 @@ def crop_or_pad(image: Image, size: Any, *, fill: Any = None) -> Image:
     return pad(image, lack // 2, lack - lack // 2, fill=fill) if lack.any() else image
 
 
-def crop_to_mask(image: Image, mask: Image | Any, *, margin: Any = 0) -> Image:
+def crop_to_mask(image: Image, mask: Image | Any, *, margin: Any = 0, unit: Literal["voxel", "mm"] = "voxel") -> Image:
     """Crops to the smallest box that holds a mask, plus a margin, as far as the image goes.
 
     Args:
         image: A single image, any channels.
         mask: An image or array on the same grid; non-zero is inside. Concrete: the size of the result depends on it.
-        margin: Voxels to keep around the box, one integer or three.
+        margin: How much to keep around the box along i, j, k, one number or three.
+        unit: "voxel" for whole voxels; "mm" for at least so many mm along the image's own axes.
 
     Raises:
-        ValueError: the mask is empty, is traced, lies on another grid, or the image is a batch.
+        ValueError: the mask is empty, is traced, lies on another grid, the image is a batch, or the margin is negative or no
+            whole number of voxels.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(6.0).reshape(6, 1, 1))
@@ -279,7 +281,9 @@ def crop_to_mask(image: Image, mask: Image | Any, *, margin: Any = 0) -> Image:
         [3.0, 4.0, 5.0]
     """
     check_image(image, "image")
-    around = np.asarray(_three_integers(margin, "margin", least=0))
+    if unit not in ("voxel", "mm"):
+        raise ValueError(f"unit must be 'voxel' or 'mm', got {unit!r}")
+    around = _margin_in_voxels(image, margin) if unit == "mm" else np.array(_three_integers(margin, "margin", least=0))
     if image.batch_shape:
         raise ValueError("the items of a batch would get different sizes: unstack it, or crop to a common box")
     check_image(mask, "mask", or_array=True)
@@ -298,6 +302,15 @@ def crop_to_mask(image: Image, mask: Image | Any, *, margin: Any = 0) -> Image:
     first = np.maximum([span[0] for span in spans] - around, 0)
     last = np.minimum([span[-1] for span in spans] + around, np.asarray(image.shape) - 1)
     return crop(image, first, last - first + 1)
+
+
+def _margin_in_voxels(image: Image, margin: Any) -> np.ndarray:
+    length, spacing = as_triple(margin, "margin"), image.spacing
+    if is_traced(length) or is_traced(spacing):
+        raise ValueError("the size of the result depends on margin and spacing, which are traced: crop before jit")
+    if (length < 0).any():
+        raise ValueError(f"margin must not be negative, got {margin!r}")
+    return np.ceil(length / np.asarray(spacing) - 1e-6).astype(int)
 
 
 def translate(image: Image, offset: Any, *, unit: Literal["voxel", "mm"] = "voxel") -> Image:

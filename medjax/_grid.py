@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medjax._covering import covering
 from medjax._lazy import public
 
 __all__ = [
@@ -42,9 +43,6 @@ __all__ = [
 
 Size = Sequence[int] | np.ndarray
 
-# Reverses the first two world axes: RAS+ to LPS+ and, being its own inverse, back.
-_FLIP_XY = np.diag([-1.0, -1.0, 1.0, 1.0])
-
 
 def spacing_of(affine: Any) -> Any:
     """Returns the voxel size in mm, `(..., 3)`: the lengths of the affine's columns."""
@@ -64,7 +62,7 @@ def direction_of(affine: Any) -> Any:
 
 def lps_to_ras(affine: Any) -> Any:
     """Converts an index-to-LPS affine to index-to-RAS, or back: the flip is its own inverse."""
-    return product(affine.__array_namespace__().asarray(_FLIP_XY, dtype=affine.dtype), affine)
+    return product(affine.__array_namespace__().asarray(np.diag([-1.0, -1.0, 1.0, 1.0]), dtype=affine.dtype), affine)
 
 
 def product(a: Any, b: Any) -> Any:
@@ -378,6 +376,33 @@ class Grid:
             raise ValueError("give either affine, or spacing, origin and direction, not both")
         return Grid(size, read_only(check_affine(affine)))
 
+    @staticmethod
+    def covering(image: Any, spacing: Any) -> Grid:
+        """Returns the smallest grid along the world's axes (LPS) that covers a scan, outer face to outer face, about its middle.
+
+        Args:
+            image: An image or a grid; of a batch the grid covers all items.
+            spacing: Voxel size in mm, one number or three (along L, P, S).
+
+        Raises:
+            ValueError: the geometry or the spacing is traced, since the shape follows from it, or the spacing is not positive.
+
+        Example:
+            >>> turn = [[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]
+            >>> mj.Grid.covering(mj.Grid.of((10, 10, 4), direction=turn), 2.0)
+            Grid(shape=(7, 7, 2), spacing=(2, 2, 2), origin=(-5.1, 0.3, 0.5))
+        """
+        grid = image if isinstance(image, Grid) else getattr(image, "grid", None)
+        if not isinstance(grid, Grid):
+            raise ValueError(f"image must be an Image or a Grid, got {type(image).__name__}")
+        step = as_triple(spacing, "spacing")
+        if not (isinstance(grid.affine, np.ndarray) and isinstance(step, np.ndarray)):
+            raise ValueError("the shape follows from geometry and spacing, which are traced: call it before jit")
+        check_positive(step, "spacing", spacing)
+        size, origin = covering(grid.shape, grid.affine, step)
+        check_size(size)
+        return Grid.of(size.astype(int).tolist(), spacing=step, origin=origin)
+
     @property
     def spacing(self) -> Any:
         """Voxel size in mm: three floats, or an array `(*batch, 3)` when batched or traced."""
@@ -452,8 +477,7 @@ class Grid:
         batch = max(columns.shape[:-2], origin.shape[:-1], key=len)
         top = [xp.broadcast_to(columns, (*batch, 3, 3)), xp.broadcast_to(origin[..., None], (*batch, 3, 1))]
         last = xp.broadcast_to(xp.asarray([[0, 0, 0, 1]], dtype=affine.dtype), (*batch, 1, 4))
-        turned = xp.concat([xp.concat(top, axis=-1), last], axis=-2)
-        made = Grid(tuple(int(n) for n in shape), turned)
+        made = Grid(tuple(int(n) for n in shape), xp.concat([xp.concat(top, axis=-1), last], axis=-2))
         object.__setattr__(made, "made_from", self.place.then(place))
         return made
 
@@ -468,8 +492,8 @@ class Grid:
     def __repr__(self) -> str:
         if not isinstance(self.affine, np.ndarray) or self.affine.ndim > 2:
             return f"Grid(shape={self.shape}, affine={self.affine.shape})"
-        parts = [f"({', '.join(f'{x:.6g}' for x in triple)})" for triple in (self.spacing, self.origin)]
-        return f"Grid(shape={self.shape}, spacing={parts[0]}, origin={parts[1]})"
+        spacing, origin = (f"({', '.join(f'{x:.6g}' for x in triple)})" for triple in (self.spacing, self.origin))
+        return f"Grid(shape={self.shape}, spacing={spacing}, origin={origin})"
 
 
 def plain(triple: Any) -> Any:

@@ -16,6 +16,7 @@ from medjax._foreign import is_foreign, maker_of
 from medjax._grid import Grid, affine_from, check_affine, lps_to_ras, read_only
 from medjax._lazy import public
 from medjax._metadata import Metadata
+from medjax._operators import Operators
 from medjax._orientation import orientation_of
 
 __all__ = ["Image", "Kind", "as_images", "check_image", "image_from", "locked", "on_host"]
@@ -26,7 +27,7 @@ _KINDS = ("intensity", "label")
 
 @public("medjax")
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Image:
+class Image(Operators):
     """A scan or label map: voxels on a grid in LPS+ millimetres, and what is known of it.
 
     A pytree with two leaves, `voxels` and `affine`. `kind` is static; `metadata` is neither a leaf nor part of any

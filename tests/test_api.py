@@ -102,7 +102,6 @@ def test_options_are_keyword_only(thing: Any) -> None:
 
 NATURAL_ORDER = {
     "affine_matrix": ["translation", "rotation", "scale", "shear"],
-    "label_volumes": ["num_classes"],
     "list_hdf5": ["group"],
     "load_hdf5": ["group", "name"],
     "load_dicom_series": ["series_uid"],
@@ -110,8 +109,8 @@ NATURAL_ORDER = {
     "map_coordinates": ["order", "mode", "cval", "prefilter"],
     "max_radius": ["center"],
     "save_hdf5": ["group", "name"],
-    "suv_factor": ["kind"],
-    "to_suv": ["kind"],
+    "suv_factor": ["norm"],
+    "to_suv": ["norm"],
 }
 
 

@@ -50,8 +50,8 @@ OPERATIONS: dict[str, Callable[[mj.Image], Any]] = {
 OF_LABELS: dict[str, Callable[[mj.Image], Any]] = {
     "rotate": lambda mask: mj.rotate(mask, "k", 10.0),
     "spacing": lambda mask: mj.resample_to_spacing(mask, 1.2, size=(5, 5, 5)),
-    "one_hot": lambda mask: mj.one_hot(mask, 3),
-    "volumes": lambda mask: mj.label_volumes(mask, 3),
+    "one_hot": lambda mask: mj.one_hot(mask, num_classes=3),
+    "volumes": lambda mask: mj.label_volumes(mask, num_classes=3),
     "box": mj.bounding_box,
     "barycenter": mj.barycenter,
     "radius": mj.max_radius,

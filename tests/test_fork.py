@@ -23,7 +23,7 @@ def work(answers):
     calls = [
         lambda: mj.rotate(image, "k", 3.0), lambda: mj.resample_to_spacing(image, 0.7), lambda: mj.rescale(image, 2, 1),
         lambda: mj.z_score_normalize(image), lambda: mj.map_coordinates(image.voxels, np.ones((3, 2))),
-        lambda: mj.one_hot(mask, 3), lambda: mj.label_volumes(mask), lambda: mj.bounding_box(mask),
+        lambda: mj.one_hot(mask, num_classes=3), lambda: mj.label_volumes(mask), lambda: mj.bounding_box(mask),
         lambda: mj.barycenter(mask), lambda: mj.dice(mask, mask), lambda: mj.dice(mask, mask, num_classes=2),
     ]
     for call in calls:

@@ -27,11 +27,11 @@ MEASURES: dict[str, Callable[[Image, Image], Any]] = {
     "dice": lambda label, soft: mj.dice(soft, soft),
     "dice of labels": lambda label, soft: mj.dice(label, label, num_classes=3),
     "dice of both": lambda label, soft: mj.dice(label, soft),
-    "dice of one_hot": lambda label, soft: mj.dice(mj.one_hot(label, 3), mj.one_hot(label, 3)),
+    "dice of one_hot": lambda label, soft: mj.dice(mj.one_hot(label, num_classes=3), mj.one_hot(label, num_classes=3)),
     "label_volumes": lambda label, soft: mj.label_volumes(label),
     "mask_points": lambda label, soft: mj.mask_points(label, 5),
     "max_radius": lambda label, soft: mj.max_radius(soft),
-    "one_hot": lambda label, soft: mj.one_hot(label, 3).voxels,
+    "one_hot": lambda label, soft: mj.one_hot(label, num_classes=3).voxels,
     "surface_distances": lambda label, soft: mj.surface_distances(label, label, num_classes=3),
     "suv_statistics": lambda label, soft: tuple(vars(mj.suv_statistics(soft, label, num_classes=3)).values()),
     "z_score_normalize": lambda label, soft: mj.z_score_normalize(soft, mask=label).voxels,
@@ -46,7 +46,7 @@ MEASURES: dict[str, Callable[[Image, Image], Any]] = {
 REFUSED: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Image, Image, Any], Any], str]] = {
     "no label": (
         lambda a, b: a,
-        lambda label, soft, bad: mj.one_hot(label, 2),
+        lambda label, soft, bad: mj.one_hot(label, num_classes=2),
         "labels run from 0 to 2, but num_classes=2",
     ),
     "two labels": (

@@ -22,6 +22,7 @@ LAYERS = {
         "_lazy",
         "_version",
         "_fork",
+        "_covering",
         "_grid",
         "_orientation",
         "_metadata",
@@ -30,7 +31,16 @@ LAYERS = {
         "_optional",
         "_errors",
     ],  # host geometry and facts
-    1: ["_batch", "_compiled", "_sampling", "_bspline", "_transform"],  # kernels and maps: arrays in, arrays out
+    1: [
+        "_batch",
+        "_compiled",
+        "_values",
+        "_same_grid",
+        "_operators",
+        "_sampling",
+        "_bspline",
+        "_transform",
+    ],  # kernels and maps: arrays in, arrays out
     2: [
         "_picture",
         "_image",

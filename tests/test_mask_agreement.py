@@ -50,7 +50,7 @@ def test_dice_of_labels_batches_and_channels() -> None:
         compare(a, b),
         jax.jit(compare)(a, b),
         jax.vmap(compare)(a, b),
-        mj.dice(mj.one_hot(a, 4), mj.one_hot(b, 4)),
+        mj.dice(mj.one_hot(a, num_classes=4), mj.one_hot(b, num_classes=4)),
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -207,4 +207,4 @@ def test_agreement_needs_one_grid() -> None:
     with pytest.raises(ValueError, match="runs on the host"):
         jax.jit(mj.surface_distances)(a, a)
     with pytest.raises(ValueError, match=r"channels \(2,\) and the reference \(\)"):
-        mj.dice(mj.one_hot(a, 2), a)
+        mj.dice(mj.one_hot(a, num_classes=2), a)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,11 @@ def factors(image: Any, parameters: Parameters, options: Mapping[str, Any]) -> A
 
 
 PET = pet().metadata
+
+
+def morphed(name: str, image: Any, parameters: Parameters, options: Mapping[str, Any]) -> Any:
+    return getattr(mj, name)(image, parameters["radius"], **options)
+
 
 OPERATIONS: dict[str, Operation] = SPACE | {
     # matrices and transforms
@@ -88,6 +94,64 @@ OPERATIONS: dict[str, Operation] = SPACE | {
         options=lambda draw, image: {"function": draw.one_of("linear", "linear_exact", "sigmoid")},
         slopes=("center", "width"),
     ),
+    "gaussian_blur": Operation(
+        "gaussian_blur",
+        lambda image, p, o: mj.gaussian_blur(image, p["sigma"], **o),
+        kinds=("intensity",),
+        parameters=numbers(sigma=(0.2, 3)),
+        options=lambda draw, image: {"unit": draw.one_of("mm", "voxel")},
+        is_linear=True,
+        slopes=("sigma",),
+    ),
+    "median_filter": Operation(
+        "median_filter",
+        lambda image, p, o: mj.median_filter(image, **o),
+        kinds=("intensity",),
+        options=lambda draw, image: {"size": draw.one_of(3, (1, 2, 3))},
+        slopes=(),
+        is_exact=True,
+    ),
+    "threshold": Operation(
+        "threshold",
+        lambda image, p, o: mj.threshold(image, p["low"], high=p["high"]),
+        kinds=("intensity",),
+        parameters=numbers(low=(-90, -20), high=(20, 90)),
+        is_exact=True,
+    ),
+    "otsu_threshold": Operation(
+        "otsu_threshold",
+        lambda image, p, o: mj.otsu_threshold(image, mask=p["mask"]),
+        kinds=("intensity",),
+        parameters=lambda draw, image: {"mask": as_mask(draw, image)},
+        dtypes=(np.float32, np.int16, np.uint8),
+    ),
+    **{
+        name: Operation(
+            name,
+            functools.partial(morphed, name),
+            parameters=numbers(radius=(0.3, 2.9)),
+            options=lambda draw, image: {"unit": draw.one_of("mm", "voxel")},
+            is_exact=True,
+        )
+        for name in ("dilate", "erode", "opening", "closing")
+    },
+    "arithmetic": Operation(
+        "Image",
+        lambda image, p, o: abs(2 * (image - p["other"]) / p["number"] + 1),
+        kinds=("intensity",),
+        parameters=lambda draw, image: numbers(number=(1, 3))(draw, image) | {"other": other(draw, image)},
+        slopes=("number",),
+        rounding=512,
+    ),
+    "comparison": Operation(
+        "Image",
+        lambda image, p, o: (image > p["number"]) & ~(image >= p["other"]),
+        parameters=lambda draw, image: numbers(number=(-50, 50))(draw, image) | {"other": other(draw, image)},
+        is_exact=True,
+    ),
+    "trailing axes": Operation(
+        "Image", lambda image, p, o: image[..., 1:], channels=((2,), (3,)), is_exact=True, is_linear=True, slopes=()
+    ),
     "z_score_normalize": Operation(
         "z_score_normalize",
         lambda image, p, o: mj.z_score_normalize(image, mask=p["mask"]),
@@ -137,7 +201,7 @@ OPERATIONS: dict[str, Operation] = SPACE | {
     ),
     # masks and quantities
     "one_hot": Operation(
-        "one_hot", lambda image, p, o: mj.one_hot(image, 5), kinds=("label",), is_exact=True, **SCALARS
+        "one_hot", lambda image, p, o: mj.one_hot(image, num_classes=5), kinds=("label",), is_exact=True, **SCALARS
     ),
     "connected_components": Operation(
         "connected_components",
@@ -151,7 +215,24 @@ OPERATIONS: dict[str, Operation] = SPACE | {
         "bounding_box", lambda image, p, o: mj.bounding_box(image, num_classes=5), kinds=("label",), **SCALARS
     ),
     "label_volumes": Operation(
-        "label_volumes", lambda image, p, o: mj.label_volumes(image, 5), kinds=("label",), **SCALARS
+        "label_volumes", lambda image, p, o: mj.label_volumes(image, num_classes=5), kinds=("label",), **SCALARS
+    ),
+    "fill_holes": Operation(
+        "fill_holes",
+        lambda image, p, o: mj.fill_holes(image),
+        kinds=("label",),
+        refused={"voxels": "host"},
+        is_exact=True,
+        **SCALARS,
+    ),
+    "region_statistics": Operation(
+        "region_statistics",
+        lambda image, p, o: mj.region_statistics(image, p["mask"], **o),
+        kinds=("intensity",),
+        parameters=lambda draw, image: {"mask": as_mask(draw, image)},
+        options=lambda draw, image: {"num_classes": draw.one_of(None, 2), "percentiles": (5, 50)},
+        slopes=(),
+        rounding=512,
     ),
     "barycenter": Operation(
         "barycenter",

@@ -14,8 +14,9 @@ import numpy as np
 from medjax._compiled import unchanging
 from medjax._grid import is_traced
 from medjax._image import Image, check_image
-from medjax._mask import at_once, check_same_grid, is_concrete, without_wrapping
+from medjax._mask import at_once, check_same_grid, is_concrete
 from medjax._per_item import aligned
+from medjax._values import without_wrapping
 
 __all__ = [
     "Number",

@@ -28,8 +28,9 @@ from medjax._intensity._arguments import (
 )
 from medjax._intensity._knots import Background, Rule, background_of, foreground_percentiles, piecewise_linear
 from medjax._intensity._percentile import fixed_point, from_rows, to_rows
-from medjax._intensity._statistics import apply_to_finite, as_float, stretched
+from medjax._intensity._statistics import apply_to_finite, stretched
 from medjax._lazy import public
+from medjax._values import as_float
 
 __all__ = ["NyulLandmarks", "nyul_train", "nyul_transform"]
 

@@ -14,7 +14,8 @@ from medjax._image import Image
 from medjax._intensity._arguments import check_not_empty, mask_for, voxels_of
 from medjax._intensity._knots import Background, Rule, background_of, foreground_percentiles, piecewise_linear
 from medjax._intensity._percentile import fixed_point, from_rows, to_rows
-from medjax._intensity._statistics import apply_to_finite, as_float, extremes, selected, spatial_axes
+from medjax._intensity._statistics import apply_to_finite, extremes, selected, spatial_axes
+from medjax._values import as_float
 
 __all__ = ["histogram_match"]
 

@@ -23,7 +23,6 @@ from medjax._intensity._arguments import (
 from medjax._intensity._percentile import beside_voxels, fixed_point, percentiles_of_rows, to_rows
 from medjax._intensity._statistics import (
     apply_to_finite,
-    as_float,
     extremes,
     over_finite,
     selected,
@@ -31,6 +30,7 @@ from medjax._intensity._statistics import (
     spread_of,
     stretched,
 )
+from medjax._values import as_float
 
 __all__ = ["min_max_normalize", "percentile_normalize", "z_score_normalize"]
 

@@ -13,7 +13,6 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 __all__ = [
     "apply_to_finite",
-    "as_float",
     "extremes",
     "is_large",
     "over_finite",
@@ -24,11 +23,6 @@ __all__ = [
 ]
 
 Axes = tuple[int, ...]
-
-
-def as_float(voxels: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Returns float64 as it is and anything else as float32."""
-    return voxels if voxels.dtype == jnp.float64 else voxels.astype(jnp.float32)
 
 
 def spatial_axes(batch_ndim: int) -> Axes:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._compiled import eagerly, unchanging
-from medjax._grid import read_only
 from medjax._image import Image, check_image
+from medjax._same_grid import check_grids
 
 __all__ = [
     "at_once",
@@ -24,14 +24,10 @@ __all__ = [
     "inside_of",
     "is_concrete",
     "labels_of",
-    "num_labels",
     "voxel_volume",
     "weights_of",
-    "without_wrapping",
 ]
 
-# Two grids are the same when no corner lies further apart than this.
-_SAME_GRID_MM = 1e-3
 # By how much interpolation in float32 may leave the range of weights.
 _ROUNDING = 1e-5
 
@@ -50,7 +46,7 @@ def check_count(value: Any, name: str) -> None:
 
 
 def check_same_grid(image: Image, other: Image, name: str, *, batch: Literal["same", "same or none"] = "same") -> None:
-    """Checks that two images lie on one grid: no corner of one is further than `_SAME_GRID_MM` from the other's.
+    """Checks that two images lie on one grid, as `check_grids` does, and are images at all.
 
     Args:
         image: The image it is about.
@@ -63,22 +59,7 @@ def check_same_grid(image: Image, other: Image, name: str, *, batch: Literal["sa
     """
     check_image(image, "image")
     check_image(other, name)
-    batches = (image.batch_shape,) if batch == "same" else (image.batch_shape, ())
-    if other.batch_shape not in batches or other.shape != image.shape:
-        raise ValueError(
-            f"{name} is {other.batch_shape + other.shape} and the image {image.batch_shape + image.shape}; "
-            "bring it to the image's grid with resample_to_image"
-        )
-    if not is_concrete(image.affine, other.affine):
-        return
-    corners = np.array(np.meshgrid(*((0.0, n - 1.0) for n in image.shape), indexing="ij")).reshape(3, 8)
-    homogeneous = np.concatenate([corners, np.ones((1, 8))])
-    apart = np.abs((np.asarray(image.grid.affine) - np.asarray(other.grid.affine)) @ homogeneous).max()
-    if not apart <= _SAME_GRID_MM:
-        raise ValueError(
-            f"{name} lies on another grid: a corner is {apart:.4g} mm away (tolerance {_SAME_GRID_MM} mm); "
-            "bring it to the image's grid with resample_to_image"
-        )
+    check_grids(image, other, name, batch=batch)
 
 
 def labels_of(mask: Image, num_classes: int | None, operation: str = "this operation") -> Any:
@@ -109,21 +90,6 @@ def labels_of(mask: Image, num_classes: int | None, operation: str = "this opera
                     f"labels run from {low} to {high}, but num_classes={num_classes} allows 0 to {num_classes - 1}"
                 )
         return voxels.astype(np.int32)
-
-
-def num_labels(mask: Image, num_classes: int | None) -> int:
-    """Returns `num_classes`, or one more than the largest label where that is known.
-
-    Raises:
-        ValueError: the mask is traced and `num_classes` is not given.
-    """
-    check_image(mask, "image")
-    if num_classes is not None:
-        return num_classes
-    if not is_concrete(mask.voxels):
-        raise ValueError("inside jit the number of labels is unknown; give num_classes")
-    with at_once(mask.voxels):
-        return max(int(mask.voxels.max()), 0) + 1
 
 
 def weights_of(mask: Image, name: str = "mask", *, most: float | None = None) -> Any:
@@ -184,15 +150,6 @@ def _check_weights(voxels: Any, name: str, most: float | None) -> None:
             f"the {name} has weights from {low:g} to {high:g}: they {bounds}; compare it first, such as voxels > 0.5, or limit "
             f"it, clip({name}, 0, {'None' if most == np.inf else f'{most:g}'})"
         )
-
-
-def without_wrapping(voxels: Any) -> Any:
-    """Returns amounts as jit takes them without loss: unchanging, and no 64-bit integers without x64."""
-    if not isinstance(voxels, np.ndarray):
-        return voxels
-    if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8 and not jax.config.read("jax_enable_x64"):
-        return read_only(voxels.astype(np.float32))
-    return unchanging(voxels)
 
 
 def channels_first(voxels: Any, image: Image) -> Any:

@@ -15,24 +15,25 @@ from medjax._batch import over_batch
 from medjax._compiled import compiled
 from medjax._image import Image, check_image
 from medjax._lazy import public
-from medjax._mask._arguments import is_concrete, labels_of, num_labels, voxel_volume
+from medjax._mask._arguments import is_concrete, labels_of, voxel_volume
 from medjax._optional import optional
 
 __all__ = ["BoundingBox", "bounding_box", "connected_components", "label_volumes", "one_hot"]
 
 
-def one_hot(image: Image, num_classes: int, *, dtype: Any = np.float32) -> Image:
+def one_hot(mask: Image, *, num_classes: int | None = None, dtype: Any = np.float32) -> Image:
     """Gives every label a channel of its own, trailing: 1 where the voxel has that label, else 0.
 
     The result is an intensity image, so that resampling it gives each class's share of a voxel.
 
     Args:
-        image: Label map, any batch, no channels.
-        num_classes: Number of channels; channel c is label c, 0 the background.
+        mask: Booleans or integers, any batch, no channels.
+        num_classes: `None` takes all voxels that are not 0 together and adds no channel. A number gives that many
+            channels: channel c is label c, 0 the background.
         dtype: Of the result.
 
     Returns:
-        `(*batch, i, j, k, num_classes)`, same geometry and metadata.
+        `(*batch, i, j, k)` or `(*batch, i, j, k, num_classes)`, same geometry and metadata.
 
     Raises:
         ValueError: the voxels are not integers, or a label is not within 0 to `num_classes - 1`.
@@ -42,54 +43,57 @@ def one_hot(image: Image, num_classes: int, *, dtype: Any = np.float32) -> Image
 
     Example:
         >>> image = mj.Image.from_array(np.array([0, 2, 1]).reshape(3, 1, 1), kind="label")
-        >>> mj.one_hot(image, 3).voxels[:, 0, 0].tolist()
+        >>> mj.one_hot(image, num_classes=3).voxels[:, 0, 0].tolist()
         [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+        >>> mj.one_hot(image).voxels[:, 0, 0].tolist()
+        [0.0, 1.0, 1.0]
     """
-    check_image(image, "image")
-    labels = labels_of(image, num_classes, "one_hot")
-    return Image(_one_hot(labels, num_classes, np.dtype(dtype)), image.affine, "intensity", image.metadata)
+    labels = labels_of(mask, num_classes, "one_hot")
+    return Image(_one_hot(labels, num_classes, np.dtype(dtype)), mask.affine, "intensity", mask.metadata)
 
 
 @functools.partial(compiled, static_argnums=(1, 2))
-def _one_hot(labels: Int[Array, "*shape"], num_classes: int, dtype: Any) -> Array:
-    return jax.nn.one_hot(labels, num_classes, dtype=dtype)
+def _one_hot(labels: Int[Array, "*shape"], num_classes: int | None, dtype: Any) -> Array:
+    return labels.astype(dtype) if num_classes is None else jax.nn.one_hot(labels, num_classes, dtype=dtype)
 
 
-def label_volumes(image: Image, num_classes: int | None = None) -> Any:
-    """Returns the volume of every label in mm3: number of voxels times the volume of one.
+def label_volumes(mask: Image, *, num_classes: int | None = None) -> Any:
+    """Returns the volume of a mask, or of every label, in mm3: number of voxels times the volume of one.
 
     Args:
-        image: Label map, any batch, no channels.
-        num_classes: Labels 0 to `num_classes - 1` are measured. Default up to the largest one, where it is known.
+        mask: Booleans or integers, any batch, no channels.
+        num_classes: `None` measures all voxels that are not 0 as one region. A number measures labels 0 to
+            `num_classes - 1`, 0 being what has no label.
 
     Returns:
-        `(*batch, num_classes)` mm3, the label as last index, 0 the background; float64 NumPy where concrete.
+        `(*batch,)` or `(*batch, num_classes)` mm3, the label as last index; float64 NumPy where concrete.
 
     Raises:
-        ValueError: the voxels are not integers, a label is out of range, or labels are traced and `num_classes` not given.
+        ValueError: the voxels are not integers, or a label is not within 0 to `num_classes - 1`.
 
     Transforms:
         `jit`, `vmap`, differentiable in the affine. Compiles once per shape and `num_classes`. Traced labels out of range
         are left out.
 
     Example:
-        >>> image = mj.Image.from_array(np.array([0, 2, 2]).reshape(3, 1, 1), spacing=(1, 2, 2.5), kind="label")
-        >>> mj.label_volumes(image).tolist()
-        [5.0, 0.0, 10.0]
+        >>> mask = mj.Image.from_array(np.array([0, 2, 1, 2]).reshape(4, 1, 1), spacing=(1, 2, 2.5), kind="label")
+        >>> float(mj.label_volumes(mask)), mj.label_volumes(mask, num_classes=3).tolist()
+        (15.0, [5.0, 5.0, 10.0])
     """
-    check_image(image, "image")
-    classes = num_labels(image, num_classes)
-    labels, affine = labels_of(image, classes, "label_volumes"), image.grid.affine
-    counts = _counts(labels, len(image.batch_shape), classes)
+    labels, affine = labels_of(mask, num_classes, "label_volumes"), mask.grid.affine
+    counts = _counts(labels, len(mask.batch_shape), num_classes)
+    volume = voxel_volume(affine) if num_classes is None else voxel_volume(affine)[..., None]
     if is_concrete(counts, affine):
-        return np.asarray(counts, np.float64) * voxel_volume(affine)[..., None]
-    volume = jnp.asarray(voxel_volume(affine), jax.dtypes.canonicalize_dtype(np.float64))
-    return counts.astype(volume.dtype) * volume[..., None]
+        return np.asarray(counts, np.float64) * volume
+    volume = jnp.asarray(volume, jax.dtypes.canonicalize_dtype(np.float64))
+    return counts.astype(volume.dtype) * volume
 
 
 @functools.partial(compiled, static_argnums=(1, 2))
-def _counts(labels: Int[Array, "*shape"], batch_axes: int, classes: int) -> Int[Array, "*batch l"]:
-    def count(item: Int[Array, "i j k"]) -> Int[Array, " l"]:
+def _counts(labels: Int[Array, "*shape"], batch_axes: int, classes: int | None) -> Int[Array, "*counts"]:
+    def count(item: Int[Array, "i j k"]) -> Int[Array, "*l"]:
+        if classes is None:
+            return item.sum()
         ids = jnp.where((item >= 0) & (item < classes), item, classes).reshape(-1)
         return jax.ops.segment_sum(jnp.ones_like(ids), ids, classes + 1)[:classes]
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 from medjax._suv._header import Findings, Header, named
 
-__all__ = ["KINDS", "Body", "Normalizer", "SuvKind", "body_size"]
+__all__ = ["NORMS", "Body", "Normalizer", "SuvNorm", "body_size"]
 
-SuvKind = Literal["bw", "lbm_james", "lbm_morgan", "lbm_janmahasatian", "bsa", "ibw"]
+SuvNorm = Literal["bw", "lbm_james", "lbm_morgan", "lbm_janmahasatian", "bsa", "ibw"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _bmi(weight: float, height: float) -> float:
     return weight / (height / 100) ** 2
 
 
-KINDS: dict[str, Normalizer] = {
+NORMS: dict[str, Normalizer] = {
     "bw": Normalizer("BW", "g/ml", "body weight W", {"M": _weight, "F": _weight}),
     # James WPT, Research on obesity, HMSO 1976: the coefficient 128 for men.
     "lbm_james": Normalizer(
@@ -115,7 +115,7 @@ def body_size(kind: str, header: Header, findings: Findings) -> Body:
     Raises:
         ValueError: weight, height or sex is missing or impossible, or the formula does not hold for this patient.
     """
-    norm = KINDS[kind]
+    norm = NORMS[kind]
     weight = _read_weight(header, findings)
     height = _read_height(header, findings) if norm.needs_height else None
     sex = _read_sex(header, findings) if norm.needs_sex else None
@@ -126,7 +126,7 @@ def body_size(kind: str, header: Header, findings: Findings) -> Body:
     if amount <= 0:
         raise ValueError(
             f"{norm.rule} is {amount:.3g} for {named('PatientWeight')} {weight:g} kg and {named('PatientSize')} {height:g} m: "
-            "the formula does not hold for this patient; choose another kind, such as 'bw' or 'lbm_janmahasatian'"
+            "the formula does not hold for this patient; choose another norm, such as 'bw' or 'lbm_janmahasatian'"
         )
     return Body(amount * (1000 if norm.unit == "g/ml" else 1e4), weight, height, sex)
 
@@ -172,5 +172,5 @@ def _check_lean_mass(norm: Normalizer, weight: float, height: float, sexes: str,
     if any(norm.formulas[s](weight + step, height) < norm.formulas[s](weight, height) for s in sexes):
         findings.warn(
             f"{named('PatientWeight')} {weight:g} kg at {named('PatientSize')} {height / 100:g} m is beyond the range of "
-            f"{norm.rule.split(':')[0]}, which falls with growing weight there; kind='lbm_janmahasatian' holds"
+            f"{norm.rule.split(':')[0]}, which falls with growing weight there; norm='lbm_janmahasatian' holds"
         )

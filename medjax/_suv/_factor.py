@@ -15,11 +15,11 @@ from medjax._compiled import compiled
 from medjax._errors import ImageFileWarning
 from medjax._image import Image, check_image
 from medjax._lazy import public
-from medjax._mask import without_wrapping
 from medjax._metadata import Metadata
-from medjax._suv._body import KINDS, SuvKind
+from medjax._suv._body import NORMS, SuvNorm
 from medjax._suv._header import Findings, Header
 from medjax._suv._rules import Outcome, apply_rule
+from medjax._values import without_wrapping
 
 __all__ = ["SuvFactor", "holds_suv", "suv_factor", "to_suv"]
 
@@ -48,7 +48,7 @@ class SuvFactor:
 
     Attributes:
         factor: SUV = factor * voxel.
-        kind: Kind of SUV, as given to `suv_factor`.
+        norm: What the dose is divided by, as given to `suv_factor`.
         unit: "g/ml" or "cm2/ml".
         rule: The equation, with c the voxel, N the normaliser, D the dose in Bq, t the uptake time and T the half-life.
         units: Units (0054,1001) of the source.
@@ -68,7 +68,7 @@ class SuvFactor:
     """
 
     factor: Quantity
-    kind: str
+    norm: str
     unit: str
     rule: str
     units: str
@@ -93,13 +93,13 @@ class SuvFactor:
 
         Example:
             >>> mj.SuvFactor(1.0, "bw", "g/ml", "GML, BW: SUV = c", "GML").to_dict()
-            {'factor': 1.0, 'kind': 'bw', 'unit': 'g/ml', 'rule': 'GML, BW: SUV = c', 'units': 'GML'}
+            {'factor': 1.0, 'norm': 'bw', 'unit': 'g/ml', 'rule': 'GML, BW: SUV = c', 'units': 'GML'}
         """
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: _listed(value) for name, value in fields.items() if value not in (None, ())}
 
 
-def suv_factor(image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, Any] | None = None) -> Any:
+def suv_factor(image: Image, norm: SuvNorm | str = "bw", *, tags: Mapping[str, Any] | None = None) -> Any:
     """Computes the factor from a PET image's values to standardised uptake values, and says by which rule.
 
     `SUV = c N / (D 2^(-t / T))`: activity concentration c in Bq/ml, normaliser N (1 g of body weight for "bw"), injected
@@ -115,7 +115,7 @@ def suv_factor(image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, A
     Args:
         image: A PET image whose `metadata.extra` holds the DICOM header, as the DICOM reader fills it. For a batch, one
             metadata per item.
-        kind: What the dose is divided by: "bw" body weight; "lbm_james", "lbm_morgan", "lbm_janmahasatian" lean body mass
+        norm: What the dose is divided by: "bw" body weight; "lbm_james", "lbm_morgan", "lbm_janmahasatian" lean body mass
             (James is DICOM's LBMJAMES128, Morgan its LBM; both fail for the very obese); "bsa" body surface area
             (Du Bois); "ibw" ideal body weight.
         tags: Values by DICOM keyword that replace or complete the header's, such as `{"PatientWeight": 71.0}`. They make
@@ -147,12 +147,12 @@ def suv_factor(image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, A
         PS3.3 sections C.8.9.1 to C.8.9.4; QIBA, vendor-neutral pseudo-code for SUV (2012); Vácha M et al., manual for SUV
         computation (github.com/oncoray/suv_computation, 2026).
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is not one of {', '.join(KINDS)}; lean body mass has three formulas, name one")
+    if norm not in NORMS:
+        raise ValueError(f"norm={norm!r} is not one of {', '.join(NORMS)}; lean body mass has three formulas, name one")
     check_image(image, "image")
     if image.kind == "label":
         raise ValueError("a label image holds no activity; give the PET image itself")
-    records = tuple(_factor_of(item, image.shape[2], kind, tags or {}) for item in _per_item(image))
+    records = tuple(_factor_of(item, image.shape[2], norm, tags or {}) for item in _per_item(image))
     return records if image.batch_shape else records[0]
 
 
@@ -168,16 +168,16 @@ def _per_item(image: Image) -> tuple[Metadata, ...]:
     return tuple(item for item in items if item is not None)
 
 
-def _factor_of(metadata: Metadata, slices: int, kind: str, tags: Mapping[str, Any]) -> SuvFactor:
+def _factor_of(metadata: Metadata, slices: int, norm: str, tags: Mapping[str, Any]) -> SuvFactor:
     if holds_suv(metadata):
         raise ValueError(f"the image already holds {metadata.subtype or 'SUV'}; convert the image it was made from")
     findings = Findings()
-    outcome = apply_rule(Header(metadata.extra, tags, slices), kind, findings)
+    outcome = apply_rule(Header(metadata.extra, tags, slices), norm, findings)
     if tags:
         findings.note(f"stated by the caller: {', '.join(sorted(tags))}")
     for text in findings.warnings:
         warnings.warn(text, ImageFileWarning, stacklevel=4)
-    return _record(outcome, kind, tuple(findings.notes))
+    return _record(outcome, norm, tuple(findings.notes))
 
 
 def holds_suv(metadata: Metadata) -> bool:
@@ -185,12 +185,12 @@ def holds_suv(metadata: Metadata) -> bool:
     return "suv" in metadata.extra or (metadata.subtype or "").upper().startswith("SUV")
 
 
-def _record(found: Outcome, kind: str, notes: tuple[str, ...]) -> SuvFactor:
-    norm, body, uptake = KINDS[kind], found.body, found.uptake
+def _record(found: Outcome, norm: str, notes: tuple[str, ...]) -> SuvFactor:
+    normalizer, body, uptake = NORMS[norm], found.body, found.uptake
     return SuvFactor(
         factor=_plain(found.factor),
-        kind=kind,
-        unit=norm.unit,
+        norm=norm,
+        unit=normalizer.unit,
         rule=found.rule,
         units=found.units,
         decay_correction=found.decay_correction,
@@ -205,7 +205,7 @@ def _record(found: Outcome, kind: str, notes: tuple[str, ...]) -> SuvFactor:
         dose_bq=found.dose_bq,
         half_life_s=found.half_life_s,
         normalizer=body.amount if body else None,
-        normalizer_rule=norm.rule if body else None,
+        normalizer_rule=normalizer.rule if body else None,
         weight_kg=body.weight_kg if body else None,
         height_m=body.height_m if body else None,
         sex=body.sex if body else None,
@@ -231,14 +231,14 @@ def _listed(value: Any) -> Any:
     return list(map(_listed, value)) if isinstance(value, tuple) else value
 
 
-def to_suv(image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, Any] | None = None) -> Image:
+def to_suv(image: Image, norm: SuvNorm | str = "bw", *, tags: Mapping[str, Any] | None = None) -> Image:
     """Converts a PET image to standardised uptake values; the result says that it holds them, and by which rule.
 
     Args:
         image: As for `suv_factor`: any batch, time as a trailing axis. Convert before cropping or reorienting along the
             slices if the factor may differ between them, and before rotating or warping: an image does not tell that its
             content was moved on its own grid.
-        kind: As for `suv_factor`.
+        norm: As for `suv_factor`.
         tags: As for `suv_factor`.
 
     Returns:
@@ -262,7 +262,7 @@ def to_suv(image: Image, kind: SuvKind | str = "bw", *, tags: Mapping[str, Any] 
         >>> float(suv.voxels[0, 0, 0]), suv.metadata.subtype, suv.metadata.extra["Units"]
         (1.0, 'SUVbw', 'GML')
     """
-    found = suv_factor(image, kind, tags=tags)
+    found = suv_factor(image, norm, tags=tags)
     records, known = found if isinstance(found, tuple) else (found,), _per_item(image)
     affine = image.grid.affine
     affines = affine.reshape(-1, 4, 4) if isinstance(affine, np.ndarray) else [None] * len(records)
@@ -322,15 +322,15 @@ def _stated(metadata: Metadata, keyword: str, count: int) -> np.ndarray | None:
 
 
 def _as_suv(metadata: Metadata, record: SuvFactor) -> Metadata:
-    norm = KINDS[record.kind]
+    normalizer = NORMS[record.norm]
     extra = {key: value for key, value in metadata.extra.items() if key not in _UNTRUE}
     if "per_slice" in extra:
         extra["per_slice"] = {key: value for key, value in extra["per_slice"].items() if key not in _UNTRUE}
-    extra |= {"Units": norm.units, "SUVType": norm.suv_type, "suv": record.to_dict()}
+    extra |= {"Units": normalizer.units, "SUVType": normalizer.suv_type, "suv": record.to_dict()}
     if record.decay_correction == "NONE":  # the factor made up for the decay until the injection
         extra |= {"DecayCorrection": "ADMIN", "CorrectedImage": [*_as_list(extra.get("CorrectedImage")), "DECY"]}
     display = {key: value for key, value in metadata.display.items() if key not in _UNTRUE}
-    subtype = f"SUV{record.kind}"
+    subtype = f"SUV{record.norm}"
     return metadata.replace(subtype=subtype, extra=extra, display=display)
 
 

@@ -14,13 +14,13 @@ import re
 import numpy as np
 
 from medjax._metadata import Metadata
-from medjax._suv._body import KINDS, Body, body_size
+from medjax._suv._body import NORMS, Body, body_size
 from medjax._suv._header import Findings, Header, named
 from medjax._suv._times import Uptake, aligned, reference_times, uptake_until_acquisition, uptake_until_reference
 
 __all__ = ["Outcome", "apply_rule", "decay_reference"]
 
-_SUV_TYPES = {norm.suv_type: kind for kind, norm in KINDS.items()}
+_SUV_TYPES = {norm.suv_type: kind for kind, norm in NORMS.items()}
 # Half-life of fluorine-18 in s: 6586.2, with what vendors round it to (6588, 6600).
 _FLUORINE_18 = (6500.0, 6700.0)
 _IS_FLUORINE_18 = re.compile(r"c-111a1|fluorine|\b18\W*f\b|\bf\W*18\b")
@@ -186,12 +186,12 @@ def _from_suv(header: Header, kind: str, units: str, findings: Findings) -> Outc
     default = "BW" if units == "GML" else "BSA"
     suv_type = (header.text("SUVType") or default).upper()
     held = _SUV_TYPES.get(suv_type)
-    if held is None or KINDS[held].units != units:
+    if held is None or NORMS[held].units != units:
         raise ValueError(f"{named('SUVType')} is {suv_type}, which does not go with {named('Units')} {units}")
     if held == kind:
         return Outcome(np.asarray(1.0), units, f"{units}, {suv_type}: SUV = c")
     wanted, had = body_size(kind, header, findings), body_size(held, header, findings)
-    rule = f"{units}, {suv_type}: SUV = c N / N', N' = {KINDS[held].rule}"
+    rule = f"{units}, {suv_type}: SUV = c N / N', N' = {NORMS[held].rule}"
     return Outcome(np.asarray(wanted.amount / had.amount), units, rule, body=wanted)
 
 

@@ -18,8 +18,9 @@ from medjax._compiled import compiled
 from medjax._grid import inverse_3x3
 from medjax._image import Image
 from medjax._lazy import public
-from medjax._mask import at_once, check_same_grid, labels_of, voxel_volume, without_wrapping
+from medjax._mask import at_once, check_same_grid, labels_of, sums_of, voxel_volume
 from medjax._suv._factor import holds_suv
+from medjax._values import without_wrapping
 
 __all__ = ["SuvStatistics", "suv_statistics"]
 
@@ -29,8 +30,6 @@ PEAK_RADIUS_MM = 10 * (3 / (4 * math.pi)) ** (1 / 3)
 _POINTS = 5
 # How many voxels the sphere may reach from its centre where the geometry is traced: enough for voxels of 0.5 mm.
 _TRACED_REACH = 13
-# A sum of float32 is made of partial sums of so many voxels at most, which keeps it exact to 1e-6 over 1e8 voxels.
-_ADDED_AT_ONCE = 64
 
 
 @public("medjax")
@@ -187,18 +186,11 @@ def _measure(
     values = voxels.astype(jnp.float32)
     ids = jnp.where((labels >= 0) & (labels < classes), labels, classes).reshape(-1)
     count = jax.ops.segment_sum(jnp.ones_like(ids), ids, classes + 1)[:classes]
-    total = _sums(values.reshape(-1), ids, classes + 1)[:classes]
+    total = sums_of(values.reshape(-1), ids, classes + 1)[:classes]
     largest = jax.ops.segment_max(values.reshape(-1), ids, classes + 1)[:classes]
     peak = jax.ops.segment_max(_sphere_mean(values, sphere).reshape(-1), ids, classes + 1)[:classes]
     is_there = count > 0
     return count, total, jnp.where(is_there, largest, 0.0), jnp.where(is_there, peak, 0.0)
-
-
-def _sums(values: Float[Array, " n"], ids: Int[Array, " n"], classes: int) -> Float[Array, " l"]:
-    """Sum of each class, by partial sums of neighbours."""
-    parts = -(-ids.size // _ADDED_AT_ONCE)
-    part = ids * parts + jnp.arange(ids.size, dtype=ids.dtype) // _ADDED_AT_ONCE
-    return jax.ops.segment_sum(values, part, classes * parts).reshape(classes, parts).sum(-1)
 
 
 def _sphere_mean(values: Float[Array, "i j k"], sphere: Float[Array, "u v w"]) -> Float[Array, "i j k"]:

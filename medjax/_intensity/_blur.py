@@ -1,0 +1,205 @@
+"""Smoothing: Gaussian in mm, and the median of a neighbourhood."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Shaped
+
+from medjax._batch import keeping_sharding
+from medjax._compiled import compiled
+from medjax._grid import spacing_of, together
+from medjax._image import Image
+from medjax._intensity._arguments import is_concrete, voxels_of
+from medjax._per_item import aligned, as_array
+from medjax._sampling._axis_matrix import TRUNCATE, along_axes, gaussian_matrix
+from medjax._values import as_float
+
+__all__ = ["gaussian_blur", "median_filter"]
+
+# How many times an axis and its mirror image are repeated on either side: for a traced sigma, and at most.
+_TRACED_PERIODS, _MOST_PERIODS = 4, 64
+
+
+def gaussian_blur(image: Image, sigma: Any, *, unit: Literal["mm", "voxel"] = "mm") -> Image:
+    r"""Smooths with a Gaussian, $\exp(-d^2 / 2 \sigma^2)$ of the distance along each axis, cut off at $4 \sigma$.
+
+    As `scipy.ndimage.gaussian_filter` with `mode="reflect"` and `truncate=4`, sigma in voxels being
+    sigma / spacing: the kernel has `2 int(4 sigma + 0.5) + 1` voxels and sums to 1. So it runs along the image's own axes,
+    by the same length in mm; an axis of one voxel stays as it is.
+
+    Args:
+        image: Intensities, any batch, any channels.
+        sigma: Standard deviation, 0 or more: one number, or what broadcasts to `(*batch, *channels)`: `(c,)` per channel,
+            `(b, 1)` per item, `(b,)` per item without channels. The full width at half maximum is 2.355 sigma.
+        unit: "mm", or "voxel" for voxels along each axis.
+
+    Returns:
+        The image with float32 voxels (float64 if they were and x64 is on). NaN and infinity reach as far as the kernel.
+
+    Raises:
+        ValueError: the image holds labels, sigma is negative, not finite or of another shape, or the unit is unknown.
+
+    Transforms:
+        Differentiable in voxels, `sigma` and the affine; the kernel's end has no derivative. Compiles once per shape and dtype,
+        not per sigma, as long as sigma does not exceed half the length of an axis. A traced sigma above twice the length of
+        an axis is taken for that: both give the mean of the line to a thousandth.
+
+    Example:
+        >>> image = mj.Image.from_array(np.eye(1, 5).reshape(5, 1, 1), spacing=(2, 1, 1))
+        >>> [round(float(x), 3) for x in mj.gaussian_blur(image, 2.0).voxels.ravel()]
+        [0.641, 0.296, 0.058, 0.005, 0.0]
+    """
+    voxels = voxels_of(image, "gaussian_blur")
+    if unit not in ("mm", "voxel"):
+        raise ValueError(f"unit must be 'mm' or 'voxel', got {unit!r}")
+    width = _in_voxels(image, sigma, unit)
+    widths, radii, periods = [], [], []
+    for axis, size in enumerate(image.shape):
+        own, count = width[..., axis], _TRACED_PERIODS
+        if is_concrete(own):
+            count = int(np.clip(np.ceil(np.floor(TRUNCATE * own.max() + 0.5) / (2 * size)), 1, _MOST_PERIODS))
+        xp = own.__array_namespace__()
+        own = xp.minimum(own, 2 * size * count / TRUNCATE)
+        widths.append(own)
+        radii.append(xp.floor(TRUNCATE * own + 0.5))
+        periods.append(count)
+    return image.with_voxels(_blurred(voxels, widths, radii, tuple(periods), len(image.batch_shape)))
+
+
+def _in_voxels(image: Image, sigma: Any, unit: str) -> Any:
+    """Sigma in voxels along each axis, `(*batch, *channels, 3)` with 1 where it is shared."""
+    value = as_array(sigma, "sigma")
+    if is_concrete(value) and not (np.isfinite(value).all() and (value >= 0).all()):
+        raise ValueError(f"sigma must be finite and not negative, got {value.tolist()}")
+    lead, tail = len(image.batch_shape), len(image.channels)
+    value = aligned(value, image.batch_shape, image.channels, "sigma")
+    spacing = spacing_of(image.grid.affine) if unit == "mm" else np.ones((1,) * lead + (3,))
+    _, (value, spacing) = together(value, spacing)
+    value = value.reshape(value.shape or (1,) * (lead + tail))[..., None]
+    width = value / spacing.reshape(*spacing.shape[:-1], *(1,) * tail, 3)
+    if is_concrete(width):  # items of one spacing share a matrix
+        for axis in range(lead + tail):
+            first = width.take([0], axis)
+            width = first if (width == first).all() else width
+    return width
+
+
+@functools.partial(compiled, static_argnums=(3, 4))
+def _blurred(
+    voxels: Shaped[Array, "*shape"], widths: list[Any], radii: list[Any], periods: tuple[int, ...], depth: int
+) -> Float[Array, "*shape"]:
+    def blurred(voxels: Any, widths: Any, radii: Any) -> Any:
+        x = as_float(voxels)
+        matrices = [
+            gaussian_matrix(width.astype(x.dtype), radius.astype(x.dtype), size, count)
+            for width, radius, size, count in zip(widths, radii, x.shape[depth : depth + 3], periods, strict=True)
+        ]
+        return along_axes(x, matrices, depth)
+
+    return keeping_sharding(blurred, depth)(voxels, widths, radii)
+
+
+def median_filter(image: Image, size: Any) -> Image:
+    """Replaces each voxel by the median of the box around it, which takes out specks and keeps edges.
+
+    As `scipy.ndimage.median_filter` with `mode="reflect"`: beyond the edge the image is mirrored, d c b a | a b c d. Of an even
+    number of voxels the upper of the two in the middle is taken, so that each result is a voxel of the image; an even size
+    reaches one voxel further down than up.
+
+    Args:
+        image: Intensities, any batch, any channels.
+        size: Voxels along each axis of the box, one integer or three (i, j, k), at least 1.
+
+    Returns:
+        The image with voxels of the same dtype. NaN counts as larger than any number.
+
+    Raises:
+        ValueError: the image holds labels, or the size is not positive integers.
+
+    Transforms:
+        `jit`, `vmap`, differentiable in the voxels: the gradient goes to the voxel that was picked, to equal ones in equal
+        parts. Compiles once per shape, dtype and size.
+
+    Example:
+        >>> image = mj.Image.from_array(np.array([1.0, 9.0, 2.0, 3.0]).reshape(4, 1, 1))
+        >>> mj.median_filter(image, (3, 1, 1)).voxels.ravel().tolist()
+        [1.0, 2.0, 3.0, 3.0]
+    """
+    voxels = voxels_of(image, "median_filter")
+    box = np.asarray(size)
+    if box.shape not in ((), (3,)) or box.dtype.kind not in "iu" or (box < 1).any():
+        raise ValueError(f"size must be one integer or three, at least 1 (voxels); got {size!r}")
+    sizes = tuple(np.broadcast_to(box, (3,)).tolist())
+    return image.with_voxels(_median(voxels, sizes, len(image.batch_shape)))
+
+
+@functools.partial(compiled, static_argnums=(1, 2))
+def _median(voxels: Shaped[Array, "*shape"], sizes: tuple[int, ...], depth: int) -> Shaped[Array, "*shape"]:
+    return keeping_sharding(functools.partial(_median_of_boxes, sizes=sizes, depth=depth), depth)(voxels)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _median_of_boxes(voxels: Any, sizes: tuple[int, ...], depth: int) -> Any:
+    """The median by halving: bit by bit the largest number that fewer than half of the box's voxels lie below."""
+    keys, back = _ordered(voxels)
+    bits = 8 * keys.dtype.itemsize
+    boxes, count = _boxes(keys, sizes, depth), int(np.prod(sizes))
+    one, rank = np.ones((), keys.dtype), np.int32(count // 2)
+
+    def halved(step: Any, found: Any) -> Any:
+        trial = found | (one << (np.asarray(bits - 1, keys.dtype) - jnp.asarray(step).astype(keys.dtype)))
+        below = sum((box < trial).astype(jnp.int32) for box in boxes())
+        return jnp.where(below <= rank, trial, found)
+
+    return back(jax.lax.fori_loop(0, bits, halved, jnp.zeros(voxels.shape, keys.dtype)))
+
+
+@_median_of_boxes.defjvp
+def _median_tangent(sizes: tuple[int, ...], depth: int, primals: Any, tangents: Any) -> Any:
+    (voxels,), (tangent,) = primals, tangents
+    found = _median_of_boxes(voxels, sizes, depth)
+    if tangent.dtype == jax.dtypes.float0:
+        return found, tangent
+    pairs = list(zip(_boxes(voxels, sizes, depth)(), _boxes(tangent, sizes, depth)(), strict=True))
+    picked = sum((box == found).astype(tangent.dtype) for box, _ in pairs)
+    moved = sum(jnp.where(box == found, change, 0) for box, change in pairs)
+    return found, moved / jnp.maximum(picked, 1)
+
+
+def _boxes(voxels: Any, sizes: tuple[int, ...], depth: int) -> Any:
+    """Lists the image shifted to each voxel of a box, mirrored beyond the edge."""
+    tail = voxels.ndim - depth - 3
+    around = [(size // 2, size - 1 - size // 2) for size in sizes]
+    padded = jnp.pad(voxels, [(0, 0)] * depth + around + [(0, 0)] * tail, mode="symmetric")
+
+    def shifted() -> Any:
+        for corner in np.ndindex(*sizes):
+            start = (0,) * depth + corner + (0,) * tail
+            stop = tuple(a + n for a, n in zip(start, voxels.shape, strict=True))
+            yield jax.lax.slice(padded, start, stop)
+
+    return shifted
+
+
+def _ordered(voxels: Any) -> tuple[Any, Any]:
+    """Unsigned integers in the order of the numbers, NaN last, and the way back."""
+    dtype = np.dtype(voxels.dtype)
+    if np.issubdtype(dtype, np.bool_):
+        return voxels.astype(np.uint8), lambda keys: keys.astype(bool)
+    word = np.dtype(f"uint{8 * dtype.itemsize}")
+    top = word.type(1) << word.type(8 * dtype.itemsize - 1)
+    if jnp.issubdtype(dtype, np.unsignedinteger):
+        return voxels, lambda keys: keys
+    if jnp.issubdtype(dtype, np.integer):
+        return jax.lax.bitcast_convert_type(voxels, word) ^ top, lambda keys: jax.lax.bitcast_convert_type(
+            keys ^ top, dtype
+        )
+    known = jnp.where(jnp.isnan(voxels), jnp.asarray(jnp.nan, dtype), voxels + jnp.zeros((), dtype))  # -0 becomes 0
+    bits = jax.lax.bitcast_convert_type(known, word)
+    keys = jnp.where(bits & top, ~bits, bits | top)
+    return keys, lambda keys: jax.lax.bitcast_convert_type(jnp.where(keys & top, keys ^ top, ~keys), dtype)

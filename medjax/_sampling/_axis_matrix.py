@@ -1,0 +1,86 @@
+"""Linear filters that shift weights along one axis: a full matrix `(n, n)` for each axis, so that its entries may be traced."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["along_axes", "gaussian_matrix"]
+
+# Where the kernel ends, in sigmas: SciPy's default.
+TRUNCATE = 4.0
+
+
+def gaussian_matrix(sigma: Any, radius: Any, size: int, periods: int) -> Any:
+    """The matrix of a Gaussian filter along an axis whose ends reflect: d c b a | a b c d | d c b a.
+
+    Args:
+        sigma: In voxels, `(*lead,)`.
+        radius: Where the kernel ends, a whole number of voxels, `(*lead,)`.
+        size: Voxels along the axis.
+        periods: How many times the axis and its mirror image are repeated on either side: the kernel ends within
+            `2 size periods` voxels.
+
+    Returns:
+        `(*lead, size, size)`, output by input; each row sums to 1.
+
+    Example:
+        >>> gaussian_matrix(jnp.asarray(1e-3), jnp.asarray(0.0), 3, 1).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    out, source = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
+    lead = (1,) * sigma.ndim
+    width = jnp.maximum(sigma, 0.1)[
+        ..., None, None
+    ]  # below an eighth of a voxel the radius is 0; the gradient is finite
+    reach = radius[..., None, None]
+
+    def weight(distance: np.ndarray) -> Any:
+        offset = jnp.asarray(distance.reshape(*lead, size, size), sigma.dtype)
+        ratio = offset / width
+        return jnp.where(jnp.abs(offset) <= reach, jnp.exp(-0.5 * ratio * ratio), 0)
+
+    total: Any = 0
+    for period in range(-periods, periods + 1):
+        shift = 2 * size * period
+        total = total + weight(source + shift - out) + weight(shift - 1 - source - out)
+    return total / total.sum(-1, keepdims=True)
+
+
+def along_axes(voxels: Any, matrices: Sequence[Any], depth: int) -> Any:
+    """Multiplies i, j and k by a matrix each; what is not finite reaches no further than a row's weights.
+
+    Args:
+        voxels: `(*batch, i, j, k, *channels)`, floating point.
+        matrices: One for each axis, `(*batch, *channels, n, n)` with 1 where it is shared.
+        depth: Number of batch axes.
+    """
+    finite = jnp.isfinite(voxels)
+
+    def spread() -> Any:
+        """Infinities and NaN go wherever a weight of theirs does, as in a sum of products over the kernel alone."""
+        reach = [(matrix > 0).astype(voxels.dtype) for matrix in matrices]
+        known = _product(jnp.where(finite, voxels, 0), matrices, depth)
+        up = _product((jnp.isnan(voxels) | (voxels == jnp.inf)).astype(voxels.dtype), reach, depth) > 0
+        down = _product((jnp.isnan(voxels) | (voxels == -jnp.inf)).astype(voxels.dtype), reach, depth) > 0
+        infinite = jnp.where(up & down, jnp.nan, jnp.where(up, jnp.inf, -jnp.inf)).astype(voxels.dtype)
+        return jnp.where(up | down, infinite, known)
+
+    return jax.lax.cond(finite.all(), lambda: _product(voxels, matrices, depth), spread)
+
+
+def _product(voxels: Any, matrices: Sequence[Any], depth: int) -> Any:
+    names = string.ascii_lowercase[: voxels.ndim]
+    lead = names[:depth] + names[depth + 3 :]
+    for axis, matrix in enumerate(matrices):
+        own = "".join(name for name, count in zip(lead, matrix.shape[:-2], strict=True) if count > 1)
+        square = matrix.reshape([n for n in matrix.shape[:-2] if n > 1] + list(matrix.shape[-2:]))
+        inner = names[depth + axis]
+        spec = f"{own}Z{inner},{names}->{names.replace(inner, 'Z')}"
+        voxels = jnp.einsum(spec, square, voxels, precision=jax.lax.Precision.HIGHEST)
+    return voxels
