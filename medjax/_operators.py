@@ -260,7 +260,8 @@ def _with_channels(image: Any, count: int) -> Any:
 def _compared(image: Any, other: Any, symbol: str) -> Any:
     if isinstance(other, Operators):
         base, voxels, others = _paired(image, other, symbol)
-        _check_real(voxels, symbol), _check_real(others, symbol)
+        _check_real(voxels, symbol)
+        _check_real(others, symbol)
         return _mask_like(base, _compare(voxels, others, name=symbol, dtype=_common(voxels.dtype, others.dtype)))
     if not isinstance(other, _NUMBERS):
         return NotImplemented
@@ -276,7 +277,8 @@ def compared(image: Any, number: Any, symbol: str) -> Any:
         symbol: "<", "<=", ">" or ">=".
     """
     voxels = without_wrapping(image.voxels)
-    _check_real(voxels, symbol), _check_real(number, symbol)
+    _check_real(voxels, symbol)
+    _check_real(number, symbol)
     if jnp.issubdtype(voxels.dtype, np.integer) and voxels.dtype.itemsize <= 4 and not is_traced(number):
         return _compare_integers(voxels, *_integer_bound(np.asarray(number, np.float64), symbol, voxels.dtype))
     return _compare(voxels, number, name=symbol, dtype=_wide_enough((voxels.dtype,), (voxels.dtype,)))
