@@ -26,7 +26,7 @@ test: $(VENV)/.dev  ## Run all tests and doctests
 
 ways: $(VENV)/.dev  ## Draw the table of ways from twenty seeds, or from SEEDS=1,2,3
 	@seeds="$(SEEDS)"; seeds=$${seeds:-$$($(RUN) -c 'import os; print(*(int.from_bytes(os.urandom(3), "big") for _ in range(20)), sep=",")')}; \
-		echo "SEEDS=$$seeds"; MEDJAX_WAYS_WHOLE=1 MEDJAX_WAYS_SEEDS=$$seeds $(RUN) -m pytest -n $(WORKERS) tests/test_ways.py
+		echo "SEEDS=$$seeds"; MEDJAX_WAYS_WHOLE=1 MEDJAX_WAYS_SEEDS=$$seeds $(RUN) -m pytest -n $(WORKERS) tests/ways/test_ways.py
 
 lint: $(VENV)/.dev  ## Check format, rules and types
 	$(RUN) -m ruff format --check

@@ -28,7 +28,7 @@ import numpy as np
 from harness import Row, measured, optional, save
 
 import medjax as mj
-from medjax.io import _files
+from medjax.io._disk import _atomic
 
 sitk, torchio = (optional(name) for name in ("SimpleITK", "torchio"))
 
@@ -103,11 +103,11 @@ def steps(source: Path, target: Path, dtype: str, rounds: int) -> dict[str, floa
 @contextlib.contextmanager
 def not_flushed() -> Iterator[None]:
     """What waiting for the disk costs is seen by leaving it out."""
-    kept, _files.flush = _files.flush, lambda path: None
+    kept, _atomic.flush = _atomic.flush, lambda path: None
     try:
         yield
     finally:
-        _files.flush = kept
+        _atomic.flush = kept
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What one interpolation is worth: the chain of tests/phantom.py, fused and step by step, beside the formula's truth.
+"""What one interpolation is worth: the chain of tests/cases/phantom.py, fused and step by step, beside the formula's truth.
 
 Run: `python benchmarks/fusing.py`. Writes results/fusing.json and draws docs/fusing.png.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from harness import optional, save
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests"))
+sys.path.insert(0, str(HERE.parent / "tests" / "cases"))
 
 from phantom import after_the_chain, rms  # noqa: E402, after the path
 

@@ -23,7 +23,7 @@ from harness import cell, faster, in_fresh_process, peak_bytes, save, spread
 from nifti import volume, writes_then_reads
 
 import medjax as mj
-from medjax.io import _files
+from medjax.io._disk import _atomic
 
 KINDS = {
     "mha, zlib": (".mha", True),
@@ -44,11 +44,11 @@ def read_with_pynrrd(path: str) -> np.ndarray:
 
 def save_unflushed(image: mj.Image, path: str, compress: bool) -> None:
     """What waiting for the disk costs is seen by leaving it out."""
-    kept, _files.flush = _files.flush, lambda path: None
+    kept, _atomic.flush = _atomic.flush, lambda path: None
     try:
         mj.save_image(image, path, compress=compress)
     finally:
-        _files.flush = kept
+        _atomic.flush = kept
 
 
 def calls_of(voxels: np.ndarray, folder: Path) -> dict[Key, Callable[[], Any]]:

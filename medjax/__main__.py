@@ -2,7 +2,7 @@
 
 import sys
 
-from medjax._cli import main
+from medjax._cli._main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -40,7 +40,7 @@ def lazy_names(package: str) -> tuple[list[str], Callable[[str], Any], Callable[
 
 
 def _module_of(package: str) -> dict[str, str]:
-    """The module of each public name: a stub says `from medjax._crop import pad as pad`, a line for each."""
+    """The module of each public name: a stub says `from medjax._space._crop import pad as pad`, a line for each."""
     module = sys.modules[package]
     stub = str(module.__file__).rpartition(".")[0] + ".pyi"
     lines = module.__spec__.loader.get_data(stub).decode().splitlines()  # type: ignore[union-attr]

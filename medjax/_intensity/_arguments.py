@@ -11,12 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._compiled import unchanging
-from medjax._grid import is_traced
-from medjax._image import Image, check_image
+from medjax._geometry._grid import is_traced
+from medjax._image._image import Image, check_image
+from medjax._image._per_item import aligned
+from medjax._kernels._compiled import unchanging
+from medjax._kernels._values import without_wrapping
 from medjax._mask import at_once, check_same_grid, is_concrete
-from medjax._per_item import aligned
-from medjax._values import without_wrapping
 
 __all__ = [
     "Number",

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from medjax._batch import keeping_sharding
-from medjax._compiled import compiled
-from medjax._grid import spacing_of, together
-from medjax._image import Image
+from medjax._geometry._grid import spacing_of, together
+from medjax._image._image import Image
+from medjax._image._per_item import aligned, as_array
 from medjax._intensity._arguments import is_concrete, voxels_of
-from medjax._per_item import aligned, as_array
-from medjax._sampling._axis_matrix import TRUNCATE, along_axes, gaussian_matrix
-from medjax._values import as_float
+from medjax._kernels._axis_matrix import TRUNCATE, along_axes, gaussian_matrix
+from medjax._kernels._batch import keeping_sharding
+from medjax._kernels._compiled import compiled
+from medjax._kernels._values import as_float
 
 __all__ = ["gaussian_blur", "median_filter"]
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 from medjax._intensity._arguments import Number, is_concrete
 from medjax._intensity._percentile import percentiles_of_rows, to_rows
 from medjax._intensity._statistics import is_large, selected, spatial_axes, spread_of
-from medjax._values import as_float
+from medjax._kernels._values import as_float
 
 __all__ = ["Background", "background_of", "foreground_percentiles", "piecewise_linear"]
 

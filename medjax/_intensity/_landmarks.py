@@ -14,9 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
-from medjax._batch import keeping_sharding
-from medjax._compiled import compiled
-from medjax._image import Image, as_images
+from medjax._image._image import Image, as_images
 from medjax._intensity._arguments import (
     Number,
     as_numbers,
@@ -29,8 +27,10 @@ from medjax._intensity._arguments import (
 from medjax._intensity._knots import Background, Rule, background_of, foreground_percentiles, piecewise_linear
 from medjax._intensity._percentile import fixed_point, from_rows, to_rows
 from medjax._intensity._statistics import apply_to_finite, stretched
+from medjax._kernels._batch import keeping_sharding
+from medjax._kernels._compiled import compiled
+from medjax._kernels._values import as_float
 from medjax._lazy import public
-from medjax._values import as_float
 
 __all__ = ["NyulLandmarks", "nyul_train", "nyul_transform"]
 

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 
-from medjax._compiled import compiled
-from medjax._image import Image
+from medjax._image._image import Image
 from medjax._intensity._arguments import check_not_empty, mask_for, voxels_of
 from medjax._intensity._knots import Background, Rule, background_of, foreground_percentiles, piecewise_linear
 from medjax._intensity._percentile import fixed_point, from_rows, to_rows
 from medjax._intensity._statistics import apply_to_finite, extremes, selected, spatial_axes
-from medjax._values import as_float
+from medjax._kernels._compiled import compiled
+from medjax._kernels._values import as_float
 
 __all__ = ["histogram_match"]
 

@@ -8,9 +8,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
-from medjax._batch import keeping_sharding
-from medjax._compiled import compiled
-from medjax._image import Image
+from medjax._image._image import Image
 from medjax._intensity._arguments import (
     Number,
     check_not_empty,
@@ -30,7 +28,9 @@ from medjax._intensity._statistics import (
     spread_of,
     stretched,
 )
-from medjax._values import as_float
+from medjax._kernels._batch import keeping_sharding
+from medjax._kernels._compiled import compiled
+from medjax._kernels._values import as_float
 
 __all__ = ["min_max_normalize", "percentile_normalize", "z_score_normalize"]
 

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Shaped
 
-from medjax._batch import over_batch
-from medjax._compiled import compiled
-from medjax._image import Image
+from medjax._image._image import Image
+from medjax._image._operators import compared
 from medjax._intensity._arguments import check_not_empty, is_concrete, mask_for, number_for, voxels_of
+from medjax._kernels._batch import over_batch
+from medjax._kernels._compiled import compiled
 from medjax._mask import check_count
-from medjax._operators import compared
 
 __all__ = ["otsu_threshold", "threshold"]
 

@@ -11,10 +11,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Num, Shaped
 
-from medjax._compiled import compiled
-from medjax._image import Image
+from medjax._image._image import Image
 from medjax._intensity._arguments import is_concrete, number_for, range_for, voxels_of
-from medjax._values import as_float
+from medjax._kernels._compiled import compiled
+from medjax._kernels._values import as_float
 
 __all__ = ["clip", "rescale", "window"]
 

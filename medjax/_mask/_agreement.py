@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
-from medjax._batch import over_batch
-from medjax._compiled import compiled
-from medjax._image import Image
+from medjax._image._image import Image
+from medjax._kernels._batch import over_batch
+from medjax._kernels._compiled import compiled
 from medjax._lazy import public
 from medjax._mask._arguments import at_once, check_same_grid, is_concrete, labels_of, weights_of
 from medjax._optional import optional

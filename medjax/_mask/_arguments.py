@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._compiled import eagerly, unchanging
-from medjax._image import Image, check_image
-from medjax._same_grid import check_grids
+from medjax._image._image import Image, check_image
+from medjax._image._same_grid import check_grids
+from medjax._kernels._compiled import eagerly, unchanging
 
 __all__ = [
     "at_once",

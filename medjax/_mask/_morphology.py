@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Shaped
 
-from medjax._batch import over_batch
-from medjax._compiled import compiled
-from medjax._grid import inverse_3x3, is_traced, together
-from medjax._image import Image, check_image
+from medjax._geometry._grid import inverse_3x3, is_traced, together
+from medjax._image._image import Image, check_image
+from medjax._image._per_item import aligned, as_array
+from medjax._kernels._batch import over_batch
+from medjax._kernels._compiled import compiled
 from medjax._mask._arguments import channels_first, is_concrete, labels_of
 from medjax._optional import optional
-from medjax._per_item import aligned, as_array
 
 __all__ = ["closing", "dilate", "erode", "fill_holes", "opening"]
 

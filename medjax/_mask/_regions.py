@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from medjax._batch import over_batch
-from medjax._compiled import compiled
-from medjax._image import Image, check_image
+from medjax._image._image import Image, check_image
+from medjax._kernels._batch import over_batch
+from medjax._kernels._compiled import compiled
 from medjax._lazy import public
 from medjax._mask._arguments import is_concrete, labels_of, voxel_volume
 from medjax._optional import optional

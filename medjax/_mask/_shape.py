@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from medjax._batch import over_batch
-from medjax._compiled import compiled
-from medjax._grid import product, transformed
-from medjax._image import Image
+from medjax._geometry._grid import product, transformed
+from medjax._image._image import Image
+from medjax._image._per_item import aligned, as_array
+from medjax._kernels._batch import over_batch
+from medjax._kernels._compiled import compiled
 from medjax._lazy import public
 from medjax._mask._arguments import (
     batch_first,
@@ -25,7 +26,6 @@ from medjax._mask._arguments import (
     is_concrete,
     weights_of,
 )
-from medjax._per_item import aligned, as_array
 
 __all__ = ["MaskPoints", "barycenter", "mask_points", "max_radius"]
 

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
-from medjax._batch import over_batch
-from medjax._compiled import compiled
-from medjax._image import Image, check_image
+from medjax._image._image import Image, check_image
+from medjax._kernels._batch import over_batch
+from medjax._kernels._compiled import compiled
+from medjax._kernels._values import as_float, without_wrapping
 from medjax._lazy import public
 from medjax._mask._arguments import at_once, check_same_grid, is_concrete, labels_of, voxel_volume
-from medjax._values import as_float, without_wrapping
 
 __all__ = ["RegionStatistics", "region_statistics", "sums_of"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from medjax._errors import ImageFileError, UnsupportedFileError
-from medjax.io._gzip import Codec, Content
-from medjax.io._opened import check_regular
+from medjax.io._disk._opened import check_regular
+from medjax.io._disk._stream import Codec, Content
 
 __all__ = ["FORMATS", "Format", "find_format", "first_bytes", "format_by_name"]
 

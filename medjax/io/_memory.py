@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from medjax._grid import lps_to_ras, shear_degrees
-from medjax._image import Image, Kind, check_image, image_from, locked
+from medjax._errors import UnsupportedFileError
+from medjax._geometry._grid import lps_to_ras, shear_degrees
+from medjax._image._image import Image, Kind, check_image, image_from, locked
 from medjax._optional import optional
-from medjax.io._axes import trailing_axes
-from medjax.io._blocks import file_blocks
-from medjax.io._errors import UnsupportedFileError
-from medjax.io._gzip import Content
-from medjax.io._kept import KIND_KEY, kept_kind
+from medjax.io._disk._axes import trailing_axes
+from medjax.io._disk._blocks import file_blocks
+from medjax.io._disk._passed_on import KIND_KEY, kept_kind
+from medjax.io._disk._stream import Content
 from medjax.io._open import single_on_host
 
 __all__ = ["from_nibabel", "from_sitk", "to_nibabel", "to_sitk"]
@@ -199,7 +199,7 @@ def to_sitk(image: Image) -> Any:
     """
     check_image(image, "image")
     sitk = optional("SimpleITK", "an image of SimpleITK")
-    from medjax.io._datafile import storable
+    from medjax.io._disk._elements import storable
     from medjax.io._metaimage import geometry_lines, kept_lines, layout
 
     host, axes = single_on_host(image, "an image for SimpleITK"), trailing_axes(image)

@@ -13,7 +13,7 @@ Rules, checked against SimpleITK 2.5.7 (https://itk.org/Wiki/ITK/MetaIO/Document
 - ElementToIntensityFunctionSlope and Offset are not applied, as in ITK; a warning says so.
 - DistanceUnits other than mm are converted, where ITK takes the numbers as mm; a warning says so.
 
-`metadata.extra` holds the header by its keys, numbers as numbers. Written files keep what names nobody (`_kept`) in
+`metadata.extra` holds the header by its keys, numbers as numbers. Written files keep what names nobody (`_passed_on`) in
 MedjaxMetadata keys, which other readers pass over, and the keys of a MetaImage source that are not of the format.
 """
 
@@ -30,14 +30,16 @@ from typing import Any
 
 import numpy as np
 
-from medjax._grid import direction_of, origin_of, spacing_of
-from medjax._image import Image, image_from
-from medjax._metadata import Metadata
-from medjax._orientation import orientation_of
-from medjax.io._axes import Axis, trailing_axes
-from medjax.io._beside import data_name, detached
-from medjax.io._blocks import file_blocks, write_blocks
-from medjax.io._datafile import (
+from medjax._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
+from medjax._geometry._grid import direction_of, origin_of, spacing_of
+from medjax._geometry._orientation import orientation_of
+from medjax._image._image import Image, image_from
+from medjax._image._metadata import Metadata
+from medjax.io._disk._atomic import atomic_file
+from medjax.io._disk._axes import Axis, trailing_axes
+from medjax.io._disk._beside import data_name, detached
+from medjax.io._disk._blocks import file_blocks, write_blocks
+from medjax.io._disk._elements import (
     Encoding,
     Part,
     checked_affine,
@@ -46,10 +48,9 @@ from medjax.io._datafile import (
     sibling,
     storable,
 )
-from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
-from medjax.io._files import atomic_file, warn
-from medjax.io._kept import KIND_KEY, METADATA_KEY, kept_kind, metadata_from_json, metadata_to_json
-from medjax.io._opened import check_same, opened
+from medjax.io._disk._opened import check_same, opened
+from medjax.io._disk._passed_on import KIND_KEY, METADATA_KEY, kept_kind, metadata_from_json, metadata_to_json
+from medjax.io._disk._warn import warn
 
 __all__ = ["described", "geometry_lines", "joined", "kept_lines", "layout", "read", "write"]
 

@@ -34,15 +34,15 @@ from typing import Any
 
 import numpy as np
 
-from medjax._grid import lps_to_ras
-from medjax._image import Image, image_from, locked
-from medjax._metadata import Metadata
-from medjax.io._datafile import checked_affine
-from medjax.io._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
-from medjax.io._files import warn
+from medjax._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
+from medjax._geometry._grid import lps_to_ras
+from medjax._image._image import Image, image_from, locked
+from medjax._image._metadata import Metadata
+from medjax.io._disk._elements import checked_affine
+from medjax.io._disk._opened import as_path, opened
+from medjax.io._disk._passed_on import kept_kind
+from medjax.io._disk._warn import warn
 from medjax.io._formats import find_format
-from medjax.io._kept import kept_kind
-from medjax.io._opened import as_path, opened
 
 __all__ = ["load_mrb", "read"]
 

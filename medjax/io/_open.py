@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from medjax._errors import UnsupportedFileError
-from medjax._image import Image, Kind, check_image, image_from, locked
-from medjax._metadata import Metadata
+from medjax._image._image import Image, Kind, check_image, image_from, locked
+from medjax._image._metadata import Metadata
+from medjax.io._disk._opened import as_path
 from medjax.io._formats import FORMATS, Format, find_format, format_by_name
-from medjax.io._opened import as_path
 
 __all__ = ["ALL_FORMATS", "load_image", "save_image", "single_on_host"]
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from medjax._grid import on_host
-from medjax._transform import AffineTransform, stages
-from medjax.io._errors import ImageFileError, UnsupportedFileError
-from medjax.io._files import atomic_file
-from medjax.io._opened import as_path, opened
+from medjax._errors import ImageFileError, UnsupportedFileError
+from medjax._geometry._grid import on_host
+from medjax._geometry._transform import AffineTransform, stages
+from medjax.io._disk._atomic import atomic_file
+from medjax.io._disk._opened import as_path, opened
 
 __all__ = ["load_transform", "save_transform"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medjax._image import Image
+from medjax._image._image import Image
 from medjax.io._dicom._series import DicomSeries, list_dicom_series, load_dicom_series, read
 
 __all__ = ["DicomSeries", "list_dicom_series", "load_dicom_series", "read", "write"]

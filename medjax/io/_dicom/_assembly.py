@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax._grid import Grid
-from medjax._image import Image, image_from
+from medjax._errors import ImageFileError
+from medjax._geometry._grid import Grid
+from medjax._image._image import Image, image_from
 from medjax.io._dicom._dimensions import Repeats, Volumes, arrange, name_of
 from medjax.io._dicom._errors import InconsistentGeometryError, NoGeometryError, NonUniformSpacingError
 from medjax.io._dicom._geometry import (
@@ -26,7 +27,6 @@ from medjax.io._dicom._metadata import metadata_of_slices
 from medjax.io._dicom._pixels import check_decoder, check_size
 from medjax.io._dicom._slices import Slice
 from medjax.io._dicom._volume import SpacingPolicy, digest, even_count, even_out, is_blank, read_volume
-from medjax.io._errors import ImageFileError
 
 __all__ = ["assemble", "check", "lattice"]
 

@@ -25,10 +25,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from medjax._errors import ImageFileError, MissingDependencyError, TruncatedFileError, UnsupportedFileError
 from medjax._optional import optional
 from medjax.io._dicom._header import File
 from medjax.io._dicom._layout import Layout
-from medjax.io._errors import ImageFileError, MissingDependencyError, TruncatedFileError, UnsupportedFileError
 
 __all__ = ["check_available", "coded_size", "iter_frames", "most_compression", "syntax_name"]
 

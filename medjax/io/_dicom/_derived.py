@@ -28,11 +28,11 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import DSfloat
 
-from medjax._metadata import Metadata
-from medjax._suv import decay_reference
+from medjax._errors import ImageFileError
+from medjax._image._metadata import Metadata
+from medjax._pet import decay_reference
 from medjax._version import __version__
-from medjax.io._errors import ImageFileError
-from medjax.io._files import warn
+from medjax.io._disk._warn import warn
 
 __all__ = [
     "carried",

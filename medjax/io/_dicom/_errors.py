@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from medjax._errors import ImageFileError, UnsupportedFileError, printable
 from medjax._lazy import public
-from medjax.io._errors import ImageFileError, UnsupportedFileError, printable
 
 __all__ = [
     "DuplicatePositionError",

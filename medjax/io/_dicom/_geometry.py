@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax._grid import shear_degrees
+from medjax._geometry._grid import shear_degrees
 from medjax.io._dicom._errors import InconsistentGeometryError, NoGeometryError, NonUniformSpacingError
 from medjax.io._dicom._slices import Slice, unit_axes
 

@@ -28,10 +28,10 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import TEXT_VR_DELIMS
 
+from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax.io._dicom._elements import CHUNK_BYTES, Elements, walk
 from medjax.io._dicom._errors import NotAnImageError
 from medjax.io._dicom._quiet import quiet
-from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 
 __all__ = [
     "UNKNOWN_KIND",

@@ -10,8 +10,8 @@ import numpy as np
 from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRBigEndian
 
+from medjax._errors import ImageFileError
 from medjax.io._dicom._header import File, first_text, stored_value, whole_number
-from medjax.io._errors import ImageFileError
 
 __all__ = ["Layout", "layout_of"]
 

@@ -23,7 +23,7 @@ from typing import Any
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 
-from medjax._metadata import Metadata
+from medjax._image._metadata import Metadata
 from medjax.io._dicom._header import stored_value
 from medjax.io._dicom._slices import Slice
 from medjax.io._dicom._values import BULK, header_of, json_value, parse_datetime, place, representation_of

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 import numpy as np
 from pydicom.tag import BaseTag
 
+from medjax._errors import UnsupportedFileError
 from medjax.io._dicom._errors import NoGeometryError
 from medjax.io._dicom._header import File, numbers, stored_value
 from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._slices import Slice, unit_axes
-from medjax.io._errors import UnsupportedFileError
 
 __all__ = ["csa_values", "slices_of_mosaic"]
 

@@ -15,10 +15,10 @@ import numpy as np
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax.io._dicom._codecs import check_available, iter_frames, most_compression, syntax_name
 from medjax.io._dicom._header import File, whole_dataset
 from medjax.io._dicom._layout import Layout
-from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 
 __all__ = ["Target", "check_decoder", "check_size", "fill"]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.valuerep import format_number_as_ds
 
-from medjax.io._errors import UnsupportedFileError
+from medjax._errors import UnsupportedFileError
 
 __all__ = ["Encoding", "encoding_for"]
 

@@ -15,8 +15,8 @@ from typing import Any
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
+from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax.io._dicom._header import File, numbers, stored_value
-from medjax.io._errors import ImageFileError, UnsupportedFileError
 
 __all__ = ["PARAMETRIC_MAP", "Scaling", "mapped", "scaling_of"]
 

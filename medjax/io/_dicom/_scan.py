@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from medjax._errors import ImageFileError
 from medjax.io._dicom._errors import NotAnImageError
 from medjax.io._dicom._frames import slices_of
 from medjax.io._dicom._header import (
@@ -29,7 +30,6 @@ from medjax.io._dicom._header import (
 from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._progress import progress
 from medjax.io._dicom._slices import Slice
-from medjax.io._errors import ImageFileError
 
 __all__ = ["SEGMENTATIONS", "Group", "Scan", "groups_of", "parts_of", "scan"]
 

@@ -32,8 +32,9 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from medjax._image import Image, image_from
-from medjax._metadata import Metadata
+from medjax._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
+from medjax._image._image import Image, image_from
+from medjax._image._metadata import Metadata
 from medjax.io._dicom._codecs import iter_frames
 from medjax.io._dicom._errors import DuplicatePositionError
 from medjax.io._dicom._header import File, quiet
@@ -52,13 +53,7 @@ from medjax.io._dicom._segmentation_grid import (
     whole_at,
 )
 from medjax.io._dicom._values import header_of
-from medjax.io._errors import (
-    ImageFileError,
-    ImageFileWarning,
-    TruncatedFileError,
-    UnsupportedFileError,
-)
-from medjax.io._files import warn
+from medjax.io._disk._warn import warn
 
 __all__ = ["read_segmentation"]
 

@@ -10,10 +10,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from medjax._grid import plain, spacing_of
-from medjax._image import Image, locked
+from medjax._errors import ImageFileError
+from medjax._geometry._grid import plain, spacing_of
+from medjax._geometry._orientation import orientation_of
+from medjax._image._image import Image, locked
 from medjax._lazy import public
-from medjax._orientation import orientation_of
 from medjax.io._dicom._assembly import assemble, check, lattice
 from medjax.io._dicom._dimensions import Repeats
 from medjax.io._dicom._errors import (
@@ -25,8 +26,7 @@ from medjax.io._dicom._errors import (
 from medjax.io._dicom._header import first_text, parsing, quiet, series_number, whole_dataset
 from medjax.io._dicom._scan import Group, Scan, groups_of, parts_of, scan
 from medjax.io._dicom._volume import SpacingPolicy, digest
-from medjax.io._errors import ImageFileError
-from medjax.io._files import warn
+from medjax.io._disk._warn import warn
 
 __all__ = ["DicomSeries", "list_dicom_series", "load_dicom_series", "read"]
 

@@ -16,15 +16,15 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 from pydicom.valuerep import DA, TM, DSfloat
 
-from medjax._metadata import Metadata
+from medjax._errors import ImageFileError
+from medjax._image._metadata import Metadata
 from medjax.io._dicom._derived import modality_of, new_uid, source_header
 from medjax.io._dicom._frames import slices_of
 from medjax.io._dicom._header import File, first_text, parsing
 from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._slices import Slice
 from medjax.io._dicom._values import header_of
-from medjax.io._errors import ImageFileError
-from medjax.io._files import warn
+from medjax.io._disk._warn import warn
 
 __all__ = ["put_sop_classes", "source_planes"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from medjax._metadata import Metadata
+from medjax._image._metadata import Metadata
 from medjax.io._dicom._derived import carried, is_per_slice, is_uid
 
 __all__ = ["Sources"]

@@ -24,15 +24,15 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import format_number_as_ds
 
-from medjax._grid import shear_degrees
-from medjax._image import Image, check_image
-from medjax._metadata import Metadata
+from medjax._errors import ImageFileError, UnsupportedFileError
+from medjax._geometry._grid import shear_degrees
+from medjax._image._image import Image, check_image
+from medjax._image._metadata import Metadata
 from medjax.io._dicom._derived import derived_header, merged, new_uid
 from medjax.io._dicom._progress import progress
 from medjax.io._dicom._quantize import Encoding, encoding_for
 from medjax.io._dicom._sources import Sources
-from medjax.io._errors import ImageFileError, UnsupportedFileError
-from medjax.io._files import atomic_file, flush, flush_folder, temporary_name
+from medjax.io._disk._atomic import atomic_file, flush, flush_folder, temporary_name
 
 __all__ = ["as_raised", "check_concrete", "check_plane", "save_dicom_series", "write_dataset", "write_series"]
 

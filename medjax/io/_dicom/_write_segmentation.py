@@ -13,8 +13,9 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from medjax._image import Image, check_image
-from medjax._metadata import Metadata
+from medjax._errors import ImageFileError, UnsupportedFileError
+from medjax._image._image import Image, check_image
+from medjax._image._metadata import Metadata
 from medjax._optional import optional
 from medjax._version import __version__
 from medjax.io._dicom._derived import check_text, merged, new_uid
@@ -23,8 +24,7 @@ from medjax.io._dicom._header import File, quiet
 from medjax.io._dicom._scan import scan
 from medjax.io._dicom._source_planes import put_sop_classes, source_planes
 from medjax.io._dicom._write import as_raised, check_concrete, check_plane, write_dataset
-from medjax.io._errors import ImageFileError, UnsupportedFileError
-from medjax.io._files import atomic_file
+from medjax.io._disk._atomic import atomic_file
 
 __all__ = ["save_dicom_segmentation"]
 

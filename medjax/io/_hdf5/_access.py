@@ -20,7 +20,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
+from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax.io._hdf5._journal import JournaledFile, finish_commit, read_journal
 
 try:

@@ -20,8 +20,8 @@ from typing import Any
 
 import h5py
 
-from medjax.io._errors import MissingDependencyError, UnsupportedFileError
-from medjax.io._gzip import zstandard_for
+from medjax._errors import MissingDependencyError, UnsupportedFileError
+from medjax.io._disk._stream import zstandard_for
 
 deflate: Any
 try:

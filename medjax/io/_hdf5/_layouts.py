@@ -12,10 +12,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from medjax._grid import affine_from, check_affine
-from medjax._image import Kind
-from medjax._metadata import Metadata
-from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
+from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
+from medjax._geometry._grid import affine_from, check_affine
+from medjax._image._image import Kind
+from medjax._image._metadata import Metadata
 from medjax.io._hdf5._access import child, dtype_of, number_attribute, text_attribute
 
 __all__ = ["LAYOUT", "Entry", "entry_of", "is_image", "stored_metadata"]

@@ -19,11 +19,12 @@ import h5py
 import jax
 import numpy as np
 
-from medjax._grid import Grid
-from medjax._image import Image, check_image, image_from, locked
+from medjax._errors import ImageFileError
+from medjax._geometry._grid import Grid
+from medjax._image._image import Image, check_image, image_from, locked
 from medjax._lazy import public
-from medjax.io._errors import ImageFileError
-from medjax.io._files import atomic_file, flush_folder, temporary_name, warn
+from medjax.io._disk._atomic import atomic_file, flush_folder, temporary_name
+from medjax.io._disk._warn import warn
 from medjax.io._hdf5._access import appending, child, filling, is_locked, reading, translated, walk
 from medjax.io._hdf5._layouts import LAYOUT, Entry, entry_of, is_image, stored_metadata
 from medjax.io._hdf5._voxels import Compression, check_codec, check_voxels, read_voxels, write_voxels

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
-from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
+from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax.io._hdf5._access import dtype_of
 from medjax.io._hdf5._filters import BLOSC, DEFLATE, SHUFFLE, Pipeline, deflated, need_filter, pipeline_of
 

@@ -6,7 +6,7 @@ The note is an extension of code 6 (comment) that holds one JSON object,
 - `affine`: index to LPS mm in float64, where the header's float32 rounds it;
 - `channels`: the sizes of the trailing axes, where NIfTI's axes leave them open;
 - `dtype`: what the voxels were before saving, where NIfTI has no such type;
-- `metadata`: the typed fields that name nobody (`medjax.io._kept`).
+- `metadata`: the typed fields that name nobody (`medjax.io._disk._passed_on`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from medjax._grid import check_affine
-from medjax._metadata import Metadata
-from medjax.io._errors import UnsupportedFileError
-from medjax.io._kept import shared, shared_metadata
+from medjax._errors import UnsupportedFileError
+from medjax._geometry._grid import check_affine
+from medjax._image._metadata import Metadata
+from medjax.io._disk._passed_on import shared, shared_metadata
 from medjax.io._nifti._header import Header
 
 __all__ = [

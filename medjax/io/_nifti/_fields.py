@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from medjax._image import Image
-from medjax._metadata import Metadata
-from medjax.io._axes import UNIT_CODES, VECTOR_INTENTS, Axis, trailing_axes
-from medjax.io._errors import UnsupportedFileError
+from medjax._errors import UnsupportedFileError
+from medjax._image._image import Image
+from medjax._image._metadata import Metadata
+from medjax.io._disk._axes import UNIT_CODES, VECTOR_INTENTS, Axis, trailing_axes
 from medjax.io._nifti._extra import (
     COMMENT,
     LABEL_INTENT,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax._grid import check_affine, direction_of, lps_to_ras, shear_degrees, spacing_of
+from medjax._geometry._grid import check_affine, direction_of, lps_to_ras, shear_degrees, spacing_of
 
 __all__ = [
     "SHEAR_TOLERANCE_DEGREES",

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
-from medjax.io._files import warn
-from medjax.io._gzip import Content
+from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
+from medjax.io._disk._stream import Content
+from medjax.io._disk._warn import warn
 
 __all__ = [
     "CODE_OF",

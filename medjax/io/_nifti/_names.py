@@ -6,8 +6,8 @@ import contextlib
 import struct
 from pathlib import Path
 
-from medjax.io._errors import ImageFileError
-from medjax.io._gzip import Content
+from medjax._errors import ImageFileError
+from medjax.io._disk._stream import Content
 
 __all__ = ["check_free", "find_header", "find_voxels", "pair_names"]
 

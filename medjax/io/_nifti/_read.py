@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax._grid import shear_degrees
-from medjax._image import Image, Kind, image_from
-from medjax.io._blocks import in_order
-from medjax.io._errors import ImageFileError
-from medjax.io._files import warn
-from medjax.io._gzip import Content
+from medjax._errors import ImageFileError
+from medjax._geometry._grid import shear_degrees
+from medjax._image._image import Image, Kind, image_from
+from medjax.io._disk._blocks import in_order
+from medjax.io._disk._opened import check_same, opened
+from medjax.io._disk._stream import Content
+from medjax.io._disk._warn import warn
 from medjax.io._nifti._extra import LABEL_INTENT, Note, channels_of, extra_of, note_of
 from medjax.io._nifti._geometry import (
     SHEAR_TOLERANCE_DEGREES,
@@ -29,7 +30,6 @@ from medjax.io._nifti._geometry import (
 from medjax.io._nifti._header import Header, read_extensions, read_header
 from medjax.io._nifti._names import find_header, find_voxels
 from medjax.io._nifti._values import VALUES_KEY, describes_values, summary
-from medjax.io._opened import check_same, opened
 
 __all__ = ["read", "read_content"]
 

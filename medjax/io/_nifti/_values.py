@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax.io._axes import VECTOR_INTENTS
+from medjax.io._disk._axes import VECTOR_INTENTS
 
 __all__ = ["VALUES_KEY", "are_as_read", "describes_values", "summary"]
 

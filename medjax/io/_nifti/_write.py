@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from medjax._image import Image
-from medjax.io._blocks import file_blocks, write_blocks
-from medjax.io._errors import UnsupportedFileError
-from medjax.io._files import atomic_file, atomic_files
-from medjax.io._gzip import Codec
+from medjax._errors import UnsupportedFileError
+from medjax._image._image import Image
+from medjax.io._disk._atomic import atomic_file, atomic_files
+from medjax.io._disk._blocks import file_blocks, write_blocks
+from medjax.io._disk._stream import Codec
 from medjax.io._nifti._fields import header_of
 from medjax.io._nifti._header import CODE_OF
 from medjax.io._nifti._names import check_free, pair_names

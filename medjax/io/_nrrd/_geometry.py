@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from medjax.io._datafile import checked_affine
-from medjax.io._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
-from medjax.io._files import warn
+from medjax._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
+from medjax.io._disk._elements import checked_affine
+from medjax.io._disk._warn import warn
 from medjax.io._nrrd._header import Header
 
 __all__ = ["Placement", "place", "signs_to_lps"]

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax._optional import optional
-from medjax.io._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 
 __all__ = ["FIELDS", "Header", "escaped", "read_header"]
 

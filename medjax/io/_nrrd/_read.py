@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from medjax._image import Image, image_from
-from medjax._metadata import Metadata
-from medjax.io._datafile import Encoding, Part, numbered, read_elements, sibling
-from medjax.io._errors import ImageFileError, UnsupportedFileError
-from medjax.io._kept import KIND_KEY, METADATA_KEY, kept_kind, metadata_from_json
+from medjax._errors import ImageFileError, UnsupportedFileError
+from medjax._image._image import Image, image_from
+from medjax._image._metadata import Metadata
+from medjax.io._disk._elements import Encoding, Part, numbered, read_elements, sibling
+from medjax.io._disk._opened import check_same, opened
+from medjax.io._disk._passed_on import KIND_KEY, METADATA_KEY, kept_kind, metadata_from_json
 from medjax.io._nrrd._geometry import place
 from medjax.io._nrrd._header import Header, read_header
 from medjax.io._nrrd._segments import is_segmentation, read_segments
-from medjax.io._opened import check_same, opened
 
 __all__ = ["read"]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from medjax.io._errors import ImageFileWarning
-from medjax.io._files import warn
+from medjax._errors import ImageFileWarning
+from medjax.io._disk._warn import warn
 
 __all__ = ["is_segmentation", "read_segments", "segment_pairs"]
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from medjax._image import Image
-from medjax._metadata import Metadata
-from medjax.io._axes import COLOURS, Axis, trailing_axes
-from medjax.io._beside import data_name, detached
-from medjax.io._blocks import file_blocks, write_blocks
-from medjax.io._datafile import storable
-from medjax.io._errors import UnsupportedFileError
-from medjax.io._files import atomic_file
-from medjax.io._gzip import Codec
-from medjax.io._kept import KIND_KEY, METADATA_KEY, metadata_to_json
+from medjax._errors import UnsupportedFileError
+from medjax._image._image import Image
+from medjax._image._metadata import Metadata
+from medjax.io._disk._atomic import atomic_file
+from medjax.io._disk._axes import COLOURS, Axis, trailing_axes
+from medjax.io._disk._beside import data_name, detached
+from medjax.io._disk._blocks import file_blocks, write_blocks
+from medjax.io._disk._elements import storable
+from medjax.io._disk._passed_on import KIND_KEY, METADATA_KEY, metadata_to_json
+from medjax.io._disk._stream import Codec
 from medjax.io._nrrd._geometry import signs_to_lps
 from medjax.io._nrrd._header import FIELDS, escaped
 from medjax.io._nrrd._segments import segment_pairs

@@ -1,0 +1,501 @@
+"""Voxel grids in world space: pure geometry of `(shape, affine)`, importable without JAX.
+
+One convention throughout the package:
+
+- the world frame is LPS+ in millimetres (DICOM, ITK);
+- an index is 0-based and an integer index is a voxel's centre;
+- `affine` is the 4x4 matrix from index to world, `world = affine @ (i, j, k, 1)`, with
+  `affine[:3, :3] = direction @ diag(spacing)` and `affine[:3, 3] = origin`.
+
+Functions take leading batch axes, and arrays of any library that follows the array API: NumPy float64 while the
+geometry is concrete, traced JAX values under a transformation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medjax._geometry._covering import covering
+from medjax._lazy import public
+
+__all__ = [
+    "Grid",
+    "Place",
+    "affine_from",
+    "direction_of",
+    "index_map",
+    "lps_to_ras",
+    "on_host",
+    "origin_of",
+    "product",
+    "rescaled_size",
+    "shear_degrees",
+    "spacing_of",
+    "together",
+    "transformed",
+]
+
+Size = Sequence[int] | np.ndarray
+
+
+def spacing_of(affine: Any) -> Any:
+    """Returns the voxel size in mm, `(..., 3)`: the lengths of the affine's columns."""
+    matrix = affine[..., :3, :3]
+    return (matrix * matrix).sum(-2) ** 0.5
+
+
+def origin_of(affine: Any) -> Any:
+    """Returns the world position of the centre of voxel (0, 0, 0), `(..., 3)`, LPS mm."""
+    return affine[..., :3, 3]
+
+
+def direction_of(affine: Any) -> Any:
+    """Returns the unit columns of the affine, `(..., 3, 3)`: the world direction of each index axis."""
+    return affine[..., :3, :3] / spacing_of(affine)[..., None, :]
+
+
+def lps_to_ras(affine: Any) -> Any:
+    """Converts an index-to-LPS affine to index-to-RAS, or back: the flip is its own inverse."""
+    return product(affine.__array_namespace__().asarray(np.diag([-1.0, -1.0, 1.0, 1.0]), dtype=affine.dtype), affine)
+
+
+def product(a: Any, b: Any) -> Any:
+    """Multiplies matrices `(..., m, n)` and `(..., n, p)` of a geometry at the highest precision.
+
+    By default GPUs round float32 factors to 10 bits (TF32) and TPUs to 7 (bfloat16): samples would move by up to a voxel.
+    """
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a @ b
+    jax: Any = sys.modules["jax"]
+    return jax.numpy.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def transformed(matrix: Any, points: Any) -> Any:
+    """Applies matrices `(..., 3, 3)` to column vectors `(..., 3)`."""
+    return product(matrix, points[..., None])[..., 0]
+
+
+def affine_from(spacing: Any = None, origin: Any = None, direction: Any = None) -> Any:
+    """Builds a 4x4 float64 index-to-LPS affine from its parts, on the host.
+
+    Args:
+        spacing: Voxel size in mm, one number or three. Default 1.
+        origin: World position of the centre of voxel (0, 0, 0), LPS mm. Default 0.
+        direction: 3x3 matrix whose columns are the world directions of the index axes, or its nine entries row by row
+            (ITK's order). Default the identity.
+
+    Returns:
+        The affine, `(4, 4)`: float64 NumPy, or a traced array where a part is traced.
+
+    Raises:
+        ValueError: a part has the wrong size, is not finite, or the spacing is not positive.
+
+    Example:
+        >>> affine_from(spacing=(1, 2, 3), origin=(10, 20, 30)).tolist()
+        [[1.0, 0.0, 0.0, 10.0], [0.0, 2.0, 0.0, 20.0], [0.0, 0.0, 3.0, 30.0], [0.0, 0.0, 0.0, 1.0]]
+    """
+    size = as_triple(1.0 if spacing is None else spacing, "spacing")
+    check_positive(size, "spacing", spacing)
+    turn = on_host(np.eye(3) if direction is None else direction)
+    if turn.size != 9 or (isinstance(turn, np.ndarray) and not np.isfinite(turn).all()):
+        raise ValueError(f"direction must hold 3x3 finite numbers, got {np.asarray(direction).tolist()}")
+    start = as_triple(0.0 if origin is None else origin, "origin")
+    xp, (size, turn, start) = together(size, turn, start)
+    with np.errstate(over="ignore"):  # what overflows is not finite, and refused below
+        columns = xp.concat([turn.reshape(3, 3) * size[None], start[:, None]], axis=1)
+    return check_affine(xp.concat([columns, xp.asarray([[0, 0, 0, 1]], dtype=columns.dtype)]))
+
+
+def is_traced(value: Any) -> bool:
+    """Whether JAX traces a number, or one in a sequence."""
+    jax: Any = sys.modules.get("jax")  # where it was never imported, nothing is
+    if jax is None or isinstance(value, np.ndarray | float | int):
+        return False
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+
+
+def on_host(value: Any) -> Any:
+    """Reads numbers as float64 NumPy; traced ones, alone or in a sequence, as a traced array of float32 or float64.
+
+    Half precision is widened: a voxel in a thousand millimetres has no place in it.
+    """
+    if is_traced(value):
+        jax: Any = sys.modules["jax"]
+        array = value if isinstance(value, jax.core.Tracer) else jax.numpy.asarray(value)
+        return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+    array = np.asarray(value)
+    if array.dtype.kind in "USc":
+        raise ValueError(f"expected real numbers, got {value!r}")
+    return array.astype(np.float64, copy=False)
+
+
+def together(*values: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Brings numbers to one library: NumPy float64 while all are concrete, else the widest dtype of those traced."""
+    parts = [on_host(value) for value in values]
+    traced = [part for part in parts if not isinstance(part, np.ndarray)]
+    if not traced:
+        return np, tuple(parts)
+    xp, dtype = traced[0].__array_namespace__(), max((part.dtype for part in traced), key=lambda dtype: dtype.itemsize)
+    return xp, tuple(xp.asarray(part, dtype=dtype) for part in parts)
+
+
+def as_triple(value: Any, name: str) -> Any:
+    """Reads one number or three as a `(3,)` array of `on_host`; `name` is the argument that an error names."""
+    try:
+        array = on_host(value)
+    except (TypeError, ValueError):  # ragged, or no numbers at all
+        array = np.full((), np.nan)
+    is_known = isinstance(array, np.ndarray)
+    if array.shape not in ((), (1,), (3,)) or (is_known and not np.isfinite(array).all()):
+        raise ValueError(f"{name} must be one finite number or three, got {value!r}")
+    return np.broadcast_to(array, (3,)).copy() if is_known else array.__array_namespace__().broadcast_to(array, (3,))
+
+
+def check_positive(triple: Any, name: str, given: Any) -> None:
+    """Raises `ValueError` where a concrete number is not above 0, and says what was given."""
+    if isinstance(triple, np.ndarray) and not (triple > 0).all():
+        raise ValueError(f"{name} must be positive, got {given!r}")
+
+
+def check_size(shape: Sequence[Any] | np.ndarray) -> None:
+    """Raises `ValueError` for a lattice that no memory holds: XLA would end the process."""
+    known = [n for n in shape if isinstance(n, int | float | np.number)]  # the others are symbols, of jax.export
+    with np.errstate(over="ignore"):
+        total = np.prod(np.asarray(known, np.float64))
+    if not total < 2.0**40:
+        raise ValueError(
+            f"a lattice of {' x '.join(f'{n:.6g}' for n in shape)} voxels is more than any memory holds; is a size or a "
+            "spacing (in mm) in another unit?"
+        )
+
+
+def as_points(values: Any) -> Any:
+    """Reads positions or indices `(..., 3)`: arrays of any library as they are, sequences as float64 NumPy."""
+    points = values if hasattr(values, "ndim") else np.asarray(values, np.float64)
+    if points.ndim == 0 or points.shape[-1] != 3:
+        raise ValueError(f"positions and indices are (..., 3), got shape {tuple(points.shape)}")
+    return points
+
+
+def check_affine(affine: Any, name: str = "affine", world: str = "LPS") -> Any:
+    """Returns the affine as float64 `(..., 4, 4)` NumPy, or raises `ValueError` saying what is wrong with it.
+
+    Of a traced affine only the shape is checked. The name and the world frame are those that an error names.
+    """
+    matrix = on_host(affine)
+    if matrix.shape[-2:] != (4, 4):
+        raise ValueError(f"{name} must be (..., 4, 4), index to {world} mm; got shape {matrix.shape}")
+    if not isinstance(matrix, np.ndarray):
+        return matrix
+    matrix = matrix.copy()
+    if not np.isfinite(matrix).all():
+        raise ValueError(f"{name} must be finite, got {matrix.tolist()}")
+    if not (matrix[..., 3, :] == (0, 0, 0, 1)).all():
+        raise ValueError(f"the last row of an {name} must be (0, 0, 0, 1), got {matrix[..., 3, :].tolist()}")
+    if is_singular(matrix):
+        raise ValueError(f"{name} is singular: its columns do not span space, got {matrix.tolist()}")
+    return matrix
+
+
+def is_singular(matrix: np.ndarray) -> bool:
+    """Whether the columns of the linear part of a `(..., 4, 4)` matrix do not span space, whatever their lengths."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # columns too long to square count as singular
+        volume = np.abs(np.linalg.det(matrix[..., :3, :3]))
+        return not (volume > 1e-9 * spacing_of(matrix).prod(-1)).all()
+
+
+def read_only(array: Any) -> Any:
+    """Locks a NumPy array, since images of one geometry share it."""
+    if isinstance(array, np.ndarray):
+        array.flags.writeable = False
+    return array
+
+
+def shear_degrees(affine: np.ndarray) -> float:
+    """Returns by how many degrees the worst pair of index axes departs from a right angle.
+
+    Example:
+        >>> tilted = affine_from(direction=[[1, 0, 0], [0, 1, 0.5], [0, 0, 0.75**0.5]])
+        >>> round(shear_degrees(tilted), 3)
+        30.0
+    """
+    turn = direction_of(affine)
+    cosines = product(turn.swapaxes(-1, -2), turn) - np.eye(3)
+    return float(np.degrees(np.arcsin(np.clip(np.abs(cosines).max(initial=0.0), 0.0, 1.0))))
+
+
+def index_map(target: Any, source: Any) -> tuple[Any, Any]:
+    """Maps a target grid's indices onto a source grid's: `source_index = matrix @ target_index + offset`.
+
+    The origins are subtracted before anything else, `R^-1 (R' i + (o' - o))`, which keeps float32 exact enough when
+    the geometry is traced; the product `inv(A) @ A'` does not.
+
+    Args:
+        target: Index-to-world affine of the grid that is filled, `(..., 4, 4)`.
+        source: Index-to-world affine of the grid that is sampled, `(..., 4, 4)`.
+
+    Returns:
+        `matrix` `(..., 3, 3)` and `offset` `(..., 3)`.
+
+    Example:
+        >>> matrix, offset = index_map(affine_from(spacing=2.0, origin=1.0), affine_from(spacing=1.0))
+        >>> matrix.diagonal().tolist(), offset.tolist()
+        ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
+    """
+    to, start = same_rank(target[..., :3, 3], source[..., :3, 3])
+    shift = to - start
+    inverse = inverse_3x3(source[..., :3, :3])
+    return product(inverse, target[..., :3, :3]), transformed(inverse, shift)
+
+
+def same_rank(*arrays: Any) -> tuple[Any, ...]:
+    """Gives arrays one rank by leading axes of length 1, since JAX can be set to refuse implicit rank promotion."""
+    rank = max(array.ndim for array in arrays)
+    return tuple(array.reshape((1,) * (rank - array.ndim) + array.shape) for array in arrays)
+
+
+def inverse_3x3(matrix: Any) -> Any:
+    """Inverts `(..., 3, 3)` matrices by cofactors: cheap, traceable, and accurate for voxel grids.
+
+    Example:
+        >>> inverse_3x3(np.diag([2.0, 4.0, 5.0])).diagonal().tolist()
+        [0.5, 0.25, 0.2]
+    """
+    xp = matrix.__array_namespace__()
+    a, b, c = matrix[..., :, 0], matrix[..., :, 1], matrix[..., :, 2]
+    rows = [_cross(xp, b, c), _cross(xp, c, a), _cross(xp, a, b)]
+    determinant = (a * rows[0]).sum(-1)
+    return xp.stack(rows, axis=-2) / determinant[..., None, None]
+
+
+def _cross(xp: Any, a: Any, b: Any) -> Any:
+    x, y, z = (a[..., i] for i in range(3))
+    u, v, w = (b[..., i] for i in range(3))
+    return xp.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-1)
+
+
+def rescaled_size(shape: Size, spacing: np.ndarray, new_spacing: np.ndarray) -> tuple[int, ...]:
+    """Returns `max(1, round(n * spacing / new_spacing))` per axis.
+
+    The ratio is formed first and a result within 1e-9 of a half is rounded up, so that equal spacing gives equal size
+    and the answer does not hang on the last bit of a decimal fraction.
+
+    Example:
+        >>> rescaled_size((7, 16, 10), np.array([0.3, 2.1, 1.0]), np.array([0.3, 0.7, 4.0]))
+        (7, 48, 3)
+    """
+    with np.errstate(over="ignore"):
+        exact = np.asarray(shape, np.float64) * (np.asarray(spacing, np.float64) / np.asarray(new_spacing, np.float64))
+    check_size(exact)
+    return tuple(int(n) for n in np.maximum(1, np.floor(exact * (1 + 1e-12) + 0.5 + 1e-9)))
+
+
+class Place(NamedTuple):
+    """Where a grid lies in the index space of the lattice that it was made from: index `i` at `step @ i + start` there.
+
+    It holds more than the two affines: what a call says of a lattice (another spacing, a crop) is known exactly, also where
+    the affine is traced and only float32, and the map between the two depends on no origin.
+
+    Attributes:
+        affine: The lattice that it was made from, `(*batch, 4, 4)`: the very array, for it is told by identity.
+        step: `(*batch, 3, 3)`.
+        start: `(*batch, 3)`.
+        is_diagonal: Whether `step` is known to keep the axes.
+    """
+
+    affine: Any
+    step: Any
+    start: Any
+    is_diagonal: bool
+
+    def scaled(self, step: Any, start: Any) -> Place:
+        """The same axes with other steps, `(*batch, 3)`, from another start."""
+        _, (own, step) = together(self.step, step)
+        own, step = same_rank(own, step[..., None, :])
+        return self._replace(step=own * step, start=on_host(start))
+
+    def then(self, other: Place) -> Place:
+        """Where a grid lies that lies there in the grid that lies here."""
+        _, (own, step) = together(self.step, other.step)
+        both = self.is_diagonal and other.is_diagonal
+        return Place(self.affine, product(own, step), self.index_from(other.start), both)
+
+    def index_from(self, index: Any) -> Any:
+        """Returns an index of the grid, `(..., 3)`, as one of the lattice that it was made from."""
+        _, (step, start, index) = together(self.step, self.start, index)
+        return operator.add(*same_rank(transformed(step, index), start))
+
+
+@public("medjax")
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grid:
+    """A voxel lattice in world space: a static shape and an index-to-LPS affine.
+
+    No pytree, for its shape decides shapes: make it inside `jit` from a traced affine, or close over it.
+
+    Attributes:
+        shape: Voxels along i, j, k.
+        affine: `(4, 4)` index to LPS mm, float64 or traced; `(*batch, 4, 4)` for a batch of grids of one shape.
+        made_from: Where it lies in the lattice that it was made from, set by `moved` and `stepped`. A copy with another
+            affine (`dataclasses.replace`) lies elsewhere, so that none takes it along.
+
+    Example:
+        >>> grid = mj.Grid.of((10, 20, 5), spacing=(1, 1, 3), origin=(0, 0, -6))
+        >>> grid.spacing, grid.center.tolist()
+        ((1.0, 1.0, 3.0), [4.5, 9.5, 0.0])
+    """
+
+    shape: tuple[int, ...]
+    affine: Any
+    made_from: Place | None = dataclasses.field(default=None, init=False, repr=False)
+
+    @staticmethod
+    def of(shape: Size, *, affine: Any = None, spacing: Any = None, origin: Any = None, direction: Any = None) -> Grid:
+        """Builds and checks a grid, from an affine or from spacing (mm), origin (LPS mm) and direction; they may be traced.
+
+        Raises:
+            ValueError: the shape is not three positive integers, the affine is not a regular 4x4 matrix, or both an
+                affine and its parts are given.
+
+        Example:
+            >>> mj.Grid.of((4, 4, 2), spacing=2.0).extent.tolist()
+            [8.0, 8.0, 4.0]
+        """
+        size = tuple(int(n) for n in shape)
+        if len(size) != 3 or min(size) < 1 or any(n != m for n, m in zip(size, shape, strict=True)):
+            raise ValueError(f"shape must be three positive integers (i, j, k), got {tuple(shape)}")
+        if affine is None:
+            return Grid(size, read_only(affine_from(spacing, origin, direction)))
+        if any(part is not None for part in (spacing, origin, direction)):
+            raise ValueError("give either affine, or spacing, origin and direction, not both")
+        return Grid(size, read_only(check_affine(affine)))
+
+    @staticmethod
+    def covering(image: Any, spacing: Any) -> Grid:
+        """Returns the smallest grid along the world's axes (LPS) that covers a scan, outer face to outer face, about its middle.
+
+        Args:
+            image: An image or a grid; of a batch the grid covers all items.
+            spacing: Voxel size in mm, one number or three (along L, P, S).
+
+        Raises:
+            ValueError: the geometry or the spacing is traced, since the shape follows from it, or the spacing is not positive.
+
+        Example:
+            >>> turn = [[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]
+            >>> mj.Grid.covering(mj.Grid.of((10, 10, 4), direction=turn), 2.0)
+            Grid(shape=(7, 7, 2), spacing=(2, 2, 2), origin=(-5.1, 0.3, 0.5))
+        """
+        grid = image if isinstance(image, Grid) else getattr(image, "grid", None)
+        if not isinstance(grid, Grid):
+            raise ValueError(f"image must be an Image or a Grid, got {type(image).__name__}")
+        step = as_triple(spacing, "spacing")
+        if not (isinstance(grid.affine, np.ndarray) and isinstance(step, np.ndarray)):
+            raise ValueError("the shape follows from geometry and spacing, which are traced: call it before jit")
+        check_positive(step, "spacing", spacing)
+        size, origin = covering(grid.shape, grid.affine, step)
+        check_size(size)
+        return Grid.of(size.astype(int).tolist(), spacing=step, origin=origin)
+
+    @property
+    def spacing(self) -> Any:
+        """Voxel size in mm: three floats, or an array `(*batch, 3)` when batched or traced."""
+        return plain(spacing_of(self.affine))
+
+    @property
+    def origin(self) -> Any:
+        """World position of the centre of voxel (0, 0, 0), LPS mm: three floats, or an array when batched or traced."""
+        return plain(origin_of(self.affine))
+
+    @property
+    def direction(self) -> Any:
+        """Unit columns of the affine, `(*batch, 3, 3)`."""
+        return direction_of(self.affine)
+
+    @property
+    def extent(self) -> Any:
+        """Size of the field of view in mm, `(*batch, 3)`: voxels times spacing, outer face to outer face."""
+        size, spacing = same_rank(self._vector(self.shape), spacing_of(self.affine))
+        return size * spacing
+
+    @property
+    def center(self) -> Any:
+        """World position of the centre of the field of view, index `(n - 1) / 2`, `(*batch, 3)` LPS mm."""
+        return self.world((self._vector(self.shape) - 1) / 2)
+
+    def world(self, index: Any) -> Any:
+        """Returns the world position in LPS mm of (continuous) indices, both `(..., 3)`.
+
+        Example:
+            >>> mj.Grid.of((4, 4, 4), spacing=2.0).world((1, 2, 3)).tolist()
+            [2.0, 4.0, 6.0]
+        """
+        turned, origin = same_rank(transformed(self.affine[..., :3, :3], as_points(index)), origin_of(self.affine))
+        return turned + origin
+
+    def index(self, world: Any) -> Any:
+        """Returns the continuous index of world positions in LPS mm, both `(..., 3)`.
+
+        Example:
+            >>> mj.Grid.of((4, 4, 4), spacing=2.0).index((2.0, 4.0, 5.0)).tolist()
+            [1.0, 2.0, 2.5]
+        """
+        position, origin = same_rank(as_points(world), origin_of(self.affine))
+        return transformed(inverse_3x3(self.affine[..., :3, :3]), position - origin)
+
+    def moved(self, index: Any, shape: Size | None = None) -> Grid:
+        """Returns the lattice continued from another corner: voxel (0, 0, 0) moves to the given index of this grid.
+
+        Example:
+            >>> mj.Grid.of((9, 9, 9), spacing=2.0).moved((1, 0, -1), (4, 4, 4)).origin
+            (2.0, 0.0, -2.0)
+        """
+        return self.stepped(np.ones(3), index, self.shape if shape is None else shape)
+
+    def stepped(self, step: Any, start: Any, shape: Size, axes: Sequence[int] = (0, 1, 2)) -> Grid:
+        """Returns a lattice along the axes of this one: `step` voxels of this grid from one voxel to the next.
+
+        Args:
+            step: For each new axis the voxels of this grid in one step, `(*batch, 3)`; negative runs back. May be traced.
+            start: Index in this grid of the new voxel (0, 0, 0), `(*batch, 3)`; may be traced.
+            shape: Voxels along the new axes.
+            axes: For each new axis the axis of this grid that it runs along.
+
+        Example:
+            >>> mj.Grid.of((9, 9, 9), spacing=2.0).stepped((0.5, 1, 1), (1, 0, -1), (4, 4, 4))
+            Grid(shape=(4, 4, 4), spacing=(1, 2, 2), origin=(2, 0, -2))
+        """
+        place = Place(self.affine, np.eye(3)[:, list(axes)], np.zeros(3), tuple(axes) == (0, 1, 2)).scaled(step, start)
+        xp, (affine, by, at) = together(self.affine, place.step, place.start)
+        columns, origin = product(affine[..., :3, :3], by), Grid(self.shape, affine).world(at)
+        batch = max(columns.shape[:-2], origin.shape[:-1], key=len)
+        top = [xp.broadcast_to(columns, (*batch, 3, 3)), xp.broadcast_to(origin[..., None], (*batch, 3, 1))]
+        last = xp.broadcast_to(xp.asarray([[0, 0, 0, 1]], dtype=affine.dtype), (*batch, 1, 4))
+        made = Grid(tuple(int(n) for n in shape), xp.concat([xp.concat(top, axis=-1), last], axis=-2))
+        object.__setattr__(made, "made_from", self.place.then(place))
+        return made
+
+    @property
+    def place(self) -> Place:
+        """Where it lies in the index space of the lattice that it was made from; of its own, where it was not."""
+        return self.made_from or Place(self.affine, np.eye(3), np.zeros(3), True)
+
+    def _vector(self, values: Any) -> Any:
+        return self.affine.__array_namespace__().asarray(values, dtype=self.affine.dtype)
+
+    def __repr__(self) -> str:
+        if not isinstance(self.affine, np.ndarray) or self.affine.ndim > 2:
+            return f"Grid(shape={self.shape}, affine={self.affine.shape})"
+        spacing, origin = (f"({', '.join(f'{x:.6g}' for x in triple)})" for triple in (self.spacing, self.origin))
+        return f"Grid(shape={self.shape}, spacing={spacing}, origin={origin})"
+
+
+def plain(triple: Any) -> Any:
+    """Turns a concrete `(3,)` array into a tuple of floats; leaves batches and traced values as they are."""
+    return tuple(triple.tolist()) if isinstance(triple, np.ndarray) and triple.ndim == 1 else triple

@@ -1,0 +1,83 @@
+"""Other dtypes: rounded, within limits, never wrapped around."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax._image._image import Image, check_image
+from medjax._space import _pending
+
+__all__ = ["cast"]
+
+
+def cast(image: Image, dtype: Any) -> Image:
+    """Converts voxels to another dtype: to the nearest value that it has, and never around its limits.
+
+    Integers are rounded half to even, and what lies beyond the dtype's limits becomes the limit, as ITK's resampling does it;
+    NaN becomes 0. Floating-point dtypes round as usual, and finite voxels beyond their limits become the limit too (65504 for
+    float16); NaN and infinities stay. Inside `fuse` an interpolation that waits ends with the cast, in one pass: a CT that
+    was stored as int16 comes out as int16, and the float32 volume never exists.
+
+    Args:
+        image: Any batch and channels. Labels are names: each must be kept, so a dtype that cannot hold them all is refused.
+        dtype: A real dtype, such as "int16", `np.float32` or `jnp.bfloat16`.
+
+    Returns:
+        The image with voxels of that dtype; geometry, kind and metadata kept.
+
+    Raises:
+        ValueError: labels that might not fit, or a floating-point dtype for them; complex voxels; a boolean or complex
+            dtype; 64 bits where x64 is off.
+
+    Transforms:
+        To floating point differentiable in the voxels; to integers the gradient is zero, as that of rounding. Compiles once
+        per shape and dtypes.
+
+    Example:
+        >>> image = mj.Image.from_array(np.array([-0.5, 1.5, 1e6, np.nan]).reshape(4, 1, 1))
+        >>> mj.cast(image, "int16").voxels.ravel().tolist()
+        [0, 2, 32767, 0]
+    """
+    check_image(image, "image")
+    target = _known(dtype)
+    if jnp.issubdtype(image.dtype, jnp.complexfloating):
+        raise ValueError(f"cast takes real voxels, got {image.dtype}; take the magnitude or the real part first")
+    if image.kind == "label":
+        _check_labels(image, target)
+    return _pending.cast(image, target)
+
+
+def _known(dtype: Any) -> np.dtype:
+    try:
+        target = np.dtype(dtype).newbyteorder("=")
+    except TypeError:
+        raise ValueError(f"dtype must name a NumPy dtype, such as 'int16', got {dtype!r}") from None
+    if not (np.issubdtype(target, np.integer) or jnp.issubdtype(target, np.floating)):
+        hint = "voxels are real numbers"
+        if target.kind == "b":
+            hint = "compare the voxels, such as image.with_voxels(image.voxels > 0.5)"
+        elif jnp.issubdtype(target, np.integer):
+            hint = "the narrowest integer is int8"
+        raise ValueError(f"dtype must be an integer or a floating-point one, got {target}; {hint}")
+    if jax.dtypes.canonicalize_dtype(target) != target:
+        raise ValueError(
+            f"dtype={target} needs 64 bits: jax.config.update('jax_enable_x64', True), or take {jax.dtypes.canonicalize_dtype(target)}"
+        )
+    return target
+
+
+def _check_labels(image: Image, target: np.dtype) -> None:
+    if not jnp.issubdtype(target, np.integer):
+        raise ValueError(f"labels are integers, got dtype={target}; if they are amounts, image.with_kind('intensity')")
+    if np.can_cast(image.dtype, target):
+        return
+    if isinstance(image.voxels, jax.core.Tracer):
+        raise ValueError(f"inside jit it is unknown whether labels of {image.dtype} fit {target}: cast them outside")
+    stored, limits = np.asarray(image.voxels), np.iinfo(target)
+    low, high = stored.min(), stored.max()
+    if low < limits.min or high > limits.max:
+        raise ValueError(f"labels from {low} to {high} do not fit {target}: choose a wider dtype or renumber them")

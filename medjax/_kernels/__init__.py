@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: gathers, bands, splines, and how they are compiled and batched."""

@@ -1,0 +1,338 @@
+"""From PET activity to SUV: the factor with the rule that gave it, and the image that says it holds SUV."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Num
+
+from medjax._errors import ImageFileWarning
+from medjax._image._image import Image, check_image
+from medjax._image._metadata import Metadata
+from medjax._kernels._compiled import compiled
+from medjax._kernels._values import without_wrapping
+from medjax._lazy import public
+from medjax._pet._body import NORMS, SuvNorm
+from medjax._pet._header import Findings, Header
+from medjax._pet._rules import Outcome, apply_rule
+
+__all__ = ["SuvFactor", "holds_suv", "suv_factor", "to_suv"]
+
+# Attributes of the source that do not hold for voxels in SUV; Units and SUVType are set anew.
+_UNTRUE = (
+    "RescaleIntercept",
+    "RescaleSlope",
+    "RescaleType",
+    "WindowCenter",
+    "WindowWidth",
+    "WindowCenterWidthExplanation",
+    "RealWorldValueMappingSequence",
+)
+
+Quantity = float | tuple[float, ...] | tuple[tuple[float, ...], ...]
+Moment = str | tuple[str, ...] | tuple[tuple[str, ...], ...]
+
+
+@public("medjax")
+@dataclasses.dataclass(frozen=True)
+class SuvFactor:
+    """The factor from an image's values to SUV, and the rule that gave it; `to_dict` makes JSON of it.
+
+    Quantities that differ between slices are tuples, one entry per slice, or per slice and volume. What the rule does not
+    use is `None`.
+
+    Attributes:
+        factor: SUV = factor * voxel.
+        norm: What the dose is divided by, as given to `suv_factor`.
+        unit: "g/ml" or "cm2/ml".
+        rule: The equation, with c the voxel, N the normaliser, D the dose in Bq, t the uptake time and T the half-life.
+        units: Units (0054,1001) of the source.
+        decay_correction: Decay Correction (0054,1102) of the source: "START", "ADMIN" or "NONE".
+        reference_time: Time that the activity refers to, local, ISO 8601.
+        reference_time_source: The attribute it comes from.
+        injection_time: Time of the injection, local, ISO 8601.
+        injection_time_source: The attribute it comes from.
+        uptake_s: Seconds between injection and reference.
+        decay_factor: What is left of the dose at the reference time, 0 to 1.
+        dose_bq: Injected dose in Bq.
+        half_life_s: Half-life in s.
+        normalizer: N in g, or in cm2 for body surface area.
+        normalizer_rule: Its formula.
+        weight_kg, height_m, sex: What N was computed from.
+        notes: Assumptions that were made, each with the attribute's name and number.
+    """
+
+    factor: Quantity
+    norm: str
+    unit: str
+    rule: str
+    units: str
+    decay_correction: str | None = None
+    reference_time: Moment | None = None
+    reference_time_source: str | None = None
+    injection_time: str | None = None
+    injection_time_source: str | None = None
+    uptake_s: Quantity | None = None
+    decay_factor: Quantity | None = None
+    dose_bq: float | None = None
+    half_life_s: float | None = None
+    normalizer: float | None = None
+    normalizer_rule: str | None = None
+    weight_kg: float | None = None
+    height_m: float | None = None
+    sex: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields that hold something, in JSON's types, for a log.
+
+        Example:
+            >>> mj.SuvFactor(1.0, "bw", "g/ml", "GML, BW: SUV = c", "GML").to_dict()
+            {'factor': 1.0, 'norm': 'bw', 'unit': 'g/ml', 'rule': 'GML, BW: SUV = c', 'units': 'GML'}
+        """
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: _listed(value) for name, value in fields.items() if value not in (None, ())}
+
+
+def suv_factor(image: Image, norm: SuvNorm | str = "bw", *, tags: Mapping[str, Any] | None = None) -> Any:
+    """Computes the factor from a PET image's values to standardised uptake values, and says by which rule.
+
+    `SUV = c N / (D 2^(-t / T))`: activity concentration c in Bq/ml, normaliser N (1 g of body weight for "bw"), injected
+    dose D in Bq, T the half-life, and t the time from the injection to the moment that c is decay-corrected to. Units
+    (0054,1001) may be BQML, CNTS (with Philips' private factors), GML or CM2ML; Decay Correction (0054,1102) START, ADMIN
+    (then t is 0) or NONE (each slice by its own acquisition time and frame duration). The moment that START means is, in
+    this order: SeriesDate and SeriesTime if no slice was acquired earlier; the private time of GE (0009,100D) or Siemens
+    (0071,1022) if its date is one of the public ones and no slice was acquired earlier; the time computed backwards from
+    Frame Reference Time (0054,1300); the earliest acquisition. The injection is Radiopharmaceutical Start DateTime
+    (0018,1078), else Start Time (0018,1072) on that day, or on the day before if it is later. Dates always count. Computed
+    on the host in float64.
+
+    Args:
+        image: A PET image whose `metadata.extra` holds the DICOM header, as the DICOM reader fills it. For a batch, one
+            metadata per item.
+        norm: What the dose is divided by: "bw" body weight; "lbm_james", "lbm_morgan", "lbm_janmahasatian" lean body mass
+            (James is DICOM's LBMJAMES128, Morgan its LBM; both fail for the very obese); "bsa" body surface area
+            (Du Bois); "ibw" ideal body weight.
+        tags: Values by DICOM keyword that replace or complete the header's, such as `{"PatientWeight": 71.0}`. They make
+            an image from a format without header convertible too.
+
+    Returns:
+        A `SuvFactor`, the factor with its rule; for a batch a tuple of them, one per item.
+
+    Raises:
+        ValueError: the image has no metadata or already holds SUV, or an attribute is missing, impossible or contradicts
+            another; the message gives its name, number and value.
+
+    Warns:
+        ImageFileWarning: a value was read as another unit (weight in g, dose in MBq, height in cm), a lean body mass is
+            out of its formula's range, a time had to be assumed, or a scanner's private time is impossible and not used.
+
+    Transforms:
+        Host only: metadata is not known inside `jit`. Multiply there by the factor, or close over the image.
+
+    Example:
+        >>> tags = {"Units": "BQML", "DecayCorrection": "ADMIN", "CorrectedImage": ["ATTN", "DECY"],
+        ...         "PatientWeight": 70.0, "RadionuclideTotalDose": 350e6}
+        >>> image = mj.Image.from_array(np.full((2, 2, 2), 5000.0), metadata=mj.Metadata(modality="PT", extra={}))
+        >>> found = mj.suv_factor(image, tags=tags)
+        >>> found.factor, found.rule
+        (0.0002, 'BQML, ADMIN: SUV = c N / D')
+
+    Source:
+        PS3.3 sections C.8.9.1 to C.8.9.4; QIBA, vendor-neutral pseudo-code for SUV (2012); Vácha M et al., manual for SUV
+        computation (github.com/oncoray/suv_computation, 2026).
+    """
+    if norm not in NORMS:
+        raise ValueError(f"norm={norm!r} is not one of {', '.join(NORMS)}; lean body mass has three formulas, name one")
+    check_image(image, "image")
+    if image.kind == "label":
+        raise ValueError("a label image holds no activity; give the PET image itself")
+    records = tuple(_factor_of(item, image.shape[2], norm, tags or {}) for item in _per_item(image))
+    return records if image.batch_shape else records[0]
+
+
+def _per_item(image: Image) -> tuple[Metadata, ...]:
+    """The metadata of a single image, or of each item of a batch."""
+    known = image.metadata
+    items = known if isinstance(known, tuple) else (known,) * (image.batch_shape or (1,))[0]
+    if len(image.batch_shape) > 1 or any(item is None for item in items):
+        raise ValueError(
+            "the image has no metadata, or a batch not one for each item: inside jit, vmap or grad close over the image, or "
+            "multiply by suv_factor(image).factor; else give it the header by with_metadata"
+        )
+    return tuple(item for item in items if item is not None)
+
+
+def _factor_of(metadata: Metadata, slices: int, norm: str, tags: Mapping[str, Any]) -> SuvFactor:
+    if holds_suv(metadata):
+        raise ValueError(f"the image already holds {metadata.subtype or 'SUV'}; convert the image it was made from")
+    findings = Findings()
+    outcome = apply_rule(Header(metadata.extra, tags, slices), norm, findings)
+    if tags:
+        findings.note(f"stated by the caller: {', '.join(sorted(tags))}")
+    for text in findings.warnings:
+        warnings.warn(text, ImageFileWarning, stacklevel=4)
+    return _record(outcome, norm, tuple(findings.notes))
+
+
+def holds_suv(metadata: Metadata) -> bool:
+    """Whether an image was converted before: `to_suv` says so in its metadata."""
+    return "suv" in metadata.extra or (metadata.subtype or "").upper().startswith("SUV")
+
+
+def _record(found: Outcome, norm: str, notes: tuple[str, ...]) -> SuvFactor:
+    normalizer, body, uptake = NORMS[norm], found.body, found.uptake
+    return SuvFactor(
+        factor=_plain(found.factor),
+        norm=norm,
+        unit=normalizer.unit,
+        rule=found.rule,
+        units=found.units,
+        decay_correction=found.decay_correction,
+        reference_time=_plain(np.vectorize(lambda time: time.isoformat(), otypes=[object])(uptake.reference))
+        if uptake
+        else None,
+        reference_time_source=uptake.reference_source if uptake else None,
+        injection_time=uptake.injection.isoformat() if uptake else None,
+        injection_time_source=uptake.injection_source if uptake else None,
+        uptake_s=_plain(uptake.seconds) if uptake else None,
+        decay_factor=None if found.decay_factor is None else _plain(found.decay_factor),
+        dose_bq=found.dose_bq,
+        half_life_s=found.half_life_s,
+        normalizer=body.amount if body else None,
+        normalizer_rule=normalizer.rule if body else None,
+        weight_kg=body.weight_kg if body else None,
+        height_m=body.height_m if body else None,
+        sex=body.sex if body else None,
+        notes=notes,
+    )
+
+
+def _plain(values: np.ndarray) -> Any:
+    """A scalar where all slices agree, else nested tuples."""
+    first = values.flat[0]
+    return _first_plain(first) if all(value == first for value in values.flat) else _tupled(values.tolist())
+
+
+def _first_plain(value: Any) -> Any:
+    return float(value) if isinstance(value, float | np.floating) else value
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
+
+
+def _listed(value: Any) -> Any:
+    return list(map(_listed, value)) if isinstance(value, tuple) else value
+
+
+def to_suv(image: Image, norm: SuvNorm | str = "bw", *, tags: Mapping[str, Any] | None = None) -> Image:
+    """Converts a PET image to standardised uptake values; the result says that it holds them, and by which rule.
+
+    Args:
+        image: As for `suv_factor`: any batch, time as a trailing axis. Convert before cropping or reorienting along the
+            slices if the factor may differ between them, and before rotating or warping: an image does not tell that its
+            content was moved on its own grid.
+        norm: As for `suv_factor`.
+        tags: As for `suv_factor`.
+
+    Returns:
+        The image in g/ml (cm2/ml for "bsa"), float32 (float64 if x64 is on and the data is float64). Its
+        `metadata.subtype` is "SUVbw" or alike, `metadata.extra["suv"]` the factor and its rule, Units (0054,1001) and
+        SUVType (0054,1006) are set, and what described the old values (rescale slope, window) is gone.
+
+    Raises:
+        ValueError: as `suv_factor`, also for an image that already holds SUV; or the factor differs between slices and
+            the slices are not those of the header any more.
+
+    Transforms:
+        One multiplication on the device, differentiable in `image.voxels`; compiles once per shape and dtype, never per
+        scan. Metadata is not known inside `jit`: close over the image, `jit(lambda v: to_suv(image.with_voxels(v)))`.
+
+    Example:
+        >>> tags = {"Units": "BQML", "DecayCorrection": "ADMIN", "CorrectedImage": ["ATTN", "DECY"],
+        ...         "PatientWeight": 70.0, "RadionuclideTotalDose": 350e6}
+        >>> image = mj.Image.from_array(np.full((2, 2, 2), 5000.0), metadata=mj.Metadata(modality="PT", extra={}))
+        >>> suv = mj.to_suv(image, tags=tags)
+        >>> float(suv.voxels[0, 0, 0]), suv.metadata.subtype, suv.metadata.extra["Units"]
+        (1.0, 'SUVbw', 'GML')
+    """
+    found = suv_factor(image, norm, tags=tags)
+    records, known = found if isinstance(found, tuple) else (found,), _per_item(image)
+    affine = image.grid.affine
+    affines = affine.reshape(-1, 4, 4) if isinstance(affine, np.ndarray) else [None] * len(records)
+    factors = [_on_voxels(image, *of_item) for of_item in zip(records, known, affines, strict=True)]
+    is_double = jax.dtypes.canonicalize_dtype(image.dtype) == np.float64
+    scale = np.stack(np.broadcast_arrays(*factors)) if image.batch_shape else factors[0]
+    voxels = _multiply(without_wrapping(image.voxels), scale.astype(np.float64 if is_double else np.float32))
+    states = tuple(_as_suv(item, record) for item, record in zip(known, records, strict=True))
+    return image.with_voxels(voxels).with_metadata(states if image.batch_shape else states[0])
+
+
+@compiled
+def _multiply(voxels: Num[Array, "*shape"], factor: Float[Array, "*ones"]) -> Float[Array, "*shape"]:
+    return voxels.astype(factor.dtype) * factor
+
+
+def _on_voxels(image: Image, record: SuvFactor, metadata: Metadata, affine: np.ndarray | None) -> np.ndarray:
+    """One item's factor, shaped to multiply its `(i, j, k, *channels)` voxels."""
+    values, slices, channels = np.asarray(record.factor, np.float64), image.shape[2], image.channels
+    if values.ndim and values.shape != (slices, *channels)[: values.ndim]:
+        raise ValueError(
+            f"the factor differs between slices, {values.shape}, but the image has {slices} slices and channels {channels}: "
+            "convert to SUV before cropping or resampling"
+        )
+    if values.ndim and affine is not None:
+        _check_slices_are_where_they_were(metadata, affine, image.shape)
+    return values.reshape((1, 1, *values.shape, *[1] * (1 + len(channels) - values.ndim)))
+
+
+def _check_slices_are_where_they_were(metadata: Metadata, affine: np.ndarray, shape: tuple[int, ...]) -> None:
+    """A factor per slice needs each slice in the plane that the file has it in: none may be flipped, moved or tilted.
+
+    Within its plane it may have been cropped, flipped or turned.
+    """
+    positions = _stated(metadata, "ImagePositionPatient", 3)
+    if positions is None or len(positions) != shape[2]:
+        return
+    orientation = _stated(metadata, "ImageOrientationPatient", 6)
+    axes = affine[:3, :2].T if orientation is None else orientation[0].reshape(2, 3)
+    normal = np.cross(*axes)
+    normal /= np.linalg.norm(normal)
+    ends = [affine[:3, :3] @ (i, j, 0) + affine[:3, 3] for i in (0, shape[0] - 1) for j in (0, shape[1] - 1)]
+    steps = np.arange(shape[2])[:, None] * affine[:3, 2]
+    apart = max(np.abs((steps + end - positions) @ normal).max() for end in ends)
+    if apart > 0.5 * np.linalg.norm(affine[:3, 2]):
+        raise ValueError(
+            f"the factor differs between slices, and the image's slices lie up to {apart:.3g} mm from where the header has them: "
+            "convert to SUV before flipping, reorienting or rotating"
+        )
+
+
+def _stated(metadata: Metadata, keyword: str, count: int) -> np.ndarray | None:
+    """The header's vectors of each slice, `(k, count)`, of its first volume; one for all slices is `(1, count)`."""
+    values = metadata.extra.get("per_slice", {}).get(keyword)
+    values = [metadata.extra.get(keyword)] if values is None else values
+    return None if values[0] is None else np.asarray(values, np.float64).reshape(len(values), -1)[:, :count]
+
+
+def _as_suv(metadata: Metadata, record: SuvFactor) -> Metadata:
+    normalizer = NORMS[record.norm]
+    extra = {key: value for key, value in metadata.extra.items() if key not in _UNTRUE}
+    if "per_slice" in extra:
+        extra["per_slice"] = {key: value for key, value in extra["per_slice"].items() if key not in _UNTRUE}
+    extra |= {"Units": normalizer.units, "SUVType": normalizer.suv_type, "suv": record.to_dict()}
+    if record.decay_correction == "NONE":  # the factor made up for the decay until the injection
+        extra |= {"DecayCorrection": "ADMIN", "CorrectedImage": [*_as_list(extra.get("CorrectedImage")), "DECY"]}
+    display = {key: value for key, value in metadata.display.items() if key not in _UNTRUE}
+    subtype = f"SUV{record.norm}"
+    return metadata.replace(subtype=subtype, extra=extra, display=display)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value] if value is not None else []

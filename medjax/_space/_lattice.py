@@ -1,0 +1,260 @@
+"""Where the points of a plan lie among the voxels that are sampled: a lattice, exact as far as it is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medjax._geometry._grid import Grid, inverse_3x3, on_host, product, same_rank, together, transformed
+from medjax._geometry._transform import About, AffineTransform, DisplacementField, stages
+from medjax._image._image import Image
+from medjax._kernels._compiled import unchanging
+from medjax._space import _apply
+
+__all__ = ["Lattice", "located", "slack_of", "snapped", "tables_of"]
+
+_EPS = float(np.finfo(np.float32).eps)
+"""What positions are taken to be rounded to: traced geometry is, and headers are that scanners and NIfTI write."""
+
+_MOST = 1e-4
+"""The most slack, in voxels, of what is computed in float64."""
+
+_DISPLACED = 4e-5
+"""Slack in voxels where float32 displacements are added: rounding errors of shifts of up to a hundred voxels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lattice:
+    """An affine lattice of points, output index `i` at input index `matrix @ i + offset`, and a dense shift.
+
+    Attributes:
+        matrix: `(*batch, 3, 3)`, float64 NumPy while the map is known, else traced.
+        offset: `(*batch, 3)`.
+        shift: `(*batch, i, j, k, 3)` mm to add, or `None`.
+        slack: `(*batch, 3)` voxels by which rounding to float32 can move a point. What lies so little below a tie of
+            nearest, or a face of the field of view, counts as on it, so rounding decides neither, and a map says the same
+            whether it is known or traced.
+        is_diagonal: Whether `matrix` is known to be so, whatever its numbers.
+        kept: An input axis that the points may run along voxel by voxel, `None` if there is no reason to think so.
+    """
+
+    matrix: Any
+    offset: Any
+    shift: Any
+    slack: Any
+    is_diagonal: bool = False
+    kept: int | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the affine part is."""
+        return isinstance(self.matrix, np.ndarray) and isinstance(self.offset, np.ndarray)
+
+    def kernels(self, sizes: Sequence[int], shape: Sequence[int]) -> tuple[str, ...]:
+        """The kernels that may suit the map once its numbers are there, the fastest first."""
+        if self.is_diagonal:
+            return ("aligned",)
+        if self.kept is not None:
+            return (f"kept {self.kept}", "general") if sizes[self.kept] == shape[self.kept] else ("general",)
+        return ("aligned", "kept 2", "general") if sizes[2] == shape[2] else ("aligned", "general")
+
+
+def located(target: Grid, source: Grid, transform: Any, dtype: Any) -> Lattice:
+    """Finds where the points of a grid, sent through a transform, lie among the voxels of another.
+
+    All positions are taken relative to the origin of the lattice that the target was made from, so that where this is the
+    source, as in most operations, no origin takes part and no digit is lost to it.
+
+    Args:
+        target: The grid to fill.
+        source: The grid that is sampled.
+        transform: World to world, target to source, or `None`.
+        dtype: dtype that the sampling computes in.
+    """
+    place, parts, batch = target.place, stages(transform), source.affine.shape[:-2]
+    is_own = place.affine is source.affine
+    if is_own and not parts:
+        _, (matrix, offset) = together(place.step, place.start)
+        slack = _rounding(matrix, offset, target.shape)
+        return _finished(batch, matrix, offset, None, slack, dtype, is_diagonal=place.is_diagonal)
+    _, (own, step, start) = together(place.affine, place.step, place.start)
+    points = _Points(own, product(own[..., :3, :3], step), transformed(own[..., :3, :3], start), np.zeros(3))
+    shift, kept = None, None
+    for stage in parts:
+        if isinstance(stage, DisplacementField):
+            is_whole = shift is None and stage is parts[0] and _is_one_lattice(target, stage)
+            moved = _sampled_field(stage, points, target.shape, shift, is_whole)
+            shift = moved if shift is None else _sum(shift, moved)
+            continue
+        about = stage.about if stage.about is not None and stage.about.affine is place.affine else About(None)
+        points, kept = _through(stage, about, points), about.axis
+        if shift is not None:
+            turn = jnp.asarray(on_host(stage.matrix)[..., :3, :3], shift.dtype)
+            shift = jnp.einsum("...de,...ijke->...ijkd", turn, shift, precision=jax.lax.Precision.HIGHEST)
+    matrix, offset, slack = _among(points, source.affine, is_own, target.shape)
+    kept = kept if is_own and len(parts) == 1 else None
+    return _finished(batch, matrix, offset, shift, slack, dtype, kept=kept)
+
+
+class _Points(NamedTuple):
+    """An affine lattice of points in the world.
+
+    Attributes:
+        base: The lattice whose origin all positions are relative to, `(*batch, 4, 4)`.
+        linear: From index to mm, `(*batch, 3, 3)`.
+        at: The first point, `(*batch, 3)` mm.
+        doubt: By how much rounding can have moved the points, `(*batch, 3)` mm, but for what their own size explains.
+    """
+
+    base: Any
+    linear: Any
+    at: Any
+    doubt: Any
+
+
+def _through(stage: AffineTransform, about: About, points: _Points) -> _Points:
+    """Applies an affine transform to a lattice of points."""
+    xp, (matrix, center, base, linear, at, doubt) = together(stage.matrix, stage.center, *points)
+    turn, by = matrix[..., :3, :3], matrix[..., :3, 3]
+    if about.index is not None:
+        middle = transformed(base[..., :3, :3], together(about.index, base)[1][0])
+    else:
+        middle, lost = _difference(center, base[..., :3, 3])
+        doubt = _sum(doubt, transformed(abs(_sum(turn, -xp.eye(3, dtype=turn.dtype))), lost))
+    away = _sum(at, -middle)
+    moved = _sum(_sum(transformed(turn, away), middle), by)
+    half = _EPS / 2
+    doubt = _sum(transformed(abs(turn), _sum(doubt, abs(away) * half)), abs(middle) * half)
+    return _Points(base, product(turn, linear), moved, doubt)
+
+
+def _among(points: _Points, affine: Any, is_own: bool, shape: Sequence[int]) -> tuple[Any, Any, Any]:
+    """Returns matrix, offset and slack of a lattice of points among the voxels of an affine."""
+    _, (base, linear, at, doubt, affine) = together(*points, affine)
+    if not is_own:
+        gap, lost = _difference(base[..., :3, 3], affine[..., :3, 3])
+        at, doubt = _sum(at, gap), _sum(doubt, lost)
+    inverse = inverse_3x3(affine[..., :3, :3])
+    doubt = _sum(doubt, _rounding(linear, at, shape))
+    return product(inverse, linear), transformed(inverse, at), transformed(abs(inverse), doubt)
+
+
+def _difference(a: Any, b: Any) -> tuple[Any, Any]:
+    """The difference of two positions, and the digits lost in it: each was rounded when it was brought to its dtype."""
+    return _sum(a, -b), _sum(abs(a), abs(b)) * (_EPS / 2)
+
+
+def _rounding(linear: Any, at: Any, shape: Sequence[int]) -> Any:
+    """By how much rounding moves the points `linear @ i + at`, about: three half units in the last place of each term."""
+    reach = linear.__array_namespace__().asarray(np.asarray(shape, np.float64), dtype=linear.dtype)
+    return (transformed(abs(linear), reach) + abs(at)) * (1.5 * _EPS)
+
+
+def _finished(
+    batch: Any,
+    matrix: Any,
+    offset: Any,
+    shift: Any,
+    slack: Any,
+    dtype: Any,
+    *,
+    is_diagonal: bool = False,
+    kept: Any = None,
+) -> Lattice:
+    """Gives each item of the batch its own numbers."""
+    is_known = isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray)
+    xp = slack.__array_namespace__()
+    slack = xp.maximum(slack, slack_of(dtype)) if is_known else jax.lax.stop_gradient(slack)
+    slack = xp.minimum(slack, _MOST) if is_known or slack.dtype == np.float64 else slack
+    if shift is not None:
+        slack = slack + (_DISPLACED if dtype == np.float32 else slack_of(dtype))
+
+    def spread(array: Any, rank: int) -> Any:
+        return array.__array_namespace__().broadcast_to(array, (*batch, *array.shape[array.ndim - rank :]))
+
+    return Lattice(spread(matrix, 2), spread(offset, 1), shift, spread(slack, 1), is_diagonal, kept)
+
+
+def _sum(a: Any, b: Any) -> Any:
+    """Adds arrays of any rank and, where one is traced, of both libraries."""
+    return operator.add(*same_rank(a, b))
+
+
+def _sampled_field(
+    field: DisplacementField, points: _Points, shape: tuple[int, ...], shift: Any, is_whole: bool
+) -> Any:
+    """Interpolates a displacement field at the points of a lattice, `(*batch, i, j, k, 3)` mm; 0 outside its grid."""
+    own, displacement = on_host(field.affine), unchanging(field.displacement)
+    if is_whole:
+        whole = jnp.asarray(displacement)
+        return whole.astype(_apply.compute_dtype(Image(whole, own)))  # integers would round the stages that follow
+    matrix, offset, slack = _among(points, own, False, shape)
+    parts = [(matrix, 2), (offset, 1), (own, 2), (displacement, 4), *([] if shift is None else [(shift, 4)])]
+    batch = max((part.shape[:-rank] for part, rank in parts), key=len)  # one of them for all items, or one for each
+    if displacement.shape[:-4] != batch or own.shape[:-2] != batch:
+        displacement = jnp.broadcast_to(displacement, (*batch, *displacement.shape[-4:]))
+        own = own.__array_namespace__().broadcast_to(own, (*batch, 4, 4))
+    image = Image(displacement, own)
+    dtype = _apply.compute_dtype(image)
+    lattice = _finished(batch, matrix, offset, shift, slack, dtype)
+    moved = None if shift is None else (shift, inverse_3x3(own[..., :3, :3]))
+    later = (
+        None if lattice.is_known or moved is not None else _apply.Later(("general",), lattice.matrix, lattice.offset)
+    )
+    tables = tables_of(lattice.matrix, lattice.offset, shape, dtype)
+    return _apply.general(image, tables, lattice.slack, moved, (None,) * 3, (1,) * 3, None, later, 0.0)
+
+
+def _is_one_lattice(target: Grid, field: DisplacementField) -> bool:
+    """Whether a field is known to lie on a grid."""
+    one, other = on_host(target.affine), on_host(field.affine)
+    if tuple(field.displacement.shape[-4:-1]) != tuple(target.shape):
+        return False
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return np.allclose(one, other, rtol=0, atol=1e-9)
+    return one is other
+
+
+def tables_of(matrix: Any, offset: Any, shape: Sequence[int], dtype: Any) -> tuple[tuple[Any, Any], ...]:
+    """Splits `matrix @ index + offset` into one table per output axis: `(base, fraction)`, each `(*batch, n, rank)`."""
+    xp = np if isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray) else jnp
+    if xp is np:
+        matrix, offset = snapped(matrix), snapped(offset)
+    made = []
+    for axis, size in enumerate(shape):
+        index = xp.arange(size, dtype=matrix.dtype).reshape((1,) * (matrix.ndim - 2) + (-1, 1))
+        values = index * matrix[..., None, :, axis]
+        if axis == 0:
+            values = values + offset[..., None, :]
+        base = xp.floor(values)
+        if xp is jnp:
+            base = jax.lax.stop_gradient(base)
+        rest = values - base if xp is jnp else _exactly_summed(values - base, dtype)
+        made.append((base.astype(np.int32), rest.astype(dtype)))
+    return tuple(made)
+
+
+def _steps(dtype: Any) -> float:
+    return 2.0 ** (np.finfo(dtype).nmant - 1)
+
+
+def _exactly_summed(fraction: np.ndarray, dtype: Any) -> np.ndarray:
+    """Rounds fractions so that any three add up without error in a dtype: no order of summation decides a tie."""
+    return np.round(fraction * _steps(dtype)) / _steps(dtype)
+
+
+def slack_of(dtype: Any) -> float:
+    """The least slack, in voxels: more than the sum of three fractions is off by."""
+    return 2.0 / _steps(dtype)
+
+
+def snapped(values: np.ndarray) -> np.ndarray:
+    """Snaps values within 1e-10 of a half-integer to it, so that rounding errors do not decide ties."""
+    halves = np.round(2 * values) / 2
+    return np.where(np.abs(values - halves) < 1e-10 * np.maximum(1.0, np.abs(values)), halves, values)

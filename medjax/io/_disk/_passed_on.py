@@ -1,0 +1,85 @@
+"""What of the metadata enters a file that has no field for it: one rule for NIfTI, MetaImage and NRRD.
+
+These files are made to be passed on, so nothing that names a patient, a study or a day enters them: of the typed fields
+they get `modality`, `subtype`, `is_contrast_administered` and `display`, as JSON where other readers pass over it. A file's
+own header, in `metadata.extra`, goes back into files of the same format. DICOM and the HDF5 store keep who it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medjax._errors import ImageFileWarning, UnsupportedFileError
+from medjax._image._image import Image
+from medjax._image._metadata import Metadata
+from medjax.io._disk._warn import warn
+
+__all__ = [
+    "KIND_KEY",
+    "METADATA_KEY",
+    "kept_kind",
+    "metadata_from_json",
+    "metadata_to_json",
+    "shared",
+    "shared_metadata",
+]
+
+METADATA_KEY = "MedjaxMetadata"
+KIND_KEY = "MedjaxKind"
+
+_SHARED_TYPES: dict[str, type] = {"modality": str, "subtype": str, "is_contrast_administered": bool, "display": dict}
+
+
+def shared(metadata: Metadata | None) -> dict[str, Any]:
+    """Returns the typed fields that go into a file made to be passed on, as far as they are stated.
+
+    Example:
+        >>> shared(mj.Metadata(modality="CT", patient_id="123", clinical={"weight": 70}))
+        {'modality': 'CT'}
+    """
+    values = {name: getattr(metadata, name, None) for name in _SHARED_TYPES}
+    values["display"] = dict(values["display"] or {})
+    return {name: value for name, value in values.items() if value not in (None, {})}
+
+
+def shared_metadata(values: Mapping[str, Any]) -> Metadata:
+    """Returns metadata of what `shared` gave; other fields, and those of a wrong type, are left out."""
+    known: dict[str, Any] = {name: v for name, v in values.items() if isinstance(v, _SHARED_TYPES.get(name, ()))}
+    return Metadata(**known)
+
+
+def metadata_to_json(path: Path, image: Image) -> str | None:
+    """Returns what `shared` gives as one line of ASCII, `None` where that is nothing.
+
+    Raises:
+        UnsupportedFileError: `display` holds something that JSON cannot.
+    """
+    found = shared(image.metadata if isinstance(image.metadata, Metadata) else None)
+    try:
+        return json.dumps(found) if found else None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnsupportedFileError(
+            path,
+            f"the metadata's display holds a value that cannot be saved: {error}",
+            "keep to text, numbers, booleans, None, lists and dicts with text keys",
+        ) from error
+
+
+def metadata_from_json(path: Path, text: str) -> Metadata:
+    """Reads what `metadata_to_json` wrote; warns and leaves out what was damaged since."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    metadata = shared_metadata(values) if isinstance(values, dict) else Metadata()
+    if not isinstance(values, dict) or values.keys() & _SHARED_TYPES.keys() - shared(metadata).keys():
+        warn(path, f"its {METADATA_KEY} are damaged and left out", ImageFileWarning)
+    return metadata
+
+
+def kept_kind(value: Any, voxels: Any) -> Any:
+    """Returns the image kind that the key states; labels that are no integers are intensities."""
+    return "label" if value == "label" and voxels.dtype.kind in "iu" else "intensity"

@@ -1,0 +1,167 @@
+"""House rules of the layout: imports point down, files stay short, names say something, importing is cheap."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import medjax
+
+ROOT = Path(medjax.__file__).parent
+
+# A room is a folder, or a module of its own. It imports from the rooms before it; within a room modules are free.
+ROOMS = (
+    *("_version", "_lazy", "_fork", "_errors", "_optional", "_foreign"),
+    *("_geometry", "_kernels", "_image", "_mask", "_space", "_intensity", "_pet"),
+    *("io._disk", "io", "_show", "_cli", "__main__", "__init__"),
+)
+# Modules in which pickles of 0.1.0 look for classes: they hold public names, and nothing of the package uses them.
+FORMER = ("_grid", "_metadata", "_transform", "_suv", "io._errors")
+PLACE_OF = {room: place for place, room in enumerate(ROOMS + FORMER)}
+
+# Where the geometry is: importable without JAX.
+WITHOUT_JAX = [
+    "medjax",
+    "medjax.io",
+    *(f"medjax.{name}" for name in ("_geometry._grid", "_geometry._orientation", "_image._metadata")),
+]
+
+# Loaded on use only.
+LAZY = ["nibabel", "pydicom", "h5py", "matplotlib", "chex", "scipy", "SimpleITK", "torch", "isal", "nrrd", "highdicom"]
+
+
+def modules() -> dict[str, Path]:
+    """Dotted names below `medjax` and files."""
+    paths = {path: path.relative_to(ROOT).with_suffix("").parts for path in ROOT.rglob("*.py")}
+    return {
+        ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts): p for p, parts in paths.items()
+    }
+
+
+MODULES = modules()
+
+
+def unit(name: str) -> str:
+    """The room that a module belongs to, such as `_suv` for `_suv._times`."""
+    known = [entry for entry in PLACE_OF if name == entry or name.startswith(f"{entry}.")]
+    return max(known, key=len, default=name.split(".")[0])
+
+
+def targets(node: ast.AST) -> Iterator[str]:
+    """The modules of the package that an import statement names, dotted below `medjax`."""
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+    elif isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    else:
+        return
+    for name in names:
+        if name == "medjax" or name.startswith("medjax."):
+            below = name.removeprefix("medjax").removeprefix(".")
+            while below and below not in MODULES:  # the last parts name what a module holds
+                below = below.rpartition(".")[0]
+            yield below or "__init__"
+
+
+def imports(name: str) -> set[str]:
+    """What a module imports from the package: at its top, on use and for type checkers alike."""
+    nodes = ast.walk(ast.parse(MODULES[name].read_text()))
+    return {target for node in nodes for target in targets(node)} - {name}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_module_lies_in_a_room(name: str) -> None:
+    assert unit(name) in PLACE_OF, f"put medjax.{name} in a room, or a room in this file"
+
+
+def test_every_room_is_there() -> None:
+    assert {room for room in PLACE_OF if room not in MODULES} == set()
+
+
+def test_former_modules_hold_public_names_for_pickles_and_nothing_uses_them() -> None:
+    here = {name for name in MODULES if unit(name) in FORMER}
+    assert {name for name in MODULES if unit(name) not in FORMER and here & imports(name)} == set()
+    assert {target for name in here for target in imports(name)} == {"__init__", "io"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_down(name: str) -> None:
+    here = unit(name)
+    assert not {target for target in imports(name) if PLACE_OF[unit(target)] > PLACE_OF[here]}
+
+
+def test_no_modules_import_each_other() -> None:
+    """Neither in a circle of several, nor hidden in a function or behind TYPE_CHECKING."""
+    tuple(TopologicalSorter({name: imports(name) for name in MODULES}).static_order())
+
+
+def test_only_the_tables_of_names_and_formats_import_by_name() -> None:
+    """What `importlib` loads, the tests above do not see: of the package itself, public names and formats alone."""
+    by_name = {name for name, path in MODULES.items() if "import_module(" in path.read_text()}
+    assert by_name == {"_lazy", "_optional", "io._formats"}
+    above = {name for name in MODULES if {"io._formats", "io._open"} & imports(name)}
+    assert above == {"_cli._main", "io._open", "io._mrb", "io._memory"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_file_is_short_and_named_for_what_it_holds(name: str) -> None:
+    path = MODULES[name]
+    assert len(path.read_text().splitlines()) <= 500, "give the concept that grew a module of its own"
+    assert not {"util", "utils", "misc", "helper", "helpers", "common", "core"} & set(name.replace("_", ".").split("."))
+
+
+def test_every_folder_is_a_package() -> None:
+    """A folder without __init__.py imports from a checkout and is missing from the wheel."""
+    assert not {path.parent for path in MODULES.values() if not (path.parent / "__init__.py").is_file()}
+    assert (ROOT / "py.typed").is_file()
+
+
+def loaded_by(statement: str, *, blocked: str = "") -> set[str]:
+    """The modules that a fresh interpreter has loaded after a statement; warnings are errors."""
+    script = f"import sys; sys.modules.update({{name: None for name in {blocked.split()!r}}}); {statement}; "
+    script += "print(*(name for name, module in sys.modules.items() if module is not None))"
+    command = [sys.executable, "-W", "error", "-c", script]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
+    return set(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.split())
+
+
+@pytest.mark.parametrize("name", WITHOUT_JAX)
+def test_geometry_is_importable_without_jax(name: str) -> None:
+    found = loaded_by(f"import {name}", blocked="jax jaxlib")
+    assert name in found
+
+
+def test_geometry_works_without_jax() -> None:
+    loaded_by(
+        "import medjax as mj; grid = mj.Grid.of((2, 3, 4), spacing=2); grid.extent, grid.index(grid.center), repr(grid); "
+        "mj.Metadata(modality='CT').to_json(); mj.ImageFileError('a', 'b'); dir(mj)",
+        blocked="jax jaxlib",
+    )
+
+
+@pytest.mark.parametrize(
+    "statement", ["import medjax", "import medjax; medjax.Image, medjax.resample_to_spacing, medjax.io"]
+)
+def test_import_loads_no_library_before_its_use(statement: str) -> None:
+    found = loaded_by(statement)
+    assert not {name for name in LAZY if name in found}
+    assert ("jax" in found) == ("Image" in statement)
+
+
+def test_all_public_names_load_without_optional_packages() -> None:
+    """Whoever installed nothing but the dependencies can still import every name."""
+    optional = (
+        "matplotlib scipy SimpleITK torch nrrd highdicom hdf5plugin gdcm pylibjpeg optax flax beartype hypothesis"
+    )
+    loaded_by(
+        "import medjax; [getattr(medjax, n) for n in dir(medjax)]; [getattr(medjax.io, n) for n in dir(medjax.io)]",
+        blocked=optional,
+    )
