@@ -1,0 +1,5 @@
+"""Where pickles of medjax 0.1.0 look for what is here; nothing of the package imports it."""
+
+from medjax import AffineTransform as AffineTransform
+from medjax import CompositeTransform as CompositeTransform
+from medjax import DisplacementField as DisplacementField
