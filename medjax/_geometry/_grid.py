@@ -193,14 +193,13 @@ def check_affine(affine: Any, name: str = "affine", world: str = "LPS") -> Any:
         raise ValueError(f"{name} must be (..., 4, 4), index to {world} mm; got shape {matrix.shape}")
     if not isinstance(matrix, np.ndarray):
         return matrix
-    matrix = matrix.copy()
     if not np.isfinite(matrix).all():
         raise ValueError(f"{name} must be finite, got {matrix.tolist()}")
     if not (matrix[..., 3, :] == (0, 0, 0, 1)).all():
         raise ValueError(f"the last row of an {name} must be (0, 0, 0, 1), got {matrix[..., 3, :].tolist()}")
     if is_singular(matrix):
         raise ValueError(f"{name} is singular: its columns do not span space, got {matrix.tolist()}")
-    return matrix
+    return matrix.copy()
 
 
 def is_singular(matrix: np.ndarray) -> bool:
