@@ -88,6 +88,10 @@ class SuvFactor:
     sex: str | None = None
     notes: tuple[str, ...] = ()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes a pickle's fields; those of 0.1.0 call the norm `kind`."""
+        vars(self).update({"norm" if name == "kind" else name: value for name, value in state.items()})
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields that hold something, in JSON's types, for a log.
 

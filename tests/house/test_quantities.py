@@ -114,5 +114,6 @@ def test_table_lists_every_field() -> None:
     assert set(NAMES) <= listed
     numbers = {"factor", "uptake_s", "half_life_s", "dose_bq", "decay_factor", "normalizer", "weight_kg", "height_m"}
     assert {f"SuvFactor.{name}" for name in numbers} <= listed
-    known = {*NAMES, *(f"SuvFactor.{name}" for name in field_names(mj.SuvFactor))}
+    records = [mj.SuvFactor, mj.RegionStatistics]
+    known = {*NAMES, *(f"{kind.__name__}.{name}" for kind in records for name in field_names(kind))}
     assert {name for name in listed if "." in name} <= known
