@@ -208,10 +208,11 @@ def affine_transform(
             for labels, the background for intensities.
 
     Raises:
-        ValueError: the matrix is not (..., 4, 4), or is singular.
+        ValueError: the matrix is not (..., 4, 4), or is known and singular.
 
     Transforms:
-        Differentiable in the voxels, `matrix`, `center` and `fill`. Compiles once per shape, not per matrix.
+        Differentiable in the voxels, `matrix`, `center` and `fill`. Compiles once per shape, not per matrix. A traced matrix
+        that is singular gives NaN.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1))
