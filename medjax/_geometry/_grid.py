@@ -336,7 +336,7 @@ class Place(NamedTuple):
 class Grid:
     """A voxel lattice in world space: a static shape and an index-to-LPS affine.
 
-    No pytree, for its shape decides shapes: make it inside `jit` from a traced affine, or close over it.
+    A pytree once JAX and an image are there: the affine is its leaf, the shape is static. So it may be an argument of `jit`.
 
     Attributes:
         shape: Voxels along i, j, k.

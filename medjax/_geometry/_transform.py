@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import operator
 from typing import Any, NamedTuple
 
@@ -10,7 +11,16 @@ import jax
 import jax.export
 import numpy as np
 
-from medjax._geometry._grid import check_affine, inverse_3x3, is_singular, on_host, product, same_rank, transformed
+from medjax._geometry._grid import (
+    Grid,
+    check_affine,
+    inverse_3x3,
+    is_singular,
+    on_host,
+    product,
+    same_rank,
+    transformed,
+)
 from medjax._lazy import public
 
 __all__ = ["AffineTransform", "CompositeTransform", "DisplacementField", "Transform", "stages"]
@@ -199,6 +209,25 @@ for _kind in (AffineTransform, DisplacementField, CompositeTransform):
     )
 
 Transform = AffineTransform | DisplacementField | CompositeTransform
+
+
+def _grid_of(shape: tuple[int, ...], leaves: Any) -> Grid:
+    return Grid(shape, leaves[0])
+
+
+# Here, for the grid's own module knows nothing of JAX.
+jax.tree_util.register_pytree_with_keys(
+    Grid,
+    lambda grid: (((jax.tree_util.GetAttrKey("affine"), grid.affine),), grid.shape),
+    _grid_of,
+    lambda grid: ((grid.affine,), grid.shape),
+)
+jax.export.register_pytree_node_serialization(
+    Grid,
+    serialized_name="medjax.Grid",
+    serialize_auxdata=lambda shape: json.dumps(shape).encode(),
+    deserialize_auxdata=lambda shape: tuple(json.loads(bytes(shape))),
+)
 
 
 def stages(transform: Any) -> list[AffineTransform | DisplacementField]:

@@ -13,6 +13,7 @@ import jax.export
 import numpy as np
 
 from medjax._foreign import is_foreign, maker_of
+from medjax._geometry import _transform as _transform  # registers grids and transforms as pytrees
 from medjax._geometry._grid import Grid, affine_from, check_affine, lps_to_ras, read_only
 from medjax._geometry._orientation import orientation_of
 from medjax._image._metadata import Metadata

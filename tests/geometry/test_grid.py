@@ -370,3 +370,23 @@ def test_geometry_may_be_traced_from_the_start() -> None:
     ):
         with pytest.raises(ValueError, match=r"must be one finite number or three|must be \(..., 4, 4\)"):
             jax.jit(lambda s, wrong=wrong: wrong(s).affine)(1.0)
+
+
+def test_a_grid_is_an_argument_of_jit() -> None:
+    """Two grids of one shape share a compilation; the values are those of the grid that is closed over."""
+    image = mj.Image.from_array(np.random.default_rng(0).normal(size=(7, 6, 5)).astype(np.float32), spacing=(1, 1.3, 2))
+    traces = []
+
+    @jax.jit
+    def onto(image: mj.Image, grid: mj.Grid) -> mj.Image:
+        traces.append(grid.shape)
+        return mj.resample_to_grid(image, grid, fill=-1.0)
+
+    for origin in ((0, 0, 0), (0.5, 1.0, -0.25)):
+        grid = mj.Grid.of((5, 4, 6), spacing=1.1, origin=origin)
+        out, wanted = onto(image, grid), mj.resample_to_grid(image, grid, fill=-1.0)
+        np.testing.assert_allclose(out.voxels, wanted.voxels, atol=1e-5)
+        np.testing.assert_allclose(out.affine, wanted.affine, rtol=1e-6, atol=1e-6)
+    assert traces == [(5, 4, 6)]
+    moved = jax.tree.map(lambda affine: affine, mj.Grid.of((2, 3, 4), spacing=0.1))
+    assert (moved.shape, moved.spacing) == ((2, 3, 4), (0.1, 0.1, 0.1))
