@@ -14,19 +14,20 @@ import numpy as np
 from medjax._geometry._grid import Grid, inverse_3x3, on_host, product, same_rank, together, transformed
 from medjax._geometry._transform import About, AffineTransform, DisplacementField, stages
 from medjax._image._image import Image
+from medjax._kernels._batch import broadcast
 from medjax._kernels._compiled import unchanging
 from medjax._space import _apply
 
 __all__ = ["Lattice", "located", "slack_of", "snapped", "tables_of"]
 
 _EPS = float(np.finfo(np.float32).eps)
-"""What positions are taken to be rounded to: traced geometry is, and headers are that scanners and NIfTI write."""
+"""What positions are taken to be rounded to: traced geometry is, and so are the spacings that NIfTI states."""
 
 _MOST = 1e-4
 """The most slack, in voxels, of what is computed in float64."""
 
-_DISPLACED = 4e-5
-"""Slack in voxels where float32 displacements are added: rounding errors of shifts of up to a hundred voxels."""
+_DISPLACED = 2e-6
+"""Slack in voxels where float32 displacements are added: rounding errors of shifts of some ten voxels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +38,9 @@ class Lattice:
         matrix: `(*batch, 3, 3)`, float64 NumPy while the map is known, else traced.
         offset: `(*batch, 3)`.
         shift: `(*batch, i, j, k, 3)` mm to add, or `None`.
-        slack: `(*batch, 3)` voxels by which rounding to float32 can move a point. What lies so little below a tie of
-            nearest, or a face of the field of view, counts as on it, so rounding decides neither, and a map says the same
-            whether it is known or traced.
+        slack: `(*batch, 3)` voxels by which rounding can move a point. What lies so little below a tie of nearest, or a face
+            of the field of view, counts as on it, so rounding decides neither, and a map says the same whether it is known
+            or traced.
         is_diagonal: Whether `matrix` is known to be so, whatever its numbers.
         kept: An input axis that the points may run along voxel by voxel, `None` if there is no reason to think so.
     """
@@ -81,6 +82,7 @@ def located(target: Grid, source: Grid, transform: Any, dtype: Any) -> Lattice:
     is_own = place.affine is source.affine
     if is_own and not parts:
         _, (matrix, offset) = together(place.step, place.start)
+        # Also where it is known: spacings are decimals that NIfTI rounds to float32, and twice one ends on ties.
         slack = _rounding(matrix, offset, target.shape)
         return _finished(batch, matrix, offset, None, slack, dtype, is_diagonal=place.is_diagonal)
     _, (own, step, start) = together(place.affine, place.step, place.start)
@@ -98,6 +100,7 @@ def located(target: Grid, source: Grid, transform: Any, dtype: Any) -> Lattice:
             turn = jnp.asarray(on_host(stage.matrix)[..., :3, :3], shift.dtype)
             shift = jnp.einsum("...de,...ijke->...ijkd", turn, shift, precision=jax.lax.Precision.HIGHEST)
     matrix, offset, slack = _among(points, source.affine, is_own, target.shape)
+    slack = slack * 0 if isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray) else slack
     kept = kept if is_own and len(parts) == 1 else None
     return _finished(batch, matrix, offset, shift, slack, dtype, kept=kept)
 
@@ -153,7 +156,7 @@ def _difference(a: Any, b: Any) -> tuple[Any, Any]:
 def _rounding(linear: Any, at: Any, shape: Sequence[int]) -> Any:
     """By how much rounding moves the points `linear @ i + at`, about: three half units in the last place of each term."""
     reach = linear.__array_namespace__().asarray(np.asarray(shape, np.float64), dtype=linear.dtype)
-    return (transformed(abs(linear), reach) + abs(at)) * (1.5 * _EPS)
+    return _sum(transformed(abs(linear), reach), abs(at)) * (1.5 * _EPS)
 
 
 def _finished(
@@ -176,7 +179,7 @@ def _finished(
         slack = slack + (_DISPLACED if dtype == np.float32 else slack_of(dtype))
 
     def spread(array: Any, rank: int) -> Any:
-        return array.__array_namespace__().broadcast_to(array, (*batch, *array.shape[array.ndim - rank :]))
+        return broadcast(array, (*batch, *array.shape[array.ndim - rank :]))
 
     return Lattice(spread(matrix, 2), spread(offset, 1), shift, spread(slack, 1), is_diagonal, kept)
 
@@ -199,7 +202,7 @@ def _sampled_field(
     batch = max((part.shape[:-rank] for part, rank in parts), key=len)  # one of them for all items, or one for each
     if displacement.shape[:-4] != batch or own.shape[:-2] != batch:
         displacement = jnp.broadcast_to(displacement, (*batch, *displacement.shape[-4:]))
-        own = own.__array_namespace__().broadcast_to(own, (*batch, 4, 4))
+        own = broadcast(own, (*batch, 4, 4))
     image = Image(displacement, own)
     dtype = _apply.compute_dtype(image)
     lattice = _finished(batch, matrix, offset, shift, slack, dtype)
