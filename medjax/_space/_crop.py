@@ -71,7 +71,7 @@ def crop(image: Image, start: Any, size: Any) -> Image:
                 f"a box of {box} does not fit into an image of {grid.shape}; crop_or_pad goes beyond the edge"
             )
         first: Any = jnp.clip(jnp.broadcast_to(start, (*batch, 3)), 0, jnp.asarray(room))
-        corner: Any = first.astype(np.float32)
+        corner: Any = first.astype(jax.dtypes.canonicalize_dtype(np.float64))
     else:
         first = np.asarray(start)
         if first.shape not in ((), (3,), (*batch, 3)) or first.dtype.kind not in "iu":
