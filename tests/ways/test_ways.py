@@ -47,7 +47,7 @@ def ways_of(name: str, seed: int) -> list[str]:
     return [way for way in WAYS if way not in left_out]
 
 
-@pytest.mark.filterwarnings("ignore:the image and the grid do not overlap")
+@pytest.mark.filterwarnings("ignore:the image and the grid do not overlap", "ignore:voxels of shape .* are one plane")
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed{seed}")
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_one_result_in_every_way(name: str, seed: int) -> None:
@@ -56,7 +56,7 @@ def test_one_result_in_every_way(name: str, seed: int) -> None:
     assert not wrong, "\n  ".join([f"{name} of {case}, MEDJAX_WAYS_SEEDS={seed}", *wrong])
 
 
-@pytest.mark.filterwarnings("ignore:the image and the grid do not overlap")
+@pytest.mark.filterwarnings("ignore:the image and the grid do not overlap", "ignore:voxels of shape .* are one plane")
 @pytest.mark.parametrize(("name", "seed"), SLOPES)
 def test_one_gradient_in_every_way(name: str, seed: int) -> None:
     case = draw_case(name, OPERATIONS[name], seed, kind="intensity", dtype=np.float32)
