@@ -1,1 +1,3 @@
 """The command line."""
+
+from medjax._cli._main import main as main

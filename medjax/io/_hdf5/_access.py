@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 
 from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
+from medjax.io._disk._opened import check_regular
 from medjax.io._hdf5._journal import JournaledFile, finish_commit, read_journal
 
 try:
@@ -120,6 +121,7 @@ def reading(path: Path) -> Iterator[h5py.File]:
 
 def _opened(path: Path, stack: contextlib.ExitStack) -> h5py.File | None:
     """Opens a file to read, or returns `None` where another one took its name meanwhile."""
+    check_regular(path)
     raw = stack.enter_context(path.open("rb", buffering=0))
     _check_begun(raw.fileno(), path)
     if read_journal(raw.fileno()) is not None:
