@@ -102,6 +102,8 @@ def test_options_are_keyword_only(thing: Any) -> None:
 
 NATURAL_ORDER = {
     "affine_matrix": ["translation", "rotation", "scale", "shear"],
+    "label_volumes": ["num_classes"],
+    "one_hot": ["num_classes"],
     "list_hdf5": ["group"],
     "load_hdf5": ["group", "name"],
     "load_dicom_series": ["series_uid"],
