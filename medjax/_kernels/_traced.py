@@ -29,12 +29,13 @@ from medjax._kernels._gather import (
     _scatter,
     _spread,
     _zeros,
+    inside_cell,
     taps,
 )
-from medjax._kernels._taps import Boundary
+from medjax._kernels._taps import Boundary, cell
 from medjax._kernels._transposable import linear_pair
 
-__all__ = ["sample_later"]
+__all__ = ["inside_aligned", "sample_later"]
 
 Kernel = Callable[..., Any]
 
@@ -188,11 +189,27 @@ def _aligned(volume: Any, *data: Any, sampling: Sampling, facts: Any) -> Any:
     return volume if sampling.dtype is None else volume.astype(sampling.dtype)
 
 
+def inside_aligned(tables: Sequence[tuple[Any, Any]], sizes: Sequence[int], orders: Sequence[int]) -> Any:
+    """Tells which points lie in the field of view, as `_gather.inside`, where the map is known to run along the axes."""
+    data = [array for table in tables for array in table]
+    lines = [
+        _column(inside_cell(*cell(*_place(data, axis), order), size, order), axis, 3)
+        for axis, (size, order) in enumerate(zip(sizes, orders, strict=True))
+    ]
+    return lines[0] & lines[1] & lines[2]
+
+
+def _place(data: Sequence[Any], axis: int) -> tuple[Any, Any]:
+    """Where the outputs along one axis of an aligned map lie on it, whole and fraction, `(n,)` each."""
+    base, fraction = data[2 * axis][:, axis], data[2 * axis + 1][:, axis]
+    return (
+        (base + data[0][0, axis], fraction + data[1][0, axis]) if axis else (base, fraction)
+    )  # the offset is in table 0
+
+
 def _line(data: Sequence[Any], sampling: Sampling, axis: int) -> list[tuple[Any, Any]]:
     """Taps and weights along one axis of an aligned map, `(n,)` each."""
-    base, fraction = data[2 * axis][:, axis], data[2 * axis + 1][:, axis]
-    if axis:  # the offset lies in the first table
-        base, fraction = base + data[0][0, axis], fraction + data[1][0, axis]
+    base, fraction = _place(data, axis)
     facts = sampling.shape[axis], sampling.orders[axis], sampling.boundary[axis], sampling.derivative[axis]
     return taps(base, fraction, *facts)
 

@@ -17,7 +17,7 @@ from medjax._kernels._bands import along_axis
 from medjax._kernels._batch import broadcast, over_batch
 from medjax._kernels._compiled import compiled, unchanging
 from medjax._kernels._gather import Inverse, inside, sample
-from medjax._kernels._traced import sample_later
+from medjax._kernels._traced import inside_aligned, sample_later
 
 __all__ = [
     "Later",
@@ -155,7 +155,9 @@ def _general(
             out = sample(volume, tables, moved, orders=orders, inverse=inverse, **options)
         else:
             out = sample_later(volume, tables, later[0], later[1], slack, kernels=kernels, orders=orders, **options)
-        out = _filled(out, inside(eased, moved, volume.shape[: len(orders)], orders), fill, original)
+        sizes = volume.shape[: len(orders)]
+        mask = inside_aligned(eased, sizes, orders) if kernels == ("aligned",) else inside(eased, moved, sizes, orders)
+        out = _filled(out, mask, fill, original)
         return rounded(out, stored)
 
     return over_batch(one, depth, (0, axes, 0))(voxels, geometry, fill)
