@@ -231,7 +231,6 @@ OPERATIONS: dict[str, Operation] = SPACE | {
         kinds=("intensity",),
         parameters=lambda draw, image: {"mask": as_mask(draw, image)},
         options=lambda draw, image: {"num_classes": draw.one_of(None, 2), "percentiles": (5, 50)},
-        slopes=(),
         rounding=512,
     ),
     "barycenter": Operation(
