@@ -114,8 +114,8 @@ def general(
         "orders": orders,
         "reach": None if inverse is None else inverse.reach,
         "is_label": image.kind == "label",
+        "kernels": None if later is None else later.kernels,
     }
-    static["kernels"] = None if later is None else later.kernels
     voxels, restore = device_voxels(image)
     geometry = tables, slack, points, filters, back, None if later is None else (later.matrix, later.offset)
     kernel = _moved_lines if len(orders) == 2 and max(orders) == 0 else _sampled

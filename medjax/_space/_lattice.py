@@ -100,7 +100,6 @@ def located(target: Grid, source: Grid, transform: Any, dtype: Any) -> Lattice:
             turn = jnp.asarray(on_host(stage.matrix)[..., :3, :3], shift.dtype)
             shift = jnp.einsum("...de,...ijke->...ijkd", turn, shift, precision=jax.lax.Precision.HIGHEST)
     matrix, offset, slack = _among(points, source.affine, is_own, target.shape)
-    slack = slack * 0 if isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray) else slack
     kept = kept if is_own and len(parts) == 1 else None
     return _finished(batch, matrix, offset, shift, slack, dtype, kept=kept)
 
@@ -138,14 +137,16 @@ def _through(stage: AffineTransform, about: About, points: _Points) -> _Points:
 
 
 def _among(points: _Points, affine: Any, is_own: bool, shape: Sequence[int]) -> tuple[Any, Any, Any]:
-    """Returns matrix, offset and slack of a lattice of points among the voxels of an affine."""
-    _, (base, linear, at, doubt, affine) = together(*points, affine)
+    """Returns matrix, offset and slack of a lattice of points among the voxels of an affine; no slack of what is known."""
+    xp, (base, linear, at, doubt, affine) = together(*points, affine)
     if not is_own:
         gap, lost = _difference(base[..., :3, 3], affine[..., :3, 3])
         at, doubt = _sum(at, gap), _sum(doubt, lost)
     inverse = inverse_3x3(affine[..., :3, :3])
-    doubt = _sum(doubt, _rounding(linear, at, shape))
-    return product(inverse, linear), transformed(inverse, at), transformed(abs(inverse), doubt)
+    matrix, offset = product(inverse, linear), transformed(inverse, at)
+    if xp is np:
+        return matrix, offset, np.zeros(3)
+    return matrix, offset, transformed(abs(inverse), _sum(doubt, _rounding(linear, at, shape)))
 
 
 def _difference(a: Any, b: Any) -> tuple[Any, Any]:
