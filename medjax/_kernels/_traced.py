@@ -207,11 +207,27 @@ def _place(data: Sequence[Any], axis: int) -> tuple[Any, Any]:
     )  # the offset is in table 0
 
 
+def _snapped(fraction: Any, slack: Any) -> Any:
+    """The same fractions, those within the slack of a voxel's centre moved onto it; their gradients are kept."""
+    moved = jnp.round(fraction) - fraction
+    return fraction + jax.lax.stop_gradient(jnp.where(jnp.abs(moved) <= slack, moved, 0))
+
+
 def _line(data: Sequence[Any], sampling: Sampling, axis: int) -> list[tuple[Any, Any]]:
     """Taps and weights along one axis of an aligned map, `(n,)` each."""
     base, fraction = _place(data, axis)
-    facts = sampling.shape[axis], sampling.orders[axis], sampling.boundary[axis], sampling.derivative[axis]
-    return taps(base, fraction, *facts)
+    order, derivative = sampling.orders[axis], sampling.derivative[axis]
+    found = taps(
+        base, _snapped(fraction, data[8][axis]), sampling.shape[axis], order, sampling.boundary[axis], derivative
+    )
+    if order != 1 or derivative:
+        return found
+    (first, near), (second, far) = found
+    is_on_voxel = far == 0  # then the second tap is the first once more: a NaN beside the sample stays out of it
+    return [
+        (first, jnp.where(is_on_voxel, 0.5, near)),
+        (jnp.where(is_on_voxel, first, second), jnp.where(is_on_voxel, 0.5, far)),
+    ]
 
 
 def _along(volume: Any, data: Sequence[Any], sampling: Sampling, axis: int) -> Any:
@@ -285,7 +301,8 @@ def _along_adjoint(out: Any, data: Sequence[Any], sampling: Sampling, axis: int,
                 share = share + jnp.where(is_tap, amount.astype(out.dtype), 0)
             valid = (near >= 0) & (near < count) & (turn * _A_TURN + n < reach)
             share = jnp.where(valid, share, 0)
-            total = total + _column(share, axis, out.ndim) * _taken(out, output, axis)
+            part = _column(share, axis, out.ndim)
+            total = total + jnp.where(part == 0, 0, part * _taken(out, output, axis))
         return total
 
     shape = [*out.shape[:axis], size, *out.shape[axis + 1 :]]

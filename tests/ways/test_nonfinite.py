@@ -36,8 +36,19 @@ def by_affine(image: Image, spacing: Any) -> Image:
     return mj.resample_to_grid(image, grid, transform=nowhere)
 
 
+def jitted(image: Image, spacing: Any) -> Image:
+    size = mj.resample_to_spacing(image, spacing).shape
+    return jax.jit(lambda given: mj.resample_to_spacing(given, spacing, size=size))(image)
+
+
+def jitted_onto_a_grid(image: Image, spacing: Any) -> Image:
+    return jax.jit(mj.resample_to_grid)(image, mj.resample_to_spacing(image, spacing).grid)
+
+
 WAYS: dict[str, Callable[[Image, Any], Image]] = {
     "bands": mj.resample_to_spacing,
+    "jit": jitted,
+    "jit onto a grid": jitted_onto_a_grid,
     "buckets": in_buckets,
     "points": by_affine,
 }
@@ -105,7 +116,10 @@ def test_cotangents_reach_as_far_as_their_weight(is_known: bool) -> None:
     if is_known:
         found = [pulled(lambda v: mj.resample_to_spacing(image.with_voxels(v), 1.0).voxels)]
     else:
-        found = [pulled(lambda v: by_affine(image.with_voxels(v), 1.0).voxels)]
+        found = [
+            pulled(lambda v: WAYS[way](image.with_voxels(v), 1.0).voxels)
+            for way in ("points", "jit", "jit onto a grid")
+        ]
         grid = mj.resample_to_spacing(image, 1.0).grid
         still = mj.AffineTransform.of(mj.affine_matrix(rotation=(0, 0, 0)))
         found.append(pulled(lambda v: mj.resample_to_grid(image.with_voxels(v), grid, transform=still).voxels))
