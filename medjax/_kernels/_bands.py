@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import string
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._kernels._taps import weighted
-from medjax._kernels._transposable import linear_pair
+from medjax._kernels._transposable import Rules, linear_pair
 
-__all__ = ["Band", "along_axis", "transposed", "without_idle_taps"]
+__all__ = ["Band", "Operator", "along_axis", "dense", "transposed", "without_idle_taps"]
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Band:
     """A matrix with a few entries a row: `out[o] = sum_t weight[o, t] * input[index[o, t]]`.
@@ -29,12 +29,18 @@ class Band:
     Attributes:
         index: `(n_out, taps)` int32.
         weight: `(n_out, taps)`; `None` takes one voxel exactly.
-        size: Number of inputs.
+        size: Number of inputs; static.
+        back: The transposed matrix, where a gradient may be asked for.
     """
 
-    index: np.ndarray
-    weight: np.ndarray | None
-    size: int
+    index: Any
+    weight: Any
+    size: int = dataclasses.field(metadata={"static": True})
+    back: Band | None = None
+
+
+Operator = Band | Any
+"""A one-dimensional operator: a band, or a full matrix `(n_out, n_in)`."""
 
 
 def transposed(band: Band) -> Band:
@@ -58,6 +64,14 @@ def transposed(band: Band) -> Band:
     return Band(index, entries, len(band.index))
 
 
+def dense(band: Band) -> np.ndarray:
+    """Returns the same as a full matrix `(n_out, n_in)`."""
+    matrix = np.zeros((len(band.index), band.size))
+    weight = np.ones(band.index.shape) if band.weight is None else band.weight
+    np.add.at(matrix, (np.arange(len(matrix))[:, None], band.index), weight)
+    return matrix
+
+
 def without_idle_taps(band: Band) -> Band:
     """Returns the same matrix for two taps a row of which none weighs 0: a tap that does shares the other's voxel and weight.
 
@@ -76,68 +90,51 @@ def without_idle_taps(band: Band) -> Band:
     return Band(index, np.where(shares, band.weight.sum(1, keepdims=True) / 2, band.weight), band.size)
 
 
-def along_axis(volume: Any, operator: Sequence[Any], axis: int, dtype: Any) -> jax.Array:
+def along_axis(volume: Any, operator: Operator, axis: int, dtype: Any) -> jax.Array:
     """Applies a one-dimensional operator along an axis.
 
     Args:
         volume: Any shape and dtype.
-        operator: `(matrix,)`, full, `(n_out, n_in)`; or `(index, weight, index_t, weight_t)`, a band and its transpose
-            (which may be `None` when no gradient will be asked for); `weight` is `None` to take voxels exactly.
+        operator: A band, which needs its `back` where a gradient is asked for, or a full matrix `(n_out, n_in)`.
         axis: The axis, counted from the front.
         dtype: dtype to compute in; ignored by an exact take, which keeps the volume's.
 
     Returns:
         The volume with `n_out` along the axis.
     """
-    if len(operator) == 1:
+    if not isinstance(operator, Band):
         # One einsum leaves the layout to XLA: twice as fast on a CPU as a product followed by a transposition.
         inner = string.ascii_lowercase[: volume.ndim]
         outer = inner.replace(inner[axis], "z")
         spec = f"z{inner[axis]},{inner}->{outer}"
-        return jnp.einsum(spec, operator[0], volume.astype(dtype), precision=jax.lax.Precision.HIGHEST)
-    index, weight, index_t, weight_t = operator
-    exact = weight is None
-    dummy = jnp.zeros((volume.shape[axis], 1), np.float32 if dtype is None else dtype)
-    data = [
-        index,
-        dummy if exact else weight,
-        dummy.astype(np.int32) if index_t is None else index_t,
-        dummy if index_t is None else weight_t,
-    ]
-    static = {
-        "axis": axis,
-        "size": volume.shape[axis],
-        "exact": exact,
-        "dtype": None if exact else np.dtype(dtype).name,
-    }
-    return _band(jnp.asarray(volume), *map(jnp.asarray, data), **static)
+        return jnp.einsum(spec, operator, volume.astype(dtype), precision=jax.lax.Precision.HIGHEST)
+    name = None if operator.weight is None else np.dtype(dtype).name
+    return _band(jnp.asarray(volume), jax.tree.map(jnp.asarray, operator), axis=axis, dtype=name)
 
 
-def _take_sum(volume: Any, index: Any, weight: Any, *, axis: int, dtype: Any, may_be_idle: bool = False) -> Any:
+def _take_sum(volume: Any, band: Band, *, axis: int, dtype: Any, may_be_idle: bool = False) -> Any:
     """Sums the taps, each a take along the axis times its column of weights; idle ones add nothing, not even NaN."""
     lead = (slice(None),) * axis
     shape = [-1 if d == axis else 1 for d in range(volume.ndim)]
     total: Any = None
-    for tap in range(index.shape[1]):
-        taken = volume.at[(*lead, index[:, tap])].get(mode="promise_in_bounds")
-        if weight is None:
+    for tap in range(band.index.shape[1]):
+        taken = volume.at[(*lead, band.index[:, tap])].get(mode="promise_in_bounds")
+        if band.weight is None:
             return taken
-        factor, value = weight[:, tap].reshape(shape), taken.astype(dtype)
+        factor, value = band.weight[:, tap].astype(dtype).reshape(shape), taken.astype(dtype)
         term = weighted(factor, value) if may_be_idle else factor * value
         total = term if total is None else total + term
     return total
 
 
-def _forward(
-    volume: Any, index: Any, weight: Any, index_t: Any, weight_t: Any, *, axis: int, size: int, exact: bool, dtype: Any
-) -> Any:
-    return _take_sum(volume, index, None if exact else weight, axis=axis, dtype=dtype)
+def _forward(volume: Any, band: Band, *, axis: int, dtype: Any) -> Any:
+    return _take_sum(volume, band, axis=axis, dtype=dtype)
 
 
-def _adjoint(
-    out: Any, index: Any, weight: Any, index_t: Any, weight_t: Any, *, axis: int, size: int, exact: bool, dtype: Any
-) -> Any:
-    return _take_sum(out, index_t, weight_t.astype(out.dtype), axis=axis, dtype=out.dtype, may_be_idle=True)
+def _adjoint(out: Any, band: Band, *, axis: int, dtype: Any) -> Any:
+    if band.back is None:
+        raise ValueError("the gradient of a band needs its transpose, and this one was made without")
+    return _take_sum(out, band.back, axis=axis, dtype=out.dtype, may_be_idle=True)
 
 
-_band, _ = linear_pair("band", _forward, _adjoint)
+_band, _ = linear_pair("band", Rules(_forward), Rules(_adjoint))

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+
+from medjax._kernels._jax import in_automatic_mode
 
 __all__ = ["broadcast", "keeping_sharding", "over_batch"]
 
@@ -41,9 +42,6 @@ def over_batch(kernel: Kernel, depth: int, in_axes: Any = 0) -> Kernel:
 def keeping_sharding(kernel: Kernel, depth: int) -> Kernel:
     """Lets results lie where the items of the batch lie, also on meshes whose shardings are checked as shapes are.
 
-    JAX places a batch by itself on meshes with `AxisType.Auto` axes. Axes that are `Explicit`, as `jax.make_mesh` makes
-    them, are part of an array's type, and a kernel that mixes sharded voxels with tables that are not would be refused.
-
     Args:
         kernel: Traced, from arrays in pytrees to arrays `(*batch, ...)`; the first operand is `(*batch, ...)` too.
         depth: Number of batch axes.
@@ -51,13 +49,4 @@ def keeping_sharding(kernel: Kernel, depth: int) -> Kernel:
     Returns:
         The kernel, of the same signature.
     """
-
-    def kept(*operands: Any) -> Any:
-        types = [jax.typeof(leaf) for leaf in jax.tree.leaves(operands)]
-        mesh = next((found.sharding.mesh for found in types if found.sharding.mesh.explicit_axes), None)
-        if mesh is None:
-            return kernel(*operands)
-        batch = PartitionSpec(*types[0].sharding.spec[:depth])
-        return jax.sharding.auto_axes(kernel, out_sharding=NamedSharding(mesh, batch))(*operands)
-
-    return kept
+    return lambda *operands: in_automatic_mode(kernel, operands, depth)

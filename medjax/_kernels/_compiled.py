@@ -10,15 +10,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import get_opaque_trace_state
 
 from medjax._fork import refuse_in_fork
 from medjax._geometry._grid import read_only
+from medjax._kernels._jax import is_jit_disabled, trace_state
 
 __all__ = ["compiled", "eagerly", "unchanging"]
 
 with jax.ensure_compile_time_eval():  # this module may be imported in a trace
-    _AT_ONCE = get_opaque_trace_state(convention="medjax")
+    _AT_ONCE = trace_state()
 
 _MASKS = 0x9E3779B97F4A7C15, 0x85EBCA6BC2B2AE35
 
@@ -72,12 +72,12 @@ def compiled(kernel: Callable[..., Any], *, moves: bool = False, **options: Any)
 def _operand(leaf: Any) -> Any:
     """An operand as the kernel takes it; under `jax.disable_jit` nobody else makes a JAX array of it."""
     leaf = unchanging(leaf)
-    return jnp.asarray(leaf) if jax.config.values["jax_disable_jit"] and isinstance(leaf, np.ndarray) else leaf
+    return jnp.asarray(leaf) if is_jit_disabled() and isinstance(leaf, np.ndarray) else leaf
 
 
 def eagerly() -> contextlib.AbstractContextManager[Any]:
     """Within it known arrays are computed at once, also where a trace of the caller's is under way."""
-    is_at_once = get_opaque_trace_state(convention="medjax") == _AT_ONCE
+    is_at_once = trace_state() == _AT_ONCE
     return contextlib.nullcontext() if is_at_once else jax.ensure_compile_time_eval()  # which compiles of its own
 
 

@@ -7,163 +7,157 @@ export at once, where `custom_vjp` would block forward mode.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
-from jax.sharding import NamedSharding, PartitionSpec
 
-__all__ = ["linear_pair"]
+from medjax._kernels._jax import Primitive, ad, aval_of_result, batching, lower_by_tracing, varying_alike
 
-Level = tuple[int | None, ...]
+__all__ = ["Rules", "linear_pair"]
+
 Kernel = Callable[..., Any]
+Level = tuple[int | None, ...]
+"""For one `vmap` the batch axis of each operand, the volume first: 0, or `None` where the items share the operand."""
 
 
-def linear_pair(
-    name: str,
-    forward: Kernel,
-    adjoint: Kernel,
-    tangent: Kernel | None = None,
-    adjoint_tangent: Kernel | None = None,
-    *,
-    blanks: tuple[Kernel, Kernel] | None = None,
-    survey: Kernel | None = None,
-) -> tuple[Kernel, Kernel]:
-    """Makes a differentiable, batchable function out of a linear kernel and its adjoint.
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """One kernel of a pair: all functions of unbatched operands `(volume, data, **static)`, data being any pytree of arrays.
+
+    Attributes:
+        kernel: Returns the result, linear in `volume`. With a survey `kernel(**static)` lists kernels that also take
+            `facts`, and the first whose entry of `facts["unfit"]` is 0 runs.
+        derivative: `derivative(volume, data, data_tangents, **static)`, the derivative by the data, whose tangents may be
+            `None`; left out where no datum is differentiable.
+        blank: Returns any array of the result's shape and dtype, where tracing the kernel to learn them takes long.
+        survey: For kernels that the program chooses between when it runs: returns a dictionary of integer arrays, of which
+            the largest over all batch axes is kept, `facts`.
+        linear: `linear(data)`, the data for which the kernel is linear, where those of a call add something constant.
+    """
+
+    kernel: Kernel
+    derivative: Kernel | None = None
+    blank: Kernel | None = None
+    survey: Kernel | None = None
+    linear: Kernel = lambda data: data
+
+
+def linear_pair(name: str, forward: Rules, adjoint: Rules) -> tuple[Kernel, Kernel]:
+    """Makes differentiable, batchable functions out of a linear kernel and its adjoint.
 
     Args:
         name: Name of the primitive, as jaxprs show it.
-        forward: `forward(volume, *data, **static) -> out`, linear in `volume`, for unbatched arrays.
-        adjoint: `adjoint(out, *data, **static) -> volume`, its transpose.
-        tangent: `tangent(volume, data, data_tangents, **static) -> out`, the derivative by `data` (whose tangents may
-            be `None`); left out where no datum is differentiable.
-        adjoint_tangent: The same for the adjoint.
-        blanks: For both kernels a function of the same arguments that returns any array of the result's shape and dtype,
-            where tracing the kernel itself to learn them takes long.
-        survey: For kernels that the program chooses between when it runs: `survey(volume, *data, **static)`, a dictionary of
-            integer arrays of which the largest over all batch axes is kept. `forward(**static)` and `adjoint(**static)` then
-            list kernels that take `facts`, that dictionary, as keyword, and the first runs whose entry of `unfit` is 0.
+        forward: From a volume to the result.
+        adjoint: From the result to a volume, the transpose of `forward`'s linear part.
 
     Returns:
-        `apply(volume, *data, **static)` and the same for the adjoint; all static arguments must be hashable.
+        `apply(volume, data, **static)` and the same for the adjoint; all static arguments must be hashable.
     """
-    primitives = Primitive(name), Primitive(f"{name}_adjoint")
-    rules = (forward, tangent), (adjoint, adjoint_tangent)
-    shapes = blanks or (forward, adjoint)
-    for primitive, other, rule, blank in zip(primitives, reversed(primitives), rules, shapes, strict=True):
-        _register(primitive, other, *rule, blank, survey)
-
-    def applied(primitive: Primitive) -> Kernel:
-        return lambda volume, *data, **static: bind(
-            primitive, volume, *data, levels=(), static=tuple(sorted(static.items()))
-        )
-
-    return applied(primitives[0]), applied(primitives[1])
+    pair = _Half(name, forward), _Half(f"{name}_adjoint", adjoint)
+    pair[0].other, pair[1].other = reversed(pair)
+    return pair[0].apply, pair[1].apply
 
 
-def bind(primitive: Primitive, *operands: Any, levels: Sequence[Level], static: Any) -> jax.Array:
-    return primitive.bind(*_varying_alike(operands), levels=tuple(levels), static=static)
+class _Half:
+    """A primitive, and what JAX's transformations make of it.
 
+    Its parameters are `levels`, one for each `vmap` around it, the outermost first, and `static`: the structure of the data
+    and the static arguments.
+    """
 
-def _varying_alike(operands: Sequence[Any]) -> list[Any]:
-    """Under `shard_map`, lets all operands vary along the mesh axes that one does: the transpose of that sums gradients."""
-    own = [_varying(jax.typeof(x)) for x in operands]
-    together = frozenset().union(*own)
-    return [
-        x if axes == together else jax.lax.pcast(x, tuple(together - axes), to="varying")
-        for x, axes in zip(operands, own, strict=True)
-    ]
+    other: _Half
 
+    def __init__(self, name: str, rules: Rules) -> None:
+        self.rules = rules
+        self.compiled = functools.lru_cache(maxsize=256)(self._compiled)
+        self.primitive = Primitive(name)
+        self.primitive.def_impl(self._impl)
+        self.primitive.def_abstract_eval(self._abstract_eval)
+        lower_by_tracing(self.primitive, self._run)
+        batching.primitive_batchers[self.primitive] = self._batch
+        ad.primitive_transposes[self.primitive] = self._transpose
+        ad.primitive_jvps[self.primitive] = self._jvp
 
-def _varying(aval: Any) -> frozenset[Any]:
-    """The mesh axes of `shard_map` along which a value differs from device to device."""
-    return frozenset(aval.manual_axis_type.varying)
+    def apply(self, volume: Any, data: Any, **static: Any) -> jax.Array:
+        leaves, structure = jax.tree.flatten(data)
+        return self._bind(volume, *leaves, levels=(), static=(structure, tuple(sorted(static.items()))))
 
+    def _bind(self, *operands: Any, levels: Sequence[Level], static: Any) -> jax.Array:
+        return self.primitive.bind(*varying_alike(operands), levels=tuple(levels), static=static)
 
-def _register(
-    primitive: Primitive,
-    other: Primitive,
-    kernel: Callable[..., Any],
-    derivative: Kernel | None,
-    blank: Kernel,
-    survey: Kernel | None,
-) -> None:
-    def batched(*operands: Any, levels: tuple[Level, ...], static: tuple[tuple[str, Any], ...]) -> jax.Array:
-        if survey is None:
-            return _vmapped(functools.partial(kernel, **dict(static)), levels)(*operands)
-        found = _vmapped(functools.partial(survey, **dict(static)), levels)(*operands)
+    def _mapped(self, function: Kernel, levels: Sequence[Level], static: Any, **more: Any) -> Kernel:
+        """A function of `(volume, data, **static)` as one of flat operands with all their batch axes."""
+        structure, named = static
+
+        def flat(volume: Any, *leaves: Any) -> Any:
+            return function(volume, jax.tree.unflatten(structure, leaves), **dict(named), **more)
+
+        return _vmapped(flat, levels)
+
+    def _run(self, *operands: Any, levels: tuple[Level, ...], static: Any) -> jax.Array:
+        """Computes the result."""
+        if self.rules.survey is None:
+            return self._mapped(self.rules.kernel, levels, static)(*operands)
+        found = self._mapped(self.rules.survey, levels, static)(*operands)
         facts = jax.tree.map(lambda fact: fact.max(axis=tuple(range(len(levels)))), found)
-        choices = [_vmapped(functools.partial(choice, facts=facts), levels) for choice in kernel(**dict(static))]
-        if len(choices) == 1:
-            return choices[0](*operands)
-        return jax.lax.switch(jnp.argmin(facts["unfit"]), choices, *operands)
+        structure = static[0], ()
+        choices = [self._mapped(c, levels, structure, facts=facts) for c in self.rules.kernel(**dict(static[1]))]
+        return choices[0](*operands) if len(choices) == 1 else _switched(facts["unfit"], choices, operands)
 
-    @functools.lru_cache(maxsize=256)
-    def compiled(levels: tuple[Level, ...], static: tuple[tuple[str, Any], ...]) -> Kernel:
-        return jax.jit(functools.partial(batched, levels=levels, static=static))
+    def _compiled(self, levels: tuple[Level, ...], static: Any) -> Kernel:
+        return jax.jit(functools.partial(self._run, levels=levels, static=static))
 
-    @primitive.def_impl
-    def _(*operands: Any, levels: tuple[Level, ...], static: Any) -> jax.Array:
-        return compiled(levels, static)(*operands)
+    def _impl(self, *operands: Any, levels: tuple[Level, ...], static: Any) -> jax.Array:
+        return self.compiled(levels, static)(*operands)
 
-    @primitive.def_abstract_eval
-    def _(*avals: Any, levels: tuple[Level, ...], static: Any) -> Any:
-        result = _vmapped(functools.partial(blank, **dict(static)), levels)
-        out = jax.eval_shape(result, *(_bare(aval) for aval in avals))
-        varying = next((aval for aval in avals if _varying(aval)), None)
-        if varying is None:
-            return jax.core.ShapedArray(out.shape, out.dtype)
-        whole = NamedSharding(varying.sharding.mesh, PartitionSpec(*[None] * len(out.shape)))
-        return varying.update(shape=out.shape, dtype=out.dtype, weak_type=False, sharding=whole)
+    def _abstract_eval(self, *avals: Any, levels: tuple[Level, ...], static: Any) -> Any:
+        return aval_of_result(self._mapped(self.rules.blank or self.rules.kernel, levels, static), avals)
 
-    mlir.register_lowering(primitive, mlir.lower_fun(batched, multiple_results=False))
-
-    def batch_rule(operands: Sequence[Any], dims: Sequence[int | None], *, levels: Any, static: Any) -> Any:
+    def _batch(self, operands: Sequence[Any], dims: Sequence[int | None], *, levels: Any, static: Any) -> Any:
         moved = [x if d is None else jnp.moveaxis(x, d, 0) for x, d in zip(operands, dims, strict=True)]
         level = tuple(None if d is None else 0 for d in dims)
-        return bind(primitive, *moved, levels=(level, *levels), static=static), 0
+        return self._bind(*moved, levels=(level, *levels), static=static), 0
 
-    batching.primitive_batchers[primitive] = batch_rule
-
-    def transpose_rule(cotangent: Any, volume: Any, *data: Any, levels: Any, static: Any) -> list[Any]:
+    def _transpose(self, cotangent: Any, volume: Any, *data: Any, levels: Any, static: Any) -> list[Any]:
         none = [None] * len(data)
         if type(cotangent) is ad.Zero:
             return [ad.Zero(volume.aval), *none]
-        out = bind(other, cotangent, *data, levels=[(0, *level[1:]) for level in levels], static=static)
+        out = self.other._bind(cotangent, *data, levels=[(0, *level[1:]) for level in levels], static=static)
         shared = tuple(axis for axis, level in enumerate(levels) if level[0] is None)
         return [out.sum(shared) if shared else out, *none]
 
-    ad.primitive_transposes[primitive] = transpose_rule
-
-    def jvp_rule(primals: Sequence[Any], tangents: Sequence[Any], *, levels: Any, static: Any) -> tuple[Any, Any]:
+    def _jvp(self, primals: Sequence[Any], tangents: Sequence[Any], *, levels: Any, static: Any) -> tuple[Any, Any]:
         volume, *data = primals
-        volume_tangent, *data_tangents = tangents
-        out = bind(primitive, volume, *data, levels=levels, static=static)
+        moved, *data_tangents = tangents
+        out = self._bind(volume, *data, levels=levels, static=static)
         terms = []
-        if type(volume_tangent) is not ad.Zero:
-            terms.append(bind(primitive, volume_tangent, *data, levels=levels, static=static))
-        live = tuple(n for n, t in enumerate(data_tangents) if type(t) is not ad.Zero)
+        if type(moved) is not ad.Zero:
+            linear = jax.tree.leaves(self.rules.linear(jax.tree.unflatten(static[0], data)))
+            terms.append(self._bind(moved, *linear, levels=levels, static=static))
+        live = tuple(n for n, tangent in enumerate(data_tangents) if type(tangent) is not ad.Zero)
         if live:
-            if derivative is None:
-                raise NotImplementedError(f"{primitive.name} is not differentiable with respect to its tables")
-
-            def term(volume: Any, *rest: Any) -> Any:
-                given = dict(zip(live, rest[len(data) :], strict=True))
-                return derivative(volume, rest[: len(data)], [given.get(n) for n in range(len(data))], **dict(static))
-
             axes = [(*level, *(level[1 + n] for n in live)) for level in levels]
-            terms.append(_vmapped(term, axes)(volume, *data, *(data_tangents[n] for n in live)))
+            by_data = _vmapped(functools.partial(self._by_data, live, static), axes)
+            terms.append(by_data(volume, *data, *(data_tangents[n] for n in live)))
         return out, sum(terms[1:], terms[0]) if terms else ad.Zero.from_primal_value(out)  # type: ignore[attr-defined]
 
-    ad.primitive_jvps[primitive] = jvp_rule
+    def _by_data(self, live: Sequence[int], static: Any, volume: Any, *operands: Any) -> Any:
+        """The derivative by those of the data that have a tangent; operands are the data, then these tangents."""
+        if self.rules.derivative is None:
+            raise NotImplementedError(f"{self.primitive.name} is not differentiable with respect to its tables")
+        structure, named = static
+        data, given = operands[: -len(live)], dict(zip(live, operands[-len(live) :], strict=True))
+        tangents = [given.get(n) for n in range(len(data))]
+        both = (jax.tree.unflatten(structure, leaves) for leaves in (data, tangents))
+        return self.rules.derivative(volume, *both, **dict(named))
 
 
-def _bare(aval: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+def _switched(unfit: Any, choices: Sequence[Kernel], operands: Sequence[Any]) -> Any:
+    return jax.lax.switch(jnp.argmin(unfit), choices, *operands)
 
 
 def _vmapped(function: Kernel, levels: Sequence[Level]) -> Kernel:

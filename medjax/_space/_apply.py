@@ -13,11 +13,14 @@ import numpy as np
 from medjax._geometry._grid import read_only
 from medjax._image._image import Image
 from medjax._image._per_item import aligned, check_real
+from medjax._kernels import _traced
+from medjax._kernels._adjoint import Inverse
 from medjax._kernels._bands import along_axis
 from medjax._kernels._batch import broadcast, over_batch
 from medjax._kernels._compiled import compiled, unchanging
-from medjax._kernels._gather import Inverse, inside, sample
-from medjax._kernels._traced import inside_aligned, sample_later
+from medjax._kernels._gather import sample
+from medjax._kernels._points import inside
+from medjax._kernels._traced import sample_later
 
 __all__ = [
     "Later",
@@ -138,27 +141,26 @@ def _general(
     def one(volume: Any, geometry: Any, fill: Any) -> Any:
         tables, slack, points, filters, back, later = geometry
         dtype = tables[0][1].dtype
-        (base, fraction), *others = tables
+        (base, fraction), *others = others_first = tables
         eased = [(base, fraction + slack.astype(dtype)[None]), *others]
         if max(orders) == 0:
             tables = jax.lax.stop_gradient(eased)  # the nearest voxel does not depend on a small move
         original = volume
         if not is_label and jnp.issubdtype(volume.dtype, jnp.inexact):
             volume = volume.astype(dtype)  # integers are converted as they are gathered
+        moved = None if points is None else _in_voxels(*points, dtype=dtype)
+        options: Any = {"boundary": "fold" if max(orders) > 1 else "clamp", "dtype": None if is_label else dtype}
+        if later is not None:
+            value = background(original) if fill is None else fill
+            found = _traced.Later(others_first, later[0], later[1], slack, kernels)
+            return rounded(sample_later(volume, found, value, orders=orders, **options), stored)
         for axis in (*range(1, len(filters)), 0):  # in this order XLA gets by with one temporary volume less
             if filters[axis] is not None:
-                volume = along_axis(volume, (filters[axis],), axis, dtype)
-        moved = None if points is None else _in_voxels(*points, dtype=tables[0][1].dtype)
-        options: Any = {"boundary": "fold" if max(orders) > 1 else "clamp", "dtype": None if is_label else dtype}
-        if later is None:
-            inverse = None if back is None else Inverse(back[0], back[1], back[2], reach)
-            out = sample(volume, tables, moved, orders=orders, inverse=inverse, **options)
-        else:
-            out = sample_later(volume, tables, later[0], later[1], slack, kernels=kernels, orders=orders, **options)
-        sizes = volume.shape[: len(orders)]
-        mask = inside_aligned(eased, sizes, orders) if kernels == ("aligned",) else inside(eased, moved, sizes, orders)
-        out = _filled(out, mask, fill, original)
-        return rounded(out, stored)
+                volume = along_axis(volume, filters[axis], axis, dtype)
+        inverse = None if back is None else Inverse(back[0], back[1], back[2], reach)
+        out = sample(volume, tables, moved, orders=orders, inverse=inverse, **options)
+        mask = inside(eased, moved, volume.shape[: len(orders)], orders)
+        return rounded(_filled(out, mask, fill, original), stored)
 
     return over_batch(one, depth, (0, axes, 0))(voxels, geometry, fill)
 

@@ -21,8 +21,9 @@ import numpy as np
 
 from medjax._geometry._grid import is_traced
 from medjax._image._image import Image
+from medjax._kernels._bands import Band
 from medjax._kernels._bspline import prefilter_matrix
-from medjax._kernels._gather import inside_cell, taps
+from medjax._kernels._points import inside_cell, taps
 from medjax._kernels._taps import cell, tap_sum
 from medjax._space._apply import compute_dtype, host_fill, narrowed
 
@@ -145,14 +146,14 @@ def along_axes(
     Returns:
         The output's voxels on the host.
     """
-    count = max(operator[0].shape[1] for operator in operators)
-    bands = [(*_taps_of(operator[:2], count), mask) for operator, mask in zip(operators, masks, strict=True)]
+    count = max(operator.index.shape[1] for operator in operators)
+    bands = [(*_taps_of(operator, count), mask) for operator, mask in zip(operators, masks, strict=True)]
     return _by_channel(image, fill, lambda volume, value, dtype: _rows_of(volume, bands, axes, value, dtype))
 
 
-def _taps_of(band: Sequence[Any], count: int) -> tuple[np.ndarray, np.ndarray]:
+def _taps_of(band: Band, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Index and weight of a band, with a second tap on the same voxel where it has one and two are wanted."""
-    index, weight = band
+    index, weight = band.index, band.weight
     weight = np.ones(index.shape, np.float32) if weight is None else weight
     wider = count // index.shape[1]
     return np.repeat(index, wider, axis=1), np.repeat(weight / wider, wider, axis=1)
@@ -410,7 +411,7 @@ def _chunk(
         part = fraction[:, d, None] + lanes[1][:, d].at[place].get(mode="promise_in_bounds")
         eased = part + slack[d]
         valid = valid & inside_cell(*cell(whole, eased, order), extents[d], order)
-        axes.append(taps(whole, eased if order == 0 else part, extents[d], order, boundary, 0))
+        axes.append(taps((whole, eased if order == 0 else part), extents[d], order, boundary))
 
     may_be_nan = jnp.issubdtype(flat.dtype, jnp.inexact)
 

@@ -135,7 +135,7 @@ def _interpolated(volume: Any, points: Any, order: int, mode: str, cval: Any, pr
             points = points + _PAD
         for axis, size in enumerate(volume.shape):
             matrix = prefilter_matrix(size, order, filter_boundary)
-            volume = along_axis(volume, (jnp.asarray(matrix, volume.dtype),), axis, volume.dtype)
+            volume = along_axis(volume, jnp.asarray(matrix, volume.dtype), axis, volume.dtype)
     if mode != "grid-constant":
         points = jnp.stack([_brought_in(row, size, mode) for row, size in zip(points, volume.shape, strict=True)])
     # The kernel takes 0 for what lies outside; NaN or infinity cannot be shifted there.

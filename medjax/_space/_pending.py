@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.extend.core import get_opaque_trace_state
 
 from medjax._geometry._grid import Grid, check_size
 from medjax._geometry._transform import CompositeTransform
 from medjax._image._image import Image, flattened, flattened_with_keys, unflattened
 from medjax._kernels._compiled import eagerly
+from medjax._kernels._jax import trace_state
 from medjax._space import _apply, _plan
 from medjax._space._buckets import is_bucketing, on_device
 
@@ -112,7 +112,7 @@ class Pending(Image):
         if not self.is_waiting and not self.reordered:
             return self.source
         done, made_in = vars(self).get("done", (None, None))
-        if done is not None and (made_in is None or made_in == get_opaque_trace_state(convention="medjax")):
+        if done is not None and (made_in is None or made_in == trace_state()):
             return done
         if self.is_waiting:
             done = self._interpolated()
@@ -120,7 +120,7 @@ class Pending(Image):
             voxels = functools.reduce(lambda voxels, move: move(voxels), self.reordered, self.source.voxels)
             done = dataclasses.replace(self.source, voxels=voxels, affine=self.target.affine)
         is_traced = isinstance(done.voxels, jax.core.Tracer)  # then it is of no use beyond this trace
-        vars(self)["done"] = done, get_opaque_trace_state(convention="medjax") if is_traced else None
+        vars(self)["done"] = done, trace_state() if is_traced else None
         return done
 
     def _interpolated(self, dtype: Any = None) -> Image:

@@ -19,11 +19,11 @@ from medjax._geometry._grid import Grid, inverse_3x3, on_host
 from medjax._geometry._transform import AffineTransform, stages
 from medjax._image._image import Image
 from medjax._image._per_item import as_array
-from medjax._kernels._bands import Band, transposed, without_idle_taps
+from medjax._kernels._adjoint import Inverse
+from medjax._kernels._bands import Band, Operator, dense, transposed, without_idle_taps
 from medjax._kernels._batch import broadcast
 from medjax._kernels._bspline import gaussian_matrix, prefilter_matrix, spline_matrix
 from medjax._kernels._compiled import eagerly
-from medjax._kernels._gather import Inverse
 from medjax._space import _apply
 from medjax._space._buckets import along_axes, is_bucketing, on_device, sampled, through_matrices
 from medjax._space._lattice import Lattice, located, snapped, tables_of
@@ -153,10 +153,7 @@ def _by_bucket(
     operators, masks = _operators(lattice, sizes, shape, axes, order, dtype, sigma, has_gradient=False)
     if not is_full:
         return along_axes(image, operators, masks, axes, fill)
-    matrices = [
-        operator[0] if len(operator) == 1 else _dense(Band(operator[0], operator[1], sizes[axis]))
-        for operator, axis in zip(operators, axes, strict=True)
-    ]
+    matrices = [dense(operator) if isinstance(operator, Band) else operator for operator in operators]
     return through_matrices(image, matrices, masks, axes, fill)
 
 
@@ -270,20 +267,18 @@ def _operators(
     return tuple(operators), tuple(masks)
 
 
-def _operator(
-    positions: np.ndarray, size: int, order: int, dtype: Any, sigma: float, has_gradient: bool
-) -> tuple[Any, ...]:
+def _operator(positions: np.ndarray, size: int, order: int, dtype: Any, sigma: float, has_gradient: bool) -> Operator:
     positions = np.clip(positions, -0.5, size - 0.5)
     if order > 1 or sigma > 0:
-        matrix = spline_matrix(positions, size, order) if order > 1 else _dense(_band(positions, size, order))
-        return ((matrix @ gaussian_matrix(size, sigma) if sigma > 0 else matrix).astype(dtype),)
+        matrix = spline_matrix(positions, size, order) if order > 1 else dense(_band(positions, size, order))
+        return (matrix @ gaussian_matrix(size, sigma) if sigma > 0 else matrix).astype(dtype)
     band = _band(positions, size, order)
-    used = without_idle_taps(band)
-    weight = None if used.weight is None else used.weight.astype(dtype)
-    if not has_gradient:
-        return used.index, weight, None, None
-    back = transposed(band)
-    return used.index, weight, back.index, (np.zeros(0) if back.weight is None else back.weight).astype(dtype)
+    back = _cast(transposed(band), dtype) if has_gradient else None
+    return dataclasses.replace(_cast(without_idle_taps(band), dtype), back=back)
+
+
+def _cast(band: Band, dtype: Any) -> Band:
+    return band if band.weight is None else dataclasses.replace(band, weight=band.weight.astype(dtype))
 
 
 def _band(positions: np.ndarray, size: int, order: int) -> Band:
@@ -296,21 +291,12 @@ def _band(positions: np.ndarray, size: int, order: int) -> Band:
     return Band(index, np.stack([1 - place, place], axis=-1), size)
 
 
-def _dense(band: Band) -> np.ndarray:
-    matrix = np.zeros((len(band.index), band.size))
-    weight = np.ones(band.index.shape) if band.weight is None else band.weight
-    np.add.at(matrix, (np.arange(len(matrix))[:, None], band.index), weight)
-    return matrix
-
-
-def _stacked(made: list[tuple[Any, ...]], batch: tuple[int, ...]) -> tuple[Any, ...]:
+def _stacked(made: list[Operator], batch: tuple[int, ...]) -> Operator:
     """Stacks the operators of a batch; transposed bands are padded to one width with entries of weight 0."""
 
-    def stack(parts: list[Any]) -> Any:
-        if parts[0] is None:
-            return None
+    def stack(*parts: Any) -> Any:
         width = max(part.shape[-1] for part in parts)
         padded = [np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, width - part.shape[-1])]) for part in parts]
         return np.stack(padded).reshape(*batch, *padded[0].shape)
 
-    return tuple(stack(list(parts)) for parts in zip(*made, strict=True))
+    return jax.tree.map(stack, *made)

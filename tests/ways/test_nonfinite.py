@@ -64,7 +64,8 @@ def test_reaches_as_far_as_its_weight(way: str, value: float) -> None:
     wanted = np.zeros(out.shape, bool)
     wanted[11:16, 11:16, 8:13] = True
     np.testing.assert_array_equal(bad, wanted)
-    np.testing.assert_array_equal(out[1::3, 1::3, 1::3], image.voxels)  # samples on voxels are those voxels
+    rounding = 3e-7 if way.startswith("jit") else 0  # a traced position is off by a few units in the last place
+    np.testing.assert_allclose(out[1::3, 1::3, 1::3], image.voxels, rtol=rounding)  # samples on voxels are those voxels
     if np.isinf(value):
         np.testing.assert_array_equal(out[bad], np.float32(value))
 

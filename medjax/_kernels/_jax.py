@@ -1,0 +1,87 @@
+"""All of JAX beside its documented interface: what an upgrade of JAX can break is named here and nowhere else.
+
+Checked with jax 0.10.0 to 0.10.2. Each name says who needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive, get_opaque_trace_state
+from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
+
+__all__ = [
+    "Primitive",
+    "ad",
+    "aval_of_result",
+    "batching",
+    "in_automatic_mode",
+    "is_jit_disabled",
+    "lower_by_tracing",
+    "trace_state",
+    "varying_alike",
+]
+
+
+def trace_state() -> Any:
+    """Returns a token that is equal in one trace and differs between traces (`_compiled`, `_pending`)."""
+    return get_opaque_trace_state(convention="medjax")
+
+
+def is_jit_disabled() -> bool:
+    """Whether `jax.disable_jit` is active (`_compiled`: then nobody else turns NumPy operands into JAX arrays)."""
+    return bool(jax.config.values["jax_disable_jit"])
+
+
+def lower_by_tracing(primitive: Primitive, function: Callable[..., Any]) -> None:
+    """Lowers a primitive to what a traceable function of its operands and parameters lowers to (`_transposable`)."""
+    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
+
+
+def varying_alike(operands: Sequence[Any]) -> list[Any]:
+    """Under `shard_map`, lets all operands vary along the mesh axes that one does: the transpose of that sums gradients."""
+    own = [_varying(jax.typeof(x)) for x in operands]
+    together = frozenset().union(*own)
+    return [
+        x if axes == together else jax.lax.pcast(x, tuple(together - axes), to="varying")
+        for x, axes in zip(operands, own, strict=True)
+    ]
+
+
+def _varying(aval: Any) -> frozenset[Any]:
+    """The mesh axes of `shard_map` along which a value differs from device to device."""
+    return frozenset(aval.manual_axis_type.varying)
+
+
+def aval_of_result(result: Callable[..., Any], avals: Sequence[Any]) -> Any:
+    """Returns the abstract value of `result(*operands)`, which varies under `shard_map` as the operands do."""
+    out = jax.eval_shape(result, *(jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals))
+    varying = next((aval for aval in avals if _varying(aval)), None)
+    if varying is None:
+        return jax.core.ShapedArray(out.shape, out.dtype)
+    whole = NamedSharding(varying.sharding.mesh, PartitionSpec(*[None] * len(out.shape)))
+    return varying.update(shape=out.shape, dtype=out.dtype, weak_type=False, sharding=whole)
+
+
+def zeros_for(operands: Sequence[Any], shape: Sequence[int], dtype: Any) -> Any:
+    """Zeros to add to in a loop: under `shard_map` they must differ along the mesh axes that the operands differ along."""
+    nothing = sum(x.reshape(-1)[:0].astype(dtype).sum() for x in operands)
+    return jnp.broadcast_to(jnp.asarray(nothing, dtype), shape)
+
+
+def in_automatic_mode(kernel: Callable[..., Any], operands: Sequence[Any], depth: int) -> Any:
+    """Calls a kernel on meshes whose axes are `Explicit` as JAX does on automatic ones; results lie where items do.
+
+    JAX places a batch by itself on meshes with `AxisType.Auto` axes. Axes that are `Explicit`, as `jax.make_mesh` makes
+    them, are part of an array's type, and a kernel that mixes sharded voxels with tables that are not would be refused.
+    """
+    types = [jax.typeof(leaf) for leaf in jax.tree.leaves(operands)]
+    mesh = next((found.sharding.mesh for found in types if found.sharding.mesh.explicit_axes), None)
+    if mesh is None:
+        return kernel(*operands)
+    batch = PartitionSpec(*types[0].sharding.spec[:depth])
+    return jax.sharding.auto_axes(kernel, out_sharding=NamedSharding(mesh, batch))(*operands)
