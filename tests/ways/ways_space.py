@@ -211,6 +211,19 @@ SPACE: dict[str, Operation] = {
         is_linear=True,
         slopes=(),
     ),
+    "plan": Operation(
+        "plan",
+        lambda image, p, o: image.with_voxels(
+            mj.plan(image.grid, Grid(o["size"], p["affine"]), interpolation=o.get("interpolation", "nearest"))(
+                image.voxels, p["fill"]
+            )
+        ),
+        parameters=target,
+        options=lambda draw, image: {"size": size(draw, image), **interpolation(draw, image)},
+        points=still,
+        is_linear=True,
+        slopes=("affine", "fill"),
+    ),
     "resample_to_grid": Operation(
         "resample_to_grid",
         lambda image, p, o: mj.resample_to_grid(
