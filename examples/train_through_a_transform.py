@@ -15,7 +15,7 @@ BATCH, STEPS, LIMIT = 8, 60, 30.0  # degrees
 
 
 class Angle(nn.Module):
-    """Predicts one angle in degrees for each volume of a batch `(b, i, j, k)`."""
+    """Predicts for each volume of a batch `(b, i, j, k)` the angle in degrees that straightens it."""
 
     @nn.compact
     def __call__(self, voxels: jax.Array) -> jax.Array:
@@ -41,8 +41,9 @@ def main() -> None:
     model, optimizer = Angle(), optax.adam(3e-3)
 
     def loss(params: dict, turned: mj.Image) -> jax.Array:
-        degrees = model.apply(params, turned.voxels)
-        straightened = mj.rotate(turned, "k", -degrees, fill=0.0)  # one angle per item of the batch
+        straightened = mj.rotate(
+            turned, "k", model.apply(params, turned.voxels), fill=0.0
+        )  # one angle per item of the batch
         return jnp.mean((straightened.voxels - straight.voxels) ** 2)
 
     @jax.jit
