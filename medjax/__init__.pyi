@@ -52,6 +52,8 @@ from medjax._space._move import affine_transform as affine_transform
 from medjax._space._move import compose as compose
 from medjax._space._move import rotate as rotate
 from medjax._space._move import warp as warp
+from medjax._space._plan_of_grids import Plan as Plan
+from medjax._space._plan_of_grids import plan as plan
 from medjax._space._reorient import change_orientation as change_orientation
 from medjax._space._reorient import flip as flip
 from medjax._space._resample import resample_to_grid as resample_to_grid

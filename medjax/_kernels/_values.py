@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from medjax._geometry._grid import read_only
-from medjax._kernels._compiled import unchanging
+from medjax._kernels._compiled import compiled, unchanging
 
-__all__ = ["as_float", "without_wrapping"]
+__all__ = ["as_dtype", "as_float", "rounded", "without_wrapping"]
 
 
 def as_float(voxels: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -27,3 +27,49 @@ def without_wrapping(voxels: Any) -> Any:
     if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8 and not jax.config.read("jax_enable_x64"):
         return read_only(voxels.astype(np.float32))
     return unchanging(voxels)
+
+
+def rounded(voxels: Any, dtype: Any) -> Any:
+    """Brings real voxels to another dtype: to its nearest value, within its limits; `None` changes nothing.
+
+    Integers are rounded half to even, and NaN becomes 0. Floating point keeps NaN and infinities, where it has them.
+    """
+    if dtype is None:
+        return voxels
+    if voxels.dtype == bool:
+        return voxels.astype(dtype)
+    if not jnp.issubdtype(dtype, np.integer):
+        return _within(voxels, jnp.finfo(dtype)).astype(dtype)
+    xp, limits = voxels.__array_namespace__(), np.iinfo(dtype)
+    if not jnp.issubdtype(voxels.dtype, np.floating):
+        own = np.iinfo(voxels.dtype)
+        low, high = (voxels.dtype.type(n) for n in (max(own.min, limits.min), min(own.max, limits.max)))
+        return xp.clip(voxels, low, high).astype(dtype)
+    voxels = voxels if voxels.dtype.itemsize >= 4 else voxels.astype(np.float32)
+    # The limits are compared as powers of two, for 2^31 - 1 is no float32.
+    above, least = voxels.dtype.type(2.0 ** (limits.bits - (limits.min < 0))), voxels.dtype.type(limits.min)
+    whole = xp.round(voxels)
+    within = xp.where((whole >= least) & (whole < above), whole, 0).astype(dtype)
+    return xp.where(whole >= above, dtype.type(limits.max), xp.where(whole < least, dtype.type(limits.min), within))
+
+
+def _within(voxels: Any, limits: Any) -> Any:
+    """Holds finite numbers at the limits of a floating-point dtype, beyond which they would become infinite."""
+    is_integer = jnp.issubdtype(voxels.dtype, np.integer)
+    own = np.iinfo(voxels.dtype) if is_integer else jnp.finfo(voxels.dtype)
+    if float(own.max) <= float(limits.max):
+        return voxels
+    xp, largest = voxels.__array_namespace__(), float(limits.max)
+    if is_integer:
+        return xp.clip(voxels, *(voxels.dtype.type(n) for n in (max(own.min, -int(largest)), int(largest))))
+    largest = voxels.dtype.type(largest)
+    is_beyond = (xp.abs(voxels) > largest) & xp.isfinite(voxels)
+    return xp.where(is_beyond, xp.copysign(largest, voxels), voxels)
+
+
+def as_dtype(voxels: Any, dtype: Any) -> Any:
+    """The same at once: of NumPy voxels on the host, of others on the device."""
+    return rounded(voxels, dtype) if isinstance(voxels, np.ndarray) else _rounded(voxels, dtype)
+
+
+_rounded = compiled(rounded, static_argnums=1)

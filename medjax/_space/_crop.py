@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._geometry._grid import Grid, as_triple, is_traced, on_host, product, together
+from medjax._image._fill import background, host_background
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import aligned, check_real
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
 from medjax._mask import check_same_grid
-from medjax._space._apply import background, host_background
 from medjax._space._pending import rearrange
 
 __all__ = ["crop", "crop_or_pad", "crop_to_mask", "pad", "translate"]

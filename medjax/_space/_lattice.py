@@ -13,10 +13,11 @@ import numpy as np
 
 from medjax._geometry._grid import Grid, inverse_3x3, on_host, product, same_rank, together, transformed
 from medjax._geometry._transform import About, AffineTransform, DisplacementField, stages
-from medjax._image._image import Image
+from medjax._image._dtypes import compute_dtype
 from medjax._kernels._batch import broadcast
 from medjax._kernels._compiled import unchanging
-from medjax._space import _apply
+from medjax._space._jitted import apply
+from medjax._space._plan import Points, Shift
 
 __all__ = ["Lattice", "located", "slack_of", "snapped", "tables_of"]
 
@@ -57,6 +58,11 @@ class Lattice:
         """Whether the affine part is."""
         return isinstance(self.matrix, np.ndarray) and isinstance(self.offset, np.ndarray)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing but the known affine part moves the points."""
+        return self.is_known and self.shift is None
+
     def kernels(self, sizes: Sequence[int], shape: Sequence[int]) -> tuple[str, ...]:
         """The kernels that may suit the map once its numbers are there, the fastest first."""
         if self.is_diagonal:
@@ -84,7 +90,7 @@ def located(target: Grid, source: Grid, transform: Any, dtype: Any) -> Lattice:
         _, (matrix, offset) = together(place.step, place.start)
         # Also where it is known: spacings are decimals that NIfTI rounds to float32, and twice one ends on ties.
         slack = _rounding(matrix, offset, target.shape)
-        return _finished(batch, matrix, offset, None, slack, dtype, is_diagonal=place.is_diagonal)
+        return _finished(batch, Lattice(matrix, offset, None, slack, is_diagonal=place.is_diagonal), dtype)
     _, (own, step, start) = together(place.affine, place.step, place.start)
     points = _Points(own, product(own[..., :3, :3], step), transformed(own[..., :3, :3], start), np.zeros(3))
     shift, kept = None, None
@@ -101,7 +107,7 @@ def located(target: Grid, source: Grid, transform: Any, dtype: Any) -> Lattice:
             shift = jnp.einsum("...de,...ijke->...ijkd", turn, shift, precision=jax.lax.Precision.HIGHEST)
     matrix, offset, slack = _among(points, source.affine, is_own, target.shape)
     kept = kept if is_own and len(parts) == 1 else None
-    return _finished(batch, matrix, offset, shift, slack, dtype, kept=kept)
+    return _finished(batch, Lattice(matrix, offset, shift, slack, kept=kept), dtype)
 
 
 class _Points(NamedTuple):
@@ -160,29 +166,20 @@ def _rounding(linear: Any, at: Any, shape: Sequence[int]) -> Any:
     return _sum(transformed(abs(linear), reach), abs(at)) * (1.5 * _EPS)
 
 
-def _finished(
-    batch: Any,
-    matrix: Any,
-    offset: Any,
-    shift: Any,
-    slack: Any,
-    dtype: Any,
-    *,
-    is_diagonal: bool = False,
-    kept: Any = None,
-) -> Lattice:
-    """Gives each item of the batch its own numbers."""
-    is_known = isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray)
+def _finished(batch: Any, lattice: Lattice, dtype: Any) -> Lattice:
+    """Gives each item of the batch its own numbers, and the slack its limits."""
+    slack = lattice.slack
     xp = slack.__array_namespace__()
-    slack = xp.maximum(slack, slack_of(dtype)) if is_known else jax.lax.stop_gradient(slack)
-    slack = xp.minimum(slack, _MOST) if is_known or slack.dtype == np.float64 else slack
-    if shift is not None:
+    slack = xp.maximum(slack, slack_of(dtype)) if lattice.is_known else jax.lax.stop_gradient(slack)
+    slack = xp.minimum(slack, _MOST) if lattice.is_known or slack.dtype == np.float64 else slack
+    if lattice.shift is not None:
         slack = slack + (_DISPLACED if dtype == np.float32 else slack_of(dtype))
 
     def spread(array: Any, rank: int) -> Any:
         return broadcast(array, (*batch, *array.shape[array.ndim - rank :]))
 
-    return Lattice(spread(matrix, 2), spread(offset, 1), shift, spread(slack, 1), is_diagonal, kept)
+    matrix, offset = spread(lattice.matrix, 2), spread(lattice.offset, 1)
+    return dataclasses.replace(lattice, matrix=matrix, offset=offset, slack=spread(slack, 1))
 
 
 def _sum(a: Any, b: Any) -> Any:
@@ -197,22 +194,31 @@ def _sampled_field(
     own, displacement = on_host(field.affine), unchanging(field.displacement)
     if is_whole:
         whole = jnp.asarray(displacement)
-        return whole.astype(_apply.compute_dtype(Image(whole, own)))  # integers would round the stages that follow
+        return whole.astype(compute_dtype(whole.dtype))  # integers would round the stages that follow
     matrix, offset, slack = _among(points, own, False, shape)
     parts = [(matrix, 2), (offset, 1), (own, 2), (displacement, 4), *([] if shift is None else [(shift, 4)])]
     batch = max((part.shape[:-rank] for part, rank in parts), key=len)  # one of them for all items, or one for each
     if displacement.shape[:-4] != batch or own.shape[:-2] != batch:
         displacement = jnp.broadcast_to(displacement, (*batch, *displacement.shape[-4:]))
         own = broadcast(own, (*batch, 4, 4))
-    image = Image(displacement, own)
-    dtype = _apply.compute_dtype(image)
-    lattice = _finished(batch, matrix, offset, shift, slack, dtype)
-    moved = None if shift is None else (shift, inverse_3x3(own[..., :3, :3]))
-    later = (
-        None if lattice.is_known or moved is not None else _apply.Later(("general",), lattice.matrix, lattice.offset)
+    dtype = compute_dtype(displacement.dtype)
+    lattice = _finished(batch, Lattice(matrix, offset, shift, slack), dtype)
+    is_later = not lattice.is_known and shift is None
+    plan = Points(
+        tables=tables_of(lattice.matrix, lattice.offset, shape, dtype),
+        slack=lattice.slack,
+        shift=None if shift is None else Shift(shift, inverse_3x3(own[..., :3, :3])),
+        inverse=None,
+        matrix=lattice.matrix if is_later else None,
+        offset=lattice.offset if is_later else None,
+        order=1,
+        orders=(1, 1, 1),
+        keeps_lines=False,
+        kernels=("general",) if is_later else (),
+        sizes=displacement.shape[-4:-1],
+        dtype=dtype.name,
     )
-    tables = tables_of(lattice.matrix, lattice.offset, shape, dtype)
-    return _apply.general(image, tables, lattice.slack, moved, (None,) * 3, (1,) * 3, None, later, 0.0)
+    return apply(plan, displacement, 0.0, is_label=False)
 
 
 def _is_one_lattice(target: Grid, field: DisplacementField) -> bool:

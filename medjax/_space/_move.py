@@ -14,7 +14,7 @@ from medjax._geometry._transform import About, AffineTransform, DisplacementFiel
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import aligned
 from medjax._space._pending import resample
-from medjax._space._plan import Interpolation
+from medjax._space._planning import Interpolation
 from medjax._space._reorient import axis_number
 
 __all__ = ["affine_matrix", "affine_transform", "compose", "rotate", "warp"]

@@ -12,11 +12,14 @@ import numpy as np
 
 from medjax._geometry._grid import Grid, check_size
 from medjax._geometry._transform import CompositeTransform
+from medjax._image._dtypes import result_dtype
 from medjax._image._image import Image, flattened, flattened_with_keys, unflattened
 from medjax._kernels._compiled import eagerly
 from medjax._kernels._jax import trace_state
-from medjax._space import _apply, _plan
+from medjax._kernels._values import as_dtype
+from medjax._space import _resampling
 from medjax._space._buckets import is_bucketing, on_device
+from medjax._space._resampling import check_interpolation, default_interpolation
 
 __all__ = ["Pending", "cast", "rearrange", "resample"]
 
@@ -69,13 +72,13 @@ class Pending(Image):
     def then_resample(self, target: Grid, transform: Any, *, interpolation: Any, fill: Any, sigma: Any) -> Pending:
         """Adds a step that interpolates; smoothing cannot wait and is done at once."""
         if interpolation is not None:
-            _plan.check_interpolation(self, interpolation)
+            check_interpolation(self, interpolation)
         if sigma is not None:
-            done = _plan.resample(
+            done = _resampling.resample(
                 self.resolved(), target, transform, interpolation=interpolation, fill=fill, sigma=sigma
             )
             return Pending.of(done)
-        rounds = (interpolation or ("nearest" if self.kind == "label" else "linear")) == "nearest"
+        rounds = (interpolation or default_interpolation(self)) == "nearest"
         if not self._agrees(interpolation, fill) or (rounds and self.reordered):  # ties fall by the order of the voxels
             return Pending.of(self.resolved()).then_resample(
                 target, transform, interpolation=interpolation, fill=fill, sigma=None
@@ -102,7 +105,7 @@ class Pending(Image):
         """Whether a step's wishes are those of the steps that wait."""
         if not self.is_waiting:
             return True
-        waiting = self.options[0] or ("nearest" if self.kind == "label" else "linear")
+        waiting = self.options[0] or default_interpolation(self)
         return interpolation in (None, waiting) and (
             fill is None or fill is self.options[1] or _equal(fill, self.options[1])
         )
@@ -126,7 +129,9 @@ class Pending(Image):
     def _interpolated(self, dtype: Any = None) -> Image:
         transform = CompositeTransform(self.transforms) if self.transforms else None
         interpolation, fill = self.options
-        return _plan.resample(self.source, self.target, transform, interpolation=interpolation, fill=fill, stored=dtype)
+        return _resampling.resample(
+            self.source, self.target, transform, interpolation=interpolation, fill=fill, stored=dtype
+        )
 
     @property
     def voxels(self) -> Any:  # type: ignore[override]
@@ -162,7 +167,7 @@ class Pending(Image):
 
     @property
     def dtype(self) -> Any:
-        return _apply.result_dtype(self.source) if self.is_waiting else self.source.dtype
+        return result_dtype(self.source.dtype, is_label=self.kind == "label") if self.is_waiting else self.source.dtype
 
     def with_voxels(self, voxels: Any) -> Pending:
         return Pending.of(self.resolved().with_voxels(voxels))
@@ -190,18 +195,18 @@ def _equal(a: Any, b: Any) -> bool:
 def resample(
     image: Image, target: Grid, transform: Any = None, *, interpolation: Any = None, fill: Any = None, sigma: Any = None
 ) -> Any:
-    """Fills a grid with an image's content, at once or, under `fuse`, when the chain ends; arguments as `_plan.resample`."""
+    """Fills a grid with an image's content, at once or, under `fuse`, when the chain ends; arguments as `_resampling.resample`."""
     check_size((*image.batch_shape, *target.shape, *image.channels))
     if isinstance(image, Pending):
         return image.then_resample(target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
-    return _plan.resample(image, target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
+    return _resampling.resample(image, target, transform, interpolation=interpolation, fill=fill, sigma=sigma)
 
 
 def cast(image: Image, dtype: np.dtype) -> Any:
     """Brings voxels to a dtype that suits them, at once or, under `fuse`, together with the interpolation that waits."""
     if isinstance(image, Pending):
         return image.then_cast(dtype)
-    return dataclasses.replace(image, voxels=_moved(image, lambda voxels: _apply.as_dtype(voxels, dtype)))
+    return dataclasses.replace(image, voxels=_moved(image, lambda voxels: as_dtype(voxels, dtype)))
 
 
 def rearrange(
@@ -227,7 +232,7 @@ def rearrange(
 
 def _moved(image: Image, move: Callable[[Any], Any], fill: Any = None) -> Any:
     """Applies a step to an image's voxels; in buckets on the host, for on a device every shape would be compiled."""
-    if isinstance(image.voxels, np.ndarray) or not is_bucketing(image, fill):
+    if isinstance(image.voxels, np.ndarray) or not is_bucketing(image.voxels, fill, len(image.batch_shape)):
         return move(image.voxels)
     with eagerly():
         return on_device(move(np.asarray(image.voxels)))

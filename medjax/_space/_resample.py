@@ -11,7 +11,7 @@ from medjax._geometry._grid import Grid, as_triple, check_positive, rescaled_siz
 from medjax._geometry._transform import Transform
 from medjax._image._image import Image, check_image
 from medjax._space._pending import resample
-from medjax._space._plan import Interpolation
+from medjax._space._planning import Interpolation
 
 __all__ = ["resample_to_grid", "resample_to_image", "resample_to_spacing", "scale"]
 

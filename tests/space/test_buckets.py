@@ -286,10 +286,10 @@ def test_contexts_of_several_threads_end_with_the_last() -> None:
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(inside, range(16)):
             np.testing.assert_allclose(found, expected, rtol=0, atol=2000 * 64 * EPS)
-    assert not is_bucketing(image, None)
+    assert not is_bucketing(image.voxels, None, 0)
     with pytest.raises(KeyError), mj.shape_buckets():
         raise KeyError
-    assert not is_bucketing(image, None)
+    assert not is_bucketing(image.voxels, None, 0)
 
 
 def test_results_are_jax_arrays_and_steps_after_them_compile_nothing(compilations: Any) -> None:

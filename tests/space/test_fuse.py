@@ -125,7 +125,7 @@ def test_a_long_chain_of_all_kinds() -> None:
 def count_interpolations(function: Callable[..., Any], *args: Any) -> int:
     """How often a kernel of resampling appears in a traced function."""
     text = str(jax.make_jaxpr(function)(*args))
-    return text.count("name=_general") + text.count("name=_separable")
+    return text.count("name=_interpolated")
 
 
 CHAIN_LENGTHS: dict[str, tuple[int, Callable[[Image], Image]]] = {

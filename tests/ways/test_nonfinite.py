@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -117,10 +118,11 @@ def test_cotangents_reach_as_far_as_their_weight(is_known: bool) -> None:
     if is_known:
         found = [pulled(lambda v: mj.resample_to_spacing(image.with_voxels(v), 1.0).voxels)]
     else:
-        found = [
-            pulled(lambda v: WAYS[way](image.with_voxels(v), 1.0).voxels)
-            for way in ("points", "jit", "jit onto a grid")
-        ]
+
+        def through(way: str, voxels: Any) -> Any:
+            return WAYS[way](image.with_voxels(voxels), 1.0).voxels
+
+        found = [pulled(partial(through, way)) for way in ("points", "jit", "jit onto a grid")]
         grid = mj.resample_to_spacing(image, 1.0).grid
         still = mj.AffineTransform.of(mj.affine_matrix(rotation=(0, 0, 0)))
         found.append(pulled(lambda v: mj.resample_to_grid(image.with_voxels(v), grid, transform=still).voxels))

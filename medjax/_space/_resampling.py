@@ -1,0 +1,68 @@
+"""Resampling of images: a plan between two grids, and the voxels through it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from medjax._geometry._grid import Grid, is_traced, on_host
+from medjax._image._dtypes import compute_dtype
+from medjax._kernels._batch import broadcast
+from medjax._space._execute import execute
+from medjax._space._planning import ORDERS, Interpolation, Manner, planned
+
+__all__ = ["check_interpolation", "default_interpolation", "resample"]
+
+
+def resample(
+    image: Any,
+    target: Grid,
+    transform: Any = None,
+    *,
+    interpolation: Interpolation | None = None,
+    fill: Any = None,
+    sigma: Sequence[float] | None = None,
+    stored: Any = None,
+) -> Any:
+    """Fills a grid with an image's content, seen through a world-to-world transform.
+
+    Args:
+        image: The image that is sampled; any batch, any channels.
+        target: The grid to fill; its affine may be batched as the image's.
+        transform: Maps target world points to input world points; identity by default.
+        interpolation: Default by the image's kind.
+        fill: Value outside the image: a number, or what broadcasts to `(*batch, *channels)`; default the background.
+        sigma: Gaussian smoothing before sampling, in input voxels per input axis; axis-aligned maps only.
+        stored: dtype to bring real intensities to, as `cast` does it; default as they were computed.
+
+    Returns:
+        The resampled image, with the image's kind and metadata.
+    """
+    order = ORDERS[check_interpolation(image, interpolation)]
+    manner = Manner(order, compute_dtype(image.dtype), is_traced(image.voxels), sigma)
+    plan = planned(target, image.grid, transform, manner)
+    voxels = execute(plan, image.voxels, fill, is_label=image.kind == "label", stored=stored)
+    affine = on_host(target.affine)
+    if affine.shape[:-2] != image.batch_shape:
+        affine = broadcast(affine, (*image.batch_shape, 4, 4))
+    return dataclasses.replace(image, voxels=voxels, affine=affine)
+
+
+def default_interpolation(image: Any) -> Interpolation:
+    """What an image's kind asks for."""
+    return "nearest" if image.kind == "label" else "linear"
+
+
+def check_interpolation(image: Any, interpolation: Interpolation | None) -> Interpolation:
+    """Returns the interpolation to use: as asked, or by the image's kind."""
+    if interpolation is None:
+        return default_interpolation(image)
+    if not isinstance(interpolation, str) or interpolation not in ORDERS:
+        raise ValueError(f"interpolation must be one of {list(ORDERS)}, got {interpolation!r}")
+    if image.kind == "label" and interpolation != "nearest":
+        raise ValueError(
+            f"interpolation={interpolation!r} would mix labels into ones that mean something else; use 'nearest', "
+            "one_hot the image first, or say image.with_kind('intensity')"
+        )
+    return interpolation
