@@ -68,7 +68,7 @@ def test_format_of_the_guide_round_trips_and_refuses_damage(tmp_path: Path, monk
     module = ModuleType("medjax.io._mif")
     vars(module).update(executed("docs/add_a_format.md"))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    row = re.search(r"    (Format\(.*\)),\n", (ROOT / "docs/add_a_format.md").read_text())
+    row = re.search(r"^(Format\(.*\))$", (ROOT / "docs/add_a_format.md").read_text(), re.MULTILINE)
     assert row
     monkeypatch.setattr(_open, "ALL_FORMATS", (*_open.ALL_FORMATS, eval(row[1], {"Format": Format})))
     affine = np.array([[0.6, -0.8, 0, -31.0], [0.8, 0.6, 0, 17.0], [0, 0, 2.5, -5.0], [0, 0, 0, 1.0]])
