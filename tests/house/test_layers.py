@@ -18,7 +18,7 @@ ROOT = Path(medjax.__file__).parent
 
 # A room is a folder, or a module of its own. It imports from the rooms before it; within a room modules are free.
 ROOMS = (
-    *("_version", "_lazy", "_fork", "_errors", "_optional", "_foreign"),
+    *("_version", "_lazy", "_deprecated", "_fork", "_errors", "_optional", "_foreign"),
     *("_geometry", "_kernels", "_image", "_mask", "_space", "_intensity", "_pet"),
     *("io._disk", "io", "_show", "_cli", "__main__", "__init__"),
 )
