@@ -22,6 +22,7 @@ demo: $(VENV)/.plot  ## Resample and reorient a real oblique scan; write it and 
 	$(RUN) -m medjax demo --output $(DEMO)
 
 test: $(VENV)/.dev  ## Run all tests and doctests
+	@if [ -d build/compiled ]; then find build/compiled -type f -atime +14 -delete; fi
 	$(RUN) -m pytest -n $(WORKERS)
 
 ways: $(VENV)/.dev  ## Draw the table of ways from twenty seeds, or from SEEDS=1,2,3
