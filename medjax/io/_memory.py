@@ -19,8 +19,8 @@ from medjax._optional import optional
 from medjax.io._disk._axes import trailing_axes
 from medjax.io._disk._blocks import file_blocks
 from medjax.io._disk._passed_on import KIND_KEY, kept_kind
+from medjax.io._disk._single import single_on_host
 from medjax.io._disk._stream import Content
-from medjax.io._open import single_on_host
 
 __all__ = ["from_nibabel", "from_sitk", "to_nibabel", "to_sitk"]
 

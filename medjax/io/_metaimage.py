@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
+from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax._geometry._grid import direction_of, origin_of, spacing_of
 from medjax._geometry._orientation import orientation_of
 from medjax._image._image import Image, image_from
@@ -222,9 +222,9 @@ def described(path: Path, fields: Mapping[str, str]) -> tuple[np.ndarray, Metada
 def _to_millimetres(header: _Header) -> float:
     unit = header.fields.get("DistanceUnits", "mm")
     if unit not in _MILLIMETRES:
-        warn(header.path, f"its DistanceUnits {unit[:20]!r} are unknown; taken as mm", ImageFileWarning)
+        warn(header.path, f"its DistanceUnits {unit[:20]!r} are unknown; taken as mm")
     elif unit != "mm":
-        warn(header.path, f"its DistanceUnits {unit!r} are converted to mm; ITK takes them as mm", ImageFileWarning)
+        warn(header.path, f"its DistanceUnits {unit!r} are converted to mm; ITK takes them as mm")
     return _MILLIMETRES.get(unit, 1.0)
 
 
@@ -298,7 +298,7 @@ def _warn_of_scaling(header: _Header) -> None:
     intercept = header.floats(_INTERCEPT_KEY, count=1) or [0.0]
     if slope != [1.0] or intercept != [0.0]:
         message = f"its intensity function {slope[0]:g} * x + {intercept[0]:g} is not applied, as in ITK; see rescale"
-        warn(header.path, message, ImageFileWarning)
+        warn(header.path, message)
 
 
 def _metadata(header: _Header) -> Metadata:

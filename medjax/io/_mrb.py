@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
+from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax._geometry._grid import lps_to_ras
 from medjax._image._image import Image, image_from, locked
 from medjax._image._metadata import Metadata
@@ -128,10 +128,10 @@ class _Scene:
     def _has_voxels(self, node: _Node) -> bool:
         storage = self.nodes.get(node.reference("storage") or "")
         if storage is None or not storage.attributes.get("fileName"):
-            warn(self.path, f"{node.name!r} has no file in the scene and is left out", ImageFileWarning)
+            warn(self.path, f"{node.name!r} has no file in the scene and is left out")
             return False
         if node.is_segmentation and not storage.attributes["fileName"].lower().endswith(".nrrd"):
-            warn(self.path, f"{node.name!r} is saved as surfaces, not voxels, and is left out", ImageFileWarning)
+            warn(self.path, f"{node.name!r} is saved as surfaces, not voxels, and is left out")
             return False
         return True
 

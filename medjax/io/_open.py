@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from medjax._errors import UnsupportedFileError
 from medjax._image._image import Image, Kind, check_image, image_from, locked
 from medjax._image._metadata import Metadata
 from medjax.io._disk._opened import as_path
+from medjax.io._disk._single import single_on_host
 from medjax.io._formats import FORMATS, Format, find_format, format_by_name
 
-__all__ = ["ALL_FORMATS", "load_image", "save_image", "single_on_host"]
+__all__ = ["ALL_FORMATS", "load_image", "save_image"]
 
 # A scene holds files of the other formats, so its module lies above theirs.
 ALL_FORMATS = (*FORMATS, Format("3D Slicer scene", "_mrb", (".mrb",), lambda head: False, is_written=False))
@@ -124,19 +123,4 @@ def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = T
     if target is None or not target.is_written:
         endings = ", ".join(suffix for fmt in ALL_FORMATS if fmt.is_written for suffix in fmt.suffixes[:2])
         raise UnsupportedFileError(path, "cannot tell the format to write from the name", f"use one of {endings}")
-    target.load().write(single_on_host(image, str(path)), path, compress=compress)
-
-
-def single_on_host(image: Image, target: str) -> Image:
-    """Returns a single image with its voxels as NumPy; `target` is what it is made for, as errors name it.
-
-    Raises:
-        ValueError: the image is a batch or traced.
-    """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
-        raise ValueError(f"cannot save {target} under a jax transformation: return the image and save it outside")
-    if image.batch_shape:
-        raise ValueError(
-            f"cannot save a batch of shape {image.batch_shape} as {target}: save the items of unstack(image)"
-        )
-    return dataclasses.replace(image, voxels=np.asarray(image.voxels), affine=image.grid.affine)
+    target.load().write(single_on_host(image, path), path, compress=compress)

@@ -19,6 +19,7 @@ from medjax._geometry._grid import on_host
 from medjax._geometry._transform import AffineTransform, stages
 from medjax.io._disk._atomic import atomic_file
 from medjax.io._disk._opened import as_path, opened
+from medjax.io._disk._single import check_known
 
 __all__ = ["load_transform", "save_transform"]
 
@@ -95,24 +96,23 @@ def save_transform(transform: Any, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.suffix.lower() not in _SUFFIXES:
         raise UnsupportedFileError(path, f"transforms are written as {' or '.join(_SUFFIXES)}", "choose such a name")
-    concrete = []
+    known = []
     for part in stages(transform):
         if not isinstance(part, AffineTransform):
             raise ValueError(
                 f"only affine transforms can be saved, got a {type(part).__name__}; resample with it instead"
             )
-        concrete.append((on_host(part.matrix), on_host(part.center)))
-    for matrix, center in concrete:
-        if not isinstance(matrix, np.ndarray) or not isinstance(center, np.ndarray):
-            raise ValueError(f"cannot save {path} under a jax transformation: return the transform and save it outside")
+        check_known((part.matrix, part.center), path, "transform")
+        known.append((on_host(part.matrix), on_host(part.center)))
+    for matrix, center in known:
         if matrix.shape != (4, 4) or center.shape != (3,):
             raise ValueError(f"cannot save a batch of transforms of shape {matrix.shape[:-2]}: save them one by one")
         if not (np.isfinite(matrix).all() and np.isfinite(center).all()):
             raise ValueError("cannot save a transform that is not finite")
-    if len(concrete) == 1:
-        matrix, center = concrete[0]
+    if len(known) == 1:
+        matrix, center = known[0]
     else:  # the first stage acts first
-        matrix = functools.reduce(lambda done, part: _about_origin(*part) @ done, concrete, np.eye(4))
+        matrix = functools.reduce(lambda done, part: _about_origin(*part) @ done, known, np.eye(4))
         center = np.zeros(3)
     numbers = [*matrix[:3, :3].ravel(), *matrix[:3, 3]]
     lines = [

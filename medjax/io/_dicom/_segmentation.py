@@ -32,7 +32,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from medjax._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
+from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax._image._image import Image, image_from
 from medjax._image._metadata import Metadata
 from medjax.io._dicom._codecs import iter_frames
@@ -118,7 +118,7 @@ def _label_map(dataset: Dataset, frames: Frames, stack: Stack, segments: list[_S
         found.update(np.unique(plane).tolist())
     unknown = sorted(found - {segment.number for segment in segments} - {0, background})
     if unknown:
-        warn(path, f"labels {unknown[:8]} are described by no segment", ImageFileWarning)
+        warn(path, f"labels {unknown[:8]} are described by no segment")
     return voxels
 
 

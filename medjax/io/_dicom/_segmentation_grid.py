@@ -10,7 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from medjax._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
+from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax._geometry._grid import shear_degrees
 from medjax.io._dicom._errors import InconsistentGeometryError, NoGeometryError, NonUniformSpacingError
 from medjax.io._dicom._header import quiet
@@ -50,7 +50,7 @@ def frames_of(dataset: Dataset, path: Path) -> Frames:
     if len(groups) < count and not (count == 1 and not groups):
         raise ImageFileError(path, f"describes {len(groups)} of its {count} frames (Per-Frame Functional Groups)")
     if len(groups) > count:
-        warn(path, f"describes {len(groups)} frames but holds {count}: the first {count} are read", ImageFileWarning)
+        warn(path, f"describes {len(groups)} frames but holds {count}: the first {count} are read")
     groups = groups[:count] or [Dataset()]
     macro = _Macros(groups, shared, path)
     positions = macro.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
@@ -112,7 +112,7 @@ def _check_unplaced(dataset: Dataset, groups: list[Dataset], shared: Dataset, pa
         raise UnsupportedFileError(path, "a segmentation of a microscopy slide has no place in a patient")
     if len(groups) > 1:
         raise NoGeometryError(path, f"{len(groups)} frames, and not all say where they lie in the patient")
-    warn(path, "does not say where it lies in the patient; its origin is set to 0", ImageFileWarning)
+    warn(path, "does not say where it lies in the patient; its origin is set to 0")
 
 
 def _unit(directions: np.ndarray, path: Path) -> np.ndarray:
@@ -180,7 +180,7 @@ def _slice_numbers(offsets: np.ndarray, frames: Frames, path: Path) -> np.ndarra
 def _single_step(frames: Frames, path: Path) -> float:
     step = frames.step or frames.thickness
     if step is None:
-        warn(path, "one slice without a thickness: its thickness is set to 1 mm", ImageFileWarning)
+        warn(path, "one slice without a thickness: its thickness is set to 1 mm")
     return step or 1.0
 
 
@@ -191,7 +191,7 @@ def _check_fit(affine: np.ndarray, numbers: np.ndarray, positions: np.ndarray, p
     if distance > max(0.01 * step, 0.02):
         raise InconsistentGeometryError(path, f"a frame lies {distance:.3g} mm off the grid of the others")
     if (shear := shear_degrees(affine)) > 0.2:
-        warn(path, f"its slices lean by {shear:.2f} degrees; the affine is sheared accordingly", ImageFileWarning)
+        warn(path, f"its slices lean by {shear:.2f} degrees; the affine is sheared accordingly")
 
 
 # Attributes of a header that nobody vouches for

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
@@ -33,8 +32,9 @@ from medjax.io._dicom._progress import progress
 from medjax.io._dicom._quantize import Encoding, encoding_for
 from medjax.io._dicom._sources import Sources
 from medjax.io._disk._atomic import atomic_file, flush, flush_folder, temporary_name
+from medjax.io._disk._single import check_single
 
-__all__ = ["as_raised", "check_concrete", "check_plane", "save_dicom_series", "write_dataset", "write_series"]
+__all__ = ["as_raised", "check_plane", "save_dicom_series", "write_dataset", "write_series"]
 
 # Float32 affines, as NIfTI has them, stay below this; a gantry tilt does not.
 _MOST_SHEAR_DEGREES = 0.01
@@ -222,7 +222,7 @@ def as_raised() -> Iterator[None]:
 
 def _check(image: Image, path: Path) -> None:
     """Refuses, by name, what a classic DICOM series cannot hold."""
-    check_concrete(image, path)
+    check_single(image, path)
     if image.channels:
         reason = f"a series holds one value per voxel, this image has channels {image.channels}"
         raise UnsupportedFileError(path, reason, "save each as a series: image.with_voxels(image.voxels[..., c])")
@@ -230,20 +230,6 @@ def _check(image: Image, path: Path) -> None:
         reason = "labels are no intensities, and a viewer would show and average them as such"
         raise UnsupportedFileError(path, reason, "use io.save_dicom_segmentation, or save as NIfTI or .seg.nrrd")
     check_plane(image, path)
-
-
-def check_concrete(image: Image, path: Path) -> None:
-    """Refuses batches and traced images, as `save_image` does.
-
-    Raises:
-        ValueError: the image is one.
-    """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
-        raise ValueError(f"cannot save {path} under a jax transformation: return the image and save it outside")
-    if image.batch_shape:
-        raise ValueError(
-            f"cannot save a batch of shape {image.batch_shape} as {path}: save the items of unstack(image)"
-        )
 
 
 def check_plane(image: Image, path: Path) -> None:

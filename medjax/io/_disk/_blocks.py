@@ -15,15 +15,12 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from medjax.io._disk._deflate import deflate
 from medjax.io._disk._stream import Codec, zstandard_for
-
-isal_zlib: Any = None
-with contextlib.suppress(ImportError):  # no wheel for this machine: the standard library does the same, slower
-    from isal import isal_zlib
 
 __all__ = ["file_blocks", "in_order", "write_blocks"]
 
@@ -103,21 +100,20 @@ def write_blocks(file: Any, codec: Codec | None, blocks: Iterable[Make]) -> None
 
 
 def _write_deflated(file: Any, codec: Codec, blocks: Iterable[Make]) -> None:
-    engine = isal_zlib or zlib
     checksum, size = int(codec == "zlib"), 0
     file.write(_HEADERS[codec])
     for block, packed in in_order(functools.partial(_deflated, make) for make in blocks):
         file.write(packed)
-        checksum = engine.crc32(block, checksum) if codec == "gzip" else engine.adler32(block, checksum)
+        checksum = deflate.crc32(block, checksum) if codec == "gzip" else deflate.adler32(block, checksum)
         size += memoryview(block).nbytes
-    order = "little" if codec == "gzip" else "big"
+    order: Literal["little", "big"] = "little" if codec == "gzip" else "big"
     length = (size % 2**32).to_bytes(4, "little") if codec == "gzip" else b""
-    file.write(_LAST_BLOCK + checksum.to_bytes(4, order) + length)  # type: ignore[arg-type]
+    file.write(_LAST_BLOCK + checksum.to_bytes(4, order) + length)
 
 
 def _deflated(make: Make) -> tuple[Any, bytes]:
     block = make()
-    packer = (isal_zlib or zlib).compressobj(_DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packer = deflate.compressobj(_DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     return block, packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from medjax._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
+from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax._geometry._grid import check_affine, shear_degrees
 from medjax.io._disk._opened import opened
 from medjax.io._disk._stream import Codec, Content
@@ -112,7 +112,7 @@ def _read_bytes(part: Part, dtype: np.dtype, count: int, encoding: Encoding) -> 
     if excess > max(_LEAST_EXCESS_BYTES, min(_MOST_EXCESS_BYTES, size // 8)):
         raise _too_much(part.path, f"the header's size and type make {size} bytes, found {excess} more")
     if excess:
-        warn(part.path, f"{excess} bytes follow the voxels; they are ignored", ImageFileWarning)
+        warn(part.path, f"{excess} bytes follow the voxels; they are ignored")
     return array
 
 
@@ -213,7 +213,7 @@ def checked_affine(path: Path, affine: np.ndarray) -> np.ndarray:
         raise ImageFileError(path, f"its geometry cannot be used: {error}") from error
     degrees = shear_degrees(checked)
     if degrees > _SHEAR_TOLERANCE_DEGREES:
-        warn(path, f"the axes are {degrees:.3g} degrees off a right angle; the shear is kept", ImageFileWarning)
+        warn(path, f"the axes are {degrees:.3g} degrees off a right angle; the shear is kept")
     return checked
 
 

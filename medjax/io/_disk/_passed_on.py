@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medjax._errors import ImageFileWarning, UnsupportedFileError
+from medjax._errors import UnsupportedFileError
 from medjax._image._image import Image
 from medjax._image._metadata import Metadata
 from medjax.io._disk._warn import warn
@@ -76,7 +76,7 @@ def metadata_from_json(path: Path, text: str) -> Metadata:
         values = None
     metadata = shared_metadata(values) if isinstance(values, dict) else Metadata()
     if not isinstance(values, dict) or values.keys() & _SHARED_TYPES.keys() - shared(metadata).keys():
-        warn(path, f"its {METADATA_KEY} are damaged and left out", ImageFileWarning)
+        warn(path, f"its {METADATA_KEY} are damaged and left out")
     return metadata
 
 

@@ -20,11 +20,8 @@ import numpy as np
 
 from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax._optional import optional
+from medjax.io._disk._deflate import deflate
 from medjax.io._disk._opened import opened
-
-isal_zlib: Any = None
-with contextlib.suppress(ImportError):  # no wheel for this machine: the standard library does the same, slower
-    from isal import isal_zlib
 
 __all__ = ["Codec", "Content", "codec_of", "zstandard_for"]
 
@@ -276,7 +273,7 @@ class _Inflater:
         self.garbage_bytes = 0
 
     def _new_engine(self) -> Any:
-        return (isal_zlib or zlib).decompressobj(wbits=self._wbits)
+        return deflate.decompressobj(wbits=self._wbits)
 
     def readinto(self, view: memoryview) -> int:
         """Fills the start of the view; 0 at the end of the last member.
@@ -353,4 +350,4 @@ def _decompression_errors(codec: Codec | None) -> tuple[Any, ...]:
         import zstandard
 
         return (zstandard.ZstdError,)
-    return (zlib.error,) if isal_zlib is None else (zlib.error, isal_zlib.error)
+    return (zlib.error, deflate.error)

@@ -21,13 +21,8 @@ from typing import Any
 import h5py
 
 from medjax._errors import MissingDependencyError, UnsupportedFileError
+from medjax.io._disk._deflate import deflate
 from medjax.io._disk._stream import zstandard_for
-
-deflate: Any
-try:
-    from isal import isal_zlib as deflate
-except ImportError:  # no wheel for this machine: slower, the same bytes once inflated
-    deflate = zlib
 
 __all__ = ["BLOSC", "DEFLATE", "SHUFFLE", "Pipeline", "deflated", "need_filter", "pipeline_of"]
 

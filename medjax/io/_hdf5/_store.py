@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
-import jax
 import numpy as np
 
 from medjax._errors import ImageFileError
@@ -24,6 +23,7 @@ from medjax._geometry._grid import Grid
 from medjax._image._image import Image, check_image, image_from, locked
 from medjax._lazy import public
 from medjax.io._disk._atomic import atomic_file, flush_folder, temporary_name
+from medjax.io._disk._single import check_single
 from medjax.io._disk._warn import warn
 from medjax.io._hdf5._access import appending, child, filling, is_locked, reading, translated, walk
 from medjax.io._hdf5._layouts import LAYOUT, Entry, entry_of, is_image, stored_metadata
@@ -158,12 +158,7 @@ class _Content(NamedTuple):
 
 def _storable(image: Image, path: Path) -> _Content:
     """What of the image is stored, or the reason why it cannot be."""
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
-        raise ValueError(f"cannot save {path} under a jax transformation: return the image and save it outside")
-    if image.batch_shape:
-        raise ValueError(
-            f"cannot save a batch of shape {image.batch_shape}: save the items of unstack(image), one by one"
-        )
+    check_single(image, path)
     voxels = np.asarray(image.voxels)
     if voxels.dtype.kind not in "?biufc" or voxels.dtype.itemsize > (16 if voxels.dtype.kind == "c" else 8):
         remedy = "image.with_voxels(image.voxels.astype('float32')) keeps every value of bfloat16 and float8"
