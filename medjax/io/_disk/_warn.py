@@ -16,17 +16,12 @@ _OWN_PACKAGES = {"medjax", "jaxtyping"}
 
 
 def warn(path: Path, message: str) -> None:
-    """Warns about a file. The warning points at the line of the caller that called the public function."""
-    warnings.warn(f"{path}: {message}", ImageFileWarning, stacklevel=_level_of_caller())
+    """Warns about a file. The warning points at the line of the caller that called the public function.
 
-
-def _level_of_caller() -> int:
-    """Counts the frames from `warn` up to the first one outside the package.
-
-    The argument `skip_file_prefixes` of `warnings.warn` does the same from Python 3.12 on.
+    The argument `skip_file_prefixes` of `warnings.warn` finds that line from Python 3.12 on.
     """
     level = 1
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(0)
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OWN_PACKAGES:
         level, frame = level + 1, frame.f_back
-    return level
+    warnings.warn(f"{path}: {message}", ImageFileWarning, stacklevel=level)
