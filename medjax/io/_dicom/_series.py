@@ -15,7 +15,7 @@ from medjax._geometry._grid import plain, spacing_of
 from medjax._geometry._orientation import orientation_of
 from medjax._image._image import Image, locked
 from medjax._lazy import public
-from medjax.io._dicom._assembly import assemble, check, lattice
+from medjax.io._dicom._assembly import Assembled, assemble, check, lattice
 from medjax.io._dicom._dimensions import Repeats
 from medjax.io._dicom._errors import (
     InconsistentGeometryError,
@@ -97,7 +97,7 @@ def list_dicom_series(path: str | os.PathLike[str]) -> list[DicomSeries]:
     with quiet():
         found = scan(path)
         records = [_record(group) for group in groups_of(found.files)]
-    for note in _notes_on(found):
+    for note in _notes_on_scan(found):
         warn(path, note)
     return records
 
@@ -161,18 +161,18 @@ def load_dicom_series(
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-    image, notes = _load(path, series_uid, stack, spacing_policy, repeats)
-    for note in notes:
+    loaded = _load(path, series_uid, stack, spacing_policy, repeats)
+    for note in loaded.notes:
         warn(path, note)
-    return locked(image)
+    return locked(loaded.image)
 
 
 def read(path: Path) -> Image:
     """Reads a file, a folder or a DICOMDIR tree that holds one image."""
-    image, notes = _load(path, None, None, "error", "dimension")
-    for note in notes:
+    loaded = _load(path, None, None, "error", "dimension")
+    for note in loaded.notes:
         warn(path, note)
-    return image
+    return loaded.image
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:
@@ -182,33 +182,31 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _load(
-    path: Path, uid: str | None, stack: int | str | None, policy: SpacingPolicy, repeats: Repeats
-) -> tuple[Image, list[str]]:
-    """Loads an image, and returns with it what there is to warn of."""
+def _load(path: Path, uid: str | None, stack: int | str | None, policy: SpacingPolicy, repeats: Repeats) -> Assembled:
+    """Loads an image, with what the scan of the files and the assembly have to warn of."""
     with quiet():
         found = scan(path)
-        group = _choose(groups_of(found.files), found, path, uid, stack)
-        notes = _notes_on(found)
+        group = _choose(found, path, uid, stack)
         try:
-            return _read(group, path, policy, repeats, notes), notes
-        finally:  # each was opened several times by its name: what was read, or failed, is of one file or of none
+            loaded = _read(group, path, policy, repeats)
+        finally:  # each file was opened several times by its name: what was read, or failed, is of one file or of none
             for file in group.files:
                 file.check_identity()
+    return Assembled(loaded.image, _notes_on_scan(found) + loaded.notes)
 
 
-def _read(group: Group, path: Path, policy: SpacingPolicy, repeats: Repeats, notes: list[str]) -> Image:
+def _read(group: Group, path: Path, policy: SpacingPolicy, repeats: Repeats) -> Assembled:
     if not group.is_segmentation:
-        return assemble(group.slices, path, policy, repeats, notes)
+        return assemble(group.slices, path, policy, repeats)
     from medjax.io._dicom._segmentation import read_segmentation
 
     with parsing(group.file.path):
         dataset = whole_dataset(group.file)
-    return read_segmentation(dataset, group.file.path)
+    return Assembled(read_segmentation(dataset, group.file.path), [])
 
 
-def _notes_on(found: Scan) -> list[str]:
-    """What there is to warn of after a scan."""
+def _notes_on_scan(found: Scan) -> list[str]:
+    """Warns of files that should be DICOM by their names and could not be read."""
     if not found.unread:
         return []
     shown = ", ".join(found.unread[:3]) + (", ..." if len(found.unread) > 3 else "")
@@ -216,35 +214,50 @@ def _notes_on(found: Scan) -> list[str]:
     return [f"{count} file{'s' if count > 1 else ''} named like DICOM could not be read and left aside: {shown}"]
 
 
-def _choose(groups: list[Group], found: Scan, path: Path, uid: str | None, stack: int | str | None) -> Group:
-    """The group that is meant; an error lists them where that is not clear."""
+def _choose(found: Scan, path: Path, uid: str | None, stack: int | str | None) -> Group:
+    """The group that is meant; an error lists the groups where that is not clear."""
+    groups = groups_of(found.files)
     if not groups:
+        raise _no_image(found, path)
+    return _one_stack(_one_series(groups, path, uid), path, stack)
+
+
+def _no_image(found: Scan, path: Path) -> ImageFileError:
+    if found.skipped:
         skipped = ", ".join(f"{count} x {kind}" for kind, count in found.skipped.items())
-        if skipped:
-            raise NotAnImageError(path, f"there is no image among its DICOM objects: {skipped}")
-        raise ImageFileError(path, "; ".join(["there is no DICOM file in it", *_notes_on(found)]))
+        return NotAnImageError(path, f"there is no image among its DICOM objects: {skipped}")
+    return ImageFileError(path, "; ".join(["there is no DICOM file in it", *_notes_on_scan(found)]))
+
+
+def _one_series(groups: list[Group], path: Path, uid: str | None) -> list[Group]:
+    """The groups of one series: of the series that the caller names, else of the only one."""
     chosen = [group for group in groups if uid is None or group.uid == uid]
     if not chosen:
-        raise MultipleSeriesError(path, f"no series has the UID {uid}; there are", listed=_listed(groups))
-    if len({group.uid for group in chosen}) > 1:
+        raise MultipleSeriesError(path, f"no series has the UID {uid}; there are", listed=_lines_of(groups))
+    count = len({group.uid for group in chosen})
+    if count > 1:
         hint = "choose one with io.load_dicom_series(path, series_uid)"
-        raise MultipleSeriesError(path, f"there are {len({g.uid for g in chosen})} series", hint, _listed(chosen))
+        raise MultipleSeriesError(path, f"there are {count} series", hint, _lines_of(chosen))
+    return chosen
+
+
+def _one_stack(groups: list[Group], path: Path, stack: int | str | None) -> Group:
+    """The stack of a series that the caller asks for, else the only one."""
     if stack == "largest":
-        return max(chosen, key=lambda group: len(group.slices))
+        return max(groups, key=lambda group: len(group.slices))
     if stack is not None:
-        if stack not in range(len(chosen)):
-            raise MultipleSeriesError(path, f"the series has no stack {stack!r}", listed=_listed(chosen))
-        return chosen[int(stack)]
-    if len(chosen) > 1:
+        if stack not in range(len(groups)):
+            raise MultipleSeriesError(path, f"the series has no stack {stack!r}", listed=_lines_of(groups))
+        return groups[int(stack)]
+    if len(groups) > 1:
+        reason = f"the series has {len(groups)} stacks of different {_differences(groups)}"
         hint = 'choose one with io.load_dicom_series(path, stack=0), or stack="largest"'
-        raise MultipleSeriesError(
-            path, f"the series has {len(chosen)} stacks of different {_differences(chosen)}", hint, _listed(chosen)
-        )
-    return chosen[0]
+        raise MultipleSeriesError(path, reason, hint, _lines_of(groups))
+    return groups[0]
 
 
 def _differences(groups: Sequence[Group]) -> str:
-    """What sets the stacks of a series apart; of whom and which they are it does not say."""
+    """Names the attributes in which the stacks of a series differ. Their values, which may be a patient's, stay out."""
     unlike = {
         name: len({first_text(group.file.dataset, tag) for group in groups}) > 1
         for name, tag in (
@@ -257,7 +270,7 @@ def _differences(groups: Sequence[Group]) -> str:
     return ", ".join(name for name, differs in unlike.items() if differs) or "orientation or size"
 
 
-def _listed(groups: Sequence[Group]) -> list[str]:
+def _lines_of(groups: Sequence[Group]) -> list[str]:
     lines = [_line(_record(group)) for group in groups[:20]]
     return lines + ([f"and {len(groups) - 20} more"] if len(groups) > 20 else [])
 
@@ -295,7 +308,7 @@ def _record(group: Group) -> DicomSeries:
 
 
 def _outline(group: Group) -> tuple[tuple[int, ...], np.ndarray | None, bool, str | None]:
-    """Shape, affine, whether the spacing is even, and what speaks against loading, from headers as far as they tell."""
+    """Shape, affine, whether the spacing is even, and the problem that loading would meet, as far as headers tell."""
     if group.is_segmentation:
         return _outline_of_segmentation(group)
     rows, columns = group.slices[0].shape
@@ -318,9 +331,9 @@ def _outline(group: Group) -> tuple[tuple[int, ...], np.ndarray | None, bool, st
 
 
 def _outline_of_segmentation(group: Group) -> tuple[tuple[int, ...], np.ndarray | None, bool, str | None]:
-    """The same of a Segmentation object, whose reader says what is wrong: a mask is small, and read to know."""
+    """The same of a Segmentation object. It is read to find out what is wrong with it, since a mask is small."""
     try:
-        image = _read(group, group.file.path, "error", "dimension", [])
+        image = _read(group, group.file.path, "error", "dimension").image
     except ImageFileError as error:
         return (), None, False, error.reason
     return image.shape, image.affine, True, None
