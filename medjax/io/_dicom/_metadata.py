@@ -16,7 +16,7 @@ The form of `metadata.extra`:
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ from medjax.io._dicom._slices import Slice
 from medjax.io._dicom._values import BULK, header_of, json_value, parse_datetime, place, representation_of
 
 __all__ = ["acquisition_time", "metadata_of_header", "metadata_of_slices"]
+
+# Keyword, and for a private attribute its tag.
+_Key = tuple[str, str]
 
 # Functional groups, per frame and shared: they are flattened, so the nested form says nothing more.
 _FRAME_GROUPS = frozenset({0x52009229, 0x52009230})
@@ -71,34 +74,38 @@ def metadata_of_slices(
 
 
 def _header_of_frames(slices: Sequence[Slice]) -> dict[str, Any]:
-    """Header of an image some of whose slices share a file; what differs is looked up per slice, nothing is multiplied."""
+    """Header of an image some of whose slices share a file.
+
+    Only the attributes that differ are looked up for each slice, since an object can have thousands of frames.
+    """
     files = {id(s.file): s.file.dataset for s in slices}
     headers = {key: _flattened(header_of(dataset, skip=_FRAME_GROUPS)) for key, dataset in files.items()}
-    frames = [_flattened(s.attributes) for s in slices]
+    stated = [(_flattened(s.attributes), headers[id(s.file)]) for s in slices]
     first = headers[id(slices[0].file)]
+    may_differ = {key for frame, _ in stated for key in frame} | _differing_keys(first, headers.values())
     extra: dict[str, Any] = {}
     per_slice: dict[str, Any] = {}
-    for key in sorted({k for header in headers.values() for k in header} | {k for frame in frames for k in frame}):
-        if not any(key in frame for frame in frames) and all(
-            header.get(key) == first.get(key) for header in headers.values()
-        ):
-            _place_flat(extra, key, first.get(key))
-            continue
-        found = [frame.get(key, headers[id(s.file)].get(key)) for s, frame in zip(slices, frames, strict=True)]
-        is_shared = all(value == found[0] for value in found)
-        _place_flat(extra if is_shared else per_slice, key, found[0] if is_shared else found)
+    for key in sorted(first.keys() | may_differ):
+        values = [frame.get(key, header.get(key)) for frame, header in stated] if key in may_differ else [first[key]]
+        is_shared = all(value == values[0] for value in values)
+        _place_flat(extra if is_shared else per_slice, key, values[0] if is_shared else values)
     if per_slice:
         extra["per_slice"] = per_slice
     return extra
 
 
-def _flattened(header: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+def _differing_keys(first: Mapping[_Key, Any], headers: Iterable[Mapping[_Key, Any]]) -> set[_Key]:
+    """The keys whose values are not the same in all headers."""
+    return {key for header in headers for key in header.keys() | first.keys() if header.get(key) != first.get(key)}
+
+
+def _flattened(header: Mapping[str, Any]) -> dict[_Key, Any]:
     """A header by (keyword, private tag), so that private attributes are compared one by one."""
     flat = {(key, ""): value for key, value in header.items() if key != "private" and not key.startswith("dimension:")}
     return flat | {("private", tag): value for tag, value in header.get("private", {}).items()}
 
 
-def _place_flat(header: dict[str, Any], key: tuple[str, str], value: Any) -> None:
+def _place_flat(header: dict[str, Any], key: _Key, value: Any) -> None:
     keyword, tag = key
     if value is None:
         return

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medjax._image._image import Image
-from medjax._image._metadata import Metadata
+from medjax.io._disk._passed_on import extra_of
 
 __all__ = ["COLOURS", "UNIT_CODES", "VECTOR_INTENTS", "Axis", "trailing_axes"]
 
@@ -79,11 +79,11 @@ def trailing_axes(image: Image) -> tuple[Axis, ...]:
 
     Example:
         >>> extra = {"dim": [4, 9, 9, 9, 20, 1, 1, 1], "pixdim": [1, 2, 2, 2, 2.5, 0, 0, 0], "xyzt_units": 10}
-        >>> scan = Image.from_array(np.zeros((9, 9, 9, 18)), metadata=Metadata(extra=extra))
+        >>> scan = mj.Image.from_array(np.zeros((9, 9, 9, 18)), metadata=mj.Metadata(extra=extra))
         >>> trailing_axes(scan)  # two volumes were dropped
         (Axis(meaning='time', step=2.5, unit='s'),)
     """
-    extra = image.metadata.extra if isinstance(image.metadata, Metadata) else {}
+    extra = extra_of(image)
     count = len(image.channels)
     for known in (_of_nifti, _of_metaimage, _of_nrrd, _of_dicom):
         axes = known(extra, count)

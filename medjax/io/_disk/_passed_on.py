@@ -20,6 +20,7 @@ from medjax.io._disk._warn import warn
 __all__ = [
     "KIND_KEY",
     "METADATA_KEY",
+    "extra_of",
     "kept_kind",
     "metadata_from_json",
     "metadata_to_json",
@@ -49,6 +50,11 @@ def shared_metadata(values: Mapping[str, Any]) -> Metadata:
     """Returns metadata of what `shared` gave; other fields, and those of a wrong type, are left out."""
     known: dict[str, Any] = {name: v for name, v in values.items() if isinstance(v, _SHARED_TYPES.get(name, ()))}
     return Metadata(**known)
+
+
+def extra_of(image: Image) -> Mapping[str, Any]:
+    """Returns the header of the file that the image comes from, empty where there is none."""
+    return image.metadata.extra if isinstance(image.metadata, Metadata) else {}
 
 
 def metadata_to_json(path: Path, image: Image) -> str | None:
