@@ -155,7 +155,8 @@ def from_sitk(image: Any, *, kind: Kind | None = None) -> Image:
     type_name = image.GetPixelIDTypeAsString()
     if type_name.startswith("label"):
         raise TypeError(f"expected voxels, got a {type_name}: make an image of it by SimpleITK.Cast")
-    from medjax.io._metaimage import described, joined
+    from medjax.io._metaimage._header import described
+    from medjax.io._metaimage._write import joined
 
     array, dimensions = sitk.GetArrayFromImage(image), image.GetDimension()
     is_vector = array.ndim > dimensions
@@ -200,7 +201,7 @@ def to_sitk(image: Image) -> Any:
     check_image(image, "image")
     sitk = optional("SimpleITK", "an image of SimpleITK")
     from medjax.io._disk._elements import storable
-    from medjax.io._metaimage import geometry_lines, kept_lines, layout
+    from medjax.io._metaimage._write import geometry_lines, kept_lines, layout
 
     host, axes = single_on_host(image, "an image for SimpleITK"), trailing_axes(image)
     degrees = shear_degrees(host.affine)

@@ -8,8 +8,9 @@ are matters of display, and padding is a value like any other.
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any, Literal
 
 import numpy as np
 from pydicom.pixels import apply_color_lut, apply_modality_lut
@@ -113,50 +114,55 @@ def fill(file: File, layout: Layout, targets: Sequence[Target]) -> None:
 
 
 def _fill_plain(file: File, layout: Layout, targets: Sequence[Target]) -> None:
-    is_swapped = file.transfer_syntax == ExplicitVRBigEndian
     shape = (layout.rows, layout.columns)
     frame, scratch = -1, np.empty(0)
     with file.path.open("rb", buffering=0) as stream:
-        start = _pixel_start(file, layout, stream)
+        stored = _StoredFrames(file, layout, stream)
         for target in sorted(targets, key=lambda target: target.frame):
             is_direct = target.slope is None and target.out.shape == shape and target.out.dtype == layout.dtype
             if is_direct and target.out.flags.c_contiguous:
-                _read_frame(file, layout, stream, start, target.frame, target.out, is_swapped)
+                stored.read(target.frame, target.out)
                 continue
             if target.frame != frame:
                 scratch, frame = np.empty(shape, layout.dtype), target.frame
-                _read_frame(file, layout, stream, start, frame, scratch, is_swapped)
+                stored.read(frame, scratch)
             _put(scratch, target)
 
 
-def _pixel_start(file: File, layout: Layout, stream: BinaryIO) -> int:
-    """Where the first pixel lies, having checked that the element's length covers the frames."""
-    assert file.pixel_offset is not None
-    stream.seek(file.pixel_offset)
-    head = stream.read(12)
-    is_implicit = file.transfer_syntax == ImplicitVRLittleEndian
-    order = "big" if file.transfer_syntax == ExplicitVRBigEndian else "little"
-    length = int.from_bytes(head[4:8] if is_implicit else head[8:12], order)  # type: ignore[arg-type]
-    promised = layout.frame_bytes * layout.frames
-    if length < promised:
-        raise TruncatedFileError(
-            file.path, f"its pixel data has {length} of {promised} bytes", "copy or export it again"
-        )
-    return file.pixel_offset + (8 if is_implicit else 12)
+class _StoredFrames:
+    """The frames of an open file that stores them as they are."""
 
+    def __init__(self, file: File, layout: Layout, stream: io.FileIO):
+        self._file, self._layout, self._stream = file, layout, stream
+        self._is_swapped = file.transfer_syntax == ExplicitVRBigEndian
+        self._start = self._pixel_start()
 
-def _read_frame(
-    file: File, layout: Layout, stream: BinaryIO, start: int, frame: int, out: np.ndarray, is_swapped: bool
-) -> None:
-    stream.seek(start + frame * layout.frame_bytes)
-    found = stream.readinto(out.reshape(-1).view(np.uint8))  # type: ignore[attr-defined]
-    if found != layout.frame_bytes:
-        raise TruncatedFileError(
-            file.path, f"frame {frame} has {found} of {layout.frame_bytes} bytes", "copy or export it again"
-        )
-    if is_swapped:
-        out.byteswap(inplace=True)
-    clear_unused_bits(out, layout)
+    def _pixel_start(self) -> int:
+        """Where the first pixel lies. The length of the element must cover the frames."""
+        file, layout, stream = self._file, self._layout, self._stream
+        assert file.pixel_offset is not None
+        stream.seek(file.pixel_offset)
+        head = stream.read(12)
+        is_implicit = file.transfer_syntax == ImplicitVRLittleEndian
+        order: Literal["little", "big"] = "big" if self._is_swapped else "little"
+        length = int.from_bytes(head[4:8] if is_implicit else head[8:12], order)
+        promised = layout.frame_bytes * layout.frames
+        if length < promised:
+            reason = f"its pixel data has {length} of {promised} bytes"
+            raise TruncatedFileError(file.path, reason, "copy or export it again")
+        return file.pixel_offset + (8 if is_implicit else 12)
+
+    def read(self, frame: int, out: np.ndarray) -> None:
+        """Reads a frame into a contiguous array of its size and type."""
+        layout = self._layout
+        self._stream.seek(self._start + frame * layout.frame_bytes)
+        found = self._stream.readinto(out.reshape(-1).view(np.uint8))
+        if found != layout.frame_bytes:
+            reason = f"frame {frame} has {found} of {layout.frame_bytes} bytes"
+            raise TruncatedFileError(self._file.path, reason, "copy or export it again")
+        if self._is_swapped:
+            out.byteswap(inplace=True)
+        clear_unused_bits(out, layout)
 
 
 def clear_unused_bits(values: np.ndarray, layout: Layout) -> None:

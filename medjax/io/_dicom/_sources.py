@@ -10,7 +10,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from medjax._image._metadata import Metadata
-from medjax.io._dicom._derived import carried, is_per_slice, is_uid
+from medjax.io._dicom._carried import carried
+from medjax.io._dicom._derived import is_per_slice, is_uid
 
 __all__ = ["Sources"]
 

@@ -27,7 +27,7 @@ from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax._geometry._grid import shear_degrees
 from medjax._image._image import Image, check_image
 from medjax._image._metadata import Metadata
-from medjax.io._dicom._derived import derived_header, merged, new_uid
+from medjax.io._dicom._derived import NewSeries, derived_header, merged, new_uid
 from medjax.io._dicom._progress import progress
 from medjax.io._dicom._quantize import Encoding, encoding_for
 from medjax.io._dicom._sources import Sources
@@ -106,15 +106,8 @@ def save_dicom_series(
     check_image(image, "image")
     path = Path(os.path.realpath(folder))
     known = source.metadata if isinstance(source, Image) else source
-    series = _Series(
-        image,
-        path,
-        known if isinstance(known, Metadata) else None,
-        series_description=series_description,
-        series_number=series_number,
-        derivation=derivation,
-        frame_of_reference_uid=frame_of_reference_uid,
-    )
+    new = NewSeries(series_description, series_number, derivation, frame_of_reference_uid)
+    series = _Series(image, path, known if isinstance(known, Metadata) else None, new)
     digits = max(4, len(str(series.count)))
     with _atomic_folder(path) as temporary:
         for k in progress(range(series.count), series.count, "Writing slices"):
@@ -127,7 +120,7 @@ def write_series(image: Image, path: Path, *, compress: bool) -> None:
     if image.shape[2] != 1:
         reason = f"a .dcm file holds one slice, this image has {image.shape[2]}"
         raise UnsupportedFileError(path, reason, "use io.save_dicom_series(image, folder)")
-    series = _Series(image, path, None)
+    series = _Series(image, path, None, NewSeries())
     with atomic_file(path) as temporary:
         series.write(0, temporary)
 
@@ -135,27 +128,10 @@ def write_series(image: Image, path: Path, *, compress: bool) -> None:
 class _Series:
     """A series in the making: what all slices share, and where each one lies."""
 
-    def __init__(
-        self,
-        image: Image,
-        path: Path,
-        source: Metadata | None,
-        *,
-        series_description: str | None = None,
-        series_number: int | None = None,
-        derivation: str | None = None,
-        frame_of_reference_uid: str | None = None,
-    ):
+    def __init__(self, image: Image, path: Path, source: Metadata | None, new: NewSeries):
         _check(image, path)
         known = merged(image.metadata if isinstance(image.metadata, Metadata) else Metadata(), source, path)
-        self.header = derived_header(
-            known,
-            path,
-            description=series_description,
-            number=series_number,
-            derivation=derivation,
-            frame_of_reference_uid=frame_of_reference_uid,
-        )
+        self.header = derived_header(known, path, new)
         self.uid, self.sop_class = str(self.header.SeriesInstanceUID), UID(self.header.SOPClassUID)
         self.sources = Sources(known, path)
         self.voxels = _real(np.asarray(image.voxels), path)
