@@ -23,10 +23,11 @@ from medjax.io._dicom._geometry import (
     pixel_spacing_of,
     places,
 )
-from medjax.io._dicom._header import first_text, parsing
+from medjax.io._dicom._header import parsing
 from medjax.io._dicom._metadata import metadata_of_slices
 from medjax.io._dicom._pixels import check_decoder, check_size
 from medjax.io._dicom._slices import Slice
+from medjax.io._dicom._stored import first_text
 from medjax.io._dicom._volume import SpacingPolicy, digest, even_count, even_out, is_blank, read_volume
 
 __all__ = ["Assembled", "assemble", "check", "lattice"]

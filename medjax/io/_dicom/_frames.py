@@ -16,11 +16,12 @@ from pydicom.tag import BaseTag
 
 from medjax.io._dicom._enhanced import DIMENSION, slices_of_enhanced
 from medjax.io._dicom._errors import InconsistentGeometryError
-from medjax.io._dicom._header import File, first_text, numbers, stored_value
+from medjax.io._dicom._header import File
 from medjax.io._dicom._layout import Layout, layout_of
 from medjax.io._dicom._mosaic import slices_of_mosaic
 from medjax.io._dicom._pixels import check_size
 from medjax.io._dicom._slices import ORIENTATION, POSITION, Slice, single_slice, unit_axes
+from medjax.io._dicom._stored import first_text, numbers, stored_value
 from medjax.io._dicom._values import json_value
 
 __all__ = ["slices_of"]

@@ -11,7 +11,8 @@ from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRBigEndian
 
 from medjax._errors import ImageFileError
-from medjax.io._dicom._header import File, first_text, stored_value, whole_number
+from medjax.io._dicom._header import File
+from medjax.io._dicom._stored import first_text, stored_value, whole_number
 
 __all__ = ["Layout", "layout_of"]
 

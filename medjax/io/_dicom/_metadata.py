@@ -24,8 +24,8 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 
 from medjax._image._metadata import Metadata
-from medjax.io._dicom._header import stored_value
 from medjax.io._dicom._slices import Slice
+from medjax.io._dicom._stored import stored_value
 from medjax.io._dicom._values import BULK, header_of, json_value, parse_datetime, place, representation_of
 
 __all__ = ["acquisition_time", "metadata_of_header", "metadata_of_slices"]

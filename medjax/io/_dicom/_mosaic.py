@@ -18,9 +18,10 @@ from pydicom.tag import BaseTag
 
 from medjax._errors import UnsupportedFileError
 from medjax.io._dicom._errors import NoGeometryError
-from medjax.io._dicom._header import File, numbers, stored_value
+from medjax.io._dicom._header import File
 from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._slices import Slice, unit_axes
+from medjax.io._dicom._stored import numbers, stored_value
 
 __all__ = ["csa_values", "slices_of_mosaic"]
 

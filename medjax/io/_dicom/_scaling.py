@@ -16,7 +16,8 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from medjax._errors import ImageFileError, UnsupportedFileError
-from medjax.io._dicom._header import File, numbers, stored_value
+from medjax.io._dicom._header import File
+from medjax.io._dicom._stored import numbers, stored_value
 
 __all__ = ["PARAMETRIC_MAP", "Scaling", "mapped", "scaling_of"]
 

@@ -37,10 +37,11 @@ from medjax._image._image import Image, image_from
 from medjax._image._metadata import Metadata
 from medjax.io._dicom._codecs import iter_frames
 from medjax.io._dicom._errors import DuplicatePositionError
-from medjax.io._dicom._header import File, quiet
+from medjax.io._dicom._header import File
 from medjax.io._dicom._layout import layout_of
 from medjax.io._dicom._metadata import acquisition_time, metadata_of_header
 from medjax.io._dicom._pixels import check_size
+from medjax.io._dicom._quiet import quiet
 from medjax.io._dicom._segmentation_grid import (
     Frames,
     Stack,

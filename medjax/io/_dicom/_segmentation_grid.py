@@ -13,7 +13,7 @@ from pydicom.sequence import Sequence
 from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax._geometry._grid import shear_degrees
 from medjax.io._dicom._errors import InconsistentGeometryError, NoGeometryError, NonUniformSpacingError
-from medjax.io._dicom._header import quiet
+from medjax.io._dicom._quiet import quiet
 from medjax.io._disk._warn import warn
 
 __all__ = ["Frames", "Stack", "frames_of", "items_at", "numbers_at", "stack_of", "text_at", "value_at", "whole_at"]

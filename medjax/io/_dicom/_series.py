@@ -23,8 +23,10 @@ from medjax.io._dicom._errors import (
     NonUniformSpacingError,
     NotAnImageError,
 )
-from medjax.io._dicom._header import first_text, parsing, quiet, series_number, whole_dataset
+from medjax.io._dicom._header import parsing, whole_dataset
+from medjax.io._dicom._quiet import quiet
 from medjax.io._dicom._scan import Group, Scan, groups_of, parts_of, scan
+from medjax.io._dicom._stored import first_text, series_number
 from medjax.io._dicom._volume import SpacingPolicy, digest
 from medjax.io._disk._warn import warn
 

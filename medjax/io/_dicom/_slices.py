@@ -12,9 +12,10 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.tag import BaseTag
 
 from medjax.io._dicom._errors import InconsistentGeometryError
-from medjax.io._dicom._header import File, numbers
+from medjax.io._dicom._header import File
 from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._scaling import Scaling, mapped, scaling_of
+from medjax.io._dicom._stored import numbers
 from medjax.io._dicom._values import json_value
 
 __all__ = ["MAPPINGS", "ORIENTATION", "POSITION", "Slice", "positive", "single_slice", "unit_axes"]

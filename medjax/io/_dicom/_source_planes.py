@@ -20,9 +20,10 @@ from medjax._errors import ImageFileError
 from medjax._image._metadata import Metadata
 from medjax.io._dicom._derived import modality_of, new_uid, source_header
 from medjax.io._dicom._frames import slices_of
-from medjax.io._dicom._header import File, first_text, parsing
+from medjax.io._dicom._header import File, parsing
 from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._slices import Slice
+from medjax.io._dicom._stored import first_text
 from medjax.io._dicom._values import header_of
 from medjax.io._disk._warn import warn
 

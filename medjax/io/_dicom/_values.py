@@ -16,7 +16,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.valuerep import PersonName
 
-from medjax.io._dicom._header import is_lossy, texts_of
+from medjax.io._dicom._stored import is_lossy, texts_of
 
 __all__ = ["BULK", "header_of", "json_value", "parse_datetime", "place", "representation_of"]
 

@@ -21,7 +21,8 @@ from medjax._optional import optional
 from medjax._version import __version__
 from medjax.io._dicom._derived import check_text, merged, new_uid
 from medjax.io._dicom._errors import MultipleSeriesError, NotAnImageError
-from medjax.io._dicom._header import File, quiet
+from medjax.io._dicom._header import File
+from medjax.io._dicom._quiet import quiet
 from medjax.io._dicom._scan import scan
 from medjax.io._dicom._source_planes import put_sop_classes, source_planes
 from medjax.io._dicom._write import as_raised, check_plane, write_dataset
