@@ -155,11 +155,11 @@ def _entries(path: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
         elif found and key.strip() in ("Parameters", "FixedParameters"):
             found[-1][key.strip()] = value
     keys = "Parameters", "FixedParameters"
-    read = [(entry["name"], [_numbers(path, entry.get(key, ""), key) for key in keys]) for entry in found]
+    read = [(entry["name"], [_finite_numbers(path, entry.get(key, ""), key) for key in keys]) for entry in found]
     return [(name, parameters, fixed) for name, (parameters, fixed) in read]
 
 
-def _numbers(path: Path, text: str, key: str) -> np.ndarray:
+def _finite_numbers(path: Path, text: str, key: str) -> np.ndarray:
     try:
         values = np.array([float(word) for word in text.split()])
     except ValueError:
@@ -235,13 +235,18 @@ def _scale_after_skew(p: np.ndarray, _: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 _NONE = np.zeros(3)
-_AFFINE: Callable[[np.ndarray, bool], Any] = lambda p, _: (p[:9].reshape(3, 3), p[9:])  # noqa: E731
+
+
+def _affine_parts(parameters: np.ndarray, _: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Linear part and translation of the twelve parameters of an affine transform."""
+    return parameters[:9].reshape(3, 3), parameters[9:]
+
 
 # By ITK's class name: how many parameters there are, and what linear part and translation they make.
 _RULES: dict[str, tuple[tuple[int, ...], Callable[[np.ndarray, bool], Any]]] = {
-    "AffineTransform": ((12,), _AFFINE),
-    "MatrixOffsetTransformBase": ((12,), _AFFINE),
-    "Rigid3DTransform": ((12,), _AFFINE),
+    "AffineTransform": ((12,), _affine_parts),
+    "MatrixOffsetTransformBase": ((12,), _affine_parts),
+    "Rigid3DTransform": ((12,), _affine_parts),
     "IdentityTransform": ((0,), lambda p, _: (np.eye(3), _NONE)),
     "TranslationTransform": ((3,), lambda p, _: (np.eye(3), p)),
     "ScaleTransform": ((3,), lambda p, _: (np.diag(p), _NONE)),

@@ -47,7 +47,7 @@ def _value(value: Any, vr: str) -> Any:
     if value is None:
         return ""
     if vr == "SQ":
-        return _item(value)
+        return _sequence_item(value)
     if vr == "DS":
         return DSfloat(float(value), auto_format=True)
     if vr == "IS" or vr in ("US", "UL", "SS", "SL", "UV", "SV"):
@@ -61,7 +61,7 @@ def _value(value: Any, vr: str) -> Any:
     return str(value)
 
 
-def _item(value: Any) -> Dataset:
+def _sequence_item(value: Any) -> Dataset:
     item = Dataset()
     for keyword, stated in value.items():
         if keyword != "private" and stated is not None:

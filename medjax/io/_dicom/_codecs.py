@@ -63,7 +63,7 @@ def iter_frames(file: File, dataset: Dataset, layout: Layout, frames: Sequence[i
         return iter_pixels(dataset, indices=frames, decoding_plugin=plugin)
     coded = _coded_frames(dataset, layout, frames)
     if file.transfer_syntax in _CODE_STREAMS:
-        coded = _checked(coded, layout, file)
+        coded = _checked_streams(coded, layout, file)
         if file.transfer_syntax == JPEGExtended12Bit and layout.bits_stored > 8:
             return (_decode_12_bit(frame, layout, file) for frame in coded)
     return _decoded_one_by_one(coded, dataset, plugin)
@@ -120,7 +120,7 @@ def _plugin(file: File) -> str:
     return next((name for name in preferred if name in decoder.available_plugins), "")
 
 
-def _checked(frames: Iterator[bytes], layout: Layout, file: File) -> Iterator[bytes]:
+def _checked_streams(frames: Iterator[bytes], layout: Layout, file: File) -> Iterator[bytes]:
     """The frames as they are; raises at the first whose code stream is of another size than the header says."""
     promised = layout.rows, layout.columns, layout.samples
     for frame in frames:

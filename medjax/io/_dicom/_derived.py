@@ -156,8 +156,8 @@ def derived_header(metadata: Metadata, path: Path, new: NewSeries) -> Dataset:
         "SeriesInstanceUID": new_uid(),
         "StudyInstanceUID": header.get("StudyInstanceUID") or new_uid(),
         "FrameOfReferenceUID": new.frame_of_reference_uid or header.get("FrameOfReferenceUID") or new_uid(),
-        "SeriesDescription": _description(new.description, header),
-        "SeriesNumber": _number(new.number, header),
+        "SeriesDescription": _series_description(new.description, header),
+        "SeriesNumber": _series_number(new.number, header),
         "InstanceCreationDate": date,
         "InstanceCreationTime": time,
         "ContentDate": date,
@@ -278,14 +278,14 @@ def _image_type(metadata: Metadata, sop_class: UID) -> list[str]:
     return ["DERIVED", "SECONDARY"]
 
 
-def _description(description: str | None, header: Dataset) -> str:
+def _series_description(description: str | None, header: Dataset) -> str:
     if description is not None:
         return description
     stated = str(header.get("SeriesDescription") or "")
     return f"{stated[:50]} (derived)".strip()
 
 
-def _number(number: int | None, header: Dataset) -> int:
+def _series_number(number: int | None, header: Dataset) -> int:
     if number is not None:
         return number
     stated = header.get("SeriesNumber")

@@ -174,21 +174,21 @@ def _by_value(rows: list[list[Slice]]) -> Volumes | None:
 def _dated(rows: list[list[Slice]], keyword: str) -> tuple[str, ...]:
     """A time of day with its day before it, where the days differ; any other attribute alone."""
     day = _DAY_OF.get(keyword)
-    return (keyword,) if day is None or len(_values(rows, day)) == 1 else (day, keyword)
+    return (keyword,) if day is None or len(_values_of(rows, day)) == 1 else (day, keyword)
 
 
 def _has_order(rows: list[list[Slice]], keyword: str) -> bool:
     """Whether it is known which value comes first: of times of day without their days it is not, across midnight."""
     if keyword not in _DAY_OF:
         return True
-    days = _values(rows, _DAY_OF[keyword])
+    days = _values_of(rows, _DAY_OF[keyword])
     if days != {None}:
         return None not in days
-    hours = [int(time[:2]) for time in _values(rows, keyword) if isinstance(time, str) and time[:2].isdecimal()]
+    hours = [int(time[:2]) for time in _values_of(rows, keyword) if isinstance(time, str) and time[:2].isdecimal()]
     return not hours or max(hours) - min(hours) < _MOST_HOURS
 
 
-def _values(rows: list[list[Slice]], keyword: str) -> set[Any]:
+def _values_of(rows: list[list[Slice]], keyword: str) -> set[Any]:
     return {slice_.attribute(keyword) for row in rows for slice_ in row}
 
 

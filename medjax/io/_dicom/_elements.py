@@ -170,12 +170,12 @@ def walk(file: BinaryIO, chunk: bytes, most_bytes: int) -> Elements | None:
     stated = elements.found.get(_tag(_TRANSFER_SYNTAX))
     if stated is None or not isinstance(stated.value, bytes):
         return None
-    elements.transfer_syntax = _uid(stated.value)
+    elements.transfer_syntax = _uid_of(stated.value)
     elements.found = {}
     is_ordinary = elements.transfer_syntax != ExplicitVRBigEndian and not elements.is_mislabelled()
     return elements if is_ordinary and elements.walk(is_meta=False) else None
 
 
 @functools.lru_cache(maxsize=256)
-def _uid(stored: bytes) -> UID:
+def _uid_of(stored: bytes) -> UID:
     return UID(stored.decode("ascii", "replace").strip(" \0"))

@@ -38,7 +38,7 @@ def slices_of_enhanced(file: File, layout: Layout) -> list[Slice]:
         InconsistentGeometryError: the number of functional groups is not that of frames.
     """
     top = single_slice(file, layout)
-    shared_groups = _item(file.dataset, "SharedFunctionalGroupsSequence")
+    shared_groups = _first_item(file.dataset, "SharedFunctionalGroupsSequence")
     shared = _flat(shared_groups)
     groups = file.dataset.get("PerFrameFunctionalGroupsSequence") or []
     if len(groups) not in (0, layout.frames):
@@ -57,10 +57,10 @@ def slices_of_enhanced(file: File, layout: Layout) -> list[Slice]:
 
 def _transform(group: Dataset, file: File) -> Scaling:
     """Pixel Value Transformation Sequence (0028,9145) of a functional group."""
-    return scaling_of(_item(group, "PixelValueTransformationSequence"), file)
+    return scaling_of(_first_item(group, "PixelValueTransformationSequence"), file)
 
 
-def _item(dataset: Dataset, keyword: str) -> Dataset:
+def _first_item(dataset: Dataset, keyword: str) -> Dataset:
     sequence = dataset.get(keyword)
     return sequence[0] if sequence else Dataset()
 

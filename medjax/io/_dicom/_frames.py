@@ -11,7 +11,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.datadict import keyword_for_tag
 from pydicom.tag import BaseTag
 
 from medjax.io._dicom._enhanced import DIMENSION, slices_of_enhanced
@@ -21,7 +21,7 @@ from medjax.io._dicom._layout import Layout, layout_of
 from medjax.io._dicom._mosaic import slices_of_mosaic
 from medjax.io._dicom._pixels import check_size
 from medjax.io._dicom._slices import ORIENTATION, POSITION, Slice, single_slice, unit_axes
-from medjax.io._dicom._stored import first_text, numbers, stored_value
+from medjax.io._dicom._stored import first_text, numbers, stored_value, tag_of
 from medjax.io._dicom._values import json_value
 
 __all__ = ["slices_of"]
@@ -107,7 +107,7 @@ def _vectors(file: File, count: int) -> dict[str, tuple[int | float, ...]]:
     pointed = [name for tag in _pointers(file) if (name := keyword_for_tag(tag)) in _VECTORS]
     found = {}
     for name in dict.fromkeys([*pointed, *_VECTORS]):
-        vector = _vector(file, tag_for_keyword(name) or 0, count)
+        vector = _one_per_frame(file, tag_of(name), count)
         if vector is None and name in pointed:
             raise InconsistentGeometryError(file.path, f"FrameIncrementPointer names {name}, which is missing")
         if vector is not None and len(set(vector)) > 1:
@@ -115,7 +115,7 @@ def _vectors(file: File, count: int) -> dict[str, tuple[int | float, ...]]:
     return found
 
 
-def _vector(file: File, tag: int, count: int) -> tuple[int | float, ...] | None:
+def _one_per_frame(file: File, tag: int, count: int) -> tuple[int | float, ...] | None:
     """One number for each frame; `None` where the attribute is absent.
 
     Raises:
@@ -148,12 +148,12 @@ def _frame_offsets(file: File, count: int) -> np.ndarray | None:
             )
         return np.asarray(stated) - stated[0]
     pointers = _pointers(file)
-    if _SLICE_LOCATIONS in pointers and (locations := _vector(file, _SLICE_LOCATIONS, count)) is not None:
+    if _SLICE_LOCATIONS in pointers and (locations := _one_per_frame(file, _SLICE_LOCATIONS, count)) is not None:
         return np.asarray(locations, np.float64) - locations[0]
     step = numbers(file.dataset, _BETWEEN_SLICES, 1)  # negative where slices run against the normal (C.8.4.15)
     if not step or not step[0]:
         return None
-    slices = _vector(file, _SLICE_VECTOR, count)
+    slices = _one_per_frame(file, _SLICE_VECTOR, count)
     if slices is not None:
         return (np.asarray(slices, np.float64) - min(slices)) * step[0]
     if pointers or first_text(file.dataset, _MODALITY) not in ("MR", "CT", "PT"):

@@ -112,7 +112,7 @@ def _read_layout(file: File) -> Layout:
         bits_allocated=allocated,
         bits_stored=stored,
         high_bit=whole("HighBit", max(stored - 1, 0), 63),
-        kind=_kind(file, whole("PixelRepresentation", 0, 1)),
+        kind=_dtype_kind(file, whole("PixelRepresentation", 0, 1)),
         has_modality_lut=bool(stored_value(file.dataset, _MODALITY_LUT)),  # an empty sequence states none
         palette_bits=_palette_bits(file),
     )
@@ -142,7 +142,7 @@ def _palette_bits(file: File) -> int:
     return int(value[2]) if value is not None and len(value) == 3 else 0
 
 
-def _kind(file: File, representation: int) -> str:
+def _dtype_kind(file: File, representation: int) -> str:
     if file.pixel_keyword != "PixelData":
         return "f"
     return "i" if representation else "u"

@@ -62,12 +62,12 @@ def metadata_of_slices(
     slices = [slice_ for row in rows for slice_ in row]
     datasets = list({id(s.file): s.file.dataset for s in slices}.values())
     if len(datasets) == len(slices) and not any(s.attributes for s in slices):
-        extra = _header(datasets)
+        extra = _header_of_files(datasets)
     else:
         extra = _header_of_frames(slices)
     if by:
         _nest(extra, len(rows[0]))
-        extra["volumes"] = {"by": list(by), "values": [[_listed(v) for v in value] for value in values]}
+        extra["volumes"] = {"by": list(by), "values": [[_as_lists(v) for v in value] for value in values]}
     if not is_placed:
         extra["geometry"] = "unknown"
     return metadata_of_header(extra, acquisition_time=_first_acquisition(datasets), source=source)
@@ -125,18 +125,18 @@ def _nest(extra: dict[str, Any], volumes: int) -> None:
             per_slice[key] = _nested(value, volumes)
 
 
-def _listed(value: Any) -> Any:
-    return [_listed(item) for item in value] if isinstance(value, tuple) else value
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
 def metadata_of_header(extra: dict[str, Any], *, acquisition_time: dt.datetime | None, source: str | None) -> Metadata:
     """Fills the typed fields from a header in the form that the module describes; states nothing that it does not."""
     return Metadata(
-        modality=_text(extra.get("Modality")),
-        patient_id=_text(extra.get("PatientID")),
-        study_uid=_text(extra.get("StudyInstanceUID")),
-        series_uid=_text(extra.get("SeriesInstanceUID")),
-        study_description=_text(extra.get("StudyDescription")),
+        modality=_text_or_none(extra.get("Modality")),
+        patient_id=_text_or_none(extra.get("PatientID")),
+        study_uid=_text_or_none(extra.get("StudyInstanceUID")),
+        series_uid=_text_or_none(extra.get("SeriesInstanceUID")),
+        study_description=_text_or_none(extra.get("StudyDescription")),
         acquisition_time=acquisition_time,
         source=source,
         is_contrast_administered=_contrast(extra),
@@ -146,7 +146,7 @@ def metadata_of_header(extra: dict[str, Any], *, acquisition_time: dt.datetime |
     )
 
 
-def _text(value: Any) -> str | None:
+def _text_or_none(value: Any) -> str | None:
     return None if value is None or isinstance(value, dict) else str(value)
 
 
@@ -162,7 +162,7 @@ def _nested(values: list[Any], volumes: int) -> list[list[Any]]:
     return [values[start : start + volumes] for start in range(0, len(values), volumes)]
 
 
-def _header(datasets: Sequence[Dataset]) -> dict[str, Any]:
+def _header_of_files(datasets: Sequence[Dataset]) -> dict[str, Any]:
     """Header of one image: what all datasets share, and under `per_slice` what they do not."""
     first = datasets[0]
     if len(datasets) == 1:

@@ -126,7 +126,7 @@ def _fill_plain(file: File, layout: Layout, targets: Sequence[Target]) -> None:
             if target.frame != frame:
                 scratch, frame = np.empty(shape, layout.dtype), target.frame
                 stored.read(frame, scratch)
-            _put(scratch, target)
+            _put_into(scratch, target)
 
 
 class _StoredFrames:
@@ -156,7 +156,7 @@ class _StoredFrames:
         """Reads a frame into a contiguous array of its size and type."""
         layout = self._layout
         self._stream.seek(self._start + frame * layout.frame_bytes)
-        found = self._stream.readinto(out.reshape(-1).view(np.uint8))
+        found = self._stream.readinto(out.reshape(-1).view(np.uint8).data)
         if found != layout.frame_bytes:
             reason = f"frame {frame} has {found} of {layout.frame_bytes} bytes"
             raise TruncatedFileError(self._file.path, reason, "copy or export it again")
@@ -187,9 +187,9 @@ def _fill_decoded(file: File, layout: Layout, targets: Sequence[Target]) -> None
     try:
         dataset = whole_dataset(file)
         for frame, stored in zip(frames, iter_frames(file, dataset, layout, frames), strict=True):
-            values = _values(stored, dataset, layout)
+            values = _through_tables(stored, dataset, layout)
             for target in by_frame[frame]:
-                _put(values, target)
+                _put_into(values, target)
     except ImageFileError:
         raise
     except BaseException as error:  # decoders raise whatever they like, those in Rust what is not even an Exception
@@ -199,7 +199,7 @@ def _fill_decoded(file: File, layout: Layout, targets: Sequence[Target]) -> None
         raise _decoding_error(file, error) from None
 
 
-def _values(stored: np.ndarray, dataset: Any, layout: Layout) -> np.ndarray:
+def _through_tables(stored: np.ndarray, dataset: Any, layout: Layout) -> np.ndarray:
     if layout.is_palette:
         return apply_color_lut(stored, dataset)
     if layout.has_modality_lut:
@@ -207,7 +207,7 @@ def _values(stored: np.ndarray, dataset: Any, layout: Layout) -> np.ndarray:
     return stored
 
 
-def _put(values: np.ndarray, target: Target) -> None:
+def _put_into(values: np.ndarray, target: Target) -> None:
     row, column = target.corner
     rows, columns = target.out.shape[:2]
     values = values[row : row + rows, column : column + columns]

@@ -48,12 +48,12 @@ class Encoding:
     @property
     def slope_text(self) -> str:
         """Rescale Slope (0028,1053) as a decimal string."""
-        return _text(self.slope)
+        return _decimal_string(self.slope)
 
     @property
     def intercept_text(self) -> str:
         """Rescale Intercept (0028,1052) as a decimal string."""
-        return _text(self.intercept)
+        return _decimal_string(self.intercept)
 
     @property
     def is_identity(self) -> bool:
@@ -123,24 +123,24 @@ def _exact(low: float, high: float, needs_zero_intercept: bool) -> Encoding | No
 def _through_zero(low: float, high: float) -> Encoding:
     """Intercept 0: unsigned if nothing is negative."""
     if low >= 0:
-        return Encoding(_step(high / 65534), 0.0, is_signed=False)
-    return Encoding(_step(max(-low, high) / 32766), 0.0, is_signed=True)
+        return Encoding(_stateable_step(high / 65534), 0.0, is_signed=False)
+    return Encoding(_stateable_step(max(-low, high) / 32766), 0.0, is_signed=True)
 
 
 def _centered(low: float, high: float) -> Encoding:
     """The middle of the range as intercept, a multiple of the step so that 0 is stored exactly."""
-    slope = _step(high / 65534 - low / 65534)
+    slope = _stateable_step(high / 65534 - low / 65534)
     intercept = slope * round((low / 2 + high / 2) / slope)
-    return Encoding(slope, float(_text(intercept)), is_signed=True)
+    return Encoding(slope, float(_decimal_string(intercept)), is_signed=True)
 
 
-def _step(least: float) -> float:
+def _stateable_step(least: float) -> float:
     """The smallest step from `least` on that a decimal string states exactly, a power of two if one of 16 characters is."""
     exponent = math.ceil(math.log2(least)) if least > 0 else _SMALLEST
     if _SMALLEST <= exponent <= _LARGEST:
         return 2.0**exponent
-    return float(_text(least * (1 + 1e-9)))
+    return float(_decimal_string(least * (1 + 1e-9)))
 
 
-def _text(value: float) -> str:
+def _decimal_string(value: float) -> str:
     return format_number_as_ds(float(value))

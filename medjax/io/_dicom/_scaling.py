@@ -8,16 +8,14 @@ or Dose Grid Scaling (C.8.8.3). A Parametric Map has none (A.75): its mapping sa
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax.io._dicom._header import File
-from medjax.io._dicom._stored import numbers, stored_value
+from medjax.io._dicom._stored import numbers, stored_value, tag_of
 
 __all__ = ["PARAMETRIC_MAP", "Scaling", "mapped", "scaling_of"]
 
@@ -67,18 +65,13 @@ def scaling_of(dataset: Dataset, file: File) -> Scaling:
 
 
 def _stated(dataset: Dataset, keyword: str, file: File) -> float | None:
-    found = numbers(dataset, _tag(keyword), 1)
+    found = numbers(dataset, tag_of(keyword), 1)
     if found is not None:
         return found[0]
-    value = stored_value(dataset, _tag(keyword))
+    value = stored_value(dataset, tag_of(keyword))
     if value is None or not str(value, "latin-1" if isinstance(value, bytes) else "utf-8").strip(" \0"):
         return None
     raise ImageFileError(file.path, f"{keyword} is {value!r}, not a number", "correct it: the values depend on it")
-
-
-@functools.cache
-def _tag(keyword: str) -> int:
-    return tag_for_keyword(keyword) or 0
 
 
 def mapped(scaling: Scaling, mappings: Sequence[Mapping[str, Any]] | None, file: File, *, has_table: bool) -> Scaling:
@@ -102,7 +95,7 @@ def mapped(scaling: Scaling, mappings: Sequence[Mapping[str, Any]] | None, file:
     linear = {(_number(item, "RealWorldValueSlope"), _number(item, "RealWorldValueIntercept")) for item in mappings}
     slope, intercept = next(iter(linear))
     if len(linear) == 1 and slope and intercept is not None:
-        return Scaling(slope, intercept, "RealWorldValueSlope", _range(mappings[0]))
+        return Scaling(slope, intercept, "RealWorldValueSlope", _mapped_range(mappings[0]))
     what = f"{len(linear)} Real World Value Mappings" if len(linear) > 1 else "a Real World Value Mapping by a table"
     if is_map:
         hint = "read the stored values with pydicom, and apply the mapping that you mean"
@@ -110,7 +103,7 @@ def mapped(scaling: Scaling, mappings: Sequence[Mapping[str, Any]] | None, file:
     return dataclasses.replace(scaling, note=f"its values are as stored: {what} (0040,9096) is not applied")
 
 
-def _range(item: Mapping[str, Any]) -> tuple[float, float] | None:
+def _mapped_range(item: Mapping[str, Any]) -> tuple[float, float] | None:
     """First and last stored value mapped (0040,9216), (0040,9211); of floating-point pixels (0040,9214), (0040,9213)."""
     for first, last in (
         ("RealWorldValueFirstValueMapped", "RealWorldValueLastValueMapped"),

@@ -99,27 +99,44 @@ def scan(path: Path) -> Scan:
     failed: dict[Path, str] = {}
     for candidate in progress(candidates, len(candidates), "Reading headers"):
         try:
-            status = _status(candidate)
-            header = read_header(candidate) if status and stat.S_ISREG(status.st_mode) else None
-            if header is not None:
-                files.append(file_of(candidate, header))
-            elif status is None:
-                failed[candidate] = "a link that leads nowhere"
-            elif not stat.S_ISREG(status.st_mode):
-                failed[candidate] = "not an ordinary file"
-            else:
-                failed[candidate] = "not DICOM" if status.st_size else "empty"
+            found = _file_or_reason(candidate)
         except NotAnImageError as error:
-            if header is not None and not header.has_magic and error.reason.endswith(UNKNOWN_KIND):
-                failed[candidate] = "not DICOM"
-                continue
             skipped[error.reason.removeprefix("it holds no image: ")] += 1
-        except ImageFileError:
-            if _has_magic(candidate):  # else some other file happens to begin as a bare data set does
-                raise
-            failed[candidate] = "not DICOM, or damaged"
+            continue
+        if isinstance(found, File):
+            files.append(found)
+        else:
+            failed[candidate] = found
     files.sort(key=lambda file: (file.series_uid, file.sop_uid, file.path.name, file.path.parent))
     return Scan(files, skipped, _named_like_dicom(failed, files))
+
+
+def _file_or_reason(path: Path) -> File | str:
+    """A file of a folder with its header read, or the reason why it is no DICOM file.
+
+    Raises:
+        NotAnImageError: the file is a DICOM object without pixels.
+        ImageFileError: it is a damaged DICOM file.
+    """
+    status = _status(path)
+    if status is None:
+        return "a link that leads nowhere"
+    if not stat.S_ISREG(status.st_mode):
+        return "not an ordinary file"
+    header = None
+    try:
+        header = read_header(path)
+        if header is not None:
+            return file_of(path, header)
+        return "not DICOM" if status.st_size else "empty"
+    except NotAnImageError as error:
+        if header is not None and not header.has_magic and error.reason.endswith(UNKNOWN_KIND):
+            return "not DICOM"
+        raise
+    except ImageFileError:
+        if _has_magic(path):
+            raise
+        return "not DICOM, or damaged"  # some other file that happens to begin as a bare data set does
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -87,7 +87,7 @@ def read_segmentation(dataset: Dataset, path: Path) -> Image:
         voxels, channels = _fractional(dataset, frames, stack, segments, path)
     else:
         raise UnsupportedFileError(path, f"segmentation type {kind[:16]!r} is none of BINARY, FRACTIONAL and LABELMAP")
-    metadata = _described(dataset, path, segments, is_per_channel=channels)
+    metadata = _metadata_of(dataset, path, segments, is_per_channel=channels)
     if kind == "FRACTIONAL":
         metadata = metadata.replace(subtype=text_at(dataset, "SegmentationFractionalType") or None)
     return image_from(
@@ -201,7 +201,7 @@ def _planes(dataset: Dataset, frames: Frames, path: Path) -> Iterator[tuple[int,
     if whole_at(dataset, "BitsAllocated", path) == 1 and syntax in _NATIVE:
         yield from enumerate(_bit_planes(data, count, shape, path))
         return
-    planes = _decoded(dataset, syntax, count, path)
+    planes = _decoded_planes(dataset, syntax, count, path)
     for number in range(count):
         plane = _next(planes, syntax, path)
         if plane is None:
@@ -211,7 +211,7 @@ def _planes(dataset: Dataset, frames: Frames, path: Path) -> Iterator[tuple[int,
         yield number, plane
 
 
-def _decoded(dataset: Dataset, syntax: UID, count: int, path: Path) -> Iterator[np.ndarray]:
+def _decoded_planes(dataset: Dataset, syntax: UID, count: int, path: Path) -> Iterator[np.ndarray]:
     file = File(path, cast(FileDataset, dataset), None, "PixelData", syntax)
     layout = layout_of(file, {})
     check_size(file, layout)
@@ -273,7 +273,7 @@ def _segments(dataset: Dataset, path: Path) -> list[_Segment]:
     return segments
 
 
-def _described(dataset: Dataset, path: Path, segments: list[_Segment], *, is_per_channel: bool) -> Metadata:
+def _metadata_of(dataset: Dataset, path: Path, segments: list[_Segment], *, is_per_channel: bool) -> Metadata:
     # The per-frame groups (5200,9230) describe frames, which are gone; those of a large object would outweigh its voxels.
     header = header_of(dataset, skip=[0x52009230])
     acquired = acquisition_time(dataset)

@@ -95,7 +95,7 @@ def list_dicom_series(path: str | os.PathLike[str]) -> list[DicomSeries]:
         ...     print(series.modality, series.shape, series.spacing, series.orientation)
         CT (128, 128, 1) (0.661468, 0.661468, 5.0) LPS
     """
-    path = _existing(path)
+    path = _existing_path(path)
     with quiet():
         found = scan(path)
         records = [_record(group) for group in groups_of(found.files)]
@@ -156,7 +156,7 @@ def load_dicom_series(
 
     Source: DICOM PS3.3 sections C.7.6.2 (image plane), C.7.6.16 (functional groups), C.11.1 (modality LUT).
     """
-    path = _existing(path)
+    path = _existing_path(path)
     for name, value, allowed in (
         ("spacing_policy", spacing_policy, get_args(SpacingPolicy)),
         ("repeats", repeats, get_args(Repeats)),
@@ -177,7 +177,7 @@ def read(path: Path) -> Image:
     return loaded.image
 
 
-def _existing(path: str | os.PathLike[str]) -> Path:
+def _existing_path(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {path}")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from pydicom.datadict import tag_for_keyword
 from pydicom.tag import BaseTag
 
 from medjax.io._dicom._errors import InconsistentGeometryError
 from medjax.io._dicom._header import File
 from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._scaling import Scaling, mapped, scaling_of
-from medjax.io._dicom._stored import numbers
+from medjax.io._dicom._stored import numbers, tag_of
 from medjax.io._dicom._values import json_value
 
 __all__ = ["MAPPINGS", "ORIENTATION", "POSITION", "Slice", "positive", "single_slice", "unit_axes"]
@@ -77,13 +75,8 @@ class Slice:
         """What the file says of this slice under a keyword, hashable; `None` where it says nothing."""
         value = self.attributes.get(keyword)
         if value is None:
-            value = json_value(self.file.dataset, _tag(keyword)) if _tag(keyword) in self.file.dataset else None
+            value = json_value(self.file.dataset, tag_of(keyword)) if tag_of(keyword) in self.file.dataset else None
         return _hashable(value)
-
-
-@functools.cache
-def _tag(keyword: str) -> int:
-    return tag_for_keyword(keyword) or 0
 
 
 def _hashable(value: Any) -> Any:

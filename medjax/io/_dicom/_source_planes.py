@@ -52,7 +52,7 @@ def source_planes(files: Sequence[File], target: Path) -> tuple[list[Dataset], l
     for file in {file.sop_uid: file for file in files}.values():  # a copy needs no reference of its own
         with parsing(file.path):
             slices = slices_of(file, layouts)
-        header = _header(file, slices, shared, target)
+        header = _plane_header(file, slices, shared, target)
         stack = next((stack for stack in stacks if _is_parallel(stack[0], header)), None)
         if stack is None:
             stacks.append([header])
@@ -121,7 +121,7 @@ def _refuse(missing: Sequence[str], file: File, target: Path) -> None:
     raise ImageFileError(target, reason, "save the labels as NIfTI or .seg.nrrd")
 
 
-def _header(file: File, slices: Sequence[Slice], shared: Dataset, target: Path) -> Dataset:
+def _plane_header(file: File, slices: Sequence[Slice], shared: Dataset, target: Path) -> Dataset:
     """One file: what all share, who it is, and where its frames lie, both as in a classic and in an enhanced object."""
     first, frames = slices[0], slices[: slices[0].layout.frames]  # the tiles of a mosaic are one frame
     needed = {

@@ -6,11 +6,13 @@ byte, so what is asked of every file is read here.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import MutableSequence, Sequence
 from typing import Any
 
 from pydicom.charset import convert_encodings, decode_bytes, default_encoding
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
@@ -25,6 +27,7 @@ __all__ = [
     "series_number",
     "stored_element",
     "stored_value",
+    "tag_of",
     "texts_of",
     "whole_number",
 ]
@@ -32,6 +35,12 @@ __all__ = [
 _CHARACTER_SET = BaseTag(0x00080005)
 _SERIES_NUMBER = BaseTag(0x00200011)
 _NUMBER_OF_FRAMES = BaseTag(0x00280008)
+
+
+@functools.cache
+def tag_of(keyword: str) -> int:
+    """The tag of an attribute of the standard; 0 for any other keyword."""
+    return tag_for_keyword(keyword) or 0
 
 
 def stored_element(dataset: Dataset, tag: int) -> Any:

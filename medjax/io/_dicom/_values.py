@@ -69,9 +69,9 @@ def _decoded(dataset: Dataset, tag: int) -> Any:
     if vr in BULK:
         return None
     if vr in _PLAIN_TEXT and raw.value is not None and _is_ascii(raw.value):
-        return _from_text(raw.value.decode("ascii"), vr)  # type: ignore[union-attr]
+        return _from_text(raw.value.decode("ascii"), vr)
     element = dataset[tag]
-    value = None if element.VR in BULK else _plain(element.value, element.VR)
+    value = None if element.VR in BULK else _json_of(element.value, element.VR)
     if is_lossy(value) and isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):
         dataset[tag] = raw  # or nobody could tell any more what it was
         texts = [text.strip(" \0") or None for text in texts_of(raw.value, ["ascii"])]
@@ -113,13 +113,13 @@ def _integer(text: str) -> int | float:
 _CONVERTERS: dict[str, Callable[[str], Any]] = {"DS": _decimal, "IS": _integer}
 
 
-def _plain(value: Any, vr: str) -> Any:
+def _json_of(value: Any, vr: str) -> Any:
     if value is None or (isinstance(value, str | bytes | PersonName) and not value):
         return None
     if vr == "SQ":
         return [header_of(item) for item in value] or None
     if isinstance(value, MultiValue | list | tuple):
-        return [_plain(item, vr) for item in value] or None
+        return [_json_of(item, vr) for item in value] or None
     if vr == "AT":
         return _tag_text(int(value))
     if isinstance(value, bytes):

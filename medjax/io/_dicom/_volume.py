@@ -35,7 +35,7 @@ def read_volume(rows: Sequence[Sequence[Slice]]) -> np.ndarray:
     flat = [slice_ for row in rows for slice_ in row]
     is_scaled = _is_scaled(flat)
     first = flat[0]
-    volume = np.empty((len(rows[0]), len(rows), *first.shape, *first.layout.channels), _dtype(flat, is_scaled))
+    volume = np.empty((len(rows[0]), len(rows), *first.shape, *first.layout.channels), _volume_dtype(flat, is_scaled))
     for file, cells in progress(files.values(), len(files), "Reading slices"):
         targets = [_target(rows[k][t], volume[t, k], is_scaled) for t, k in cells]
         t, k = cells[0]
@@ -59,7 +59,7 @@ def _is_scaled(slices: Sequence[Slice]) -> bool:
     )
 
 
-def _dtype(slices: Sequence[Slice], is_scaled: bool) -> np.dtype:
+def _volume_dtype(slices: Sequence[Slice], is_scaled: bool) -> np.dtype:
     stored = np.result_type(*{s.layout.dtype for s in slices})
     if is_scaled:
         return np.dtype(np.float64 if stored == np.float64 and slices[0].layout.kind == "f" else np.float32)
@@ -104,14 +104,14 @@ def digest(slice_: Slice) -> bytes:
     """What is the same for slices whose pixels are: a hash of them and of their scaling."""
     check_size(slice_.file, slice_.layout)
     shape = (*slice_.shape, *slice_.layout.channels)
-    out = np.empty(shape, _dtype([slice_], slice_.layout.has_modality_lut))
+    out = np.empty(shape, _volume_dtype([slice_], slice_.layout.has_modality_lut))
     fill(slice_.file, slice_.layout, [Target(slice_.frame, slice_.corner, out)])
     return hashlib.sha256(out.tobytes() + repr((slice_.slope, slice_.intercept)).encode()).digest()
 
 
 def is_blank(slice_: Slice) -> bool:
     """Whether all of its stored values are 0."""
-    out = np.empty((*slice_.shape, *slice_.layout.channels), _dtype([slice_], slice_.layout.has_modality_lut))
+    out = np.empty((*slice_.shape, *slice_.layout.channels), _volume_dtype([slice_], slice_.layout.has_modality_lut))
     check_size(slice_.file, slice_.layout)
     fill(slice_.file, slice_.layout, [Target(slice_.frame, slice_.corner, out)])
     return not out.any()

@@ -213,8 +213,8 @@ class _Segment:
 
     number: int
     label: str
-    category: tuple[str, ...] | None
-    type: tuple[str, ...] | None
+    category: tuple[Any, ...] | None
+    type: tuple[Any, ...] | None
 
 
 def _segments(labels: _Labels, names: Mapping[int, str] | None, known: Metadata) -> list[_Segment]:
@@ -246,7 +246,7 @@ def _items(values: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list | tuple) else []
 
 
-def _code(stated: Mapping[str, Any], part: str) -> tuple[str, ...] | None:
+def _code(stated: Mapping[str, Any], part: str) -> tuple[Any, ...] | None:
     """Code value, coding scheme and meaning of a segment's category or type; `None` where one of them is missing."""
     item = next(iter(_items(stated, f"SegmentedProperty{part}CodeSequence")), {})
     values = tuple(item.get(key) for key in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning"))
@@ -280,7 +280,7 @@ def _built(
             further_source_images=others or None,
             pixel_array=volume,
             segmentation_type=labels.encoding.upper(),
-            segment_descriptions=[_description(highdicom, segment) for segment in segments],
+            segment_descriptions=[_segment_description(highdicom, segment) for segment in segments],
             series_instance_uid=new_uid(),
             series_number=1000,
             sop_instance_uid=new_uid(),
@@ -306,7 +306,7 @@ def _errors_of_highdicom(path: Path) -> Iterator[None]:
         raise ImageFileError(path, reason, "save the labels as NIfTI or .seg.nrrd") from error
 
 
-def _description(highdicom: Any, segment: _Segment) -> Any:
+def _segment_description(highdicom: Any, segment: _Segment) -> Any:
     coded = highdicom.sr.CodedConcept
     return highdicom.seg.SegmentDescription(
         segment_number=segment.number,

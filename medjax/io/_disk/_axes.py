@@ -92,7 +92,7 @@ def trailing_axes(image: Image) -> tuple[Axis, ...]:
     return (Axis(),) * count
 
 
-def _step(value: Any) -> float | None:
+def _stated_step(value: Any) -> float | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and math.isfinite(value) and value else None
 
@@ -106,8 +106,8 @@ def _of_nifti(extra: Mapping[str, Any], count: int) -> list[Axis] | None:
     units = extra.get("xyzt_units")
     unit = _NIFTI_UNITS.get(units & 0x38) if isinstance(units, int) else None
     steps = steps if isinstance(steps, list | tuple) and len(steps) == 8 else [None] * 8
-    time = Axis("time", _step(steps[4]), unit)
-    axes = [time, Axis("vector"), Axis("list", _step(steps[6])), Axis("list", _step(steps[7]))][
+    time = Axis("time", _stated_step(steps[4]), unit)
+    axes = [time, Axis("vector"), Axis("list", _stated_step(steps[6])), Axis("list", _stated_step(steps[7]))][
         : max(int(dim[0]) - 3, 0)
     ]
     axes += [Axis("colour")] * (extra.get("datatype") in _NIFTI_RGB)
@@ -120,10 +120,10 @@ def _of_metaimage(extra: Mapping[str, Any], count: int) -> list[Axis] | None:
         return None
     steps = steps if isinstance(steps, list) and len(steps) == len(sizes) else [None] * len(sizes)
     unit = extra.get("TimeUnit")
-    time = Axis("time", _step(steps[3]), unit if isinstance(unit, str) else None) if len(sizes) > 3 else None
+    time = Axis("time", _stated_step(steps[3]), unit if isinstance(unit, str) else None) if len(sizes) > 3 else None
     channels = extra.get("ElementNumberOfChannels", 1)
     has_channels = isinstance(channels, int) and channels > 1
-    axes = [time] * (time is not None) + [Axis("list", _step(step)) for step in steps[4:]]
+    axes = [time] * (time is not None) + [Axis("list", _stated_step(step)) for step in steps[4:]]
     return [axis for axis in axes if axis] + [Axis("vector")] * has_channels
 
 
@@ -142,7 +142,7 @@ def _of_nrrd(extra: Mapping[str, Any], count: int) -> list[Axis] | None:
         is_temporal = isinstance(vector, list) and len(vector) == 4 and bool(vector[3])
         if is_temporal or (not vector and (any(vectors) or kind not in _NRRD_SPACE)):
             step = vector[3] if is_temporal else spacing
-            axes.append(_nrrd_axis("time" if is_temporal else kind, _step(step), unit))
+            axes.append(_nrrd_axis("time" if is_temporal else kind, _stated_step(step), unit))
     return axes
 
 
@@ -169,7 +169,7 @@ def _dicom_step(extra: Mapping[str, Any]) -> tuple[float | None, str | None]:
 
     Repetition Time (0018,0080) is that of a pulse sequence, which is the volumes' only where the times do not deny it.
     """
-    resolution, repetition = _step(extra.get("TemporalResolution")), _step(extra.get("RepetitionTime"))
+    resolution, repetition = _stated_step(extra.get("TemporalResolution")), _stated_step(extra.get("RepetitionTime"))
     if resolution is not None:
         return resolution / 1000, "s"
     steps = np.diff(_dicom_times(extra))

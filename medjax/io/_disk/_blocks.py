@@ -53,10 +53,10 @@ def file_blocks(voxels: np.ndarray, axes: Sequence[int]) -> Iterator[Make]:
         [b'\x01\x03\x02\x04']
     """
     slowest_first = voxels.transpose(tuple(reversed(axes)))
-    return (functools.partial(_file_bytes, part) for part in _parts(slowest_first))
+    return (functools.partial(_file_bytes, part) for part in _pieces(slowest_first))
 
 
-def _parts(voxels: np.ndarray) -> Iterator[np.ndarray]:
+def _pieces(voxels: np.ndarray) -> Iterator[np.ndarray]:
     """Pieces of some megabytes along the first axis, or along the next where one index of it is more than that."""
     if voxels.ndim == 1 or voxels.nbytes <= _BLOCK_BYTES:
         yield voxels
@@ -66,7 +66,7 @@ def _parts(voxels: np.ndarray) -> Iterator[np.ndarray]:
         step = max(step, min(_LEAST_RUN_BYTES // voxels.itemsize, 8 * step))
     for start in range(0, len(voxels), step):
         part = voxels[start : start + step]
-        yield from _parts(part[0]) if len(part) == 1 else (part,)
+        yield from _pieces(part[0]) if len(part) == 1 else (part,)
 
 
 def _file_bytes(voxels: np.ndarray) -> Any:

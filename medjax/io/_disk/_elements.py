@@ -117,7 +117,7 @@ def _read_bytes(part: Part, dtype: np.dtype, count: int, encoding: Encoding) -> 
 
 
 def _read_numbers(part: Part, dtype: np.dtype, count: int, encoding: Encoding) -> np.ndarray:
-    words = _text(part, least=2 * count - 1).replace(b",", b" ").split()
+    words = _text_of_part(part, least=2 * count - 1).replace(b",", b" ").split()
     if len(words) < count:
         raise TruncatedFileError(part.path, f"voxels: expected {count} numbers, found {len(words)}")
     if len(words) > count:
@@ -133,7 +133,7 @@ def _read_numbers(part: Part, dtype: np.dtype, count: int, encoding: Encoding) -
 def _read_hex(part: Part, dtype: np.dtype, count: int) -> np.ndarray:
     size = count * dtype.itemsize
     try:
-        content = bytearray.fromhex(_text(part, least=2 * size).decode("ascii"))
+        content = bytearray.fromhex(_text_of_part(part, least=2 * size).decode("ascii"))
     except ValueError as error:
         raise ImageFileError(part.path, "its data are not hexadecimal digits") from error
     if len(content) < size:
@@ -143,7 +143,7 @@ def _read_hex(part: Part, dtype: np.dtype, count: int) -> np.ndarray:
     return np.frombuffer(content, dtype)
 
 
-def _text(part: Part, least: int) -> bytes:
+def _text_of_part(part: Part, least: int) -> bytes:
     with _content(part, None) as content:
         content.skip(part.skip)
         found = content.file_bytes - content.position

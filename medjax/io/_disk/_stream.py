@@ -101,7 +101,7 @@ class Content:
                 codec = codec_of(self._file.read(4))
                 self._file.seek(start)
             self.codec = codec
-            self._source = _source(self._file, codec, path)
+            self._source = _decompressor(self._file, codec, path)
         except BaseException:
             self._file.close()
             raise
@@ -310,7 +310,7 @@ class _Inflater:
         return False
 
 
-def _source(file: Any, codec: Codec | None, path: Path) -> Any:
+def _decompressor(file: Any, codec: Codec | None, path: Path) -> Any:
     """Something with a `readinto` that gives the content."""
     if codec is None:
         return file

@@ -59,7 +59,7 @@ def _own_entry(group: h5py.Group, path: Path) -> Entry:
     if layout is None or layout.shape != () or int(layout) != LAYOUT:
         stated = "" if layout is None else f" {layout.tolist()}"
         raise UnsupportedFileError(path, f"{group.name} has layout{stated}, known is {LAYOUT}", "update medjax")
-    affine, kind = number_attribute(group, "affine"), _kind(group)
+    affine, kind = number_attribute(group, "affine"), _image_kind(group)
     if affine is None or affine.shape != (4, 4) or kind is None:
         raise ImageFileError(
             path, f"{group.name} needs the attributes affine (4 x 4) and kind ('intensity' or 'label')"
@@ -68,7 +68,7 @@ def _own_entry(group: h5py.Group, path: Path) -> Entry:
     return Entry("medjax", voxels, check_affine(affine), kind, lambda: _own_metadata(group, path))
 
 
-def _kind(group: h5py.Group) -> Kind | None:
+def _image_kind(group: h5py.Group) -> Kind | None:
     kinds: dict[str | None, Kind] = {"intensity": "intensity", "label": "label"}
     return kinds.get(text_attribute(group, "kind"))
 
@@ -127,7 +127,7 @@ def _stored_text(dataset: h5py.Dataset, path: Path) -> str:
     return bytes(value[()]).decode()
 
 
-def _numbers(owner: h5py.Dataset, name: str, count: int) -> np.ndarray:
+def _numbers_of(owner: h5py.Dataset, name: str, count: int) -> np.ndarray:
     values = number_attribute(owner, name)
     if values is None or values.size != count:
         raise ValueError(f"{owner.name} needs {count} numbers in the attribute {name}")
@@ -143,8 +143,8 @@ _PLACEHOLDERS = ("", "test_id")
 
 def _medimages_entry(dataset: h5py.Dataset) -> Entry:
     """A dataset of MedImages.jl: Julia's axes (i, j, k) are HDF5's reversed; geometry as SimpleITK states it, in LPS."""
-    origin, spacing = _numbers(dataset, "origin", 3), _numbers(dataset, "spacing", 3)
-    affine = affine_from(spacing, origin, _numbers(dataset, "direction", 9).reshape(3, 3))
+    origin, spacing = _numbers_of(dataset, "origin", 3), _numbers_of(dataset, "spacing", 3)
+    affine = affine_from(spacing, origin, _numbers_of(dataset, "direction", 9).reshape(3, 3))
     return Entry("MedImages.jl", dataset, affine, "intensity", lambda: _medimages_metadata(dataset))
 
 

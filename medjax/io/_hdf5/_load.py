@@ -106,7 +106,7 @@ def load_hdf5(
         grid = Grid(_shape(entry)[:3], entry.affine)
         box = _checked_box(grid.shape, start, size)
         with translated(path):
-            return _load(entry, dtype, grid, box, path)
+            return _read_box(entry, dtype, grid, box, path)
 
 
 def find(store: h5py.File, group: list[str], name: str | None, path: Path) -> h5py.Group | h5py.Dataset:
@@ -175,7 +175,7 @@ def _three_integers(value: Sequence[int], name: str) -> tuple[int, ...]:
     return numbers
 
 
-def _load(entry: Entry, dtype: np.dtype, grid: Grid, box: list[tuple[int, int]], path: Path) -> Image:
+def _read_box(entry: Entry, dtype: np.dtype, grid: Grid, box: list[tuple[int, int]], path: Path) -> Image:
     channels = [(0, n) for n in _shape(entry)[3:]]
     spans = [*box[::-1], *channels] if entry.is_channel_last else [*channels[::-1], *box[::-1]]
     voxels = read_voxels(entry.voxels, dtype, spans, path)
@@ -218,11 +218,11 @@ def list_hdf5(file: str | os.PathLike[str], group: str = "") -> list[StoredImage
             top = child(top, part, path)
             if not isinstance(top, h5py.Group) or is_image(top):
                 raise ImageFileError(path, f"has no group {'/'.join(parts)}", _hint(store))
-        found = [_described([*parts, *name.split("/")], member, path) for name, member in _images(top)]
+        found = [_stored_image([*parts, *name.split("/")], member, path) for name, member in _images(top)]
     return [entry for entry in found if entry is not None]
 
 
-def _described(where: list[str], member: h5py.Group | h5py.Dataset, path: Path) -> StoredImage | None:
+def _stored_image(where: list[str], member: h5py.Group | h5py.Dataset, path: Path) -> StoredImage | None:
     try:
         with translated(path):
             entry = entry_of(member, path)
@@ -247,4 +247,4 @@ def read(path: Path) -> Image:
         entry = entry_of(found[0][1], path)
         dtype = check_voxels(entry.voxels, path)
         grid = Grid(_shape(entry)[:3], entry.affine)
-        return _load(entry, dtype, grid, [(0, n) for n in grid.shape], path)
+        return _read_box(entry, dtype, grid, [(0, n) for n in grid.shape], path)

@@ -81,7 +81,7 @@ def save_hdf5(
     if not path.exists() and _create(path, where, content, compression):
         return name
     with appending(path) as store, translated(path):
-        _put(store, where, content, compression, path)
+        _put_image(store, where, content, compression, path)
     return name
 
 
@@ -113,7 +113,7 @@ def _create(path: Path, where: list[str], content: _Content, compression: Compre
     temporary = path.with_name(temporary_name(path.name, f".{secrets.token_hex(6)}.part"))
     try:
         with filling(temporary, path) as store:
-            _put(store, where, content, compression, path)
+            _put_image(store, where, content, compression, path)
         return _give_name(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -151,7 +151,9 @@ def _sweep(path: Path) -> None:
                 litter.unlink()
 
 
-def _put(store: h5py.File, where: list[str], content: _Content, compression: Compression | None, path: Path) -> None:
+def _put_image(
+    store: h5py.File, where: list[str], content: _Content, compression: Compression | None, path: Path
+) -> None:
     parent: Any = store
     for number, part in enumerate(where):
         below = child(parent, part, path)
@@ -203,4 +205,4 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
     """Writes a new HDF5 file with one image, "images/image", in place of any old one."""
     content = _content_of(image, path)
     with atomic_file(path) as temporary, filling(temporary, path) as store:
-        _put(store, ["images", "image"], content, "gzip" if compress else None, path)
+        _put_image(store, ["images", "image"], content, "gzip" if compress else None, path)

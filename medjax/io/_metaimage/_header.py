@@ -17,6 +17,7 @@ from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax._image._metadata import Metadata
 from medjax.io._disk._elements import checked_affine
 from medjax.io._disk._passed_on import METADATA_KEY, metadata_from_json
+from medjax.io._disk._text import header_text
 from medjax.io._disk._warn import warn
 
 __all__ = [
@@ -129,7 +130,7 @@ def read_header(path: Path, file: io.BufferedReader) -> Header:
     if fields["ElementDataFile"].split()[:1] == ["LIST"]:
         names = tuple(
             line.strip()
-            for line in _text(file.read(min(os.fstat(file.fileno()).st_size, _MAX_HEADER_BYTES))).splitlines()
+            for line in header_text(file.read(min(os.fstat(file.fileno()).st_size, _MAX_HEADER_BYTES))).splitlines()
             if line.strip()
         )
     return Header(path, fields, names, size)
@@ -140,14 +141,7 @@ def _key_and_value(path: Path, line: bytes) -> tuple[str, str]:
     key = line[: separator.start()].strip() if separator else b""
     if separator is None or not key:
         raise ImageFileError(path, f"a header line of {len(line)} bytes is not 'key = value'")
-    return _text(key), _text(line[separator.end() :].strip())
-
-
-def _text(content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
+    return header_text(key), header_text(line[separator.end() :].strip())
 
 
 def affine_of(header: Header, dimensions: int) -> np.ndarray:
@@ -179,7 +173,7 @@ def _to_millimetres(header: Header) -> float:
 def metadata_of(header: Header) -> Metadata:
     pieces = [header.fields[key].removeprefix("|").removesuffix("|") for key in _piece_keys(header.fields)]
     kept = metadata_from_json(header.path, "".join(pieces)) if pieces else Metadata()
-    extra = {key: _plain(key, text) for key, text in header.fields.items() if not key.startswith("Medjax")}
+    extra = {key: _field_value(key, text) for key, text in header.fields.items() if not key.startswith("Medjax")}
     modality = kept.modality or MODALITIES.get(header.fields.get("Modality", ""))
     return kept.replace(modality=modality, extra=extra)
 
@@ -192,7 +186,7 @@ def _piece_keys(fields: Mapping[str, str]) -> list[str]:
     return keys
 
 
-def _plain(key: str, text: str) -> Any:
+def _field_value(key: str, text: str) -> Any:
     """A field as numbers, where it is known to be numbers: one alone, several as a list."""
     if key in _BOOLEAN_KEYS:
         return text[:1] in ("T", "t", "1")

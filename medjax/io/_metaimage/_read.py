@@ -64,14 +64,14 @@ def _read_voxels(header: Header, sizes: list[int], channels: int, file: io.Buffe
     is_compressed, is_binary = header.flag("CompressedData"), header.flag("BinaryData", default=True)
     # zlib ends by itself: CompressedDataSize is not needed
     encoding: Encoding = "text" if not is_binary else "zlib" if is_compressed else "raw"
-    parts = _parts(header, sizes, encoding, file)
+    parts = _data_parts(header, sizes, encoding, file)
     flat = read_elements(parts, dtype, math.prod(sizes) * channels, encoding)
     if parts[0].file is None:
         check_same(file, header.path)
     return flat
 
 
-def _parts(header: Header, sizes: list[int], encoding: Encoding, file: io.BufferedReader) -> list[Part]:
+def _data_parts(header: Header, sizes: list[int], encoding: Encoding, file: io.BufferedReader) -> list[Part]:
     """The files that hold the voxels: this one, a named one, listed ones, or those of a numbered pattern."""
     skipped = header.integers("HeaderSize", 1)[0] if "HeaderSize" in header.fields else 0
     if skipped < -1 or (skipped == -1 and encoding != "raw"):
@@ -86,15 +86,15 @@ def _parts(header: Header, sizes: list[int], encoding: Encoding, file: io.Buffer
     if not words:
         raise ImageFileError(header.path, "its ElementDataFile is empty")
     if words[0] == "LIST":
-        files = _listed(header, sizes, words[1:])
+        files = _files_of_list(header, sizes, words[1:])
     elif "%" in target:
-        files = _patterned(header, sizes[-1], words)
+        files = _files_of_pattern(header, sizes[-1], words)
     else:
         files = [sibling(header.path, target)]
     return [Part(file, offset, is_at_end=is_at_end) for file in files]
 
 
-def _listed(header: Header, sizes: list[int], words: list[str]) -> list[Path]:
+def _files_of_list(header: Header, sizes: list[int], words: list[str]) -> list[Path]:
     """`LIST` names one file per last index, `LIST 2` one per two-dimensional slice of the image."""
     held = re.match(r"\d{1,2}", words[0]) if words else None
     dimensions = int(held[0]) if held else len(sizes) - 1
@@ -104,7 +104,7 @@ def _listed(header: Header, sizes: list[int], words: list[str]) -> list[Path]:
     return [sibling(header.path, name) for name in header.names]
 
 
-def _patterned(header: Header, count: int, words: list[str]) -> list[Path]:
+def _files_of_pattern(header: Header, count: int, words: list[str]) -> list[Path]:
     """`name_%03d.raw [first [last [step]]]`; a last number or step that is not given follows from the count."""
     try:
         numbers = [int(word) for word in words[1:4]]

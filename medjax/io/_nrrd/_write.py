@@ -75,11 +75,11 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
     blocks = file_blocks(voxels, layout.axes)
     if path.suffix.lower() != ".nhdr":
         with atomic_file(path) as temporary, temporary.open("wb") as file:
-            file.write(_header(fields, pairs) + b"\n")
+            file.write(_header_bytes(fields, pairs) + b"\n")
             write_blocks(file, codec, blocks)
         return
     data_path = path.with_suffix(".raw.gz" if compress else ".raw")
-    head = _header(fields, pairs, data_name(path, data_path))
+    head = _header_bytes(fields, pairs, data_name(path, data_path))
     with detached(data_path, path) as (data_temporary, head_temporary):
         head_temporary.write_bytes(head)
         with data_temporary.open("wb") as file:
@@ -114,19 +114,19 @@ def _fields(image: Image, voxels: np.ndarray, layout: _Layout, codec: Codec | No
         "dimension": str(voxels.ndim),
         "space": "left-posterior-superior",
         "sizes": " ".join(str(voxels.shape[axis]) for axis in layout.axes),
-        "space directions": " ".join("none" if axis > 2 else _vector(affine[:3, axis]) for axis in layout.axes),
-        "spacings": " ".join(_number(axis.step) for axis in steps) if has_steps else None,
+        "space directions": " ".join("none" if axis > 2 else _vector_text(affine[:3, axis]) for axis in layout.axes),
+        "spacings": " ".join(_number_text(axis.step) for axis in steps) if has_steps else None,
         "kinds": " ".join(layout.kinds),
         "units": " ".join(f'"{_word(axis.unit or "")}"' for axis in steps) if has_units else None,
         "endian": "little",
         "encoding": codec or "raw",
-        "space origin": _vector(affine[:3, 3]),
+        "space origin": _vector_text(affine[:3, 3]),
         "space units": '"mm" "mm" "mm"',
         "measurement frame": _measurement_frame(extra_of(image)),
     }
 
 
-def _header(fields: Mapping[str, str | None], pairs: Mapping[str, str], data_file: str | None = None) -> bytes:
+def _header_bytes(fields: Mapping[str, str | None], pairs: Mapping[str, str], data_file: str | None = None) -> bytes:
     lines = ["NRRD0005", "# https://teem.sourceforge.net/nrrd/format.html"]
     lines += [f"{name}: {value}" for name, value in fields.items() if value is not None]
     lines += [f"{key}:={escaped(value)}" for key, value in pairs.items()]
@@ -140,11 +140,11 @@ def _trailing_kinds(sizes: tuple[int, ...], extra: Mapping[str, Any], trailing: 
     kinds = extra.get("kinds")
     known = [kind for kind in kinds if kind in _KIND_SIZES] if isinstance(kinds, list) else []
     if len(known) != len(sizes):
-        known = [_kind(axis, size) for axis, size in zip(trailing, sizes, strict=True)]
+        known = [_nrrd_kind(axis, size) for axis, size in zip(trailing, sizes, strict=True)]
     return [kind if _KIND_SIZES[kind] in (None, size) else "list" for kind, size in zip(known, sizes, strict=True)]
 
 
-def _kind(axis: Axis, size: int) -> str:
+def _nrrd_kind(axis: Axis, size: int) -> str:
     if axis.meaning == "colour" and size in COLOURS:
         return f"{COLOURS[size]}-color"
     return axis.meaning if axis.meaning in ("time", "list") else "vector"
@@ -167,14 +167,14 @@ def _measurement_frame(extra: Mapping[str, Any]) -> str | None:
     if frame.shape != (3, 3) or not all(isinstance(number, float | int) for number in frame.flat):
         return None
     vectors = frame.astype(np.float64) * (signs_to_lps(str(extra.get("space", ""))) or 1.0)
-    return " ".join(_vector(vector) for vector in vectors)
+    return " ".join(_vector_text(vector) for vector in vectors)
 
 
 def _pairs(image: Image, path: Path, voxels: np.ndarray, is_segmentation: bool) -> dict[str, str]:
     pairs: dict[str, str] = {}
     metadata = image.metadata if isinstance(image.metadata, Metadata) else Metadata()
     if "sizes" in metadata.extra and "encoding" in metadata.extra:
-        pairs |= {key: value for key, value in metadata.extra.items() if _is_pair(key, value)}
+        pairs |= {key: value for key, value in metadata.extra.items() if _is_key_value_pair(key, value)}
     if is_segmentation:
         pairs = {key: value for key, value in pairs.items() if not key.startswith("Segment")}
         pairs |= segment_pairs(voxels, metadata.display.get("segments", ()))
@@ -184,16 +184,16 @@ def _pairs(image: Image, path: Path, voxels: np.ndarray, is_segmentation: bool) 
     return pairs if text is None else pairs | {METADATA_KEY: text}
 
 
-def _is_pair(key: str, value: Any) -> bool:
+def _is_key_value_pair(key: str, value: Any) -> bool:
     """Whether an entry of a NRRD source's header is a key/value pair that can be written again as it is."""
     is_field = key.lower().replace(" ", "") in FIELDS
     is_text = isinstance(value, str) and value.strip() == value and "\r" not in value
     return is_text and not is_field and key.isprintable() and key.strip() == key != "" and not set(key) & set(":#")
 
 
-def _vector(numbers: Any) -> str:
-    return f"({','.join(map(_number, numbers))})"
+def _vector_text(numbers: Any) -> str:
+    return f"({','.join(map(_number_text, numbers))})"
 
 
-def _number(value: float | None) -> str:
+def _number_text(value: float | None) -> str:
     return "nan" if value is None else f"{value:.17g}"
