@@ -18,7 +18,7 @@ __all__ = ["as_list", "carried"]
 
 
 def carried(values: Mapping[str, Any], keywords: Iterable[str], path: Path) -> Dataset:
-    """The attributes of those keywords that hold a valid value; others are left out, with a warning that names them."""
+    """The attributes of these keywords that hold a valid value. A warning names the others, which are left out."""
     dataset, invalid = Dataset(), []
     for keyword in keywords:
         if values.get(keyword) is None:

@@ -66,7 +66,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class NewSeries:
-    """What the caller says of the new series; `None` leaves the choice to the writer.
+    """The caller's choices for the new series. `None` leaves a choice to the writer.
 
     Attributes:
         description: Series Description (0008,103E).
@@ -94,11 +94,11 @@ class NewSeries:
 
 
 def merged(metadata: Metadata, source: Metadata | None, path: Path) -> Metadata:
-    """What is known of the scan: the image's own metadata, and what only its source states.
+    """Returns the image's metadata, completed by the facts that only its source states.
 
     Raises:
-        ImageFileError: the typed fields, the header and the source contradict each other on the patient or the study, so
-            that two scans' identities would be mixed. The message holds no identifier.
+        ImageFileError: the typed fields, the header and the source name different patients or studies, so two scans'
+            identities would be mixed. The message holds no identifier.
     """
     named = [(metadata.patient_id, metadata.study_uid), _named_in(metadata)]
     if source is not None:
@@ -188,14 +188,14 @@ def check_text(name: str, text: str | None, most: int) -> None:
     """Refuses an argument that its attribute cannot hold (PS3.5 section 6.2).
 
     Raises:
-        ValueError: it is too long, or holds a backslash, which separates values.
+        ValueError: the text is too long, or holds a backslash, which separates values.
     """
     if text is not None and (len(text) > most or "\\" in text):
         raise ValueError(f"{name} must have at most {most} characters and no backslash, got {len(text)}: {text[:80]!r}")
 
 
 def source_header(extra: Mapping[str, Any], path: Path) -> Dataset:
-    """Patient, study, frame of reference and equipment of a source; attributes of type 2 are there, and may be empty."""
+    """Patient, study, frame of reference and equipment of a source. Attributes of type 2 are there, if need be empty."""
     keywords = f"{STUDY} {FRAME_OF_REFERENCE} {EQUIPMENT} {IMAGE}".split()
     header = carried(extra, [*keywords, *_of_patient(extra)], path)
     for keyword in EMPTY_IF_UNKNOWN.split():
@@ -205,7 +205,7 @@ def source_header(extra: Mapping[str, Any], path: Path) -> Dataset:
 
 
 def _put_empty(header: Dataset, sop_class: UID) -> None:
-    """Adds the attributes that must be there, and are not known."""
+    """Adds the attributes that must be there, empty where they are not known."""
     keywords = f"{EMPTY_IF_UNKNOWN} {EMPTY_IF_UNKNOWN_OF[sop_class]}".split()
     for of_class, keyword, other, values in EMPTY_IF_UNKNOWN_WITH:
         stated = header.get(other)
@@ -228,7 +228,7 @@ def _of_patient(extra: Mapping[str, Any]) -> list[str]:
 
 
 def _put_typed_fields(header: Dataset, metadata: Metadata, path: Path) -> None:
-    """Adds what the typed fields of the metadata know and the header, if there is one, does not."""
+    """Adds the typed fields of the metadata that the header does not state."""
     fields = {
         "PatientID": metadata.patient_id,
         "StudyInstanceUID": metadata.study_uid,
@@ -239,17 +239,17 @@ def _put_typed_fields(header: Dataset, metadata: Metadata, path: Path) -> None:
 
 
 def _put_times_of_decay(header: Dataset, metadata: Metadata, path: Path) -> None:
-    """States what the decay correction refers to as Series Date and Time, from where SUV rules take it first.
+    """States the time that the decay correction refers to as Series Date and Time, where the SUV rules look first.
 
-    Other places, such as private attributes and the earliest acquisition of all beds, are lost with slices and attributes
-    that are left out. The time of acquisition is that of the first bed where the slices do not bring their own.
+    The other places, such as private attributes and the earliest acquisition of all beds, can get lost together with
+    slices and attributes that are left out. The acquisition time is the first bed's where the slices do not state theirs.
     """
     first, reference = metadata.acquisition_time, decay_reference(metadata)
     if first is not None and "AcquisitionTime" not in header:
         header.AcquisitionDate, header.AcquisitionTime = first.strftime("%Y%m%d"), first.strftime("%H%M%S.%f")
     if reference is None:
         return
-    if first is not None and reference > first.replace(tzinfo=None):  # by rounding: each slice states how to find it
+    if first is not None and reference > first.replace(tzinfo=None):  # by rounding; each slice states how to find it
         if reference - first.replace(tzinfo=None) > dt.timedelta(minutes=1):
             warn(
                 path, "its decay reference lies after the acquisition, and readers may take another: compare suv_factor"
@@ -260,14 +260,14 @@ def _put_times_of_decay(header: Dataset, metadata: Metadata, path: Path) -> None
 
 
 def modality_of(metadata: Metadata) -> str:
-    """Modality (0008,0060) of an image, "OT" where it is not known."""
+    """Modality (0008,0060) of an image, "OT" (other) where it is not known."""
     modality = (metadata.modality or "").strip().upper()
     is_code = modality.replace("_", "").isalnum() and modality.isascii() and len(modality) <= 16
     return modality if is_code and modality not in NO_IMAGES else "OT"
 
 
 def _image_type(metadata: Metadata, sop_class: UID) -> list[str]:
-    """DERIVED and SECONDARY; the third value is the modality's (PS3.3 sections C.8.2.1.1.1, C.8.3.1.1.1, C.8.9.4.1.1)."""
+    """DERIVED and SECONDARY. The modality sets the third value (PS3.3 C.8.2.1.1.1, C.8.3.1.1.1, C.8.9.4.1.1)."""
     if sop_class == PositronEmissionTomographyImageStorage:
         return ["DERIVED", "PRIMARY"]
     if sop_class == CTImageStorage:
@@ -293,7 +293,7 @@ def _series_number(number: int | None, header: Dataset) -> int:
 
 
 def _contribution(now: dt.datetime) -> Dataset:
-    """What this package did to the images of the scanner, PS3.3 section C.12.1.1.5 and PS3.16 CID 7005."""
+    """An item that names this package as processing equipment, PS3.3 section C.12.1.1.5 and PS3.16 CID 7005."""
     purpose, item = Dataset(), Dataset()
     purpose.CodeValue, purpose.CodingSchemeDesignator, purpose.CodeMeaning = "109102", "DCM", "Processing Equipment"
     item.PurposeOfReferenceCodeSequence = [purpose]
@@ -319,5 +319,5 @@ def new_uid() -> str:
 
 
 def is_per_slice(values: Any) -> bool:
-    """Whether these are one value for each slice, and not one for each of several volumes."""
+    """Whether the list has one value for each slice, and not one for each of several volumes."""
     return isinstance(values, list) and not any(isinstance(value, list) for value in values)

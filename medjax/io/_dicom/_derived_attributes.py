@@ -76,7 +76,7 @@ REQUIRED = {
 SOP_CLASS = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
 SHOWN_INVERTED = (CTImageStorage, MRImageStorage, SecondaryCaptureImageStorage)
 
-# Attributes of type 2, and of type 2C where the object fulfils the condition, present and empty where they are not known.
+# Attributes of type 2, and of type 2C where the object fulfils the condition: present, and empty if not known.
 EMPTY_IF_UNKNOWN = """PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber
     ReferringPhysicianName PositionReferenceIndicator Manufacturer PatientPosition"""
 EMPTY_IF_UNKNOWN_OF = {
@@ -87,11 +87,11 @@ EMPTY_IF_UNKNOWN_OF = {
         ActualFrameDuration""",
     SecondaryCaptureImageStorage: "PatientOrientation",  # its own table requires no position (section C.7.6.1)
 }
-# Attributes of type 2C by what another attribute holds (PS3.3 sections C.8.3.1 and C.8.9.1).
+# Attributes of type 2C that depend on the value of another attribute (PS3.3 sections C.8.3.1 and C.8.9.1).
 EMPTY_IF_UNKNOWN_WITH = (
     (MRImageStorage, "InversionTime", "ScanningSequence", {"IR"}),
     (MRImageStorage, "TriggerTime", "ScanOptions", {"CG", "PPG"}),
     (PositronEmissionTomographyImageStorage, "ReprojectionMethod", "SeriesType", {"REPROJECTION"}),
 )
-# Modalities of objects that are no images; what is saved here is one.
+# Modalities of objects that are no images. An image does not get one of these.
 NO_IMAGES = ("SEG", "SR", "PR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RWV", "DOC", "FID")
