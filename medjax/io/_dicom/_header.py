@@ -43,11 +43,11 @@ __all__ = [
     "whole_dataset",
 ]
 
-# Elements longer than this stay on disk until somebody asks for them: vendors put hundreds of kilobytes of private
-# data into every slice.
+# Elements longer than this stay on disk until they are asked for: vendors put hundreds of kilobytes of private data into
+# every slice.
 _DEFERRED_BYTES = 4096
-# A deflated data set can be a thousand times its size on disk; one larger than this is taken for a bomb, since what is
-# deflated as a whole are reports and single pictures.
+# A deflated data set can be a thousand times its size on disk. One larger than this is taken for a bomb, since only
+# reports and single pictures are deflated as a whole.
 _MOST_INFLATED_BYTES = 2**26
 # Every DICOM file has group 2 and an element of group 8 before anything longer than this.
 _HEAD_BYTES = 1024
@@ -73,13 +73,13 @@ class File:
     """A DICOM file with pixels, its header read.
 
     Attributes:
-        path: Where it is.
-        dataset: The header, undecoded as pydicom read it.
-        pixel_offset: Where in the file the pixel data element begins; `None` where `dataset` holds the pixels, because
-            the file is deflated as a whole.
+        path: The file.
+        dataset: The header, undecoded as it was read.
+        pixel_offset: Where in the file the pixel data element begins. `None` for a file that is deflated as a whole:
+            there `dataset` holds the pixels.
         pixel_keyword: "PixelData", "FloatPixelData" or "DoubleFloatPixelData".
         transfer_syntax: How the data set is encoded.
-        identity: What tells this file from another of its name.
+        identity: Device, inode, size and time, which tell this file from another one with its name.
     """
 
     path: Path
@@ -90,10 +90,10 @@ class File:
     identity: tuple[int, ...] = ()
 
     def check_identity(self) -> None:
-        """Raises if the file is no longer the one whose header was read: a writer has replaced it, or writes to it.
+        """Raises if a writer has replaced or changed the file since its header was read.
 
         Raises:
-            ImageFileError: it is another file.
+            ImageFileError: a writer has.
         """
         if self.identity and _identity(self.path.stat()) != self.identity:
             raise ImageFileError(self.path, "the file was replaced or changed while it was read", "load it again")
@@ -110,12 +110,12 @@ class File:
 
     @property
     def sop_class(self) -> str:
-        """SOP Class UID: what kind of object this is."""
+        """SOP Class UID, which says what kind of object this is."""
         return first_text(self.dataset, _SOP_CLASS)
 
 
 def _transfer_syntax(dataset: FileDataset) -> UID:
-    """How a data set is encoded; what its first bytes show where the file does not say."""
+    """The encoding of a data set: as the file states it, else as the first bytes show it."""
     stated = first_text(dataset.file_meta, _TRANSFER_SYNTAX)
     if stated:
         return _uid(stated)
@@ -131,7 +131,7 @@ def _uid(text: str) -> UID:
 
 
 def looks_like_dicom(head: bytes) -> bool:
-    """Whether a file begins as DICOM does: with the magic word, or without preamble with an element of group 2 or 8."""
+    """Whether a file begins as DICOM does: with the magic word, or, without preamble, with an element of group 2 or 8."""
     if head[128:132] == b"DICM":
         return True
     is_explicit = head[4:6].isalpha() and head[4:6].isupper()
@@ -142,14 +142,14 @@ def looks_like_dicom(head: bytes) -> bool:
 
 @contextlib.contextmanager
 def parsing(path: Path) -> Iterator[None]:
-    """Turns whatever pydicom raises on damaged headers into one error, which does not quote values as pydicom does."""
+    """Turns all errors of pydicom on damaged headers into one error. It quotes no values, as pydicom's do."""
     try:
         yield
     except ImageFileError:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's; pydicom has OSErrors of its own
+            raise  # the system's; pydicom raises OSErrors without a number
         reason = f"its header cannot be parsed as DICOM ({type(error).__name__})"
         raise ImageFileError(path, reason, "copy or export it again") from None
 
@@ -160,10 +160,10 @@ class Header:
 
     Attributes:
         dataset: The elements, undecoded.
-        pixel_offset: Where the pixel data element begins; `None` for a deflated file, whose pixels are in the data set.
+        pixel_offset: Where the pixel data element begins. `None` for a deflated file, whose pixels are in the data set.
         pixel_keyword: Keyword of that element, empty where there is none.
         transfer_syntax: How the data set is encoded.
-        identity: What tells this file from another of its name.
+        identity: Device, inode, size and time, which tell this file from another one with its name.
         has_magic: Whether the file says that it is DICOM.
     """
 
@@ -208,7 +208,7 @@ def read_header(path: Path) -> Header | None:
 
 
 def _as_dataset(found: Elements, path: Path) -> Dataset:
-    """The elements of a walk as a data set, that knows its file only if it must fetch values from there."""
+    """The elements of a walk as a data set. It knows its file only if it must fetch values from there."""
     dataset = Dataset(found.found)
     if found.is_deferred:
         dataset = FileDataset(str(path), dataset, is_implicit_VR=found.is_implicit, is_little_endian=True)
@@ -229,7 +229,7 @@ def _is_deflated(head: bytes) -> bool:
 
 
 def _read_deflated(path: Path) -> FileDataset:
-    """Reads a data set that is compressed as a whole (PS3.5 section A.5), pixels included, within bounds."""
+    """Reads a data set that is compressed as a whole (PS3.5 section A.5), pixels included. The size is bounded."""
     content = path.read_bytes()
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = inflater.decompress(content[_end_of_meta(content) :], _MOST_INFLATED_BYTES)
@@ -258,7 +258,7 @@ def open_file(path: Path) -> File:
     """Reads the header of a file that holds an image.
 
     Raises:
-        NotAnImageError: it is a DICOM object without pixels; the reason names its kind.
+        NotAnImageError: the file is a DICOM object without pixels; the reason names its kind.
         TruncatedFileError: it ends before its pixels.
         ImageFileError: it is not DICOM, or cannot be parsed.
     """
@@ -272,7 +272,7 @@ def file_of(path: Path, header: Header) -> File:
     """The file of a header, if it holds an image.
 
     Raises:
-        NotAnImageError: it is a DICOM object without pixels; the reason names its kind.
+        NotAnImageError: the file is a DICOM object without pixels; the reason names its kind.
         TruncatedFileError: it ends before its pixels.
     """
     dataset = header.dataset
@@ -306,7 +306,7 @@ def _class_of(file: File) -> str:
 
 
 def _is_image(uid: str) -> bool:
-    """Whether objects of this class have pixels without exception; an RT Dose may be histograms alone."""
+    """Whether objects of this class always have pixels. An RT Dose may hold only histograms."""
     name = UID(uid).name if uid else ""
     return "Image Storage" in name or name in _WITH_PIXELS
 
@@ -318,7 +318,7 @@ UNKNOWN_KIND = "a DICOM object without pixel data"
 
 
 def _kind_of_object(file: File) -> str:
-    """What an object without pixels is, such as "RT Structure Set"."""
+    """The kind of an object without pixels, such as "RT Structure Set"."""
     uid = _class_of(file)
     if uid == _DICOMDIR or is_dicomdir(file.dataset):
         return "a DICOMDIR, the index of a set of files"

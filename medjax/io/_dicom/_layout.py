@@ -90,7 +90,7 @@ def layout_of(file: File, known: dict[Any, Layout]) -> Layout:
     """Reads and checks the image pixel attributes, once for all files in which they are stored as the same bytes.
 
     Raises:
-        ImageFileError: one is missing or has a value that it cannot have.
+        ImageFileError: an attribute is missing or has an impossible value.
     """
     values = [stored_value(file.dataset, tag) for tag in (*_ATTRIBUTES.values(), _PHOTOMETRIC, _PALETTE, _MODALITY_LUT)]
     key = (file.pixel_keyword, *(value if isinstance(value, bytes) else str(value) for value in values))

@@ -1,16 +1,17 @@
-"""What a DICOM header says, as `Metadata`: typed fields, and every public attribute by keyword, JSON-safe.
+"""A DICOM header as `Metadata`: typed fields, and every public attribute by keyword, JSON-safe.
 
 The form of `metadata.extra`:
 
 - `extra[Keyword]`: the value that all slices share, under pydicom's keyword. Decimal and integer strings become
   numbers, multiple values and sequences lists, items of a sequence mappings of the same form; dates, times and UIDs
   stay text as DICOM writes them (YYYYMMDD, HHMMSS.ffffff). Empty attributes and bulk binary data are left out.
-- `extra["per_slice"][Keyword]`: what differs between slices, one entry per slice in the order of the voxels' third
-  axis, `None` where a slice does not state it; for a series with volumes, such as time points, `[k][t]`.
+- `extra["per_slice"][Keyword]`: a value that differs between slices, one entry per slice in the order of the voxels'
+  third axis, `None` where a slice does not state it. A series with volumes, such as time points, has `[k][t]`.
 - `extra["volumes"]`, for a series with volumes: "by", the attributes that tell them apart, and "values", one list each.
 - `extra["geometry"]`: "unknown" for an image that the file does not place; absent otherwise.
 - `extra["private"]["(GGGG,EEEE)"]`: private attributes that hold text or numbers, by the tag that the file uses, with
-  the private creators, `(GGGG,00xx)`, among them. What differs between slices is in `extra["per_slice"]["private"]`.
+  the private creators, `(GGGG,00xx)`, among them. Those that differ between slices are in
+  `extra["per_slice"]["private"]`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ __all__ = ["acquisition_time", "metadata_of_header", "metadata_of_slices"]
 # Keyword, and for a private attribute its tag.
 _Key = tuple[str, str]
 
-# Functional groups, per frame and shared: they are flattened, so the nested form says nothing more.
+# Functional groups, per frame and shared. They are flattened, so the nested form adds nothing.
 _FRAME_GROUPS = frozenset({0x52009229, 0x52009230})
 _DISPLAY = (
     "PhotometricInterpretation",
@@ -57,7 +58,7 @@ def metadata_of_slices(
 ) -> Metadata:
     """Collects the metadata of an image from its slices, one list per place with one slice for each volume.
 
-    What functional groups say of a frame stands under the same keywords as in a classic file.
+    Attributes of functional groups stand under the same keywords as in a classic file.
     """
     slices = [slice_ for row in rows for slice_ in row]
     datasets = list({id(s.file): s.file.dataset for s in slices}.values())
@@ -130,7 +131,7 @@ def _as_lists(value: Any) -> Any:
 
 
 def metadata_of_header(extra: dict[str, Any], *, acquisition_time: dt.datetime | None, source: str | None) -> Metadata:
-    """Fills the typed fields from a header in the form that the module describes; states nothing that it does not."""
+    """Fills the typed fields from a header in the form that the module describes. Fields that it lacks stay `None`."""
     return Metadata(
         modality=_text_or_none(extra.get("Modality")),
         patient_id=_text_or_none(extra.get("PatientID")),
@@ -151,7 +152,7 @@ def _text_or_none(value: Any) -> str | None:
 
 
 def _contrast(extra: Mapping[str, Any]) -> bool | None:
-    """Contrast/Bolus Agent (0018,0010) or its sequence (0018,0012), PS3.3 section C.7.6.4; absent says nothing."""
+    """Contrast/Bolus Agent (0018,0010) or its sequence (0018,0012), PS3.3 section C.7.6.4. If absent: not known."""
     agent = extra.get("ContrastBolusAgent")
     if agent is None:
         return True if extra.get("ContrastBolusAgentSequence") else None
@@ -163,7 +164,7 @@ def _nested(values: list[Any], volumes: int) -> list[list[Any]]:
 
 
 def _header_of_files(datasets: Sequence[Dataset]) -> dict[str, Any]:
-    """Header of one image: what all datasets share, and under `per_slice` what they do not."""
+    """Header of one image: the values that all datasets share, and under `per_slice` those that differ."""
     first = datasets[0]
     if len(datasets) == 1:
         return header_of(first)
@@ -184,7 +185,7 @@ def _header_of_files(datasets: Sequence[Dataset]) -> dict[str, Any]:
 
 
 def _differing_tags(datasets: Sequence[Dataset]) -> set[int]:
-    """Tags whose stored values are not the same bytes in all datasets; nothing is decoded to find them."""
+    """Tags whose stored values are not the same bytes in all datasets. No value is decoded to find them."""
     reference = {tag: _comparable(datasets[0], element) for tag, element in datasets[0].items()}
     differing: set[int] = set()
     for dataset in datasets[1:]:
@@ -195,7 +196,7 @@ def _differing_tags(datasets: Sequence[Dataset]) -> set[int]:
 
 
 def _comparable(dataset: Dataset, element: DataElement | RawDataElement) -> Any:
-    """What an element holds, undecoded; of a long one that was left on disk, its bytes from there unless it is bulk."""
+    """The undecoded value of an element. A long one is read from disk; of bulk data only the length is compared."""
     if element.value is not None or not isinstance(element, RawDataElement) or not element.length:
         return element.value
     vr = element.VR or representation_of(element.tag)
@@ -220,7 +221,7 @@ def _first_acquisition(datasets: Sequence[Dataset]) -> dt.datetime | None:
 def acquisition_time(dataset: Dataset) -> dt.datetime | None:
     """Acquisition DateTime (0008,002A), else Acquisition Date and Time (0008,0022) and (0008,0032).
 
-    A time without its date is no point in time: `None`.
+    `None` for a time without its date, which is no point in time.
     """
     moment = _get_text(dataset, 0x0008002A)
     if not moment:

@@ -1,8 +1,8 @@
-"""Pixels of one file into their places in the volume: read straight from disk where stored plainly, else decoded.
+"""Pixels of one file into their places in the volume: read from disk where they are stored plainly, else decoded.
 
-What happens to a stored value: unused bits are cleared and the sign extended (PS3.5 section 8.1.1), YBR becomes RGB, a
-palette its colours, then the modality transform is applied (PS3.3 section C.11.1). The VOI transform and MONOCHROME1
-are matters of display, and padding is a value like any other.
+The steps from a stored value: unused bits are cleared and the sign is extended (PS3.5 section 8.1.1), YBR becomes RGB,
+an index into a palette becomes its colour, then the modality transform is applied (PS3.3 section C.11.1). The VOI
+transform and MONOCHROME1 concern display only. Padding is a value like any other.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ __all__ = ["Target", "check_decoder", "check_size", "fill"]
 
 _PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
-# A compressed file that promises more than this, and many times its own size, is taken for a bomb: a frame is held
-# several times while it is decoded, all frames once.
+# A compressed file that promises more than this, and many times its own size, is taken for a bomb. Decoding holds a frame
+# several times and all frames once.
 _MOST_TRUSTED_BYTES = 2**28
 _MOST_TRUSTED_FRAME_BYTES = 2**25
 # Every frame costs memory for its place and attributes, however few pixels it has.
@@ -104,8 +104,8 @@ def fill(file: File, layout: Layout, targets: Sequence[Target]) -> None:
     """Puts frames of a file into their places.
 
     Raises:
-        ImageFileError: the pixels cannot be decoded; a subclass says whether they are cut short, or of a kind that needs
-            another package.
+        ImageFileError: the pixels cannot be decoded; a subclass says whether they are cut short, or need another
+            package.
     """
     if is_plain(file, layout):
         _fill_plain(file, layout, targets)
@@ -192,7 +192,7 @@ def _fill_decoded(file: File, layout: Layout, targets: Sequence[Target]) -> None
                 _put_into(values, target)
     except ImageFileError:
         raise
-    except BaseException as error:  # decoders raise whatever they like, those in Rust what is not even an Exception
+    except BaseException as error:  # decoders raise any error; those in Rust raise one that is no Exception
         is_decoders = isinstance(error, Exception) or type(error).__name__ == "PanicException"
         if not is_decoders or (isinstance(error, OSError) and error.errno is not None):
             raise

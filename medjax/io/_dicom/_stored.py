@@ -1,7 +1,7 @@
 """Single attributes of a header as they are stored, decoded one by one and without changing the data set.
 
-pydicom decodes an element in place on its first access. The headers of a series could then no longer be compared byte by
-byte, so what is asked of every file is read here.
+pydicom decodes an element in place on its first access. The headers of a series could then no longer be compared byte
+by byte, so attributes that are asked of every file are read here.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ def tag_of(keyword: str) -> int:
 
 
 def stored_element(dataset: Dataset, tag: int) -> Any:
-    """An element as it was read, undecoded unless somebody has decoded it; `None` where it is missing or damaged."""
+    """An element as it was read, undecoded unless it was decoded before; `None` where it is missing or damaged."""
     try:
         return dataset.get_item(tag)
     except Exception:  # noqa: BLE001
-        return None  # one left on disk is decoded on access, and pydicom raises whatever its converters do
+        return None  # pydicom decodes an element left on disk on access, and its converters raise any error
 
 
 def stored_value(dataset: Dataset, tag: int) -> Any:
-    """What an element holds: bytes, unless somebody has decoded it; `None` where it is missing or damaged."""
+    """The value of an element: bytes, unless it was decoded before; `None` where it is missing or damaged."""
     element = stored_element(dataset, tag)
     return None if element is None else element.value
 
@@ -72,7 +72,7 @@ def first_text(dataset: Dataset, tag: int) -> str:
 
 
 def texts_of(value: bytes, encodings: Sequence[str]) -> list[str]:
-    """The values of a text in its character sets, as Python names them; bytes that they do not know become escapes."""
+    """The values of a text in its character sets, by Python's names. Bytes that these do not know become escapes."""
     if not value.isascii() or b"\x1b" in value:
         with quiet():
             text = decode_bytes(value, encodings, TEXT_VR_DELIMS)
@@ -107,7 +107,7 @@ def series_number(dataset: Dataset) -> int | None:
 
 
 def numbers(dataset: Dataset, tag: int, count: int | None = None) -> tuple[float, ...] | None:
-    """The values of a decimal-string attribute; `None` where it is missing, malformed, not finite or of another count."""
+    """The values of a decimal-string attribute; `None` if missing, malformed, not finite or of another count."""
     value = stored_value(dataset, tag)
     if not value and value != 0:
         return None
