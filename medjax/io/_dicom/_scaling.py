@@ -1,8 +1,9 @@
-"""How a stored value becomes a value: the modality transform, or the Real World Value Mapping where that is all there is.
+"""How a stored value becomes a value: by the modality transform, else by the Real World Value Mapping.
 
-Both are value = stored * slope + intercept. The modality transform is Rescale Slope and Intercept (PS3.3 section C.11.1),
-or Dose Grid Scaling (C.8.8.3). A Parametric Map has none (A.75): its mapping says what its values are, in which unit
-(C.7.6.16.2.11). In any other object a mapping is another view of the values, and counts only where nothing else is stated.
+Both are value = stored * slope + intercept. The modality transform is Rescale Slope and Intercept (PS3.3 section
+C.11.1), or Dose Grid Scaling (C.8.8.3). A Parametric Map has none (A.75): its mapping states its values and their unit
+(C.7.6.16.2.11). In any other object a mapping is another view of the values. It counts only where no modality transform
+is stated.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scaling:
-    """What a file states of the scaling of a slice, part by part.
+    """The scaling of a slice as a file states it, part by part.
 
     Attributes:
         slope, intercept: As stated; `None` where they are absent or empty.
         keyword: The attribute that states the slope.
         range: First and last stored value that a Real World Value Mapping covers, else `None`.
-        note: What to warn of, or empty.
+        note: The warning, or empty.
     """
 
     slope: float | None = None
@@ -45,17 +46,17 @@ class Scaling:
         return self.slope is not None or self.intercept is not None
 
     def over(self, other: Scaling) -> Scaling:
-        """This, with the other's parts where it has none, as a frame's own groups go before the shared ones."""
+        """This scaling, completed by the other's parts: a frame's own groups come before the shared ones."""
         slope = other if self.slope is None else self
         intercept = other.intercept if self.intercept is None else self.intercept
         return Scaling(slope.slope, intercept, slope.keyword)
 
 
 def scaling_of(dataset: Dataset, file: File) -> Scaling:
-    """The modality transform that a data set states, or an item of one.
+    """The modality transform that a data set or an item states.
 
     Raises:
-        ImageFileError: a part is stated, and is no number: nobody knows the values then.
+        ImageFileError: a stated part is no number, so the values are unknown.
     """
     dose = _stated(dataset, "DoseGridScaling", file)
     intercept = _stated(dataset, "RescaleIntercept", file)
@@ -75,16 +76,16 @@ def _stated(dataset: Dataset, keyword: str, file: File) -> float | None:
 
 
 def mapped(scaling: Scaling, mappings: Sequence[Mapping[str, Any]] | None, file: File, *, has_table: bool) -> Scaling:
-    """The scaling with the Real World Value Mapping in its place, where the values' meaning lies in that.
+    """Returns the Real World Value Mapping as the scaling where it gives the values, else the scaling as it is.
 
     Args:
         scaling: The modality transform.
         mappings: Items of the Real World Value Mapping Sequence (0040,9096) of a slice, by keyword.
         file: Its file.
-        has_table: Whether a Modality LUT makes the values.
+        has_table: Whether a Modality LUT gives the values.
 
     Raises:
-        UnsupportedFileError: the values of a Parametric Map are those of a table, or of several mappings.
+        UnsupportedFileError: a table or several mappings give the values of a Parametric Map.
     """
     is_map = file.sop_class == PARAMETRIC_MAP
     if not is_map and (scaling.is_stated or has_table):
@@ -104,7 +105,7 @@ def mapped(scaling: Scaling, mappings: Sequence[Mapping[str, Any]] | None, file:
 
 
 def _mapped_range(item: Mapping[str, Any]) -> tuple[float, float] | None:
-    """First and last stored value mapped (0040,9216), (0040,9211); of floating-point pixels (0040,9214), (0040,9213)."""
+    """First and last stored value mapped (0040,9216), (0040,9211), for floats (0040,9214), (0040,9213)."""
     for first, last in (
         ("RealWorldValueFirstValueMapped", "RealWorldValueLastValueMapped"),
         ("DoubleFloatRealWorldValueFirstValueMapped", "DoubleFloatRealWorldValueLastValueMapped"),

@@ -38,12 +38,12 @@ _PARALLEL = 1e-3
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scan:
-    """What a folder holds.
+    """The DICOM files of a folder.
 
     Attributes:
         files: Headers of the DICOM files with pixels, in an order that does not depend on their names.
         skipped: Kinds of DICOM objects without pixels, and how many there are of each.
-        unread: Files that by their names are DICOM and are not, or are not there, and why.
+        unread: Files that are named like DICOM but could not be read, and the reasons.
     """
 
     files: list[File]
@@ -140,7 +140,7 @@ def _file_or_reason(path: Path) -> File | str:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """What a name leads to; `None` for a link that leads nowhere, or a file that was removed meanwhile."""
+    """The status of a file; `None` for a link that leads nowhere, or a file that was removed meanwhile."""
     try:
         return path.stat()
     except FileNotFoundError:
@@ -148,10 +148,10 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _named_like_dicom(failed: dict[Path, str], files: list[File]) -> list[str]:
-    """Of the files that are no images those that one would expect to be: by their ending, or by their neighbours.
+    """The files that could not be read but should be DICOM: by their ending, or by their neighbours.
 
-    Without an ending, or with a number for one, a file says nothing by its name. If DICOM files beside it are called so,
-    too, then one that is empty or missing was a slice; what has another content was not.
+    The name of a file without an ending, or with a number as its ending, says nothing. If DICOM files beside it have such
+    names, an empty or missing file was a slice. A file with other content was not.
     """
     neighbours = {(file.path.parent, _ending(file.path)) for file in files}
     return [
@@ -170,7 +170,7 @@ def _ending(path: Path) -> str:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All files in a folder and its subfolders; links to folders are not followed, unfinished output is left aside."""
+    """All files in a folder and its subfolders. Links to folders are not followed, and unfinished output is left out."""
     for root, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not _is_unfinished(name))
         for name in sorted(names):
@@ -183,7 +183,7 @@ def _raise(error: OSError) -> None:
 
 
 def _is_unfinished(name: str) -> bool:
-    """Whether medjax, or another program of the same habit, is writing to this, or was killed as it did."""
+    """Whether this is output that medjax, or a program that uses the same names, is writing or did not finish."""
     return name.startswith(".") and name.endswith(".part")
 
 
@@ -245,9 +245,9 @@ def _listing_order(group: Group) -> tuple[int, str, int]:
 
 
 def _by_owner(slices: list[Slice]) -> list[list[Slice]]:
-    """Splits slices of which the files name different patients, or that do not measure the same thing.
+    """Splits slices whose files name different patients, modalities or units.
 
-    One series UID should exclude all that; where it was given twice, another patient's slices must not enter a volume.
+    One series UID should exclude that. Where it was given twice, another patient's slices must not enter a volume.
     """
     parts: dict[Any, list[Slice]] = {}
     for slice_ in slices:
@@ -263,7 +263,7 @@ def _by_size(slices: list[Slice]) -> list[list[Slice]]:
 
 
 def _by_orientation(slices: list[Slice]) -> list[list[Slice]]:
-    """Splits slices where their direction cosines differ; slices that state none are a part of their own."""
+    """Splits slices whose direction cosines differ. Slices that state none form a separate part."""
     stated = sorted({s.orientation for s in slices if s.orientation is not None})
     leaders: list[tuple[float, ...]] = []
     leader_of: dict[Any, Any] = {None: None}
@@ -279,10 +279,10 @@ def _by_orientation(slices: list[Slice]) -> list[list[Slice]]:
 
 
 def _by_scaling(slices: list[Slice]) -> list[list[Slice]]:
-    """Splits slices whose contents are scaled apart, as phase has a slope and magnitude beside it has none.
+    """Splits slices with and without a scaling: a phase image has a slope, and the magnitude beside it has none.
 
-    Only where that is what they are: the parts name different contents, or have the same positions. Otherwise a slice
-    among others lacks its scaling, which is an error and no reason to leave it out.
+    The parts must name different contents or have the same positions. Otherwise some slices of one volume lack their
+    scaling. That is an error, and no reason to leave them out.
     """
     parts: dict[Any, list[Slice]] = {}
     for slice_ in slices:

@@ -1,4 +1,4 @@
-"""A series of files as one image, or as a line in a list."""
+"""A series of files as one image, or as an entry of a list."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ _DESCRIPTION = 0x0008103E
 @public("medjax.io")
 @dataclasses.dataclass(frozen=True)
 class DicomSeries:
-    """What can be loaded as one image, known from headers alone.
+    """An image that can be loaded, described from headers alone.
 
     Attributes:
         uid: Series Instance UID (0020,000E).
-        stack: Number within the series, 0 unless its slices differ in orientation or size, as with a localiser, in the
-            scaling of their contents, as magnitude and phase can, or in what no series should mix: patient, modality, units.
-        modality: Modality (0008,0060), `None` where it is not stated, as the next two.
+        stack: Number within the series. It is 0 unless the slices of the series differ in orientation or size (a
+            localiser), in scaling (magnitude and phase), or in patient, modality or units, which no series should mix.
+        modality: Modality (0008,0060), `None` where it is not stated. So are the next two.
         description: Series Description (0008,103E).
         number: Series Number (0020,0011).
-        files: How many files it takes.
+        files: Number of files.
         shape: Voxels along i, j, k, and the number of volumes if the series has several.
         spacing: Voxel size in mm, `None` where the file does not state it or it varies.
         orientation: Code of the directions of increasing index, such as "LPS"; `None` where it is not stated.
-        problem: What loading it with default options would raise as the error's reason, else `None`; damage within
+        problem: The reason of the error that loading with default options would raise, else `None`. Damage within
             compressed pixels only shows when they are read.
 
     Example:
@@ -75,7 +75,7 @@ class DicomSeries:
 def list_dicom_series(path: str | os.PathLike[str]) -> list[DicomSeries]:
     """Lists the series in a folder and its subfolders without reading pixels, in the order of their numbers.
 
-    A series whose slices differ in orientation or size (or scaling, patient, modality, units) has one entry for each stack.
+    A series whose slices differ in orientation or size (or scaling, patient, modality, units) has one entry per stack.
     Pixels are only read where nothing else tells whether slices at one position are copies.
 
     Args:
@@ -83,11 +83,11 @@ def list_dicom_series(path: str | os.PathLike[str]) -> list[DicomSeries]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: a subfolder cannot be listed, or a file not be read.
-        ImageFileError: a DICOM file is damaged. Files that are not DICOM are left aside.
+        OSError: a subfolder cannot be listed, or a file cannot be read.
+        ImageFileError: a DICOM file is damaged. Files that are not DICOM are left out.
 
     Warns:
-        ImageFileWarning: files with the name of DICOM files cannot be read as such, or are not there.
+        ImageFileWarning: files that are named like DICOM cannot be read as DICOM, or are not there.
 
     Example:
         >>> from pydicom.data import get_testdata_file
@@ -114,40 +114,41 @@ def load_dicom_series(
 ) -> Image:
     """Loads one DICOM series as an image; `load_image` of a folder is this with the defaults.
 
-    Slices are ordered by their positions along the normal of their planes, never by file name or number, and ascend along
-    it: voxel (i, j, k) is column i and row j of slice k. Values have the modality transform applied (Hounsfield units,
-    Bq/ml) and neither the display window nor the inversion of MONOCHROME1. They stay integers where that is exact, and
-    are float32 otherwise. Slices that repeat at every position make a trailing axis: time, echo, b-value.
+    Slices are ordered by their positions and ascend along the normal of their planes; file names and numbers do not
+    matter. Voxel (i, j, k) is column i and row j of slice k. The modality transform is applied to the values (Hounsfield
+    units, Bq/ml); the display window and the inversion of MONOCHROME1 are not. Values stay integers where that is exact,
+    and are float32 otherwise. Slices that repeat at every position make a trailing axis: time, echo, b-value.
 
     Args:
         path: A folder, with its subfolders; a DICOMDIR; or a file.
         series_uid: Series Instance UID, where there are several series; `list_dicom_series` lists them.
         stack: Which stack of parallel slices, where a series has several; or "largest", the one with the most slices.
-        spacing_policy: What to do with unevenly spaced slices, as when one is missing. "error"; "resample": linear
-            interpolation onto even positions, the median step apart, in float32; "nearest": the nearest slice for each;
-            "even": the slices as they are, taken as even from the first to the last, for positions that were rounded.
-        repeats: What to do with several slices at one position. "dimension": a trailing axis if an attribute with a
-            meaning tells them apart; "order": a trailing axis in any case, by number if nothing else; "error".
+        spacing_policy: How to load unevenly spaced slices, as when one is missing. "error" raises. "resample"
+            interpolates linearly onto even positions, the median step apart, in float32. "nearest" takes the nearest
+            slice for each of these. "even" takes the slices as evenly spaced from the first to the last, which is for
+            positions that were rounded.
+        repeats: How to load several slices at one position. "dimension" makes a trailing axis if an attribute with a
+            meaning tells them apart. "order" makes one in any case, if need be by number. "error" raises.
 
     Returns:
-        A single image, LPS mm. `metadata.extra` holds all public attributes by keyword, "per_slice" those that
-        differ between slices, and "volumes" what tells volumes apart.
+        A single image, LPS mm. `metadata.extra` holds all public attributes by keyword. Its entry "per_slice" holds
+        those that differ between slices, and "volumes" those that tell volumes apart.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: an option is unknown.
-        MultipleSeriesError: there is a choice; the message lists it.
+        MultipleSeriesError: there are several series or stacks; the message lists them.
         NonUniformSpacingError: the slices are unevenly spaced.
         DuplicatePositionError: different slices lie at one position.
         InconsistentGeometryError: the slices do not lie on one grid.
-        NoGeometryError: several files, and positions are missing.
-        OSError: a subfolder cannot be listed, or a file not be read.
+        NoGeometryError: there are several files, and positions are missing.
+        OSError: a subfolder cannot be listed, or a file cannot be read.
         ImageFileError: a file is damaged, holds no image, or needs another package; a subclass says which.
 
     Warns:
-        ImageFileWarning: the stack leans (gantry tilt; the sheared affine is exact), copies of slices were left out, the
-            file does not say where it lies, slices were interpolated or taken as even, a slope is 0, or files with the
-            name of DICOM files cannot be read as such.
+        ImageFileWarning: the stack leans (gantry tilt; the sheared affine is exact), copies of slices were left out,
+            the file does not state its place, slices were interpolated or taken as even, a slope is 0, or files that
+            are named like DICOM cannot be read as DICOM.
 
     Example:
         >>> from pydicom.data import get_testdata_file
