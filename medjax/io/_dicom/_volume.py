@@ -1,4 +1,4 @@
-"""Voxels of a stack: one array is set aside, and every slice is read into its place in it."""
+"""Voxels of a stack: every slice is read into its place in one array."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _add_intercepts(volume: np.ndarray, rows: Sequence[Sequence[Slice]]) -> np.n
 
 
 def _extremes(volume: np.ndarray, rows: Sequence[Sequence[Slice]], offsets: np.ndarray) -> tuple[int, int]:
-    """Bounds of the values: what the stored bits allow, or what is there if that would not fit int16."""
+    """Bounds of the values: those of the stored bits, or those of the values themselves if the bits would not fit int16."""
     ranges = [(*s.layout.value_range, int(s.intercept)) for row in rows for s in row]
     low, high = min(r[0] + r[2] for r in ranges), max(r[1] + r[2] for r in ranges)
     if low >= -32768 and high <= 32767 and np.abs(offsets).max() <= 32767:
@@ -101,7 +101,7 @@ def _extremes(volume: np.ndarray, rows: Sequence[Sequence[Slice]], offsets: np.n
 
 
 def digest(slice_: Slice) -> bytes:
-    """What is the same for slices whose pixels are: a hash of them and of their scaling."""
+    """A hash of the pixels and their scaling, the same for slices with the same pixels."""
     check_size(slice_.file, slice_.layout)
     shape = (*slice_.shape, *slice_.layout.channels)
     out = np.empty(shape, _volume_dtype([slice_], slice_.layout.has_modality_lut))
@@ -118,20 +118,20 @@ def is_blank(slice_: Slice) -> bool:
 
 
 def even_count(depths: np.ndarray) -> int:
-    """How many slices an even grid has that keeps the first, the last and the median step."""
+    """The number of slices of an even grid that keeps the first and last slice and about the median step."""
     return max(round(float(depths[-1] / np.median(np.diff(depths)))), 1) + 1
 
 
 def even_out(volume: np.ndarray, depths: np.ndarray, policy: SpacingPolicy) -> tuple[np.ndarray, np.ndarray]:
     """Puts unevenly spaced slices onto an even grid from the first to the last.
 
-    The new step is the median of the old ones, stretched so that the last slice is met: with slices missing from a
-    regular stack, all others stay as they are.
+    The new step is the median of the old ones, stretched so that the last slice keeps its place. If slices are missing
+    from a regular stack, all others stay as they are.
 
     Args:
         volume: `(volume, slice, row, column, *channels)`.
         depths: Distance of each slice from the first, mm.
-        policy: "resample" interpolates linearly between the two slices around, in float32; "nearest" repeats the nearest.
+        policy: "resample" interpolates linearly between the two neighbours, in float32; "nearest" repeats the nearest.
 
     Returns:
         The volume, and for each new slice the number of the nearest old one.

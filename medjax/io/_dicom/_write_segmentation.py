@@ -71,7 +71,8 @@ def save_dicom_segmentation(
 
     Raises:
         ValueError: the image is a batch or traced, a binary object cannot hold its labels, or a text is too long.
-        UnsupportedFileError: the image holds no labels, its affine is sheared, or its slices are too small for "binary".
+        UnsupportedFileError: the image holds no labels, its affine is sheared, or its slices are too small for
+            "binary".
         MultipleSeriesError: `source` holds several series.
         MissingDependencyError: highdicom is not installed.
         ImageFileError: the source is no image or belongs to another patient, or a file of it does not state its study,
@@ -89,7 +90,8 @@ def save_dicom_segmentation(
         >>> labels = scan.with_voxels(np.arange(24).reshape(4, 3, 2) % 3).with_kind("label")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     uid = mj.io.save_dicom_series(scan, f"{folder}/scan")
-        ...     uid = mj.io.save_dicom_segmentation(labels, f"{folder}/labels.dcm", f"{folder}/scan", names={1: "Liver"})
+        ...     names = {1: "Liver"}
+        ...     uid = mj.io.save_dicom_segmentation(labels, f"{folder}/labels.dcm", f"{folder}/scan", names=names)
         ...     again = mj.io.load_image(f"{folder}/labels.dcm")
         >>> bool((again.voxels == labels.voxels).all()), [each["label"] for each in again.metadata.display["segments"]]
         (True, ['Liver', 'Segment 2'])
@@ -116,7 +118,7 @@ def save_dicom_segmentation(
     return str(written.SeriesInstanceUID)
 
 
-# What is written
+# The labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +139,7 @@ class _Labels:
 
     @property
     def has_channels(self) -> bool:
-        """Whether each segment has an array of its own."""
+        """Whether the last axis has one array for each segment."""
         return self.pixels.ndim > 3
 
 
@@ -290,7 +292,7 @@ def _built(
             software_versions=__version__,
             device_serial_number="0",
         )
-        # It takes the source's where pixels agree within 1e-4, with the source's distance of slices.
+        # highdicom takes the source's measures, with its distance of slices, where the pixels agree within 1e-4.
         written.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = volume.get_pixel_measures()
     return written
 

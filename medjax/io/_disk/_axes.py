@@ -1,7 +1,7 @@
-"""What the axes behind i, j, k are and how far their steps reach: one rule for NIfTI, MetaImage, NRRD and DICOM sources.
+"""Meaning and step of the axes behind i, j, k: one rule for NIfTI, MetaImage, NRRD and DICOM sources.
 
-An image knows its trailing axes by their sizes only; what they are stands in the header of its source. It is true as long
-as the image has as many trailing axes, also where volumes were dropped.
+An image knows only the sizes of its trailing axes. The header of its source states their meaning. The header holds as
+long as the image has as many trailing axes, even if volumes were dropped.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NRRD_UNITS = {"sec": "s", "second": "s", "seconds": "s", "msec": "ms", "millise
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
-# What tells volumes apart and is a time (PS3.3 C.7.6.2, C.7.6.16.2.2, C.8.9).
+# Attributes that tell volumes apart and are times (PS3.3 C.7.6.2, C.7.6.16.2.2, C.8.9).
 _DICOM_TIMES = (
     *(
         "TemporalPositionIdentifier",
@@ -57,10 +57,10 @@ class Axis:
     """A trailing axis.
 
     Attributes:
-        meaning: "time" (also a spectrum: the fourth dimension of other programs), "vector" for components, "colour" for red,
-            green, blue and perhaps alpha, "list" for another known dimension; `None` where nothing says it.
-        step: From one index to the next, in `unit`; `None` where it is unknown or uneven.
-        unit: "s", "ms", "us", "Hz", "ppm", "rad/s", or what an NRRD says; `None` where nothing says it.
+        meaning: "time" (also a spectrum: the fourth dimension of other programs), "vector" for components, "colour" for
+            red, green, blue and perhaps alpha, "list" for another known dimension; `None` if it is unknown.
+        step: From one index to the next, in `unit`; `None` if it is unknown or uneven.
+        unit: "s", "ms", "us", "Hz", "ppm", "rad/s", or the unit that an NRRD states; `None` if it is unknown.
     """
 
     meaning: Meaning | None = None
@@ -75,7 +75,7 @@ class Axis:
 
 
 def trailing_axes(image: Image) -> tuple[Axis, ...]:
-    """Returns what the source's header says of the image's trailing axes, one for each.
+    """Returns the image's trailing axes as the source's header describes them.
 
     Example:
         >>> extra = {"dim": [4, 9, 9, 9, 20, 1, 1, 1], "pixdim": [1, 2, 2, 2, 2.5, 0, 0, 0], "xyzt_units": 10}
@@ -165,9 +165,10 @@ def _of_dicom(extra: Mapping[str, Any], count: int) -> list[Axis] | None:
 
 
 def _dicom_step(extra: Mapping[str, Any]) -> tuple[float | None, str | None]:
-    """Seconds from volume to volume: Temporal Resolution (0020,0110), else the times of the volumes, else Repetition Time.
+    """The seconds from one volume to the next.
 
-    Repetition Time (0018,0080) is that of a pulse sequence, which is the volumes' only where the times do not deny it.
+    They are Temporal Resolution (0020,0110), else come from the times of the volumes, else are Repetition Time
+    (0018,0080). That is the time of a pulse sequence. It is the volumes' only if the times do not contradict it.
     """
     resolution, repetition = _stated_step(extra.get("TemporalResolution")), _stated_step(extra.get("RepetitionTime"))
     if resolution is not None:
@@ -183,7 +184,7 @@ def _dicom_step(extra: Mapping[str, Any]) -> tuple[float | None, str | None]:
 
 
 def _dicom_times(extra: Mapping[str, Any]) -> np.ndarray:
-    """When each volume starts, in seconds of the day; empty where that is not stated for all of them."""
+    """The start of each volume in seconds of the day; empty if it is not stated for all volumes."""
     per_slice = extra.get("per_slice")
     rows = per_slice.get("AcquisitionTime") if isinstance(per_slice, Mapping) else None
     try:

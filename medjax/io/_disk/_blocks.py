@@ -1,7 +1,7 @@
-"""Blocks of bytes into a file, one after another: made, and where that is possible compressed, by a few threads.
+"""Writing blocks of bytes into a file in order. A few threads make them and, with gzip and zlib, compress them.
 
-With gzip and zlib every block is deflated by itself and ends on a byte (RFC 1951, 3.2.4), so that the blocks, put together,
-are one stream that any reader takes. Nothing is lost by it: a block is hundreds of times the 32 KiB that deflate looks back.
+With gzip and zlib every block is deflated alone and ends on a byte (RFC 1951, 3.2.4). So the blocks together are one
+stream that any reader takes. The size stays about the same: a block is many times the 32 KiB that deflate looks back.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from medjax.io._disk._stream import Codec, zstandard_for
 
 __all__ = ["file_blocks", "in_order", "write_blocks"]
 
-# measured: 1 to 8 MB are equally fast; less memory is in flight with less
+# Measured: 1 to 8 MB are equally fast. Smaller blocks take less memory.
 _BLOCK_BYTES = 2**21
-# Where memory is in another order, bytes that lie together and go into one block: half a line of the cache.
+# For memory in another order: at least this many adjacent bytes go into one block, half a line of the cache.
 _LEAST_RUN_BYTES = 32
 _TILE = 16
 
@@ -57,7 +57,7 @@ def file_blocks(voxels: np.ndarray, axes: Sequence[int]) -> Iterator[Make]:
 
 
 def _pieces(voxels: np.ndarray) -> Iterator[np.ndarray]:
-    """Pieces of some megabytes along the first axis, or along the next where one index of it is more than that."""
+    """Pieces of some megabytes along the first axis, or along the next one if a single index is larger than that."""
     if voxels.ndim == 1 or voxels.nbytes <= _BLOCK_BYTES:
         yield voxels
         return
@@ -70,7 +70,7 @@ def _pieces(voxels: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _file_bytes(voxels: np.ndarray) -> Any:
-    """The bytes of voxels, the last axis fastest; copied some indices at a time, which keeps to the cache (2x faster)."""
+    """The bytes of voxels, the last axis fastest. Copying some indices at a time stays in the cache (2x faster)."""
     packed = voxels
     if not voxels.flags.c_contiguous:
         packed = np.empty(voxels.shape, voxels.dtype)
@@ -80,7 +80,7 @@ def _file_bytes(voxels: np.ndarray) -> Any:
 
 
 def write_blocks(file: Any, codec: Codec | None, blocks: Iterable[Make]) -> None:
-    """Writes what the functions return (bytes or any contiguous buffer) to a file open for writing, in their order.
+    """Calls the functions and writes the bytes or contiguous buffers that they return to an open file, in order.
 
     The functions run in threads, a few of them ahead of the one whose block is being written.
 
@@ -118,7 +118,7 @@ def _deflated(make: Make) -> tuple[Any, bytes]:
 
 
 def in_order(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
-    """Runs tasks in a few threads and yields their results in order; few are in memory at a time."""
+    """Runs tasks in a few threads and yields their results in order. Only a few are in memory at a time."""
     threads = _threads()
     waiting: collections.deque[Future[Result]] = collections.deque()
     with ThreadPoolExecutor(threads) as pool:

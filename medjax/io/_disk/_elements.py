@@ -1,4 +1,4 @@
-"""Voxel data that a text header describes (MetaImage, NRRD): behind the header or in files beside it, in any encoding."""
+"""Voxel data that a text header describes (MetaImage, NRRD), behind the header or in files beside it."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _CODECS: dict[Encoding, Codec] = {"zlib": "zlib", "gzip": "gzip", "bzip2": "bzip
 # No number needs more characters, and NumPy's parser takes room for the longest one times their count.
 _LONGEST_NUMBER = 400
 
-# Some writers end a file with a line break or pad it, which is no sign of a wrong header: up to this many bytes, and up to
-# an eighth of the voxels where that is more than the first number.
+# Some writers end a file with a line break or pad it. So many excess bytes are no sign of a wrong header: the first number,
+# or an eighth of the voxels where that is more, up to the second.
 _LEAST_EXCESS_BYTES, _MOST_EXCESS_BYTES = 8, 512
 
-# Beyond this a number is damage and not a length in mm.
+# A larger number is damage and not a length in mm.
 _LARGEST_MM = 1e9
 
-# Float32 directions of real scanners miss a right angle by up to 5e-5 (cosine); more is a shear.
+# Float32 directions of real scanners miss a right angle by up to 5e-5 (cosine). Twice that is a shear.
 _SHEAR_TOLERANCE_DEGREES = float(np.degrees(1e-4))
 
 
@@ -54,10 +54,10 @@ class Part:
     Attributes:
         path: The file.
         offset: Bytes before the (encoded) data.
-        lines: Lines that follow these, before the data.
-        skip: Bytes of the decoded data that are not voxels.
-        is_at_end: The voxels are the last bytes of what follows the offset, whatever stands before them.
-        file: The file where it is open already, as the header's own is.
+        lines: Lines after these bytes and before the data.
+        skip: Bytes of the decoded data that precede the voxels.
+        is_at_end: The voxels are the last bytes of the file, whatever precedes them.
+        file: The open file, if it is open already, as the header's is.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class Part:
 def read_elements(parts: Sequence[Part], dtype: np.dtype, count: int, encoding: Encoding) -> np.ndarray:
     """Reads `count` numbers from equal parts, one after another, as a flat array in the machine's byte order.
 
-    Memory is taken only for what the files really hold.
+    Memory is taken only for numbers that the files really hold.
 
     Raises:
         TruncatedFileError: a part holds fewer numbers than its share.
@@ -159,7 +159,7 @@ def _too_much(path: Path, reason: str) -> ImageFileError:
 def sibling(header: Path, name: str) -> Path:
     """Returns the path of a data file that a header names, which must lie in the header's folder or below.
 
-    What counts is where the name leads: an absolute one may lead into the folder. A link in the folder is followed.
+    An absolute name may be given if it leads into the folder. A link in the folder is followed.
 
     Raises:
         ImageFileError: the name leads out of the folder, or there is no such file.
@@ -201,7 +201,7 @@ def numbered(header: Path, pattern: str, numbers: Iterable[int]) -> list[Path]:
 
 
 def checked_affine(path: Path, affine: np.ndarray) -> np.ndarray:
-    """Returns the affine as it is; raises where it is no geometry and warns where it is sheared."""
+    """Returns the affine as it is. Raises if it is no geometry, and warns if it is sheared."""
     largest = np.abs(affine).max()
     if not largest < _LARGEST_MM:  # also where it is not finite
         raise ImageFileError(path, f"its geometry holds {largest:g} mm, expected below {_LARGEST_MM:g}")
@@ -221,7 +221,7 @@ def storable(path: Path, voxels: np.ndarray) -> np.ndarray:
     """Returns voxels in a dtype that both formats hold: booleans become uint8, half precision float32.
 
     Raises:
-        UnsupportedFileError: there is no such dtype, as for complex numbers.
+        UnsupportedFileError: they hold no such dtype, as for complex numbers.
     """
     if voxels.dtype == bool:
         return voxels.astype(np.uint8)
