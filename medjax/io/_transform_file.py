@@ -31,26 +31,28 @@ Matrix = np.ndarray
 
 
 def load_transform(path: str | os.PathLike[str]) -> AffineTransform:
-    """Loads a linear transform from ITK's text form; the direction is ITK's: from output points to input points, LPS mm.
+    """Loads a linear transform from ITK's text form. As in ITK it maps output points to input points, LPS mm.
 
-    Affine, translation, scale, Euler, versor, rigid, similarity and scale-skew transforms, and composites of them, which
-    become one. As in ITK the last transform of a composite is applied first.
+    Reads affine, translation, scale, Euler, versor, rigid, similarity and scale-skew transforms, and composites of them.
+    A composite becomes one transform. As in ITK its last transform is applied first.
 
     Args:
-        path: A `.tfm` or `.txt` file; what counts is its first line.
+        path: A `.tfm` or `.txt` file. Only its first line counts, not its name.
 
     Returns:
-        An `AffineTransform`, about the file's centre (of a composite: about the origin), for `transform=`.
+        An `AffineTransform` for `transform=`, about the file's centre, or about the origin for a composite.
 
     Raises:
-        FileNotFoundError: no such file.
-        ImageFileError: no such form, numbers missing or too many, or not finite; several transforms without a composite.
-        UnsupportedFileError: a transform of another dimension, or one that is not linear.
+        FileNotFoundError: there is no such file.
+        ImageFileError: the file does not have this form, has too few or too many numbers or some that are not finite, or
+            lists several transforms without a composite.
+        UnsupportedFileError: a transform has another dimension, or is not linear.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     mj.io.save_transform(mj.AffineTransform.of(mj.affine_matrix(translation=(1, 2, 3))), f"{folder}/shift.tfm")
+        ...     shift = mj.AffineTransform.of(mj.affine_matrix(translation=(1, 2, 3)))
+        ...     mj.io.save_transform(shift, f"{folder}/shift.tfm")
         ...     mj.io.load_transform(f"{folder}/shift.tfm")(np.zeros(3)).tolist()
         [1.0, 2.0, 3.0]
     """
@@ -75,15 +77,15 @@ def load_transform(path: str | os.PathLike[str]) -> AffineTransform:
 
 
 def save_transform(transform: Any, path: str | os.PathLike[str]) -> None:
-    """Saves a linear transform as ITK's AffineTransform in text form, exactly; written beside the target and renamed.
+    """Saves a linear transform exactly, as ITK's AffineTransform in text form. Written beside the target and renamed.
 
     Args:
-        transform: An `AffineTransform`, or a `CompositeTransform` of such, which is saved as their product; concrete.
+        transform: A concrete `AffineTransform`, or a `CompositeTransform` of them, which is saved as their product.
         path: Target, ending in `.tfm` or `.txt`.
 
     Raises:
         ValueError: the transform is traced, a batch, or not linear (save the images that it brings to a grid).
-        UnsupportedFileError: another ending.
+        UnsupportedFileError: the path has another ending.
 
     Example:
         >>> import tempfile
@@ -242,7 +244,7 @@ def _affine_parts(parameters: np.ndarray, _: bool) -> tuple[np.ndarray, np.ndarr
     return parameters[:9].reshape(3, 3), parameters[9:]
 
 
-# By ITK's class name: how many parameters there are, and what linear part and translation they make.
+# By ITK's class name: the number of parameters, and the function from them to linear part and translation.
 _RULES: dict[str, tuple[tuple[int, ...], Callable[[np.ndarray, bool], Any]]] = {
     "AffineTransform": ((12,), _affine_parts),
     "MatrixOffsetTransformBase": ((12,), _affine_parts),

@@ -95,9 +95,10 @@ class Sources:
         return table if table.shape[1:] == (count,) and np.isfinite(table).all() else None
 
     def _reach(self) -> float:
-        """How far a source slice counts, in mm: less than a step, so that on a slice it is that one alone.
+        """The distance in mm up to which a source slice counts.
 
-        Less by more than real slices stray from an even grid.
+        It is less than a step, so a derived slice on a source slice refers to that one alone. The 2 % are more than
+        real slices stray from an even grid.
         """
         if self.positions is None or self.normal is None:
             return 0.0
