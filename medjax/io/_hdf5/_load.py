@@ -30,7 +30,7 @@ _NAMES_SHOWN = 10
 @public("medjax.io")
 @dataclasses.dataclass(frozen=True)
 class StoredImage:
-    """An image in an HDF5 file, as `list_hdf5` finds it: nothing of its voxels has been read.
+    """An image in an HDF5 file, as `list_hdf5` finds it. Its voxels have not been read.
 
     Attributes:
         group: Path of the group, for `load_hdf5`.
@@ -39,12 +39,13 @@ class StoredImage:
         dtype: Voxel dtype.
         kind: "intensity" or "label".
         grid: Shape and index-to-LPS affine in mm.
-        layout: Who wrote it: "medjax", "MedImages.jl" or "ITK".
+        layout: The program that wrote it: "medjax", "MedImages.jl" or "ITK".
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     name = mj.io.save_hdf5(f"{folder}/scans.h5", mj.Image.from_array(np.zeros((2, 3, 4)), spacing=2.0), name="a")
+        ...     image = mj.Image.from_array(np.zeros((2, 3, 4)), spacing=2.0)
+        ...     name = mj.io.save_hdf5(f"{folder}/scans.h5", image, name="a")
         ...     (found,) = mj.io.list_hdf5(f"{folder}/scans.h5")
         >>> found.name, found.shape, found.grid.spacing, found.layout
         ('a', (2, 3, 4), (2.0, 2.0, 2.0), 'medjax')
@@ -69,24 +70,24 @@ def load_hdf5(
 ) -> Image:
     """Loads an image, or a box of one, from an HDF5 file.
 
-    Reads what `save_hdf5` wrote, what MedImages.jl's `save_med_image` wrote (its placeholders become `None`), and the
-    images of ITK and SimpleITK (group "ITKImage", name "0"). Of a box only the chunks that it meets are read.
+    Reads the files of `save_hdf5`, of MedImages.jl's `save_med_image` (its placeholders become `None`), and of ITK and
+    SimpleITK (group "ITKImage", name "0"). For a box only the chunks that it meets are read.
 
     Args:
         file: The HDF5 file.
         group: Group that the image is in; "" is the file's root.
-        name: Name in the group; may be left out where the group holds one image.
-        start: Index of the box's first voxel along i, j, k. Default 0.
-        size: Voxels of the box along i, j, k. Default all from `start` on.
+        name: Name in the group. It may be left out if the group holds one image.
+        start: Index of the box's first voxel along i, j, k. Default: 0.
+        size: Voxels of the box along i, j, k. Default: all from `start` on.
 
     Returns:
         The image, or the box as an image whose origin is the position of voxel `start`. Channels are always whole.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ImageFileError: there is no such image, the file is damaged or foreign, or it is open for writing elsewhere.
+        ImageFileError: there is no such image, or the file is damaged, foreign, or open for writing elsewhere.
         MissingDependencyError: the voxels need a codec of hdf5plugin.
-        ValueError: the box leaves the image, group or name is no text, or a name is more than one name.
+        ValueError: the box leaves the image, the group or the name is no text, or the name has several parts.
 
     Example:
         >>> import tempfile
@@ -191,7 +192,7 @@ def list_hdf5(file: str | os.PathLike[str], group: str = "") -> list[StoredImage
 
     Args:
         file: The HDF5 file.
-        group: Where to look, groups in it included. Default the whole file.
+        group: Group to list, with the groups in it. Default: the whole file.
 
     Returns:
         One entry per image, in the order of their names.
@@ -238,7 +239,7 @@ def _stored_image(where: list[str], member: h5py.Group | h5py.Dataset, path: Pat
 
 
 def read(path: Path) -> Image:
-    """Reads the one image of an HDF5 file; one that holds several names them."""
+    """Reads the only image of an HDF5 file. The error of a file with several images names them."""
     with reading(path) as store, translated(path):
         found = list(itertools.islice(_images(store), 2))
         if len(found) != 1:

@@ -43,26 +43,26 @@ def save_hdf5(
     """Saves an image into an HDF5 file beside the images that it holds already.
 
     A new file is written beside its place and renamed. An append is one step as seen after a crash: whenever the process
-    is killed, the file holds the images of all calls that returned, whole. The layout is described in docs/hdf5.md; the
-    voxels keep their dtype, the affine is float64, and the whole metadata is kept.
+    is killed, the file holds the whole images of all calls that returned. docs/hdf5.md describes the layout. The voxels
+    keep their dtype, the affine is float64, and the whole metadata is kept.
 
     Args:
-        file: The HDF5 file; made where it does not exist, its folder is not.
+        file: The HDF5 file. It is made if it does not exist, but its folder must exist.
         image: A single image (not a batch), concrete, of booleans, integers, floating point (not bfloat16) or complex.
         group: Group to save in, such as a patient or a cohort; "a/b" is a group in a group.
-        name: Name in the group; default a new random one (UUID).
-        compression: "gzip" (level 1 with byte shuffle: any HDF5 program opens it), "blosc" (LZ4, faster, read only where
-            hdf5plugin is installed), "lzf" (h5py only) or `None`.
+        name: Name in the group. Default: a new random one (UUID).
+        compression: "gzip" (level 1 with byte shuffle, which any HDF5 program opens), "blosc" (LZ4, faster, but only read
+            where hdf5plugin is installed), "lzf" (h5py only) or `None`.
 
     Returns:
         The name of the image in the group.
 
     Raises:
-        ValueError: the image is a batch, traced or of a dtype that cannot be stored, a name is no text or has
-            parts that are empty or dots, or the compression is unknown.
-        ImageFileError: the file is not HDF5, is open elsewhere, or has an image of that name; the metadata hold what
-            JSON cannot.
-        OSError: the disk is full, or fails; the file is as it was.
+        ValueError: the image is a batch, is traced or has a dtype that cannot be stored; a name is no text, or has parts
+            that are empty or dots; or the compression is unknown.
+        ImageFileError: the file is not HDF5, is open elsewhere, or has an image of that name, or the metadata hold a
+            value that JSON cannot.
+        OSError: the disk is full, or fails. The file is then as it was.
         MissingDependencyError: "blosc" is asked for and hdf5plugin is not installed.
 
     Example:
@@ -105,7 +105,7 @@ def _content_of(image: Image, path: Path) -> _Content:
 
 
 def _create(path: Path, where: list[str], content: _Content, compression: Compression | None) -> bool:
-    """Makes a new file, unless another process has made one meanwhile: then returns `False`."""
+    """Makes a new file. Returns `False` if another process has made one meanwhile."""
     path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
@@ -120,7 +120,7 @@ def _create(path: Path, where: list[str], content: _Content, compression: Compre
 
 
 def _give_name(temporary: Path, path: Path) -> bool:
-    """Gives a finished file its name, unless there is a file of that name: then returns `False`."""
+    """Gives a finished file its name. Returns `False` if there is a file of that name."""
     try:
         os.link(temporary, path)  # unlike a rename, never replaces a file
     except FileExistsError:
@@ -174,7 +174,7 @@ def _put_image(
 def delete_hdf5(file: str | os.PathLike[str], group: str, name: str) -> None:
     """Deletes an image from an HDF5 file, in one step as seen after a crash.
 
-    HDF5 does not give the space back; to shrink a file, save its images into a new one (or run HDF5's `h5repack`).
+    HDF5 does not free the space. To shrink a file, save its images into a new one (or run HDF5's `h5repack`).
 
     Args:
         file: The HDF5 file.
@@ -184,7 +184,7 @@ def delete_hdf5(file: str | os.PathLike[str], group: str, name: str) -> None:
     Raises:
         FileNotFoundError: there is no such file.
         ImageFileError: there is no such image, the file is damaged, or it is open elsewhere.
-        ValueError: the name is more than one name.
+        ValueError: the name has several parts.
 
     Example:
         >>> import tempfile
@@ -202,7 +202,7 @@ def delete_hdf5(file: str | os.PathLike[str], group: str, name: str) -> None:
 
 
 def write(image: Image, path: Path, *, compress: bool) -> None:
-    """Writes a new HDF5 file with one image, "images/image", in place of any old one."""
+    """Writes a new HDF5 file with one image, "images/image", which replaces an old file."""
     content = _content_of(image, path)
     with atomic_file(path) as temporary, filling(temporary, path) as store:
         _put_image(store, ["images", "image"], content, "gzip" if compress else None, path)
