@@ -161,7 +161,7 @@ def stack_of(frames: Frames, path: Path) -> Stack:
 
 
 def _slice_numbers(offsets: np.ndarray, frames: Frames, path: Path) -> np.ndarray:
-    """The slice of each of the ascending offsets (mm). Gaps are counted one by one, so errors of the step do not add up."""
+    """The slice of each ascending offset (mm). Gaps are counted one by one, so errors of the step do not add up."""
     gaps = np.diff(offsets)
     gaps[gaps < 0.01 * frames.spacing.min()] = 0  # the same position, up to rounding in the text
     distinct = gaps[gaps > 0]
@@ -241,7 +241,7 @@ def text_at(dataset: Dataset, keyword: str) -> str:
 
 
 def value_at(dataset: Dataset, keyword: str, path: Path) -> Any:
-    """The attribute as pydicom decodes it, `None` where it is absent. pydicom's warnings, which quote values, are silent."""
+    """The attribute as pydicom decodes it, `None` if absent. pydicom's warnings, which quote values, are silenced."""
     try:
         with quiet():
             return dataset.get(keyword)

@@ -90,8 +90,8 @@ def _shared(file: File, target: Path) -> Dataset:
         header.FrameOfReferenceUID = new_uid()
         warn(
             target,
-            "the source states no FrameOfReferenceUID, and the labels get a new one: programs that go by it, and not by "
-            "the references to the source's slices, may not show the two together",
+            "the source states no FrameOfReferenceUID, and the labels get a new one: programs that go by it, and not "
+            "by the references to the source's slices, may not show the two together",
         )
     header.Modality = modality_of(Metadata(modality=known.get("Modality")))[:12]  # 16, with _SEG at its end
     header.SeriesInstanceUID = file.series_uid

@@ -179,7 +179,7 @@ def _display_range(image: Image, known: Mapping[str, Any], is_noted: bool) -> di
 def _steps(
     known: Mapping[str, Any], dims: tuple[int, ...], fields: Mapping[str, Any], axes: Sequence[Axis]
 ) -> dict[str, Any]:
-    """The steps and units. Lengths are in mm. The step of time and its unit are the source's, even if volumes were dropped.
+    """The steps and units. Lengths are in mm. Time has the source's step and unit, even if volumes were dropped.
 
     The fields of a NIfTI source for further axes stay while these keep their sizes.
     """

@@ -74,8 +74,8 @@ def stated_affine(fields: Mapping[str, Any]) -> np.ndarray:
 def qform_affine(fields: Mapping[str, Any]) -> np.ndarray:
     """Returns the index-to-LPS affine of the qform in mm (nifti1.h, METHOD 2).
 
-    The unit quaternion is `(a, b, c, d)` with `a = sqrt(1 - b^2 - c^2 - d^2)`. `pixdim[0] = -1` reverses the third axis;
-    any other value leaves it.
+    The unit quaternion is `(a, b, c, d)` with `a = sqrt(1 - b^2 - c^2 - d^2)`. `pixdim[0] = -1` reverses the third
+    axis; any other value leaves it.
 
     Raises:
         ValueError: it is not finite, singular, of an impossible size, or b, c, d are no part of a unit quaternion.

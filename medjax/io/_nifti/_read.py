@@ -44,8 +44,8 @@ def read(path: Path) -> Image:
 
     The sform is used before the qform. A warning tells of a difference between them. Without either the axes are taken
     as LPS, with a warning. Lengths become mm. Integers that are not scaled keep their dtype. Scaled voxels are computed
-    in float64 and returned as float32, or as float64 where that is stored or float32 would overflow. Complex voxels stay
-    complex. RGB, RGBA and time become trailing channels. A 5-D file without time gives channels only.
+    in float64 and returned as float32, or as float64 where that is stored or float32 would overflow. Complex voxels
+    stay complex. RGB, RGBA and time become trailing channels. A 5-D file without time gives channels only.
 
     Raises:
         ImageFileError: the file is damaged, foreign or contradicts itself; a subclass says which.
@@ -185,7 +185,7 @@ def _as_kind(voxels: np.ndarray, header: Header) -> tuple[np.ndarray, Kind]:
 
 
 def _chosen_affine(header: Header, note: Note, affine_ras: np.ndarray | None) -> np.ndarray:
-    """Takes the affine of sform, qform or neither. If an exact affine agrees with it within rounding, takes that one."""
+    """The affine of sform, qform or neither, or an exact affine if that one agrees with it within rounding."""
     affine = _stated_affine(header)
     shape = (*header.shape, 1, 1)[:3]
     exact = [] if affine_ras is None else [affine_in_mm(affine_ras, header.fields)]
