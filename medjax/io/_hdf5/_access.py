@@ -216,7 +216,7 @@ def child(group: h5py.Group, name: str, path: Path) -> Any:
 
 
 def walk(group: h5py.Group, is_closed: Callable[[h5py.Group], bool]) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
-    """Yields the groups and datasets below a group with their paths, each object once. Closed groups are not entered."""
+    """Yields the groups and datasets below a group with their paths, each object once. Skips closed groups' members."""
     seen = {h5py.h5o.get_info(group.id).addr}
     pending: list[tuple[str, Any]] = [("", group)]
     while pending:

@@ -116,7 +116,7 @@ def geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any], axes: S
 
 
 def kept_lines(path: Path, image: Image) -> list[str]:
-    """Lines of the kind, the metadata that names nobody, and those keys of a MetaImage source that are not the format's."""
+    """Lines of the kind, the metadata that names nobody, and the foreign keys of a MetaImage source."""
     extra = extra_of(image)
     text = metadata_to_json(path, image) or ""
     pieces = [text[start : start + _LINE_BYTES] for start in range(0, len(text), _LINE_BYTES)]
