@@ -1,7 +1,7 @@
-"""The header of a derived series: what it takes over from its source, and what is new.
+"""The header of a derived series: attributes from its source, and new ones.
 
 A derived image stays in its patient's study and frame of reference. It gets a new Series Instance UID and new SOP
-Instance UIDs. `_derived_attributes` lists what is taken over: the attributes of the patient and the study, of the
+Instance UIDs. `_derived_attributes` lists the attributes that are taken over: those of the patient and the study, of the
 equipment, the contrast agent and the acquisition. Attributes of pixels and geometry are written anew. All others, and
 private ones, are left out (PS3.3 sections A.3, A.4, A.8, A.21).
 """

@@ -49,7 +49,7 @@ def source_planes(files: Sequence[File], target: Path) -> tuple[list[Dataset], l
     shared = _shared(files[0], target)
     layouts: dict[Any, Layout] = {}
     stacks: list[list[Dataset]] = []
-    for file in {file.sop_uid: file for file in files}.values():  # a copy needs no reference of its own
+    for file in {file.sop_uid: file for file in files}.values():  # a copy needs no second reference
         with parsing(file.path):
             slices = slices_of(file, layouts)
         header = _plane_header(file, slices, shared, target)

@@ -116,7 +116,7 @@ class Content:
         self._file.close()
 
     def read(self, count: int) -> bytes:
-        """Reads up to `count` bytes, fewer only at the end of the content. Memory grows with what is there."""
+        """Reads up to `count` bytes, fewer only at the end of the content. Memory grows with the bytes read."""
         pieces, missing = [], count
         while missing > 0:
             piece = bytearray(min(missing, _PIECE_BYTES))

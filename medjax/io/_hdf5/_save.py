@@ -86,7 +86,7 @@ def save_hdf5(
 
 
 class _Content(NamedTuple):
-    """What is stored of an image, made before a file is touched."""
+    """The stored parts of an image, made before a file is touched."""
 
     voxels: np.ndarray
     affine: Any
@@ -95,7 +95,7 @@ class _Content(NamedTuple):
 
 
 def _content_of(image: Image, path: Path) -> _Content:
-    """Checks an image and returns what is stored of it."""
+    """Checks an image and returns its stored parts."""
     check_single(image, path)
     voxels = np.asarray(image.voxels)
     if voxels.dtype.kind not in "?biufc" or voxels.dtype.itemsize > (16 if voxels.dtype.kind == "c" else 8):
