@@ -1,9 +1,9 @@
 """The header of a derived series: attributes from its source, and new ones.
 
 A derived image stays in its patient's study and frame of reference. It gets a new Series Instance UID and new SOP
-Instance UIDs. `_derived_attributes` lists the attributes that are taken over: those of the patient and the study, of the
-equipment, the contrast agent and the acquisition. Attributes of pixels and geometry are written anew. All others, and
-private ones, are left out (PS3.3 sections A.3, A.4, A.8, A.21).
+Instance UIDs. `_derived_attributes` lists the attributes that are taken over: those of the patient and the study, of
+the equipment, the contrast agent and the acquisition. Attributes of pixels and geometry are written anew. All others,
+and private ones, are left out (PS3.3 sections A.3, A.4, A.8, A.21).
 """
 
 from __future__ import annotations

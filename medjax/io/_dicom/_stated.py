@@ -63,7 +63,7 @@ class Stated:
             return ""  # a text that cannot be decoded is not known; pydicom's converters raise any error
 
     def value(self, keyword: str) -> Any:
-        """The attribute as pydicom decodes it, `None` if absent. pydicom's warnings, which quote values, are silenced."""
+        """The attribute as pydicom decodes it, `None` if absent. Silences pydicom's warnings, which quote values."""
         try:
             with quiet():
                 return self.dataset.get(keyword)
