@@ -25,13 +25,9 @@ DTYPES = [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64, np.fl
 
 @contextlib.contextmanager
 def small_buckets() -> Iterator[None]:
-    """Buckets and chunks for images of a thousand voxels: those that users have hold 2**22 and 2**19 voxels.
-
-    A program that was compiled for one size is never taken for the other: no bucket here reaches 2**22 voxels.
-    """
+    """Buckets from 2**12 voxels on, for images of a thousand: those that users have begin at 2**22."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("medjax._space._buckets.SMALLEST", 1 << 12)
-        patch.setattr("medjax._space._bucketed.SEGMENTS", 64)
         yield
 
 
