@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 __all__ = ["DEPRECATIONS", "Deprecation", "overdue", "renamed_argument", "renamed_function"]
 
@@ -79,7 +79,7 @@ def renamed_argument(old: str, new: str, *, since: str) -> Callable[[Function], 
                 keywords[new] = keywords.pop(old)
             return function(*arguments, **keywords)
 
-        return called  # type: ignore[return-value]
+        return cast(Function, called)
 
     return decorated
 
@@ -107,7 +107,7 @@ def renamed_function(old: str, function: Function, *, since: str) -> Function:
 
     called.__name__ = called.__qualname__ = old
     called.__doc__ = f"Deprecated since {since}: use `{function.__name__}`.\n\n    {function.__doc__ or ''}"
-    return called  # type: ignore[return-value]
+    return cast(Function, called)
 
 
 def overdue(deprecations: Iterable[Deprecation], version: str) -> list[Deprecation]:

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._kernels._jax import zeros_for
 from medjax._kernels._points import (
     A_TURN,
     Sampling,
@@ -25,6 +24,7 @@ from medjax._kernels._points import (
     joined_shape,
     spread,
     taps_of_axes,
+    zeros_for,
 )
 from medjax._kernels._taps import weighted
 

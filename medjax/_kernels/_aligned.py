@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._kernels._jax import zeros_for
-from medjax._kernels._later import Data, Later, eased, filtered_along, looped, tables_to_sample, with_fill
-from medjax._kernels._points import Sampling, Table, column, inside_cell, out_shape, taps
+from medjax._kernels._later import Data, Later, looped, tables_to_sample
+from medjax._kernels._points import Sampling, Table, column, eased, inside_cell, out_shape, taps, zeros_for
+from medjax._kernels._prefilter import prefiltered_along
 from medjax._kernels._taps import cell, weighted
+from medjax._kernels._values import filled
 
 __all__ = ["aligned", "aligned_adjoint"]
 
@@ -21,24 +22,27 @@ _A_TURN = 4
 
 
 def aligned(volume: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
+    """Samples a volume along one axis after the other and puts the fill value outside."""
     out = volume
     for axis in _by_growth(data.map, sampling):  # shrink first: fewer voxels for the axes to come
-        out = _along(filtered_along(out, sampling, axis), data, sampling, axis)
+        out = prefiltered_along(out, axis, sampling.orders[axis], sampling.dtype)
+        out = _along(out, data, sampling, axis)
     out = out if sampling.dtype is None else out.astype(sampling.dtype)
-    return with_fill(out, _inside_aligned(data.map, sampling), data.fill)
+    return filled(out, _inside(data.map, sampling), data.fill)
 
 
 def aligned_adjoint(out: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
-    out = with_fill(out, _inside_aligned(data.map, sampling), jnp.zeros_like(data.fill, out.dtype))
+    """Brings the cotangents of the outputs to the voxels that they were made of."""
+    out = filled(out, _inside(data.map, sampling), jnp.zeros_like(data.fill))
     for axis in reversed(_by_growth(data.map, sampling)):
         out = _along_adjoint(out, data, sampling, axis, facts["line"][axis])
-        out = filtered_along(out, sampling, axis, is_back=True)
+        out = prefiltered_along(out, axis, sampling.orders[axis], sampling.dtype, is_back=True)
     return out
 
 
-def _inside_aligned(later: Later, sampling: Sampling) -> Any:
-    """The same axis by axis, for a map along the axes."""
-    tables = eased(later)
+def _inside(later: Later, sampling: Sampling) -> Any:
+    """Which points lie in the field of view, told axis by axis."""
+    tables = eased(later.tables, later.slack)
     lines = [
         column(inside_cell(*cell(*_place(tables, axis), order), sampling.shape[axis], order), axis, 3)
         for axis, order in enumerate(sampling.orders)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -54,15 +55,15 @@ def compiled(kernel: Callable[..., Any], *, moves: bool = False, **options: Any)
     def counted(*operands: Any, **static: Any) -> jax.Array:
         return _counted(kernel(*operands, **static))
 
-    plain = jax.jit(kernel, **options)
+    plain, inner = jax.jit(kernel, **options), _within_a_trace(kernel, options)
     alone = jax.jit(counted, **options) if moves else plain
 
     @functools.wraps(kernel)
     def called(*operands: Any, **keywords: Any) -> Any:
         refuse_in_fork()
         operands, keywords = jax.tree.map(_operand, (operands, keywords))
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((operands, keywords))):
-            return plain(*_hidden(operands), **keywords)
+        if is_traced((operands, keywords)):
+            return inner(*operands, known=_known(operands), **keywords)
         with eagerly():
             return (alone if moves and jax.default_backend() == "cpu" else plain)(*operands, **keywords)
 
@@ -75,17 +76,31 @@ def _operand(leaf: Any) -> Any:
     return jnp.asarray(leaf) if is_jit_disabled() and isinstance(leaf, np.ndarray) else leaf
 
 
-def _hidden(operands: Any) -> Any:
-    """The same operands, those that are known as if XLA did not know them.
+def _within_a_trace(kernel: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
+    """The compiled kernel for callers that trace some of the operands; the leaves that are `known` are hidden from XLA.
 
     It would fold them into constants, which takes seconds for a mask, and loops over what is left of a plan's tables take up to
     five times as long. One barrier for all: one for each does not help.
     """
-    leaves, structure = jax.tree.flatten(operands)
-    known = [n for n, leaf in enumerate(leaves) if isinstance(leaf, np.ndarray | jax.Array) and not is_traced(leaf)]
-    for n, leaf in zip(known, jax.lax.optimization_barrier([leaves[n] for n in known]), strict=True):
-        leaves[n] = leaf
-    return jax.tree.unflatten(structure, leaves)
+
+    def hiding(*operands: Any, known: tuple[int, ...], **static: Any) -> Any:
+        leaves, structure = jax.tree.flatten(operands)
+        for n, leaf in zip(known, jax.lax.optimization_barrier([leaves[n] for n in known]), strict=True):
+            leaves[n] = leaf
+        return kernel(*jax.tree.unflatten(structure, leaves), **static)
+
+    signature = inspect.signature(kernel)
+    last = inspect.Parameter("known", inspect.Parameter.KEYWORD_ONLY)
+    hiding.__name__ = kernel.__name__
+    hiding.__signature__ = signature.replace(parameters=[*signature.parameters.values(), last])  # type: ignore[attr-defined]
+    names = options.get("static_argnames", ())
+    return jax.jit(hiding, **options | {"static_argnames": ("known", *([names] if isinstance(names, str) else names))})
+
+
+def _known(operands: Any) -> tuple[int, ...]:
+    """Which leaves are arrays that nobody traces."""
+    leaves = enumerate(jax.tree.leaves(operands))
+    return tuple(n for n, leaf in leaves if isinstance(leaf, np.ndarray | jax.Array) and not is_traced(leaf))
 
 
 def eagerly() -> contextlib.AbstractContextManager[Any]:

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._kernels._adjoint import Inverse, collect, scatter
-from medjax._kernels._jax import zeros_for
 from medjax._kernels._points import (
     Sampling,
     Span,
@@ -29,6 +28,7 @@ from medjax._kernels._points import (
     out_shape,
     spread,
     taps_of_axes,
+    zeros_for,
 )
 from medjax._kernels._taps import Boundary, tap_sum
 from medjax._kernels._transposable import Rules, linear_pair

@@ -1,6 +1,6 @@
-"""All of JAX beside its documented interface: what an upgrade of JAX can break is named here and nowhere else.
+"""All of JAX beside its documented interface: what an upgrade of JAX can break.
 
-Checked with jax 0.10.0 to 0.10.2. Each name says who needs it.
+One thing more lies in `medjax/_fork.py`, which must not import JAX. Tested with jax 0.10.2. Each function says who needs it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.extend.core import Primitive, get_opaque_trace_state
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
@@ -65,12 +64,6 @@ def aval_of_result(result: Callable[..., Any], avals: Sequence[Any]) -> Any:
         return jax.core.ShapedArray(out.shape, out.dtype)
     whole = NamedSharding(varying.sharding.mesh, PartitionSpec(*[None] * len(out.shape)))
     return varying.update(shape=out.shape, dtype=out.dtype, weak_type=False, sharding=whole)
-
-
-def zeros_for(operands: Sequence[Any], shape: Sequence[int], dtype: Any) -> Any:
-    """Zeros to add to in a loop: under `shard_map` they must differ along the mesh axes that the operands differ along."""
-    nothing = sum(x.reshape(-1)[:0].astype(dtype).sum() for x in operands)
-    return jnp.broadcast_to(jnp.asarray(nothing, dtype), shape)
 
 
 def in_automatic_mode(kernel: Callable[..., Any], operands: Sequence[Any], depth: int) -> Any:

@@ -10,17 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._kernels._bands import along_axis
-from medjax._kernels._bspline import prefilter_matrix
-from medjax._kernels._points import Sampling, Table, inside
+from medjax._kernels._points import Sampling, Table, eased, inside
 
 __all__ = [
     "Data",
     "Later",
-    "eased",
-    "filtered",
-    "filtered_along",
-    "filtered_back",
     "inside_field",
     "inside_plane",
     "looped",
@@ -28,7 +22,6 @@ __all__ = [
     "of_plane",
     "plane",
     "tables_to_sample",
-    "with_fill",
 ]
 
 
@@ -68,51 +61,19 @@ class Data(NamedTuple):
     doubt: Any
 
 
-def eased(later: Later) -> tuple[Table, ...]:
-    """The tables of points that lie higher by the slack: what is below a tie or a face by less than it counts as on it."""
-    (base, fraction), *others = later.tables
-    return ((base, fraction + later.slack[None]), *others)
-
-
 def tables_to_sample(later: Later, sampling: Sampling) -> tuple[Table, ...]:
-    """The tables to sample at: nearest rounds the eased ones."""
-    return eased(later) if max(sampling.orders) == 0 else later.tables
-
-
-def with_fill(out: Any, mask: Any, fill: Any) -> Any:
-    channels = fill.ndim
-    return jnp.where(mask.reshape(mask.shape + (1,) * channels), out, fill.reshape((1,) * mask.ndim + fill.shape))
+    """The tables to sample at: nearest rounds those that are eased."""
+    return eased(later.tables, later.slack) if max(sampling.orders) == 0 else later.tables
 
 
 def inside_field(later: Later, sampling: Sampling) -> Any:
-    return inside(eased(later), None, sampling.shape[:3], sampling.orders)
+    """Which points lie in the field of view."""
+    return inside(eased(later.tables, later.slack), None, sampling.shape[:3], sampling.orders)
 
 
 def inside_plane(later: Later, sampling: Sampling) -> Any:
-    """The same for a map that keeps the last axis, on which all points lie inside."""
-    return inside(of_plane(eased(later)), None, sampling.shape[:2], sampling.orders[:2])[..., None]
-
-
-def filtered(volume: Any, sampling: Sampling, but: int | None = None) -> Any:
-    """Turns samples into spline coefficients, along all axes but one, whose voxels are taken as they are."""
-    for axis in (1, 2, 0):  # in this order XLA gets by with one temporary volume less
-        volume = volume if axis == but else filtered_along(volume, sampling, axis)
-    return volume
-
-
-def filtered_back(volume: Any, sampling: Sampling, but: int | None = None) -> Any:
-    """The transpose of `filtered`."""
-    for axis in (0, 2, 1):
-        volume = volume if axis == but else filtered_along(volume, sampling, axis, is_back=True)
-    return volume
-
-
-def filtered_along(volume: Any, sampling: Sampling, axis: int, *, is_back: bool = False) -> Any:
-    size, order = sampling.shape[axis], sampling.orders[axis]
-    if order < 2 or size < 2:
-        return volume
-    matrix = prefilter_matrix(size, order).astype(sampling.dtype)
-    return along_axis(volume, matrix.T if is_back else matrix, axis, sampling.dtype)
+    """Which points lie in the field of view, for a map that keeps the last axis: all lie inside along it."""
+    return inside(of_plane(eased(later.tables, later.slack)), None, sampling.shape[:2], sampling.orders[:2])[..., None]
 
 
 def lowered(sampling: Sampling, axis: int) -> Sampling:

@@ -29,6 +29,7 @@ __all__ = [
     "column",
     "coordinates",
     "displacement",
+    "eased",
     "groups",
     "hidden_zero",
     "in_turns",
@@ -40,6 +41,7 @@ __all__ = [
     "spread",
     "taps",
     "taps_of_axes",
+    "zeros_for",
 ]
 
 A_TURN = 9
@@ -155,6 +157,12 @@ def spread(weight: Any, channels: Sequence[int]) -> Any:
     return weight[..., None] if channels else weight
 
 
+def eased(tables: Sequence[Table], slack: Any) -> tuple[Table, ...]:
+    """The tables of points that lie higher by the slack: what is below a tie or a face by less than it counts as on it."""
+    (base, fraction), *others = tables
+    return ((base, fraction + slack.astype(fraction.dtype)[None]), *others)
+
+
 def inside(tables: Sequence[Table], shift: Any, sizes: Sequence[Any], orders: Sequence[int]) -> Any:
     """Tells which points lie in the field of view, `-0.5 <= x < n - 0.5` on every axis (ITK's rule).
 
@@ -222,6 +230,12 @@ def taps_of_axes(
     wanted: Sequence[Span | None] = spans or [None] * sampling.rank
     axes = zip(located, sizes, sampling.orders, sampling.boundary, sampling.derivative, wanted, strict=True)
     return [taps(*axis) for axis in axes]
+
+
+def zeros_for(operands: Sequence[Any], shape: Sequence[int], dtype: Any) -> Any:
+    """Zeros to add to in a loop: under `shard_map` they must differ along the mesh axes that the operands differ along."""
+    nothing = sum(x.reshape(-1)[:0].astype(dtype).sum() for x in operands)
+    return jnp.broadcast_to(jnp.asarray(nothing, dtype), shape)
 
 
 def in_turns(

@@ -20,12 +20,9 @@ import numpy as np
 from medjax._kernels._adjoint import Candidates, scatter
 from medjax._kernels._aligned import aligned, aligned_adjoint
 from medjax._kernels._gather import gathered
-from medjax._kernels._jax import zeros_for
 from medjax._kernels._later import (
     Data,
     Later,
-    filtered,
-    filtered_back,
     inside_field,
     inside_plane,
     looped,
@@ -33,11 +30,12 @@ from medjax._kernels._later import (
     of_plane,
     plane,
     tables_to_sample,
-    with_fill,
 )
-from medjax._kernels._points import Sampling, column, displacement, joined_shape, out_shape
+from medjax._kernels._points import Sampling, column, displacement, joined_shape, out_shape, zeros_for
+from medjax._kernels._prefilter import prefiltered
 from medjax._kernels._taps import Boundary
 from medjax._kernels._transposable import Rules, linear_pair
+from medjax._kernels._values import filled
 
 __all__ = ["Later", "sample_later"]
 
@@ -136,34 +134,39 @@ def _bound(makers: dict[str, Kernel], *, sampling: Sampling, kernels: tuple[str,
 
 
 def _general(volume: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
-    out = gathered(filtered(volume, sampling), tables_to_sample(data.map, sampling), None, sampling)
-    return with_fill(out, inside_field(data.map, sampling), data.fill)
+    out = gathered(
+        prefiltered(volume, sampling.orders, sampling.dtype), tables_to_sample(data.map, sampling), None, sampling
+    )
+    return filled(out, inside_field(data.map, sampling), data.fill)
 
 
 def _kept(volume: Any, data: Data, *, sampling: Sampling, facts: Any, axis: int) -> Any:
-    volume, lower = filtered(volume, sampling, but=axis), lowered(sampling, axis)
+    lower = lowered(sampling, axis)
+    volume = prefiltered(volume, lower.orders, sampling.dtype)
     if axis != 2:
         out = gathered(volume, tables_to_sample(data.map, sampling), None, lower)
-        return with_fill(out, inside_field(data.map, sampling), data.fill)
+        return filled(out, inside_field(data.map, sampling), data.fill)
     flat = plane(sampling, volume.shape)
     out = gathered(volume, of_plane(tables_to_sample(data.map, sampling)), None, flat)
-    return with_fill(out, inside_plane(data.map, sampling), data.fill)
+    return filled(out, inside_plane(data.map, sampling), data.fill)
 
 
 # Their adjoints: `(out, data)` to the volume.
 
 
 def _general_adjoint(out: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
-    out = with_fill(out, inside_field(data.map, sampling), jnp.zeros_like(data.fill, out.dtype))
-    return filtered_back(_spread_out(out, data.map, sampling, facts), sampling)
+    out = filled(out, inside_field(data.map, sampling), jnp.zeros_like(data.fill))
+    volume = _spread_out(out, data.map, sampling, facts)
+    return prefiltered(volume, sampling.orders, sampling.dtype, is_back=True)
 
 
 def _kept_adjoint(out: Any, data: Data, *, sampling: Sampling, facts: Any, axis: int) -> Any:
-    nothing = jnp.zeros_like(data.fill, out.dtype)
+    nothing, lower = jnp.zeros_like(data.fill), lowered(sampling, axis)
     if axis != 2:
-        out = with_fill(out, inside_field(data.map, sampling), nothing)
-        return filtered_back(_spread_out(out, data.map, lowered(sampling, axis), facts), sampling, but=axis)
-    out = with_fill(out, inside_plane(data.map, sampling), nothing)
+        out = filled(out, inside_field(data.map, sampling), nothing)
+        volume = _spread_out(out, data.map, lower, facts)
+        return prefiltered(volume, lower.orders, sampling.dtype, is_back=True)
+    out = filled(out, inside_plane(data.map, sampling), nothing)
     flat = plane(sampling, (*sampling.shape[:2], *out.shape[2:]))
     if max(flat.orders) > 1 or any(flat.derivative):
         volume = scatter(out, of_plane(tables_to_sample(data.map, sampling)), None, flat)
@@ -177,7 +180,7 @@ def _kept_adjoint(out: Any, data: Data, *, sampling: Sampling, facts: Any, axis:
             later.kernels,
         )
         volume = _collected(out, in_plane, facts["plane"], flat)
-    return filtered_back(volume, sampling, but=2)
+    return prefiltered(volume, lower.orders, sampling.dtype, is_back=True)
 
 
 def _spread_out(out: Any, later: Later, sampling: Sampling, facts: Any) -> Any:
@@ -288,8 +291,10 @@ def _by_points(apply: Kernel, x: Any, data: Data, moved: Data, sampling: Samplin
 
 def _tangent(volume: Any, data: Data, moved: Data, *, sampling: Sampling, kernels: tuple[str, ...]) -> Any:
     total = _blank(volume, data, sampling=sampling, kernels=kernels)
-    if moved.fill is not None:
-        total = with_fill(total, inside_field(data.map, sampling), moved.fill)
+    if moved.fill is not None:  # outside is where the kernel that was chosen says so
+        ones = data._replace(fill=jnp.ones_like(data.fill))
+        outside = _sample(jnp.zeros_like(volume), ones, sampling=sampling, kernels=kernels)
+        total = total + outside * moved.fill.reshape((1, 1, 1, *moved.fill.shape))
 
     def apply(x: Any, data: Data, by: Any, along: Sampling) -> Any:
         return _sample(x, data, sampling=along, kernels=kernels) * by

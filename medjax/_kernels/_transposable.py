@@ -106,7 +106,11 @@ class _Half:
         facts = jax.tree.map(lambda fact: fact.max(axis=tuple(range(len(levels)))), found)
         structure = static[0], ()
         choices = [self._mapped(c, levels, structure, facts=facts) for c in self.rules.kernel(**dict(static[1]))]
-        return choices[0](*operands) if len(choices) == 1 else _switched(facts["unfit"], choices, operands)
+        return (
+            choices[0](*operands)
+            if len(choices) == 1
+            else jax.lax.switch(jnp.argmin(facts["unfit"]), choices, *operands)
+        )
 
     def _compiled(self, levels: tuple[Level, ...], static: Any) -> Kernel:
         return jax.jit(functools.partial(self._run, levels=levels, static=static))
@@ -154,10 +158,6 @@ class _Half:
         tangents = [given.get(n) for n in range(len(data))]
         both = (jax.tree.unflatten(structure, leaves) for leaves in (data, tangents))
         return self.rules.derivative(volume, *both, **dict(named))
-
-
-def _switched(unfit: Any, choices: Sequence[Kernel], operands: Sequence[Any]) -> Any:
-    return jax.lax.switch(jnp.argmin(unfit), choices, *operands)
 
 
 def _vmapped(function: Kernel, levels: Sequence[Level]) -> Kernel:

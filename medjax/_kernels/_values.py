@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Shaped
 from medjax._geometry._grid import read_only
 from medjax._kernels._compiled import compiled, unchanging
 
-__all__ = ["as_dtype", "as_float", "rounded", "without_wrapping"]
+__all__ = ["as_dtype", "as_float", "filled", "rounded", "without_wrapping"]
 
 
 def as_float(voxels: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -27,6 +27,12 @@ def without_wrapping(voxels: Any) -> Any:
     if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8 and not jax.config.read("jax_enable_x64"):
         return read_only(voxels.astype(np.float32))
     return unchanging(voxels)
+
+
+def filled(out: Any, mask: Any, fill: Any) -> Any:
+    """Puts a fill value, `(*channels)`, where a mask, broadcastable to `(i, j, k)`, is false."""
+    value = fill.reshape((1,) * (out.ndim - fill.ndim) + fill.shape).astype(out.dtype)
+    return jnp.where(mask.reshape(mask.shape + (1,) * (out.ndim - mask.ndim)), out, value)
 
 
 def rounded(voxels: Any, dtype: Any) -> Any:

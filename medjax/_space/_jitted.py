@@ -12,13 +12,13 @@ from medjax._image._dtypes import device_voxels
 from medjax._image._fill import background, fill_of
 from medjax._kernels._bands import along_axis
 from medjax._kernels._batch import over_batch
-from medjax._kernels._bspline import prefilter_matrix
 from medjax._kernels._compiled import compiled
 from medjax._kernels._gather import sample
 from medjax._kernels._later import Later
-from medjax._kernels._points import inside
+from medjax._kernels._points import eased, inside
+from medjax._kernels._prefilter import prefiltered
 from medjax._kernels._traced import sample_later
-from medjax._kernels._values import rounded
+from medjax._kernels._values import filled, rounded
 from medjax._space._plan import Bands, Points, Shift
 
 __all__ = ["apply"]
@@ -78,7 +78,7 @@ def _through_bands(volume: Any, plan: Bands, fill: Any, is_label: bool) -> Any:
         out = out.astype(plan.dtype)
     out = out.transpose((*plan.axes, *range(3, out.ndim)))
     first, second, third = plan.masks
-    return _filled(out, first[:, None, None] & second[None, :, None] & third[None, None, :], fill)
+    return filled(out, first[:, None, None] & second[None, :, None] & third[None, None, :], fill)
 
 
 def _at_points(volume: Any, plan: Points, fill: Any, is_label: bool) -> Any:
@@ -94,17 +94,13 @@ def _at_points(volume: Any, plan: Points, fill: Any, is_label: bool) -> Any:
     if plan.kernels:
         later = Later(plan.tables, plan.matrix, plan.offset, plan.slack, plan.kernels)
         return sample_later(volume, later, fill, **options)
-    (base, fraction), *others = plan.tables
-    eased = ((base, fraction + plan.slack.astype(dtype)[None]), *others)
+    higher = eased(plan.tables, plan.slack)
     # The nearest voxel does not depend on a small move.
-    tables = jax.lax.stop_gradient(eased) if max(orders) == 0 else plan.tables
-    for axis in (*range(1, len(orders)), 0):  # in this order XLA gets by with one temporary volume less
-        if orders[axis] > 1 and plan.sizes[axis] > 1:
-            matrix = prefilter_matrix(plan.sizes[axis], orders[axis]).astype(dtype)
-            volume = along_axis(volume, matrix, axis, dtype)
+    tables = jax.lax.stop_gradient(higher) if max(orders) == 0 else plan.tables
+    volume = prefiltered(volume, orders, dtype)
     moved = None if plan.shift is None else _in_voxels(plan.shift, dtype)
     out = sample(volume, tables, moved, inverse=plan.inverse, **options)
-    return _filled(out, inside(eased, moved, plan.sizes, orders), fill)
+    return filled(out, inside(higher, moved, plan.sizes, orders), fill)
 
 
 def _in_voxels(shift: Shift, dtype: Any) -> Any:
@@ -114,9 +110,3 @@ def _in_voxels(shift: Shift, dtype: Any) -> Any:
         [sum((matrix[d, e] * by[..., e] for e in range(1, 3)), matrix[d, 0] * by[..., 0]) for d in range(3)]
     )
     return jnp.where(jnp.isfinite(moved), moved, 1e9)  # far outside: no integer stands for "nowhere"
-
-
-def _filled(out: Any, mask: Any, fill: Any) -> Any:
-    """Puts the fill value, `(*channels)`, where the mask is false."""
-    value = fill.reshape((1,) * (out.ndim - fill.ndim) + fill.shape).astype(out.dtype)
-    return jnp.where(mask.reshape(mask.shape + (1,) * (out.ndim - mask.ndim)), out, value)

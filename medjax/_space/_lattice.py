@@ -71,6 +71,32 @@ class Lattice:
             return (f"kept {self.kept}", "general") if sizes[self.kept] == shape[self.kept] else ("general",)
         return ("aligned", "kept 2", "general") if sizes[2] == shape[2] else ("aligned", "general")
 
+    def points(self, affine: Any, sizes: tuple[int, ...], shape: Sequence[int], order: int, dtype: np.dtype) -> Points:
+        """Writes the lattice down as a plan reads it.
+
+        Args:
+            affine: Of the grid that is sampled, `(*batch, 4, 4)`.
+            sizes: Its shape.
+            shape: Shape of the output.
+            order: Spline order.
+            dtype: Real dtype to compute in.
+        """
+        is_later = not self.is_known and self.shift is None
+        return Points(
+            tables=tables_of(self.matrix, self.offset, shape, dtype),
+            slack=self.slack,
+            shift=None if self.shift is None else Shift(self.shift, inverse_3x3(affine[..., :3, :3])),
+            inverse=None,
+            matrix=self.matrix if is_later else None,
+            offset=self.offset if is_later else None,
+            order=order,
+            orders=(order,) * 3,
+            keeps_lines=False,
+            kernels=self.kernels(sizes, shape) if is_later else (),
+            sizes=sizes,
+            dtype=dtype.name,
+        )
+
 
 def located(target: Grid, source: Grid, transform: Any, dtype: Any) -> Lattice:
     """Finds where the points of a grid, sent through a transform, lie among the voxels of another.
@@ -203,21 +229,9 @@ def _sampled_field(
         own = broadcast(own, (*batch, 4, 4))
     dtype = compute_dtype(displacement.dtype)
     lattice = _finished(batch, Lattice(matrix, offset, shift, slack), dtype)
-    is_later = not lattice.is_known and shift is None
-    plan = Points(
-        tables=tables_of(lattice.matrix, lattice.offset, shape, dtype),
-        slack=lattice.slack,
-        shift=None if shift is None else Shift(shift, inverse_3x3(own[..., :3, :3])),
-        inverse=None,
-        matrix=lattice.matrix if is_later else None,
-        offset=lattice.offset if is_later else None,
-        order=1,
-        orders=(1, 1, 1),
-        keeps_lines=False,
-        kernels=("general",) if is_later else (),
-        sizes=displacement.shape[-4:-1],
-        dtype=dtype.name,
-    )
+    plan = lattice.points(own, tuple(displacement.shape[-4:-1]), shape, 1, dtype)
+    # The general kernel alone: a choice would take longer to compile.
+    plan = dataclasses.replace(plan, kernels=plan.kernels[-1:])
     return apply(plan, displacement, 0.0, is_label=False)
 
 

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._fork import refuse_in_fork
-from medjax._kernels._bands import along_axis
-from medjax._kernels._bspline import prefilter_matrix
 from medjax._kernels._compiled import unchanging
 from medjax._kernels._gather import sample
+from medjax._kernels._prefilter import prefiltered_along
 from medjax._kernels._taps import cell, spline_weights
 
 __all__ = ["map_coordinates"]
@@ -133,9 +132,8 @@ def _interpolated(volume: Any, points: Any, order: int, mode: str, cval: Any, pr
             edge = {"mode": "edge"} if mode == "nearest" else {"constant_values": cval}
             volume = jnp.pad(volume, _PAD, **edge)
             points = points + _PAD
-        for axis, size in enumerate(volume.shape):
-            matrix = prefilter_matrix(size, order, filter_boundary)
-            volume = along_axis(volume, jnp.asarray(matrix, volume.dtype), axis, volume.dtype)
+        for axis in range(volume.ndim):
+            volume = prefiltered_along(volume, axis, order, volume.dtype, boundary=filter_boundary)
     if mode != "grid-constant":
         points = jnp.stack([_brought_in(row, size, mode) for row, size in zip(points, volume.shape, strict=True)])
     # The kernel takes 0 for what lies outside; NaN or infinity cannot be shifted there.

@@ -14,13 +14,13 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from medjax._geometry._grid import Grid, inverse_3x3
+from medjax._geometry._grid import Grid
 from medjax._geometry._transform import AffineTransform, stages
 from medjax._kernels._adjoint import Inverse
 from medjax._kernels._bands import Band, Operator, dense, transposed, without_idle_taps
 from medjax._kernels._bspline import gaussian_matrix, spline_matrix
 from medjax._space._lattice import Lattice, located, snapped, tables_of
-from medjax._space._plan import Bands, Points, Shift
+from medjax._space._plan import Bands, Points
 
 __all__ = ["ORDERS", "Interpolation", "Manner", "planned"]
 
@@ -86,30 +86,17 @@ def _check_batch(batch: tuple[Any, ...], target: Grid, transform: Any) -> None:
 
 
 def _points(lattice: Lattice, source: Grid, shape: tuple[int, ...], manner: Manner) -> Points:
-    sizes, matrix, offset, order = source.shape, lattice.matrix, lattice.offset, manner.order
-    is_settled = lattice.is_settled
-    orders = _orders(matrix, offset, shape, order) if is_settled else (order,) * 3
-    keeps_lines = is_settled and orders[2] == 0 and _keeps_lines(matrix, offset, sizes, shape)
-    inverse = None
-    if is_settled and manner.has_gradient:
+    points = lattice.points(source.affine, source.shape, shape, manner.order, manner.dtype)
+    if not lattice.is_settled:
+        return points
+    sizes, matrix, offset = source.shape, lattice.matrix, lattice.offset
+    orders = _orders(matrix, offset, shape, manner.order)
+    keeps_lines, inverse = orders[2] == 0 and _keeps_lines(matrix, offset, sizes, shape), None
+    if manner.has_gradient:
         rank = 2 if keeps_lines else 3
         eased = offset + np.where(np.asarray(orders) == 0, lattice.slack, 0.0)
         inverse = _inverse(matrix[..., :rank, :rank], eased[..., :rank], sizes[:rank], orders[:rank], manner.dtype)
-    is_later = not lattice.is_known and lattice.shift is None
-    return Points(
-        tables=tables_of(matrix, offset, shape, manner.dtype),
-        slack=lattice.slack,
-        shift=None if lattice.shift is None else Shift(lattice.shift, inverse_3x3(source.affine[..., :3, :3])),
-        inverse=inverse,
-        matrix=matrix if is_later else None,
-        offset=offset if is_later else None,
-        order=order,
-        orders=orders,
-        keeps_lines=keeps_lines,
-        kernels=lattice.kernels(sizes, shape) if is_later else (),
-        sizes=sizes,
-        dtype=manner.dtype.name,
-    )
+    return dataclasses.replace(points, orders=orders, keeps_lines=keeps_lines, inverse=inverse)
 
 
 def _bands(

@@ -66,7 +66,10 @@ def through_value_and_grad_aux(a: Image, b: Image) -> Any:
 
 
 def through_linearize(a: Image, b: Image) -> Any:
-    square = lambda x: x.with_voxels(x.voxels**2)  # noqa: E731
+
+    def square(x: Any) -> Any:
+        return x.with_voxels(x.voxels**2)
+
     jax.linearize(square, a)
     return jax.linearize(square, as_jax(b))[0]
 
@@ -77,7 +80,10 @@ def as_jax(image: Image) -> Image:
 
 
 def through_vjp(a: Image, b: Image) -> Any:
-    square = lambda x: x.with_voxels(x.voxels**2)  # noqa: E731
+
+    def square(x: Any) -> Any:
+        return x.with_voxels(x.voxels**2)
+
     jax.vjp(square, a)
     out, pull = jax.vjp(square, b)
     return [out, pull(out)]
@@ -98,7 +104,10 @@ def through_scan_items(a: Image, b: Image) -> Any:
 
 
 def through_cond_operands(a: Image, b: Image) -> Any:
-    pick = lambda flag, x, y: jax.lax.cond(flag, lambda x, y: x, lambda x, y: y, x, y)  # noqa: E731
+
+    def pick(flag: Any, x: Any, y: Any) -> Any:
+        return jax.lax.cond(flag, lambda x, y: x, lambda x, y: y, x, y)
+
     pick(True, mj_device(a), mj_device(b))
     return pick(False, mj_device(a), mj_device(b))
 
@@ -112,7 +121,10 @@ def through_switch(a: Image, b: Image) -> Any:
 
 
 def through_while(a: Image, b: Image) -> Any:
-    step = lambda state: (state[0] + 1, mj_device(b))  # noqa: E731
+
+    def step(state: Any) -> Any:
+        return (state[0] + 1, mj_device(b))
+
     return jax.lax.while_loop(lambda state: state[0] < 1, step, (0, mj_device(a)))[1]
 
 
@@ -213,7 +225,10 @@ def through_shard_map(a: Image, b: Image) -> Any:
     mesh = jax.make_mesh((1,), ("scan",), axis_types=(jax.sharding.AxisType.Auto,))
     spec = PartitionSpec("scan")
     run = jax.shard_map(lambda x: x, mesh=mesh, in_specs=spec, out_specs=spec)
-    batch = lambda x: jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x)  # noqa: E731
+
+    def batch(x: Any) -> Any:
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x)
+
     return twice(lambda x: jax.tree.map(lambda leaf: leaf[0], run(batch(x))), a, b)
 
 
@@ -233,7 +248,10 @@ def through_sharded_device_put(a: Image, b: Image) -> Any:
 
 def through_callback(a: Image, b: Image) -> Any:
     template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), a)
-    host = lambda x: jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), x)  # noqa: E731
+
+    def host(x: Any) -> Any:
+        return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), x)
+
     return twice(lambda x: jax.pure_callback(host, template, mj_device(x)), a, b)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -414,3 +415,29 @@ def test_constructors_do_not_check_and_what_samples_does() -> None:
         mj.resample_to_image(image, image, transform=unchecked)
     with pytest.raises(ValueError, match="transform must be an AffineTransform"):
         mj.CompositeTransform.of(np.eye(4))  # type: ignore[arg-type]
+
+
+def test_a_transform_in_every_way() -> None:
+    """Closed over, as an argument, with voxels alone traced, mapped, in a batch, from a thread: the same as at once."""
+    image, matrix = scan(), np.asarray(mj.affine_matrix((1.0, -2.0, 0.5), (5, 10, -20)))
+    transform = mj.AffineTransform.of(matrix, center=image.grid.center)
+
+    def apply(image: Image, transform: mj.AffineTransform) -> Any:
+        return mj.affine_transform(image, transform, fill=0.0).voxels
+
+    wanted, voxels = apply(image, transform), jnp.asarray(image.voxels)
+    batch = mj.stack([image, image.with_voxels(2 * image.voxels)])
+    with ThreadPoolExecutor(1) as pool:
+        found = {
+            "arguments": jax.jit(apply)(image, transform),
+            "closed over": jax.jit(lambda: apply(image, transform))(),
+            "voxels": jax.jit(lambda v: apply(image.with_voxels(v), transform))(voxels),
+            "mapped": jax.vmap(lambda v: apply(image.with_voxels(v), transform))(voxels[None])[0],
+            "a transform for each": jax.vmap(lambda m: apply(image, mj.AffineTransform(m, transform.center)))(
+                jnp.asarray(matrix, jnp.float32)[None]
+            )[0],
+            "batch": mj.affine_transform(batch, transform, fill=0.0).voxels[1] / 2,
+            "thread": pool.submit(apply, image, transform).result(),
+        }
+    for way, values in found.items():
+        np.testing.assert_allclose(values, wanted, atol=2000 * 1e-4, err_msg=way)  # 1e-4 voxel where it is traced

@@ -81,7 +81,10 @@ def test_scan_checkpoint_and_map(name: str) -> None:
     _, scanned = jax.lax.scan(lambda carry, image: (carry, OPERATIONS[name](image).voxels), 0, batch)
     np.testing.assert_allclose(scanned[2], wanted, atol=2e-4)
     np.testing.assert_allclose(jax.lax.map(lambda image: OPERATIONS[name](image).voxels, batch)[1], wanted, atol=2e-4)
-    loss = lambda v: (OPERATIONS[name](IMAGE.with_voxels(v)).voxels ** 2).sum()  # noqa: E731
+
+    def loss(v: Any) -> Any:
+        return (OPERATIONS[name](IMAGE.with_voxels(v)).voxels ** 2).sum()
+
     plain, again = jax.grad(loss)(jnp.asarray(IMAGE.voxels)), jax.grad(jax.checkpoint(loss))(jnp.asarray(IMAGE.voxels))
     np.testing.assert_allclose(plain, again, atol=1e-5)
 
@@ -152,7 +155,10 @@ def test_a_field_of_any_dtype_leaves_the_affine_that_follows_whole(dtype: Any) -
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.int8])
 def test_a_traced_parameter_of_few_bits_leaves_the_geometry_its_own(dtype: Any) -> None:
     """A network in half precision may predict a pose; world millimetres have no place in it."""
-    turn = lambda degrees: mj.rotate(IMAGE, "k", degrees, fill=0.0).voxels  # noqa: E731
+
+    def turn(degrees: Any) -> Any:
+        return mj.rotate(IMAGE, "k", degrees, fill=0.0).voxels
+
     np.testing.assert_allclose(jax.jit(turn)(dtype(10)), np.asarray(turn(10.0)), atol=2e-4)
     offset = jnp.array([1, 2, 3], dtype)
     moved = jax.jit(lambda shift: mj.translate(IMAGE, shift, unit="mm").affine)(offset)
@@ -194,7 +200,10 @@ def test_fills_and_starts_may_be_sequences_of_traced_numbers() -> None:
     for operation in (lambda f: mj.pad(image, 1, 1, fill=f), lambda f: mj.rotate(image, 0, 45.0, fill=f)):
         out = jax.jit(lambda a, operation=operation: operation([a, 2 * a]).voxels)(3.0)
         assert out[0, 0, 0].tolist() == [3.0, 6.0]
-    turned = lambda f: mj.rotate(image.with_voxels(image.voxels + 1j), 0, 45.0, fill=[f, 2 * f]).voxels  # noqa: E731
+
+    def turned(f: Any) -> Any:
+        return mj.rotate(image.with_voxels(image.voxels + 1j), 0, 45.0, fill=[f, 2 * f]).voxels
+
     assert jax.jit(turned)(1 + 3j)[0, 0, 0].tolist() == [1 + 3j, 2 + 6j]
     box = jax.jit(lambda n: mj.crop(IMAGE, (n, 0, 1), (4, 4, 4)).voxels)(2)
     np.testing.assert_array_equal(box, IMAGE.voxels[2:6, :4, 1:5])
@@ -206,7 +215,10 @@ def test_fills_and_starts_may_be_sequences_of_traced_numbers() -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_disable_jit(name: str) -> None:
     """The debugger's switch: loops are Python's, and their counters ints; values and gradients as with jit."""
-    loss = lambda v: (OPERATIONS[name](IMAGE.with_voxels(v)).voxels ** 2).sum()  # noqa: E731
+
+    def loss(v: Any) -> Any:
+        return (OPERATIONS[name](IMAGE.with_voxels(v)).voxels ** 2).sum()
+
     voxels = jnp.asarray(IMAGE.voxels)
     wanted, slope = OPERATIONS[name](IMAGE).voxels, jax.grad(loss)(voxels)
     with jax.disable_jit():
