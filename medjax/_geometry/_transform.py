@@ -65,31 +65,33 @@ class AffineTransform:
 
     @staticmethod
     def of(matrix: Any, *, center: Any = None) -> AffineTransform:
-        """Builds and checks a transform from a 4x4 matrix, concrete or traced, and a centre.
+        r"""Builds and checks a transform from a 4x4 matrix and a centre; either may be traced.
+
+        The matrix maps output points to input points: it says where the value at a point is taken from, so it pulls. The
+        `matrix` of `affine_transform` says where content goes, so it pushes; `inverse` turns one into the other.
+
+        Args:
+            matrix: `(*batch, 4, 4)`, output world to input world, LPS mm.
+            center: `(*batch, 3)` fixed point of the linear part, LPS mm; default the origin.
 
         Raises:
             ValueError: the matrix is not (..., 4, 4), its last row is not (0, 0, 0, 1), or a number is not finite.
 
         Example:
-            >>> mj.AffineTransform.of(np.eye(4)).center.tolist()
-            [0.0, 0.0, 0.0]
+            >>> image, right = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1)), mj.affine_matrix(translation=(1, 0, 0))
+            >>> pull = mj.AffineTransform.of(right)   # the value at x comes from x + 1
+            >>> mj.resample_to_image(image, image, transform=pull, fill=-1.0).voxels[:, 0, 0].tolist()
+            [1.0, 2.0, 3.0, -1.0]
+            >>> mj.affine_transform(image, right, fill=-1.0).voxels[:, 0, 0].tolist()   # the value at x goes to x + 1
+            [-1.0, 0.0, 1.0, 2.0]
         """
-        matrix = on_host(matrix)
-        if matrix.shape[-2:] != (4, 4):
-            raise ValueError(f"an affine transform is a (..., 4, 4) matrix, got shape {matrix.shape}")
-        if isinstance(matrix, np.ndarray) and not (
-            np.isfinite(matrix).all() and (matrix[..., 3, :] == (0, 0, 0, 1)).all()
-        ):
-            raise ValueError(f"an affine transform is finite with last row (0, 0, 0, 1), got {matrix.tolist()}")
-        center = on_host(np.zeros(3) if center is None else center)
-        if center.shape[-1:] != (3,):
-            raise ValueError(f"center must be three numbers, LPS mm; got shape {center.shape}")
-        if isinstance(center, np.ndarray) and not np.isfinite(center).all():
-            raise ValueError(f"center must be finite, LPS mm; got {center.tolist()}")
-        return AffineTransform(matrix, center)
+        transform = AffineTransform(on_host(matrix), on_host(np.zeros(3) if center is None else center))
+        _check_affine_transform(transform)
+        return transform
 
     def __call__(self, points: Any) -> Any:
         """Maps world points `(..., 3)`, LPS mm."""
+        _check_affine_transform(self)
         turned = transformed(self.matrix[..., :3, :3], operator.sub(*same_rank(points, self.center)))
         fixed = operator.add(*same_rank(self.center, self.matrix[..., :3, 3]))
         return operator.add(*same_rank(turned, fixed))
@@ -105,6 +107,7 @@ class AffineTransform:
             >>> turn.inverse()(turn(np.array([3.0, 4.0, 5.0]))).round(12).tolist()
             [3.0, 4.0, 5.0]
         """
+        _check_affine_transform(self)
         if isinstance(self.matrix, np.ndarray) and is_singular(self.matrix):
             raise ValueError(
                 f"matrix is singular: it squashes the world flat and has no inverse, got {self.matrix.tolist()}"
@@ -136,11 +139,8 @@ class DisplacementField:
         displacement: `(*batch, i, j, k, 3)`, LPS mm.
         affine: `(*batch, 4, 4)` index to LPS mm of the field's own grid.
 
-    Raises:
-        ValueError: the displacement is not (..., i, j, k, 3), or the affine not a regular one.
-
     Example:
-        >>> field = mj.DisplacementField(np.zeros((4, 4, 4, 3), np.float32), np.eye(4))
+        >>> field = mj.DisplacementField.of(np.zeros((4, 4, 4, 3), np.float32), np.eye(4))
         >>> field.displacement.shape
         (4, 4, 4, 3)
     """
@@ -148,30 +148,31 @@ class DisplacementField:
     displacement: Any
     affine: Any
 
-    def __post_init__(self) -> None:
-        given = (
-            np.ndarray | jax.Array | list | tuple
-        )  # anything else stands for a leaf, such as in `jax.vmap(in_axes=)`
-        if isinstance(self.displacement, given):
-            field = self.displacement if isinstance(self.displacement, jax.Array) else np.asarray(self.displacement)
-            is_real = jax.numpy.issubdtype(field.dtype, np.floating) or np.issubdtype(field.dtype, np.integer)
-            if field.ndim < 4 or field.shape[-1] != 3 or not is_real:
-                raise ValueError(
-                    f"a displacement field is (i, j, k, 3), world mm; got {field.dtype} of shape {field.shape}"
-                )
-            object.__setattr__(self, "displacement", field)
-        if isinstance(self.affine, given):
-            object.__setattr__(self, "affine", check_affine(self.affine))
+    @staticmethod
+    def of(displacement: Any, affine: Any) -> DisplacementField:
+        """Builds and checks a field from an array, which stays on its device, and the affine of its grid; both may be traced.
+
+        Args:
+            displacement: `(*batch, i, j, k, 3)` real numbers, LPS mm.
+            affine: `(*batch, 4, 4)` index to LPS mm of the field's own grid, such as `image.affine`.
+
+        Raises:
+            ValueError: the displacement is not (..., i, j, k, 3), or the affine not a regular one.
+
+        Example:
+            >>> mj.DisplacementField.of([[[[1, 2, 3]]]], np.eye(4)).displacement.shape
+            (1, 1, 1, 3)
+        """
+        array = displacement if isinstance(displacement, jax.Array) else np.asarray(displacement)
+        _check_displacement(array)
+        return DisplacementField(array, check_affine(affine))
 
     def tree_flatten(self) -> tuple[Any, None]:
         return (self.displacement, self.affine), None
 
     @classmethod
     def tree_unflatten(cls, aux: None, leaves: Any) -> DisplacementField:
-        field = object.__new__(cls)  # leaves may be placeholders: no check
-        object.__setattr__(field, "displacement", leaves[0])
-        object.__setattr__(field, "affine", leaves[1])
-        return field
+        return cls(*leaves)
 
 
 @public("medjax")
@@ -186,14 +187,32 @@ class CompositeTransform:
     Example:
         >>> a, b = (mj.AffineTransform.of(m) for m in (mj.affine_matrix(scale=2), mj.affine_matrix(translation=(1, 0, 0))))
         >>> image = mj.Image.from_array(np.arange(6.0).reshape(6, 1, 1))
-        >>> mj.resample_to_image(image, image, transform=mj.CompositeTransform((a, b)), fill=-1.0).voxels[:, 0, 0].tolist()
+        >>> mj.resample_to_image(image, image, transform=mj.CompositeTransform.of(a, b), fill=-1.0).voxels[:, 0, 0].tolist()
         [2.0, 4.0, -1.0, -1.0, -1.0, -1.0]
     """
 
     transforms: tuple[Any, ...]
 
+    @staticmethod
+    def of(*transforms: Transform) -> CompositeTransform:
+        """Builds and checks a composite: `CompositeTransform.of(a, b)` applies `b` to the point first, then `a`.
+
+        Args:
+            transforms: Affine transforms, displacement fields or composites; none of them is the identity.
+
+        Raises:
+            ValueError: one is none of these.
+
+        Example:
+            >>> mj.CompositeTransform.of(mj.AffineTransform.of(np.eye(4))).transforms[0].center.tolist()
+            [0.0, 0.0, 0.0]
+        """
+        made = CompositeTransform(transforms)
+        stages(made)
+        return made
+
     def tree_flatten(self) -> tuple[Any, None]:
-        return (tuple(self.transforms),), None
+        return (self.transforms,), None
 
     @classmethod
     def tree_unflatten(cls, aux: None, leaves: Any) -> CompositeTransform:
@@ -240,9 +259,40 @@ def stages(transform: Any) -> list[AffineTransform | DisplacementField]:
         return []
     if isinstance(transform, CompositeTransform) and isinstance(transform.transforms, tuple | list):
         return [stage for part in reversed(transform.transforms) for stage in stages(part)]
-    if isinstance(transform, AffineTransform | DisplacementField):
+    if isinstance(transform, AffineTransform):
+        _check_affine_transform(transform)
+        return [transform]
+    if isinstance(transform, DisplacementField):
+        _check_displacement(transform.displacement)
+        check_affine(transform.affine)
         return [transform]
     raise ValueError(
         "transform must be an AffineTransform, a DisplacementField or a CompositeTransform of a tuple of them, got "
         f"{type(transform).__name__}; wrap a 4x4 matrix in AffineTransform.of"
     )
+
+
+def _check_affine_transform(transform: AffineTransform) -> None:
+    """Raises `ValueError` for a matrix or a centre that is none; constructors do not check, so that it is asked on use."""
+    matrix, center = transform.matrix, transform.center
+    if np.shape(matrix)[-2:] != (4, 4):
+        raise ValueError(f"an affine transform is a (..., 4, 4) matrix, got shape {np.shape(matrix)}")
+    if isinstance(matrix, np.ndarray) and not (np.isfinite(matrix).all() and (matrix[..., 3, :] == (0, 0, 0, 1)).all()):
+        raise ValueError(f"an affine transform is finite with last row (0, 0, 0, 1), got {matrix.tolist()}")
+    if np.shape(center)[-1:] != (3,):
+        raise ValueError(f"center must be three numbers, LPS mm; got shape {np.shape(center)}")
+    if isinstance(center, np.ndarray) and not np.isfinite(center).all():
+        raise ValueError(f"center must be finite, LPS mm; got {center.tolist()}")
+    if not (hasattr(matrix, "dtype") and hasattr(center, "dtype")):
+        raise ValueError("an affine transform holds arrays; AffineTransform.of makes them of sequences")
+
+
+def _check_displacement(field: Any) -> None:
+    """Raises `ValueError` for a displacement that is none."""
+    if not hasattr(field, "dtype"):
+        raise ValueError(
+            f"a displacement field holds an array, got {type(field).__name__}; DisplacementField.of makes one of sequences"
+        )
+    is_real = jax.numpy.issubdtype(field.dtype, np.floating) or np.issubdtype(field.dtype, np.integer)
+    if field.ndim < 4 or field.shape[-1] != 3 or not is_real:
+        raise ValueError(f"a displacement field is (i, j, k, 3), world mm; got {field.dtype} of shape {field.shape}")

@@ -23,6 +23,9 @@ __all__ = ["affine_matrix", "affine_transform", "compose", "rotate", "warp"]
 def affine_matrix(translation: Any = 0, rotation: Any = 0, scale: Any = 1, shear: Any = 0) -> Any:
     r"""Builds a 4x4 world matrix, $M = T\,R\,Sh\,S$ with $R = R_z R_y R_x$: scales first, translates last.
 
+    Which way it maps is said where it is used: `affine_transform(image, matrix)` moves content by it, it pushes;
+    `AffineTransform.of(matrix)` takes the value at a point from where it leads, it pulls.
+
     Args:
         translation: mm along the world's L, P, S axes; one number or `(*batch, 3)`.
         rotation: Degrees about the x, y and z axes, right-handed; one number for all or `(*batch, 3)`.
@@ -41,6 +44,11 @@ def affine_matrix(translation: Any = 0, rotation: Any = 0, scale: Any = 1, shear
     Example:
         >>> mj.affine_matrix(translation=(1, 2, 3), rotation=(0, 0, 90)).round(12).tolist()[:2]
         [[0.0, -1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 2.0]]
+        >>> image, right = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1)), mj.affine_matrix(translation=(1, 0, 0))
+        >>> mj.affine_transform(image, right, fill=-1.0).voxels[:, 0, 0].tolist()   # pushes
+        [-1.0, 0.0, 1.0, 2.0]
+        >>> mj.affine_transform(image, transform=mj.AffineTransform.of(right), fill=-1.0).voxels[:, 0, 0].tolist()   # pulls
+        [1.0, 2.0, 3.0, -1.0]
     """
     xp, parts = together(translation, rotation, scale, shear)
     for name, part in zip(("translation", "rotation", "scale", "shear"), parts, strict=True):
@@ -186,46 +194,65 @@ def _expanded(grid: Grid, content: AffineTransform) -> Grid:
 
 def affine_transform(
     image: Image,
-    matrix: Any,
+    matrix: Any = None,
     *,
+    transform: AffineTransform | None = None,
     center: Any = None,
     grid: Grid | None = None,
     interpolation: Interpolation | None = None,
     fill: Any = None,
 ) -> Image:
-    """Moves the content of an image by an affine map of the world.
+    """Moves the content of an image by an affine map of the world: by a matrix that pushes, or a transform that pulls.
 
-    `matrix` says where content goes, as in `rotate`: a point at $x$ moves to $L (x - c) + c + t$. (The `transform` of
-    `resample_to_image` says where output comes from, as in ITK: the inverse.)
+    `matrix` says where content goes, as in `rotate`: a point at $x$ moves to $L (x - c) + c + t$. `transform=` says where
+    output comes from, as everywhere in the package and in ITK. So `affine_transform(image, m, center=c)` is
+    `affine_transform(image, transform=AffineTransform.of(m, center=c).inverse())`.
 
     Args:
         image: Any batch and channels.
         matrix: `(4, 4)` or one per item, input world to output world, LPS mm; `affine_matrix` builds it. May be traced.
-        center: Fixed point $c$ of the linear part, LPS mm; default the centre of the field of view.
+        transform: An `AffineTransform` in place of the matrix, output world to input world, LPS mm; it has its own centre.
+        center: Fixed point $c$ of the matrix's linear part, LPS mm; default the centre of the field of view.
         grid: Where to put the result; default the image's own grid.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
         fill: Value where there was no content: one, or what broadcasts to `(*batch, *channels)` as NumPy does; default 0
             for labels, the background for intensities.
 
     Raises:
-        ValueError: the matrix is not (..., 4, 4), or is known and singular.
+        ValueError: the matrix is not (..., 4, 4), or is known and singular; not one of matrix and transform is given, or a
+            centre beside a transform.
 
     Transforms:
-        Differentiable in the voxels, `matrix`, `center` and `fill`. Compiles once per shape, not per matrix. A traced matrix
-        that is singular gives NaN.
+        Differentiable in the voxels, `matrix`, `transform`, `center` and `fill`. Compiles once per shape, not per matrix. A
+        traced matrix that is singular gives NaN.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1))
-        >>> mj.affine_transform(image, mj.affine_matrix(translation=(1, 0, 0)), fill=-1.0).voxels[:, 0, 0].tolist()
+        >>> right = mj.affine_matrix(translation=(1, 0, 0))
+        >>> mj.affine_transform(image, right, fill=-1.0).voxels[:, 0, 0].tolist()   # content goes from x to x + 1
         [-1.0, 0.0, 1.0, 2.0]
+        >>> pull = mj.AffineTransform.of(right)   # the value at x comes from x + 1
+        >>> mj.affine_transform(image, transform=pull, fill=-1.0).voxels[:, 0, 0].tolist()
+        [1.0, 2.0, 3.0, -1.0]
     """
     check_image(image, "image")
-    content = _about(image.grid, matrix, center)
+    if (matrix is None) == (transform is None):
+        raise ValueError(
+            "give either a matrix, which says where content goes, or transform=, which says where output comes from"
+        )
+    if isinstance(matrix, AffineTransform):
+        raise ValueError("matrix must be a (..., 4, 4) array; an AffineTransform goes to transform=, where it pulls")
+    if transform is not None and not isinstance(transform, AffineTransform):
+        raise ValueError(
+            f"transform must be an AffineTransform, got {type(transform).__name__}; resample_to_grid takes the other "
+            "transforms, and a bare matrix is the argument before it"
+        )
+    if transform is not None and center is not None:
+        raise ValueError("center belongs to a matrix; a transform has its own: AffineTransform.of(..., center=...)")
     if grid is not None and not isinstance(grid, Grid):
         raise ValueError(f"grid must be a Grid, got {type(grid).__name__}; Grid.of makes one")
-    return resample(
-        image, image.grid if grid is None else grid, content.inverse(), interpolation=interpolation, fill=fill
-    )
+    pull = _about(image.grid, matrix, center).inverse() if transform is None else transform
+    return resample(image, image.grid if grid is None else grid, pull, interpolation=interpolation, fill=fill)
 
 
 def warp(image: Image, displacement: Any, *, interpolation: Interpolation | None = None, fill: Any = None) -> Image:
@@ -234,7 +261,7 @@ def warp(image: Image, displacement: Any, *, interpolation: Interpolation | None
     Args:
         image: Any batch and channels.
         displacement: `(*batch, i, j, k, 3)` on the image's grid, world LPS mm; one for all items or one for each. Where it
-            is not finite the result is `fill`. For a field on another grid use `resample_to_image(..., transform=DisplacementField(...))`.
+            is not finite the result is `fill`. For a field on another grid use `resample_to_image(..., transform=DisplacementField.of(...))`.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
         fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)` per
             channel; default 0 for labels, the background for intensities.

@@ -101,6 +101,7 @@ def test_options_are_keyword_only(thing: Any) -> None:
 
 
 NATURAL_ORDER = {
+    "affine_transform": ["matrix"],
     "affine_matrix": ["translation", "rotation", "scale", "shear"],
     "label_volumes": ["num_classes"],
     "one_hot": ["num_classes"],

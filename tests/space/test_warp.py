@@ -107,6 +107,24 @@ def test_affine_transform_is_the_inverse_of_the_transform_of_resampling() -> Non
     )
 
 
+def test_a_matrix_pushes_and_a_transform_pulls() -> None:
+    """By hand: one voxel to the right, and the value from one voxel to the right; a batch and a traced transform too."""
+    image = Image.from_array(np.arange(4.0, dtype=np.float32).reshape(4, 1, 1))
+    right = mj.affine_matrix(translation=(1, 0, 0))
+    pull = mj.AffineTransform.of(right)
+    pushed, pulled = [-1.0, 0.0, 1.0, 2.0], [1.0, 2.0, 3.0, -1.0]
+    assert mj.affine_transform(image, right, fill=-1.0).voxels.ravel().tolist() == pushed
+    assert mj.affine_transform(image, transform=pull, fill=-1.0).voxels.ravel().tolist() == pulled
+    assert mj.affine_transform(image, transform=pull.inverse(), fill=-1.0).voxels.ravel().tolist() == pushed
+    traced = jax.jit(lambda t: mj.affine_transform(image, transform=t, fill=-1.0).voxels)(pull)
+    np.testing.assert_allclose(traced.ravel(), pulled, atol=1e-6)
+    both = mj.AffineTransform.of(np.stack([right, np.linalg.inv(right)]))
+    out = mj.affine_transform(mj.stack([image, image]), transform=both, fill=-1.0)
+    assert out.voxels.reshape(2, 4).tolist() == [pulled, pushed]
+    grid = Grid.of((2, 1, 1), origin=(1, 0, 0))
+    assert mj.affine_transform(image, transform=pull, grid=grid).voxels.ravel().tolist() == [2.0, 3.0]
+
+
 def test_a_mirror_of_the_content() -> None:
     image = scan(6, affine=np.diag([2.0, 1.0, 3.0, 1.0]))
     out = mj.affine_transform(image, mj.affine_matrix(scale=(-1, 1, 1)))
@@ -178,9 +196,13 @@ def test_displacements_of_batches_and_channels() -> None:
 def test_a_field_transform_with_batches(is_own: bool) -> None:
     items = [scan(n, affine=oblique_affine((3.0 * n, 3, 5))) for n in range(2)]
     batch = mj.stack(items)
-    fields = [mj.DisplacementField(smooth_field((6, 7, 5), 2.0, n), near_field(item)) for n, item in enumerate(items)]
+    fields = [
+        mj.DisplacementField.of(smooth_field((6, 7, 5), 2.0, n), near_field(item)) for n, item in enumerate(items)
+    ]
     if is_own:
-        field = mj.DisplacementField(np.stack([f.displacement for f in fields]), np.stack([f.affine for f in fields]))
+        field = mj.DisplacementField.of(
+            np.stack([f.displacement for f in fields]), np.stack([f.affine for f in fields])
+        )
     else:
         field, fields = fields[0], [fields[0]] * 2
     out = mj.resample_to_image(batch, batch, transform=field)
@@ -262,7 +284,9 @@ def wrong(value: Any) -> Any:
             r"the matrix is for a batch of shape \(2,\) and the image.s is \(3,\)",
         ),
         (
-            lambda x: mj.resample_to_image(x, x, transform=mj.DisplacementField(np.zeros((2, 4, 4, 4, 3)), np.eye(4))),
+            lambda x: mj.resample_to_image(
+                x, x, transform=mj.DisplacementField.of(np.zeros((2, 4, 4, 4, 3)), np.eye(4))
+            ),
             r"the displacement is for a batch of shape \(2,\) and the image.s is \(\)",
         ),
         (
@@ -270,14 +294,14 @@ def wrong(value: Any) -> Any:
             "matrix is singular: it squashes the world flat and has no inverse",
         ),
         (
-            lambda x: mj.DisplacementField([[1.0]], np.eye(4)),
+            lambda x: mj.DisplacementField.of([[1.0]], np.eye(4)),
             r"displacement field is \(i, j, k, 3\), world mm; got float64 of shape \(1, 1\)",
         ),
-        (lambda x: mj.DisplacementField(np.zeros((2, 2, 2, 3)), np.eye(3)), r"affine must be \(..., 4, 4\)"),
-        (lambda x: mj.DisplacementField(np.zeros((2, 2, 2, 3)), np.eye(4) * np.nan), "affine must be finite"),
+        (lambda x: mj.DisplacementField.of(np.zeros((2, 2, 2, 3)), np.eye(3)), r"affine must be \(..., 4, 4\)"),
+        (lambda x: mj.DisplacementField.of(np.zeros((2, 2, 2, 3)), np.eye(4) * np.nan), "affine must be finite"),
         (lambda x: mj.warp(x, np.zeros((*x.shape, 3), complex)), "displacement field is .* got complex128"),
         (
-            lambda x: mj.warp(x, mj.DisplacementField(np.zeros((*x.shape, 3)), x.affine)),
+            lambda x: mj.warp(x, mj.DisplacementField.of(np.zeros((*x.shape, 3)), x.affine)),
             "displacement must be an array",
         ),
         (
@@ -285,6 +309,17 @@ def wrong(value: Any) -> Any:
                 x, x, transform=mj.CompositeTransform(wrong(mj.AffineTransform.of(np.eye(4))))
             ),
             "CompositeTransform of a tuple of them",
+        ),
+        (lambda x: mj.affine_transform(x), "either a matrix, .* or transform="),
+        (
+            lambda x: mj.affine_transform(x, np.eye(4), transform=mj.AffineTransform.of(np.eye(4))),
+            "either a matrix, .* or transform=",
+        ),
+        (lambda x: mj.affine_transform(x, mj.AffineTransform.of(np.eye(4))), "AffineTransform goes to transform="),
+        (lambda x: mj.affine_transform(x, transform=wrong(np.eye(4))), "must be an AffineTransform, got ndarray"),
+        (
+            lambda x: mj.affine_transform(x, transform=mj.AffineTransform.of(np.eye(4)), center=(1, 2, 3)),
+            r"its own: AffineTransform.of\(..., center=...\)",
         ),
         (lambda x: mj.affine_transform(x, np.eye(4), grid=wrong((3, 3, 3))), "grid must be a Grid, got tuple"),
         (lambda x: mj.rotate(x, wrong(np.array([0, 1])), 3.0), "axis must be 0, 1, 2"),
@@ -338,9 +373,9 @@ def test_a_small_matrix_is_not_a_singular_one() -> None:
 BENT: dict[str, Callable[[Any, Any], Any]] = {
     "coarse": lambda coarse, own: coarse,
     "own": lambda coarse, own: own,
-    "own, then coarse": lambda coarse, own: mj.CompositeTransform((coarse, own)),
-    "coarse, then own": lambda coarse, own: mj.CompositeTransform((own, coarse)),
-    "with an affine": lambda coarse, own: mj.CompositeTransform((mj.AffineTransform.of(MATRIX), own, coarse)),
+    "own, then coarse": lambda coarse, own: mj.CompositeTransform.of(coarse, own),
+    "coarse, then own": lambda coarse, own: mj.CompositeTransform.of(own, coarse),
+    "with an affine": lambda coarse, own: mj.CompositeTransform.of(mj.AffineTransform.of(MATRIX), own, coarse),
 }
 
 
@@ -360,7 +395,7 @@ def test_a_batch_onto_one_grid_with_a_field_for_each(make: Any, which: str) -> N
                 values = values[0]
             elif item is not None:
                 values = values[item]
-            made.append(mj.DisplacementField(values, affine))
+            made.append(mj.DisplacementField.of(values, affine))
         return make(*made)
 
     alone = [mj.resample_to_grid(image, image.grid, transform=fields(n), fill=0.0).voxels for n in range(2)]
@@ -374,13 +409,13 @@ def test_a_field_takes_placeholders_and_half_precision() -> None:
     """`jax.vmap` and `optax.masked` are told about leaves by a field of other things."""
     image = scan(3, (6, 5, 4))
     values = np.random.default_rng(0).normal(size=(2, 6, 5, 4, 3)).astype(np.float32)
-    fields = mj.DisplacementField(values, image.affine)
+    fields = mj.DisplacementField.of(values, image.affine)
 
     def bent(field: Any) -> Any:
         return mj.resample_to_image(image, image, transform=field).voxels
 
     mapped = jax.vmap(bent, in_axes=(mj.DisplacementField(0, None),))(fields)
-    one = bent(mj.DisplacementField(values[1], image.affine))
+    one = bent(mj.DisplacementField.of(values[1], image.affine))
     np.testing.assert_allclose(mapped[1], one, rtol=0, atol=1e-3 * float(np.abs(image.voxels).max()))
     assert jax.tree.leaves(mj.DisplacementField(True, False)) == [True, False]
     half = jnp.asarray(values[0], jnp.bfloat16)
