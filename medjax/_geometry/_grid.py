@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medjax._geometry._covering import covering
+from medjax._geometry._types import AffineLike, AnyArray, Leaf, OnGrid, Points, SpacingOrArray, Triple, Voxels
 from medjax._lazy import public
 
 __all__ = [
@@ -351,11 +352,18 @@ class Grid:
     """
 
     shape: tuple[int, ...]
-    affine: Any
+    affine: Leaf
     made_from: Place | None = dataclasses.field(default=None, init=False, repr=False)
 
     @staticmethod
-    def of(shape: Size, *, affine: Any = None, spacing: Any = None, origin: Any = None, direction: Any = None) -> Grid:
+    def of(
+        shape: Size,
+        *,
+        affine: AffineLike | None = None,
+        spacing: Triple | None = None,
+        origin: Triple | None = None,
+        direction: Voxels | None = None,
+    ) -> Grid:
         """Builds and checks a grid, from an affine or from spacing (mm), origin (LPS mm) and direction; they may be traced.
 
         Raises:
@@ -376,7 +384,7 @@ class Grid:
         return Grid(size, read_only(check_affine(affine)))
 
     @staticmethod
-    def covering(image: Any, spacing: Any) -> Grid:
+    def covering(image: Grid | OnGrid, spacing: Triple) -> Grid:
         """Returns the smallest grid along the world's axes (LPS) that covers a scan, outer face to outer face, about its middle.
 
         Args:
@@ -403,32 +411,32 @@ class Grid:
         return Grid.of(size.astype(int).tolist(), spacing=step, origin=origin)
 
     @property
-    def spacing(self) -> Any:
+    def spacing(self) -> SpacingOrArray:
         """Voxel size in mm: three floats, or an array `(*batch, 3)` when batched or traced."""
         return plain(spacing_of(self.affine))
 
     @property
-    def origin(self) -> Any:
+    def origin(self) -> SpacingOrArray:
         """World position of the centre of voxel (0, 0, 0), LPS mm: three floats, or an array when batched or traced."""
         return plain(origin_of(self.affine))
 
     @property
-    def direction(self) -> Any:
+    def direction(self) -> AnyArray:
         """Unit columns of the affine, `(*batch, 3, 3)`."""
         return direction_of(self.affine)
 
     @property
-    def extent(self) -> Any:
+    def extent(self) -> AnyArray:
         """Size of the field of view in mm, `(*batch, 3)`: voxels times spacing, outer face to outer face."""
         size, spacing = same_rank(self._vector(self.shape), spacing_of(self.affine))
         return size * spacing
 
     @property
-    def center(self) -> Any:
+    def center(self) -> AnyArray:
         """World position of the centre of the field of view, index `(n - 1) / 2`, `(*batch, 3)` LPS mm."""
         return self.world((self._vector(self.shape) - 1) / 2)
 
-    def world(self, index: Any) -> Any:
+    def world(self, index: Points) -> AnyArray:
         """Returns the world position in LPS mm of (continuous) indices, both `(..., 3)`.
 
         Example:
@@ -438,7 +446,7 @@ class Grid:
         turned, origin = same_rank(transformed(self.affine[..., :3, :3], as_points(index)), origin_of(self.affine))
         return turned + origin
 
-    def index(self, world: Any) -> Any:
+    def index(self, world: Points) -> AnyArray:
         """Returns the continuous index of world positions in LPS mm, both `(..., 3)`.
 
         Example:
@@ -448,7 +456,7 @@ class Grid:
         position, origin = same_rank(as_points(world), origin_of(self.affine))
         return transformed(inverse_3x3(self.affine[..., :3, :3]), position - origin)
 
-    def moved(self, index: Any, shape: Size | None = None) -> Grid:
+    def moved(self, index: Points, shape: Size | None = None) -> Grid:
         """Returns the lattice continued from another corner: voxel (0, 0, 0) moves to the given index of this grid.
 
         Example:
@@ -457,7 +465,7 @@ class Grid:
         """
         return self.stepped(np.ones(3), index, self.shape if shape is None else shape)
 
-    def stepped(self, step: Any, start: Any, shape: Size, axes: Sequence[int] = (0, 1, 2)) -> Grid:
+    def stepped(self, step: Points, start: Points, shape: Size, axes: Sequence[int] = (0, 1, 2)) -> Grid:
         """Returns a lattice along the axes of this one: `step` voxels of this grid from one voxel to the next.
 
         Args:

@@ -21,6 +21,7 @@ from medjax._geometry._grid import (
     same_rank,
     transformed,
 )
+from medjax._geometry._types import AffineLike, AnyArray, Leaf, Points, Voxels
 from medjax._lazy import public
 
 __all__ = ["AffineTransform", "CompositeTransform", "DisplacementField", "Transform", "stages"]
@@ -59,12 +60,12 @@ class AffineTransform:
         ([1.0, 2.0, 3.0], [-1.0, -2.0, -3.0])
     """
 
-    matrix: Any
-    center: Any
+    matrix: Leaf
+    center: Leaf
     about: About | None = dataclasses.field(default=None, repr=False)
 
     @staticmethod
-    def of(matrix: Any, *, center: Any = None) -> AffineTransform:
+    def of(matrix: AffineLike, *, center: Points | None = None) -> AffineTransform:
         r"""Builds and checks a transform from a 4x4 matrix and a centre; either may be traced.
 
         The matrix maps output points to input points: it says where the value at a point is taken from, so it pulls. The
@@ -89,7 +90,7 @@ class AffineTransform:
         _check_affine_transform(transform)
         return transform
 
-    def __call__(self, points: Any) -> Any:
+    def __call__(self, points: Points) -> AnyArray:
         """Maps world points `(..., 3)`, LPS mm."""
         _check_affine_transform(self)
         turned = transformed(self.matrix[..., :3, :3], operator.sub(*same_rank(points, self.center)))
@@ -145,11 +146,11 @@ class DisplacementField:
         (4, 4, 4, 3)
     """
 
-    displacement: Any
-    affine: Any
+    displacement: Leaf
+    affine: Leaf
 
     @staticmethod
-    def of(displacement: Any, affine: Any) -> DisplacementField:
+    def of(displacement: Voxels, affine: AffineLike) -> DisplacementField:
         """Builds and checks a field from an array, which stays on its device, and the affine of its grid; both may be traced.
 
         Args:

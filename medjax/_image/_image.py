@@ -16,6 +16,16 @@ from medjax._foreign import is_foreign, maker_of
 from medjax._geometry import _transform as _transform  # registers grids and transforms as pytrees
 from medjax._geometry._grid import Grid, affine_from, check_affine, lps_to_ras, read_only
 from medjax._geometry._orientation import orientation_of
+from medjax._geometry._types import (
+    AffineLike,
+    AnyArray,
+    Array,
+    Leaf,
+    OrientationOrTuple,
+    SpacingOrArray,
+    Triple,
+    Voxels,
+)
 from medjax._image._metadata import Metadata
 from medjax._image._operators import Operators
 from medjax._lazy import public
@@ -57,20 +67,20 @@ class Image(Operators):
         ((4, 5, 6), (1.0, 1.0, 2.5), 'LPS')
     """
 
-    voxels: Any
-    affine: Any
+    voxels: Leaf
+    affine: Leaf
     kind: Kind = "intensity"
     metadata: Metadata | tuple[Metadata | None, ...] | None = None
 
     @staticmethod
     def from_array(
-        voxels: Any,
+        voxels: Voxels,
         *,
-        affine: Any = None,
-        affine_ras: Any = None,
-        spacing: Any = None,
-        origin: Any = None,
-        direction: Any = None,
+        affine: AffineLike | None = None,
+        affine_ras: AffineLike | None = None,
+        spacing: Triple | None = None,
+        origin: Triple | None = None,
+        direction: Voxels | None = None,
         kind: Kind = "intensity",
         metadata: Metadata | tuple[Metadata | None, ...] | None = None,
     ) -> Image:
@@ -135,22 +145,22 @@ class Image(Operators):
         return Grid(self.shape, on_host(self.affine))
 
     @property
-    def spacing(self) -> Any:
+    def spacing(self) -> SpacingOrArray:
         """Voxel size in mm: three floats, or `(*batch, 3)` when batched or traced."""
         return self.grid.spacing
 
     @property
-    def origin(self) -> Any:
+    def origin(self) -> SpacingOrArray:
         """World position of the centre of voxel (0, 0, 0) in LPS mm: three floats, or `(*batch, 3)`."""
         return self.grid.origin
 
     @property
-    def direction(self) -> Any:
+    def direction(self) -> AnyArray:
         """Unit columns of the affine, `(*batch, 3, 3)`: the world direction of each index axis."""
         return self.grid.direction
 
     @property
-    def orientation(self) -> Any:
+    def orientation(self) -> OrientationOrTuple:
         """Orientation code, such as "LPS"; for a batch a tuple of codes.
 
         Raises:
@@ -165,11 +175,11 @@ class Image(Operators):
         return codes if self.batch_shape else codes[0]
 
     @property
-    def affine_ras(self) -> Any:
+    def affine_ras(self) -> AnyArray:
         """The affine to RAS+ mm, as nibabel and NIfTI have it, `(*batch, 4, 4)`."""
         return lps_to_ras(on_host(self.affine))
 
-    def with_voxels(self, voxels: Any) -> Image:
+    def with_voxels(self, voxels: Array) -> Image:
         """Returns an image of the same geometry, kind and metadata with other voxels; channels may differ.
 
         Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from medjax._geometry._grid import spacing_of, together
+from medjax._geometry._types import StaticSize, Triple, Unit, check_unit
 from medjax._image._image import Image
 from medjax._image._per_item import aligned, as_array
 from medjax._intensity._arguments import is_concrete, voxels_of
@@ -25,7 +26,7 @@ __all__ = ["gaussian_blur", "median_filter"]
 _TRACED_PERIODS, _MOST_PERIODS = 4, 64
 
 
-def gaussian_blur(image: Image, sigma: Any, *, unit: Literal["mm", "voxel"] = "mm") -> Image:
+def gaussian_blur(image: Image, sigma: Triple, *, unit: Unit = "mm") -> Image:
     r"""Smooths with a Gaussian, $\exp(-d^2 / 2 \sigma^2)$ of the distance along each axis, cut off at $4 \sigma$.
 
     As `scipy.ndimage.gaussian_filter` with `mode="reflect"` and `truncate=4`, sigma in voxels being
@@ -55,8 +56,7 @@ def gaussian_blur(image: Image, sigma: Any, *, unit: Literal["mm", "voxel"] = "m
         [0.641, 0.296, 0.058, 0.005, 0.0]
     """
     voxels = voxels_of(image, "gaussian_blur")
-    if unit not in ("mm", "voxel"):
-        raise ValueError(f"unit must be 'mm' or 'voxel', got {unit!r}")
+    check_unit(unit)
     width = _in_voxels(image, sigma, unit)
     widths, radii, periods = [], [], []
     for axis, size in enumerate(image.shape):
@@ -104,7 +104,7 @@ def _blurred(
     return keeping_sharding(blurred, depth)(voxels, widths, radii)
 
 
-def median_filter(image: Image, size: Any) -> Image:
+def median_filter(image: Image, size: StaticSize) -> Image:
     """Replaces each voxel by the median of the box around it, which takes out specks and keeps edges.
 
     As `scipy.ndimage.median_filter` with `mode="reflect"`: beyond the edge the image is mirrored, d c b a | a b c d. Of an even

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax._geometry._types import DTypeLike
 from medjax._image._image import Image, check_image
 from medjax._space import _pending
 
 __all__ = ["cast"]
 
 
-def cast(image: Image, dtype: Any) -> Image:
+def cast(image: Image, dtype: DTypeLike) -> Image:
     """Converts voxels to another dtype: to the nearest value that it has, and never around its limits.
 
     Integers are rounded half to even, and what lies beyond the dtype's limits becomes the limit, as ITK's resampling does it;

@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
+from medjax._geometry._types import Leaf
 from medjax._image._image import Image, as_images
+from medjax._image._types import MaskLike
 from medjax._intensity._arguments import (
     Number,
     as_numbers,
@@ -57,7 +59,7 @@ class NyulLandmarks:
         NyulLandmarks(values=array([  0.,  40., 100.]), percentiles=(1.0, 50.0, 99.0), background=-900.0)
     """
 
-    values: Any
+    values: Leaf
     percentiles: tuple[Number, ...]
     background: Background = None
 
@@ -120,7 +122,7 @@ jax.export.register_pytree_node_serialization(
 def nyul_train(
     images: Sequence[Image] | Image,
     *,
-    masks: Sequence[Any] | None = None,
+    masks: Sequence[MaskLike | None] | None = None,
     percentiles: Sequence[Number] = _DECILES,
     range: tuple[Number, Number] = (0.0, 100.0),
     background: Background = None,
@@ -233,7 +235,7 @@ def _standard(
     return stretched(found, first, last, *ends), last > first, count
 
 
-def nyul_transform(image: Image, landmarks: NyulLandmarks, *, mask: Any = None) -> Image:
+def nyul_transform(image: Image, landmarks: NyulLandmarks, *, mask: MaskLike | None = None) -> Image:
     r"""Maps intensities onto a learnt standard scale.
 
     The map takes the image's percentiles to the landmarks' values, linearly in between and on beyond the first and last, for

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 
 from medjax._image._image import Image
+from medjax._image._types import MaskLike
 from medjax._intensity._arguments import check_not_empty, mask_for, voxels_of
 from medjax._intensity._knots import Background, Rule, background_of, foreground_percentiles, piecewise_linear
 from medjax._intensity._percentile import fixed_point, from_rows, to_rows
@@ -26,8 +27,8 @@ def histogram_match(
     *,
     points: int = 63,
     background: Background = None,
-    mask: Any = None,
-    reference_mask: Any = None,
+    mask: MaskLike | None = None,
+    reference_mask: MaskLike | None = None,
 ) -> Image:
     r"""Maps intensities so that their distribution becomes that of a reference image.
 

@@ -8,7 +8,9 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
+from medjax._geometry._types import Range
 from medjax._image._image import Image
+from medjax._image._types import MaskLike
 from medjax._intensity._arguments import (
     Number,
     check_not_empty,
@@ -37,7 +39,7 @@ __all__ = ["min_max_normalize", "percentile_normalize", "z_score_normalize"]
 Result = tuple[Float[Array, "*shape"], Int[Array, "*count"] | None]
 
 
-def z_score_normalize(image: Image, *, mask: Any = None, ddof: Literal[0, 1] = 1) -> Image:
+def z_score_normalize(image: Image, *, mask: MaskLike | None = None, ddof: Literal[0, 1] = 1) -> Image:
     r"""Shifts and scales intensities to mean 0 and standard deviation 1.
 
     $y = (x - \bar x) / s$ with $s^2 = \sum (x - \bar x)^2 / (n - \mathrm{ddof})$ over the voxels inside the mask; voxels outside
@@ -93,7 +95,7 @@ def _z_score(
     return apply_to_finite(lambda x: (found.above(x) - found.mean) / deviation, x, voxels), count
 
 
-def min_max_normalize(image: Image, *, range: tuple[Any, Any] = (0.0, 1.0), mask: Any = None) -> Image:
+def min_max_normalize(image: Image, *, range: Range = (0.0, 1.0), mask: MaskLike | None = None) -> Image:
     r"""Maps the lowest and highest intensity onto the ends of a range, linearly.
 
     $y = a + (b - a)\,(x - \min x) / (\max x - \min x)$ for the range $(a, b)$, extremes over the voxels inside the mask; voxels
@@ -151,8 +153,8 @@ def percentile_normalize(
     image: Image,
     *,
     percentiles: tuple[Number, Number] = (1.0, 99.0),
-    range: tuple[Any, Any] = (0.0, 1.0),
-    mask: Any = None,
+    range: Range = (0.0, 1.0),
+    mask: MaskLike | None = None,
     outside: Literal["clip", "extend"] = "clip",
 ) -> Image:
     r"""Maps two percentiles of the intensities onto the ends of a range, linearly.

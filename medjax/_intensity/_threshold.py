@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Shaped
 
+from medjax._geometry._types import AnyArray, PerItem
 from medjax._image._image import Image
 from medjax._image._operators import compared
+from medjax._image._types import MaskLike
 from medjax._intensity._arguments import check_not_empty, is_concrete, mask_for, number_for, voxels_of
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
@@ -21,7 +23,7 @@ from medjax._mask import check_count
 __all__ = ["otsu_threshold", "threshold"]
 
 
-def threshold(image: Image, low: Any, *, high: Any = None) -> Image:
+def threshold(image: Image, low: PerItem | None, *, high: PerItem | None = None) -> Image:
     r"""Marks the voxels whose intensity lies within limits: $low \le x \le high$, as SimpleITK's `BinaryThreshold`.
 
     Args:
@@ -45,12 +47,12 @@ def threshold(image: Image, low: Any, *, high: Any = None) -> Image:
         [False, True, False]
     """
     voxels_of(image, "threshold")
-    low = number_for(image, -np.inf if low is None else low, "low", allow_infinite=True)
-    high = number_for(image, np.inf if high is None else high, "high", allow_infinite=True)
-    if is_concrete(low) and is_concrete(high) and (low > high).any():
-        raise ValueError(f"low must not be above high, got {low.tolist()} and {high.tolist()}")
+    least = number_for(image, -np.inf if low is None else low, "low", allow_infinite=True)
+    most = number_for(image, np.inf if high is None else high, "high", allow_infinite=True)
+    if is_concrete(least) and is_concrete(most) and (least > most).any():
+        raise ValueError(f"low must not be above high, got {least.tolist()} and {most.tolist()}")
     return dataclasses.replace(
-        image, voxels=_both(compared(image, low, ">="), compared(image, high, "<=")), kind="label"
+        image, voxels=_both(compared(image, least, ">="), compared(image, most, "<=")), kind="label"
     )
 
 
@@ -59,7 +61,7 @@ def _both(a: Bool[Array, "*shape"], b: Bool[Array, "*shape"]) -> Bool[Array, "*s
     return a & b
 
 
-def otsu_threshold(image: Image, *, mask: Any = None, bins: int = 128) -> Any:
+def otsu_threshold(image: Image, *, mask: MaskLike | None = None, bins: int = 128) -> AnyArray:
     """Returns the intensity that splits the voxels into two classes whose means lie furthest apart (Otsu).
 
     The value of SimpleITK's `OtsuThresholdImageFilter`: a histogram of equal bins from the smallest to the largest voxel (of

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Num, Shaped
 
+from medjax._geometry._types import PerItem, Range
 from medjax._image._image import Image
 from medjax._intensity._arguments import is_concrete, number_for, range_for, voxels_of
 from medjax._kernels._compiled import compiled
@@ -24,7 +25,7 @@ _FUNCTIONS = ("linear", "linear_exact", "sigmoid")
 _SIGMOID_WIDTHS = 25
 
 
-def clip(image: Image, low: Any, high: Any) -> Image:
+def clip(image: Image, low: PerItem | None, high: PerItem | None) -> Image:
     r"""Limits intensities: $y = \min(\max(x, low), high)$.
 
     Args:
@@ -48,11 +49,11 @@ def clip(image: Image, low: Any, high: Any) -> Image:
         [-1000.0, 40.0, 1000.0]
     """
     voxels = voxels_of(image, "clip")
-    low = number_for(image, -np.inf if low is None else low, "low", allow_infinite=True)
-    high = number_for(image, np.inf if high is None else high, "high", allow_infinite=True)
-    if is_concrete(low) and is_concrete(high) and (low > high).any():
-        raise ValueError(f"low must not be above high, got {low.tolist()} and {high.tolist()}")
-    return image.with_voxels(_clip(voxels, low, high))
+    least = number_for(image, -np.inf if low is None else low, "low", allow_infinite=True)
+    most = number_for(image, np.inf if high is None else high, "high", allow_infinite=True)
+    if is_concrete(least) and is_concrete(most) and (least > most).any():
+        raise ValueError(f"low must not be above high, got {least.tolist()} and {most.tolist()}")
+    return image.with_voxels(_clip(voxels, least, most))
 
 
 @compiled
@@ -63,7 +64,7 @@ def _clip(
     return jnp.minimum(jnp.maximum(x, low.astype(x.dtype)), high.astype(x.dtype))
 
 
-def rescale(image: Image, slope: Any, intercept: Any) -> Image:
+def rescale(image: Image, slope: PerItem, intercept: PerItem) -> Image:
     r"""Rescales intensities: $y = slope \cdot x + intercept$, as DICOM's Rescale Slope and Intercept.
 
     Args:
@@ -108,7 +109,7 @@ def _rescale(
 
 
 def window(
-    image: Image, center: Any, width: Any, *, function: WindowFunction = "linear", range: tuple[Any, Any] = (0.0, 1.0)
+    image: Image, center: PerItem, width: PerItem, *, function: WindowFunction = "linear", range: Range = (0.0, 1.0)
 ) -> Image:
     r"""Applies a display window: intensities around `center` fill the output range, the rest saturates.
 
@@ -152,12 +153,12 @@ def window(
     voxels = voxels_of(image, "window")
     if function not in _FUNCTIONS:
         raise ValueError(f"function must be one of {', '.join(_FUNCTIONS)}, got {function!r}")
-    center, width = number_for(image, center, "center"), number_for(image, width, "width")
-    is_wide = not is_concrete(width) or ((width >= 1) if function == "linear" else (width > 0)).all()
+    middle, extent = number_for(image, center, "center"), number_for(image, width, "width")
+    is_wide = not is_concrete(extent) or ((extent >= 1) if function == "linear" else (extent > 0)).all()
     if not is_wide:
         least = "at least 1" if function == "linear" else "above 0"
-        raise ValueError(f"width must be {least} for function={function!r}, got {width.tolist()}")
-    return image.with_voxels(_window(voxels, center, width, *range_for(image, range), function=function))
+        raise ValueError(f"width must be {least} for function={function!r}, got {extent.tolist()}")
+    return image.with_voxels(_window(voxels, middle, extent, *range_for(image, range), function=function))
 
 
 @functools.partial(compiled, static_argnames="function")

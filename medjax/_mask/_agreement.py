@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from medjax._geometry._types import AnyArray, Leaf
 from medjax._image._image import Image
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
@@ -20,7 +21,7 @@ from medjax._optional import optional
 __all__ = ["SurfaceDistances", "dice", "surface_distances"]
 
 
-def dice(mask: Image, reference: Image, *, num_classes: int | None = None) -> Any:
+def dice(mask: Image, reference: Image, *, num_classes: int | None = None) -> AnyArray:
     r"""Returns the Dice coefficient, $2 \sum a b / (\sum a + \sum b)$, of two masks or of each label.
 
     Args:
@@ -109,9 +110,9 @@ class SurfaceDistances(NamedTuple):
         [6.0, 6.0, 6.0]
     """
 
-    hausdorff_mm: Any
-    hd95_mm: Any
-    mean_mm: Any
+    hausdorff_mm: Leaf
+    hd95_mm: Leaf
+    mean_mm: Leaf
 
 
 def surface_distances(mask: Image, reference: Image, *, num_classes: int | None = None) -> SurfaceDistances:

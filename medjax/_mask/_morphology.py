@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Shaped
 
 from medjax._geometry._grid import inverse_3x3, is_traced, together
+from medjax._geometry._types import Triple, Unit, check_unit
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import aligned, as_array
 from medjax._kernels._batch import over_batch
@@ -21,7 +22,6 @@ from medjax._optional import optional
 
 __all__ = ["closing", "dilate", "erode", "fill_holes", "opening"]
 
-Unit = Literal["mm", "voxel"]
 # A voxel lies within a radius up to this part of it beyond, so that 3 voxels of 0.7 mm are within 2.1 mm, also in float32.
 _ROUNDING = 1e-5
 # How many voxels a ball whose geometry is traced may reach along an axis by slices, of a volume padded by as many; one that
@@ -29,7 +29,7 @@ _ROUNDING = 1e-5
 _NEAR = (4, 12)
 
 
-def dilate(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
+def dilate(image: Image, radius: Triple, *, unit: Unit = "mm") -> Image:
     """Grows a mask by a ball; of intensities, takes the largest within a ball around each voxel.
 
     The ball holds the voxels whose centres lie within the radius, in the world, so spacing, obliqueness and shear count. A mask
@@ -64,7 +64,7 @@ def dilate(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
     return _morphed(image, radius, unit, ("dilate",), "dilate")
 
 
-def erode(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
+def erode(image: Image, radius: Triple, *, unit: Unit = "mm") -> Image:
     """Shrinks a mask by a ball; of intensities, takes the smallest within a ball around each voxel.
 
     As `dilate` of what is outside: `scipy.ndimage.binary_erosion` with `border_value=1`, for the edge of the image is not the edge
@@ -92,7 +92,7 @@ def erode(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
     return _morphed(image, radius, unit, ("erode",), "erode")
 
 
-def opening(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
+def opening(image: Image, radius: Triple, *, unit: Unit = "mm") -> Image:
     """Takes out what a ball does not fit into: `erode`, then `dilate`.
 
     Args:
@@ -117,7 +117,7 @@ def opening(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
     return _morphed(image, radius, unit, ("erode", "dilate"), "opening")
 
 
-def closing(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
+def closing(image: Image, radius: Triple, *, unit: Unit = "mm") -> Image:
     """Fills what a ball outside does not fit into: `dilate`, then `erode`.
 
     Args:
@@ -242,8 +242,7 @@ def _known_lines(ball: _Ball) -> np.ndarray:
 
 def _morphed(image: Image, radius: Any, unit: str, steps: tuple[str, ...], operation: str) -> Image:
     check_image(image, f"{operation}: the image")
-    if unit not in ("mm", "voxel"):
-        raise ValueError(f"unit must be 'mm' or 'voxel', got {unit!r}")
+    check_unit(unit)
     if jnp.issubdtype(image.dtype, jnp.complexfloating):
         raise ValueError(f"{operation} takes real voxels, got {image.dtype}; take the magnitude first, abs(image)")
     is_mask = image.kind == "label" or np.issubdtype(image.dtype, np.bool_)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from medjax._geometry._types import AnyArray, DTypeLike, Leaf
 from medjax._image._image import Image, check_image
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
@@ -21,7 +22,7 @@ from medjax._optional import optional
 __all__ = ["BoundingBox", "bounding_box", "connected_components", "label_volumes", "one_hot"]
 
 
-def one_hot(mask: Image, num_classes: int | None = None, *, dtype: Any = np.float32) -> Image:
+def one_hot(mask: Image, num_classes: int | None = None, *, dtype: DTypeLike = np.float32) -> Image:
     """Gives every label a channel of its own, trailing: 1 where the voxel has that label, else 0.
 
     The result is an intensity image, so that resampling it gives each class's share of a voxel.
@@ -57,7 +58,7 @@ def _one_hot(labels: Int[Array, "*shape"], num_classes: int | None, dtype: Any) 
     return labels.astype(dtype) if num_classes is None else jax.nn.one_hot(labels, num_classes, dtype=dtype)
 
 
-def label_volumes(mask: Image, num_classes: int | None = None) -> Any:
+def label_volumes(mask: Image, num_classes: int | None = None) -> AnyArray:
     """Returns the volume of a mask, or of every label, in mm3: number of voxels times the volume of one.
 
     Args:
@@ -115,8 +116,8 @@ class BoundingBox(NamedTuple):
         ([1, 2, 1], [1, 1, 3], (1, 1, 3))
     """
 
-    start: Any
-    size: Any
+    start: Leaf
+    size: Leaf
 
 
 jax.export.register_namedtuple_serialization(BoundingBox, serialized_name="medjax.BoundingBox")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.export
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from medjax._geometry._grid import product, transformed
+from medjax._geometry._types import AnyArray, Frame, Leaf, Points, check_frame
 from medjax._image._image import Image
 from medjax._image._per_item import aligned, as_array
 from medjax._kernels._batch import over_batch
@@ -29,10 +30,8 @@ from medjax._mask._arguments import (
 
 __all__ = ["MaskPoints", "barycenter", "mask_points", "max_radius"]
 
-Frame = Literal["world", "index"]
 
-
-def barycenter(mask: Image, *, frame: Frame | str = "world") -> Any:
+def barycenter(mask: Image, *, frame: Frame = "world") -> AnyArray:
     """Returns the centre of mass of a mask: the mean position of its voxel centres, weighted by their values.
 
     Args:
@@ -57,17 +56,12 @@ def barycenter(mask: Image, *, frame: Frame | str = "world") -> Any:
         >>> mj.barycenter(mask).tolist(), mj.barycenter(mask, frame="index").tolist()
         ([13.0, 2.0, 0.0], [1.5, 2.0, 0.0])
     """
-    _check_frame(frame)
+    check_frame(frame)
     weights = weights_of(mask, most=np.inf)
     marginals = [float_like(line) for line in _marginals(weights)]
     check_not_empty(marginals[0].sum(-1), "barycenter")
     index = _mean_index(marginals)
     return index if frame == "index" else _world(mask, index)
-
-
-def _check_frame(frame: str) -> None:
-    if frame not in ("world", "index"):
-        raise ValueError(f"frame must be 'world' (LPS mm) or 'index', got {frame!r}")
 
 
 @compiled
@@ -99,7 +93,7 @@ def _world(mask: Image, index: Any) -> Any:
     return transformed(affine[..., :3, :3], index) + affine[..., :3, 3]
 
 
-def max_radius(mask: Image, center: Any = None) -> Any:
+def max_radius(mask: Image, center: Points | None = None) -> AnyArray:
     """Returns the largest distance in mm from a centre to the centre of any voxel of a mask.
 
     Args:
@@ -125,16 +119,16 @@ def max_radius(mask: Image, center: Any = None) -> Any:
     """
     inside = inside_of(mask)
     lead = inside.shape[:-3]
-    center = barycenter(mask) if center is None else as_array(center, "center")
+    middle = barycenter(mask) if center is None else as_array(center, "center")
     affine = batch_first(mask.grid.affine, mask)
-    affine, center = float_like(affine, center), float_like(center, affine)
-    center = aligned(center, mask.batch_shape, mask.channels, "center", tail=(3,))
-    if is_concrete(center) and not np.isfinite(center).all():
-        raise ValueError(f"center must be finite, LPS mm, got {center.tolist()}")
+    affine, middle = float_like(affine, middle), float_like(middle, affine)
+    middle = aligned(middle, mask.batch_shape, mask.channels, "center", tail=(3,))
+    if is_concrete(middle) and not np.isfinite(middle).all():
+        raise ValueError(f"center must be finite, LPS mm, got {middle.tolist()}")
     xp = affine.__array_namespace__()
-    center = xp.broadcast_to(center.reshape((1,) * (len(lead) + 1 - center.ndim) + center.shape), (*lead, 3))
+    middle = xp.broadcast_to(middle.reshape((1,) * (len(lead) + 1 - middle.ndim) + middle.shape), (*lead, 3))
     matrix = xp.broadcast_to(affine[..., :3, :3], (*lead, 3, 3))
-    offset = xp.broadcast_to(affine[..., :3, 3], (*lead, 3)) - center
+    offset = xp.broadcast_to(affine[..., :3, 3], (*lead, 3)) - middle
     farthest, is_there = _farthest(inside, _single(matrix), _single(offset))
     check_not_empty(is_there, "max_radius")
     index = float_like(farthest, affine)
@@ -194,14 +188,14 @@ class MaskPoints(NamedTuple):
         ([[0.0, 0.0, 0.0], [3.0, 3.0, 0.0], [0.0, 0.0, 0.0]], 2)
     """
 
-    points: Any
-    count: Any
+    points: Leaf
+    count: Leaf
 
 
 jax.export.register_namedtuple_serialization(MaskPoints, serialized_name="medjax.MaskPoints")
 
 
-def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -> MaskPoints:
+def mask_points(mask: Image, max_points: int, *, frame: Frame = "world") -> MaskPoints:
     """Returns the voxel centres of a mask as a fixed number of points.
 
     A mask with more voxels than that gives every n-th of them, evenly spread over the scan order (last axis fastest); one
@@ -228,7 +222,7 @@ def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -
         >>> points.tolist(), int(count)
         ([[2.0, 0.0, 0.0], [6.0, 0.0, 0.0], [2.0, 0.0, 0.0]], 2)
     """
-    _check_frame(frame)
+    check_frame(frame)
     check_count(max_points, "max_points")
     index, count = _scattered(inside_of(mask), max_points)
     if is_concrete(index):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from medjax._geometry._types import Leaf, Number
 from medjax._image._image import Image, check_image
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
@@ -54,14 +56,14 @@ class RegionStatistics:
         (4, 4.0, 5.5, 7.0)
     """
 
-    voxel_count: Any
-    volume_ml: Any
-    mean: Any
-    std: Any
-    min: Any
-    max: Any
-    median: Any
-    percentiles: Any
+    voxel_count: Leaf
+    volume_ml: Leaf
+    mean: Leaf
+    std: Leaf
+    min: Leaf
+    max: Leaf
+    median: Leaf
+    percentiles: Leaf
 
 
 jax.export.register_pytree_node_serialization(
@@ -73,7 +75,11 @@ jax.export.register_pytree_node_serialization(
 
 
 def region_statistics(
-    image: Image, mask: Image, *, num_classes: int | None = None, percentiles: Any = (10, 25, 50, 75, 90)
+    image: Image,
+    mask: Image,
+    *,
+    num_classes: int | None = None,
+    percentiles: Number | Sequence[Number] | np.ndarray = (10, 25, 50, 75, 90),
 ) -> RegionStatistics:
     """Measures the voxels of a region, or of every label of a label map.
 

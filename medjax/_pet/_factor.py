@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -36,6 +36,10 @@ _UNTRUE = (
 
 Quantity = float | tuple[float, ...] | tuple[tuple[float, ...], ...]
 Moment = str | tuple[str, ...] | tuple[tuple[str, ...], ...]
+
+
+SuvFactorOrTuple: TypeAlias = Any
+"""One record, or for a batch a tuple of records."""
 
 
 @public("medjax")
@@ -103,7 +107,7 @@ class SuvFactor:
         return {name: _listed(value) for name, value in fields.items() if value not in (None, ())}
 
 
-def suv_factor(image: Image, norm: SuvNorm | str = "bw", *, tags: Mapping[str, Any] | None = None) -> Any:
+def suv_factor(image: Image, norm: SuvNorm = "bw", *, tags: Mapping[str, Any] | None = None) -> SuvFactorOrTuple:
     """Computes the factor from a PET image's values to standardised uptake values, and says by which rule.
 
     `SUV = c N / (D 2^(-t / T))`: activity concentration c in Bq/ml, normaliser N (1 g of body weight for "bw"), injected
@@ -235,7 +239,7 @@ def _listed(value: Any) -> Any:
     return list(map(_listed, value)) if isinstance(value, tuple) else value
 
 
-def to_suv(image: Image, norm: SuvNorm | str = "bw", *, tags: Mapping[str, Any] | None = None) -> Image:
+def to_suv(image: Image, norm: SuvNorm = "bw", *, tags: Mapping[str, Any] | None = None) -> Image:
     """Converts a PET image to standardised uptake values; the result says that it holds them, and by which rule.
 
     Args:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from medjax._geometry._grid import inverse_3x3
+from medjax._geometry._types import Leaf
 from medjax._image._image import Image
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
@@ -60,13 +61,13 @@ class SuvStatistics:
         (3.0, 4.0, 12.0)
     """
 
-    mean: Any
-    max: Any
-    peak: Any
-    total: Any
-    volume_ml: Any
-    tlg_g: Any
-    voxel_count: Any
+    mean: Leaf
+    max: Leaf
+    peak: Leaf
+    total: Leaf
+    volume_ml: Leaf
+    tlg_g: Leaf
+    voxel_count: Leaf
 
 
 jax.export.register_pytree_node_serialization(

@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._geometry._grid import Grid, as_triple, is_traced, on_host, product, together
+from medjax._geometry._types import Fill, StaticSize, StaticTriple, Triple, Unit, check_unit
 from medjax._image._fill import background, host_background
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import aligned, check_real
+from medjax._image._types import MaskLike
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
 from medjax._mask import check_same_grid
@@ -32,7 +34,7 @@ def _three_integers(value: Any, name: str, *, least: int) -> tuple[int, int, int
     return i, j, k
 
 
-def crop(image: Image, start: Any, size: Any) -> Image:
+def crop(image: Image, start: Triple, size: StaticSize) -> Image:
     """Cuts out a box of voxels; each keeps its world position.
 
     Args:
@@ -104,7 +106,9 @@ def _boxed_on_device(voxels: jax.Array, start: jax.Array, size: tuple[int, int, 
     return over_batch(one, depth, (0, 0 if start.ndim > 1 else None))(voxels, start)
 
 
-def pad(image: Image, before: Any, after: Any, *, mode: PadMode = "constant", fill: Any = None) -> Image:
+def pad(
+    image: Image, before: StaticSize, after: StaticSize, *, mode: PadMode = "constant", fill: Fill | None = None
+) -> Image:
     """Adds voxels around an image; the ones it has keep their values and world positions.
 
     Args:
@@ -226,7 +230,7 @@ def _pad_on_device(
     )
 
 
-def crop_or_pad(image: Image, size: Any, *, fill: Any = None) -> Image:
+def crop_or_pad(image: Image, size: StaticSize, *, fill: Fill | None = None) -> Image:
     """Brings an image to a size about its centre, cropping the axes that are longer and padding those that are shorter.
 
     An odd difference leaves the extra voxel at the high end: `(n - size) // 2` voxels go before, the rest after, and
@@ -262,7 +266,7 @@ def crop_or_pad(image: Image, size: Any, *, fill: Any = None) -> Image:
     return pad(image, lack // 2, lack - lack // 2, fill=fill) if lack.any() else image
 
 
-def crop_to_mask(image: Image, mask: Image | Any, *, margin: Any = 0, unit: Literal["voxel", "mm"] = "voxel") -> Image:
+def crop_to_mask(image: Image, mask: MaskLike, *, margin: StaticTriple = 0, unit: Unit = "voxel") -> Image:
     """Crops to the smallest box that holds a mask, plus a margin, as far as the image goes.
 
     Args:
@@ -281,8 +285,7 @@ def crop_to_mask(image: Image, mask: Image | Any, *, margin: Any = 0, unit: Lite
         [3.0, 4.0, 5.0]
     """
     check_image(image, "image")
-    if unit not in ("voxel", "mm"):
-        raise ValueError(f"unit must be 'voxel' or 'mm', got {unit!r}")
+    check_unit(unit)
     around = _margin_in_voxels(image, margin) if unit == "mm" else np.array(_three_integers(margin, "margin", least=0))
     if image.batch_shape:
         raise ValueError("the items of a batch would get different sizes: unstack it, or crop to a common box")
@@ -313,7 +316,7 @@ def _margin_in_voxels(image: Image, margin: Any) -> np.ndarray:
     return np.ceil(length / np.asarray(spacing) - 1e-6).astype(int)
 
 
-def translate(image: Image, offset: Any, *, unit: Literal["voxel", "mm"] = "voxel") -> Image:
+def translate(image: Image, offset: Triple, *, unit: Unit = "voxel") -> Image:
     """Moves an image in the world by changing its header; no voxel changes.
 
     Args:
@@ -334,8 +337,7 @@ def translate(image: Image, offset: Any, *, unit: Literal["voxel", "mm"] = "voxe
     """
     check_image(image, "image")
     grid = image.grid
-    if unit not in ("voxel", "mm"):
-        raise ValueError(f"unit must be 'voxel' or 'mm', got {unit!r}")
+    check_unit(unit)
     shift, affine = on_host(offset), grid.affine
     batch = image.batch_shape
     if shift.shape not in ((3,), (*batch, 3)) or (isinstance(shift, np.ndarray) and not np.isfinite(shift).all()):

@@ -11,6 +11,7 @@ import numpy as np
 
 from medjax._geometry._grid import Grid, direction_of, on_host, product, together
 from medjax._geometry._transform import About, AffineTransform, DisplacementField
+from medjax._geometry._types import AffineLike, AnyArray, Axis, Degrees, Fill, Points, Triple, Voxels
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import aligned
 from medjax._space._pending import resample
@@ -20,7 +21,7 @@ from medjax._space._reorient import axis_number
 __all__ = ["affine_matrix", "affine_transform", "compose", "rotate", "warp"]
 
 
-def affine_matrix(translation: Any = 0, rotation: Any = 0, scale: Any = 1, shear: Any = 0) -> Any:
+def affine_matrix(translation: Triple = 0, rotation: Triple = 0, scale: Triple = 1, shear: Triple = 0) -> AnyArray:
     r"""Builds a 4x4 world matrix, $M = T\,R\,Sh\,S$ with $R = R_z R_y R_x$: scales first, translates last.
 
     Which way it maps is said where it is used: `affine_transform(image, matrix)` moves content by it, it pushes;
@@ -80,7 +81,7 @@ def _four_by_four(xp: Any, linear: Any, translation: Any) -> Any:
     return xp.concatenate([top, last], axis=-2)
 
 
-def compose(*matrices: Any) -> Any:
+def compose(*matrices: AffineLike) -> AnyArray:
     """Multiplies 4x4 matrices: `compose(a, b)` applies `b` first, then `a`.
 
     Args:
@@ -105,13 +106,13 @@ def compose(*matrices: Any) -> Any:
 
 def rotate(
     image: Image,
-    axis: int | str,
-    degrees: Any,
+    axis: Axis,
+    degrees: Degrees,
     *,
-    center: Any = None,
+    center: Points | None = None,
     expand: bool = False,
     interpolation: Interpolation | None = None,
-    fill: Any = None,
+    fill: Fill | None = None,
 ) -> Image:
     """Turns the content of an image about one of its axes, rigidly, in world millimetres.
 
@@ -194,13 +195,13 @@ def _expanded(grid: Grid, content: AffineTransform) -> Grid:
 
 def affine_transform(
     image: Image,
-    matrix: Any = None,
+    matrix: AffineLike | None = None,
     *,
     transform: AffineTransform | None = None,
-    center: Any = None,
+    center: Points | None = None,
     grid: Grid | None = None,
     interpolation: Interpolation | None = None,
-    fill: Any = None,
+    fill: Fill | None = None,
 ) -> Image:
     """Moves the content of an image by an affine map of the world: by a matrix that pushes, or a transform that pulls.
 
@@ -255,7 +256,9 @@ def affine_transform(
     return resample(image, image.grid if grid is None else grid, pull, interpolation=interpolation, fill=fill)
 
 
-def warp(image: Image, displacement: Any, *, interpolation: Interpolation | None = None, fill: Any = None) -> Image:
+def warp(
+    image: Image, displacement: Voxels, *, interpolation: Interpolation | None = None, fill: Fill | None = None
+) -> Image:
     """Samples an image at displaced points: the value at world point $x$ comes from $x + u(x)$ (ITK's sense).
 
     Args:

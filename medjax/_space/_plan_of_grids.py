@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import numpy as np
 
 from medjax._geometry._grid import Grid
+from medjax._geometry._transform import Transform
+from medjax._geometry._types import AnyArray, DTypeLike, Fill, Voxels
 from medjax._lazy import public
 from medjax._space._execute import execute
 from medjax._space._plan import Bands, Points
@@ -43,7 +44,7 @@ class Plan:
     shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     interpolation: Interpolation = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, voxels: Any, fill: Any = None) -> Any:
+    def __call__(self, voxels: Voxels, fill: Fill | None = None) -> AnyArray:
         """Samples an array.
 
         Args:
@@ -74,10 +75,10 @@ class Plan:
 def plan(
     grid: Grid,
     target_grid: Grid,
-    transform: Any = None,
+    transform: Transform | None = None,
     *,
     interpolation: Interpolation = "linear",
-    dtype: Any = np.float32,
+    dtype: DTypeLike = np.float32,
 ) -> Plan:
     """Plans how arrays on one grid are resampled onto another, for any number of arrays.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from medjax._geometry._grid import Grid
 from medjax._geometry._orientation import check_code, reorientation
+from medjax._geometry._types import Axis, Orientation
 from medjax._image._image import Image, check_image
 from medjax._kernels._compiled import compiled
 from medjax._space._pending import rearrange
@@ -28,7 +29,7 @@ def axis_number(axis: Any) -> int:
     return int(number)
 
 
-def change_orientation(image: Image, orientation: str) -> Image:
+def change_orientation(image: Image, orientation: Orientation) -> Image:
     """Permutes and flips the axes until they run along given anatomical directions; every voxel stays where it is.
 
     Exact: no interpolation, no voxel changed, each one's world position kept. An oblique grid takes the nearest of the 48
@@ -73,7 +74,7 @@ def change_orientation(image: Image, orientation: str) -> Image:
     return rearrange(image, target, lambda voxels: turned(voxels, axes, flips, depth), effect="reorders")
 
 
-def flip(image: Image, axes: Any) -> Image:
+def flip(image: Image, axes: Axis | Sequence[Axis]) -> Image:
     """Reverses index axes; every voxel stays where it is in the world, and the affine says so.
 
     This changes how the scan is stored, not what it shows. To mirror the content itself, flip and put the old affine

@@ -9,6 +9,7 @@ import numpy as np
 
 from medjax._geometry._grid import Grid, as_triple, check_positive, rescaled_size, spacing_of, together
 from medjax._geometry._transform import Transform
+from medjax._geometry._types import Fill, StaticSize, StaticTriple, Triple
 from medjax._image._image import Image, check_image
 from medjax._space._pending import resample
 from medjax._space._planning import Interpolation
@@ -20,13 +21,13 @@ Anchor = Literal["center", "first"]
 
 def resample_to_spacing(
     image: Image,
-    spacing: Any,
+    spacing: Triple,
     *,
     anchor: Anchor = "center",
-    size: Any = None,
+    size: StaticSize | None = None,
     antialias: bool = False,
     interpolation: Interpolation | None = None,
-    fill: Any = None,
+    fill: Fill | None = None,
 ) -> Image:
     r"""Resamples an image onto voxels of the given size; its axes keep their directions.
 
@@ -142,7 +143,7 @@ def resample_to_grid(
     *,
     transform: Transform | None = None,
     interpolation: Interpolation | None = None,
-    fill: Any = None,
+    fill: Fill | None = None,
 ) -> Image:
     r"""Resamples an image onto any grid, optionally through a world-to-world transform.
 
@@ -191,7 +192,7 @@ def resample_to_image(
     *,
     transform: Transform | None = None,
     interpolation: Interpolation | None = None,
-    fill: Any = None,
+    fill: Fill | None = None,
 ) -> Image:
     """Resamples an image onto another image's grid; the moving image first, the reference second.
 
@@ -249,7 +250,7 @@ def _overlap(one: Grid, other: Grid) -> bool:
     return bool((np.abs(normals @ (one.center - other.center)) < reach * (1 - 1e-9)).all())
 
 
-def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = None) -> Image:
+def scale(image: Image, factor: StaticTriple, *, interpolation: Interpolation | None = None) -> Image:
     """Changes the number of voxels by a factor, keeping the field of view: the spacing changes inversely.
 
     The new size is `max(1, round(n * factor))`; the new spacing is the extent divided by it, so that the extent is kept

@@ -71,7 +71,7 @@ def test_pickle_copy_and_unflatten_keep_a_transform(name: str) -> None:
     leaves, treedef = jax.tree.flatten(made)
     for again in (pickle.loads(pickle.dumps(made)), copy.deepcopy(made), jax.tree.unflatten(treedef, leaves)):
         assert type(again) is type(made)
-        assert jax.tree.structure(again) == treedef
+        assert jax.tree.structure(again) == treedef  # type: ignore[operator]
         for one, other in zip(jax.tree.leaves(again), leaves, strict=True):
             assert one.dtype == other.dtype
             np.testing.assert_array_equal(one, other)

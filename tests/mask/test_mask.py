@@ -171,7 +171,7 @@ def test_empty_masks_are_named() -> None:
 def test_unknown_frame_is_refused() -> None:
     for operation in (mj.barycenter, lambda image, frame: mj.mask_points(image, 3, frame=frame)):
         with pytest.raises(ValueError, match="frame must be 'world'"):
-            operation(label_image(blob(1)), frame="voxel")
+            operation(label_image(blob(1)), frame="voxel")  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------------ max_radius

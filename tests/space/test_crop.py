@@ -196,7 +196,7 @@ WRONG: Any = "wrong"
         ),
         (lambda x: mj.crop(x, (-1, 0, 0), 3), r"from \[-1, 0, 0\] does not lie inside"),
         (lambda x: mj.crop(x, 0, (3, 0, 3)), r"size must be one integer or three, at least 1; got \(3, 0, 3\)"),
-        (lambda x: mj.crop(x, 0, 2.5), r"size must be one integer or three, at least 1; got 2.5"),
+        (lambda x: mj.crop(x, 0, 2.5), r"size must be one integer or three, at least 1; got 2.5"),  # type: ignore[arg-type]
         (
             lambda x: mj.crop(x, (0.5, 0, 0), 3),
             r"start must be three integers, or one such triple per item; got \(0.5, 0, 0\)",

@@ -397,7 +397,7 @@ PLAIN_MATRIX: Any = np.eye(4)
             lambda x: mj.resample_to_spacing(x, 1, size=(3, 3)),
             r"size must be one positive integer or three, got \(3, 3\)",
         ),
-        (lambda x: mj.resample_to_spacing(x, 1, size=2.5), "size must be one positive integer or three, got 2.5"),
+        (lambda x: mj.resample_to_spacing(x, 1, size=2.5), "size must be one positive integer or three, got 2.5"),  # type: ignore[arg-type]
         (
             lambda x: mj.resample_to_spacing(x, 1, anchor=LAST),
             "anchor must be 'center' or 'first', got 'last'",

@@ -26,7 +26,7 @@ def test_positive_degrees_are_right_handed_about_the_axis(axis: int) -> None:
     """In an LPS grid a point on the next axis turns towards the one after."""
     image = blob((21, 21, 21), np.eye(4), 2.0, np.full(3, 10.0) + 5.0 * np.eye(3)[(axis + 1) % 3])
     for name in (axis, "ijk"[axis]):
-        found = centroid(mj.rotate(image, name, 90.0)) - 10.0
+        found = centroid(mj.rotate(image, name, 90.0)) - 10.0  # type: ignore[arg-type]
         np.testing.assert_allclose(found, 5.0 * np.eye(3)[(axis + 2) % 3], atol=0.05)  # the tail ends at the edge
 
 
@@ -40,7 +40,7 @@ def test_axis_is_the_images_own() -> None:
 
 @pytest.mark.parametrize("degrees", [7.0, 45.0, -120.0])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_expand_holds_all_content_and_little_else(axis: int, degrees: float) -> None:
+def test_expand_holds_all_content_and_little_else(axis: Any, degrees: float) -> None:
     image = Image.from_array(np.ones(SHAPE, np.float32), affine=oblique_affine())
     out = mj.rotate(image, axis, degrees, expand=True, fill=0)
     np.testing.assert_allclose(out.spacing, image.spacing, rtol=1e-12)
@@ -242,9 +242,9 @@ def wrong(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: mj.rotate(x, 3, 5.0), "axis must be 0, 1, 2 or 'i', 'j', 'k', got 3"),
-        (lambda x: mj.rotate(x, "x", 5.0), "axis must be 0, 1, 2 or 'i', 'j', 'k', got 'x'"),
-        (lambda x: mj.rotate(x, True, 5.0), "axis must be .* got True"),
+        (lambda x: mj.rotate(x, 3, 5.0), "axis must be 0, 1, 2 or 'i', 'j', 'k', got 3"),  # type: ignore[arg-type]
+        (lambda x: mj.rotate(x, "x", 5.0), "axis must be 0, 1, 2 or 'i', 'j', 'k', got 'x'"),  # type: ignore[arg-type]
+        (lambda x: mj.rotate(x, True, 5.0), "axis must be .* got True"),  # type: ignore[arg-type]
         (lambda x: mj.rotate(x, 0, np.nan), "degrees must be finite, got nan"),
         (lambda x: mj.rotate(x, 0, np.ones(2)), r"degrees must be one number; got shape \(2,\)"),
         (lambda x: mj.rotate(x, 0, 5.0, center=(1, 2)), r"center must be three numbers, LPS mm; got shape \(2,\)"),
@@ -301,7 +301,7 @@ def wrong(value: Any) -> Any:
         (lambda x: mj.DisplacementField.of(np.zeros((2, 2, 2, 3)), np.eye(4) * np.nan), "affine must be finite"),
         (lambda x: mj.warp(x, np.zeros((*x.shape, 3), complex)), "displacement field is .* got complex128"),
         (
-            lambda x: mj.warp(x, mj.DisplacementField.of(np.zeros((*x.shape, 3)), x.affine)),
+            lambda x: mj.warp(x, mj.DisplacementField.of(np.zeros((*x.shape, 3)), x.affine)),  # type: ignore[arg-type]
             "displacement must be an array",
         ),
         (
@@ -315,7 +315,7 @@ def wrong(value: Any) -> Any:
             lambda x: mj.affine_transform(x, np.eye(4), transform=mj.AffineTransform.of(np.eye(4))),
             "either a matrix, .* or transform=",
         ),
-        (lambda x: mj.affine_transform(x, mj.AffineTransform.of(np.eye(4))), "AffineTransform goes to transform="),
+        (lambda x: mj.affine_transform(x, mj.AffineTransform.of(np.eye(4))), "AffineTransform goes to transform="),  # type: ignore[arg-type]
         (lambda x: mj.affine_transform(x, transform=wrong(np.eye(4))), "must be an AffineTransform, got ndarray"),
         (
             lambda x: mj.affine_transform(x, transform=mj.AffineTransform.of(np.eye(4)), center=(1, 2, 3)),
@@ -323,8 +323,8 @@ def wrong(value: Any) -> Any:
         ),
         (lambda x: mj.affine_transform(x, np.eye(4), grid=wrong((3, 3, 3))), "grid must be a Grid, got tuple"),
         (lambda x: mj.rotate(x, wrong(np.array([0, 1])), 3.0), "axis must be 0, 1, 2"),
-        (lambda x: mj.rotate(x, 0, "10"), "expected real numbers, got '10'"),
-        (lambda x: mj.rotate(x, 0, 3.0, fill="min"), "fill must be a number.* got 'min'"),
+        (lambda x: mj.rotate(x, 0, "10"), "expected real numbers, got '10'"),  # type: ignore[arg-type]
+        (lambda x: mj.rotate(x, 0, 3.0, fill="min"), "fill must be a number.* got 'min'"),  # type: ignore[arg-type]
         (lambda x: mj.resample_to_image(x, x.grid), "reference must be an Image, got Grid; resample_to_grid takes"),
     ],
 )
