@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Shaped
 
-from medjax._geometry._grid import inverse_3x3, is_traced, together
+from medjax._geometry._grid import inverse_3x3
+from medjax._geometry._numbers import is_traced, together
+from medjax._image._checks import check_choice
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import aligned, as_array
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
-from medjax._mask._arguments import channels_first, is_concrete, labels_of
+from medjax._mask._voxels import channels_first, labels_of
 from medjax._optional import optional
 
 __all__ = ["closing", "dilate", "erode", "fill_holes", "opening"]
@@ -167,7 +169,7 @@ def fill_holes(mask: Image) -> Image:
         27
     """
     check_image(mask, "mask")
-    if not is_concrete(mask.voxels):
+    if is_traced(mask.voxels):
         raise ValueError("fill_holes runs on the host: call it outside jit, vmap and grad")
     inside = np.asarray(labels_of(mask, None, "fill_holes"))
     filled = optional("scipy.ndimage", "fill_holes").binary_fill_holes
@@ -237,38 +239,48 @@ def _known_lines(ball: _Ball) -> np.ndarray:
     return np.moveaxis(lines[is_used], 0, -2).astype(np.int32)
 
 
+class _Task(NamedTuple):
+    """What is done to the voxels, static.
+
+    Attributes:
+        steps: "dilate" and "erode" in their order.
+        is_mask: Whether voxels count as inside or outside only.
+        depth: Number of batch axes.
+        tail: Number of channel axes.
+    """
+
+    steps: tuple[str, ...]
+    is_mask: bool
+    depth: int
+    tail: int
+
+
 # --- The largest voxel of a ball -------------------------------------------------------------------------------------
 
 
 def _morphed(image: Image, radius: Any, unit: str, steps: tuple[str, ...], operation: str) -> Image:
     check_image(image, f"{operation}: the image")
-    if unit not in ("mm", "voxel"):
-        raise ValueError(f"unit must be 'mm' or 'voxel', got {unit!r}")
+    check_choice(unit, "unit", ("mm", "voxel"))
     if jnp.issubdtype(image.dtype, jnp.complexfloating):
         raise ValueError(f"{operation} takes real voxels, got {image.dtype}; take the magnitude first, abs(image)")
-    is_mask = image.kind == "label" or np.issubdtype(image.dtype, np.bool_)
-    ball = _ball(image, radius, unit, operation)
-    depth, tail = len(image.batch_shape), len(image.channels)
-    if is_concrete(ball.radius, ball.matrix):
+    is_mask = image.kind == "label" or bool(np.issubdtype(image.dtype, np.bool_))
+    ball, task = (
+        _ball(image, radius, unit, operation),
+        _Task(steps, is_mask, len(image.batch_shape), len(image.channels)),
+    )
+    if not is_traced(ball.radius, ball.matrix):
         lines = _known_lines(ball)
         reach = tuple(int(n) for n in ball.reach.reshape(-1, 3).max(0))
         length = int((lines[..., 3] - lines[..., 2]).max()) + 1
-        moved = _by_known_lines(image.voxels, lines, steps, is_mask, depth, tail, reach, int(math.log2(length)))
+        moved = _by_known_lines(image.voxels, lines, task, reach, int(math.log2(length)))
     else:
-        moved = _by_traced_lines(image.voxels, ball, steps, is_mask, depth, tail)
+        moved = _by_traced_lines(image.voxels, ball, task)
     return image.with_voxels(moved)
 
 
-@functools.partial(compiled, static_argnums=(2, 3, 4, 5, 6, 7))
+@functools.partial(compiled, static_argnums=(2, 3, 4))
 def _by_known_lines(
-    voxels: Shaped[Array, ...],
-    lines: Shaped[Array, ...],
-    steps: tuple[str, ...],
-    is_mask: bool,
-    depth: int,
-    tail: int,
-    reach: tuple[int, int, int],
-    levels: int,
+    voxels: Shaped[Array, ...], lines: Shaped[Array, ...], task: _Task, reach: tuple[int, int, int], levels: int
 ) -> Shaped[Array, ...]:
     def largest(volume: Any, lines: Any) -> Any:
         low = _lowest(volume.dtype)
@@ -280,13 +292,11 @@ def _by_known_lines(
         return jax.lax.scan(joined, jnp.full_like(volume, low), lines)[0]
 
     shared = [n == 1 for n in lines.shape[:-2]]
-    return _each(largest, voxels, lines, shared, steps, is_mask, depth, tail)
+    return _each(largest, voxels, lines, shared, task)
 
 
-@functools.partial(compiled, static_argnums=(2, 3, 4, 5))
-def _by_traced_lines(
-    voxels: Shaped[Array, ...], ball: Any, steps: tuple[str, ...], is_mask: bool, depth: int, tail: int
-) -> Shaped[Array, ...]:
+@functools.partial(compiled, static_argnums=2)
+def _by_traced_lines(voxels: Shaped[Array, ...], ball: Any, task: _Task) -> Shaped[Array, ...]:
     def largest(volume: Any, ball: Any) -> Any:
         most = tuple(n - 1 for n in volume.shape)
         _, rj, rk = (n.astype(jnp.int32) for n in jnp.moveaxis(ball.reach, -1, 0))
@@ -312,7 +322,7 @@ def _by_traced_lines(
         return jax.lax.switch(sum(is_beyond[: len(ways) - 1], jnp.int32(0)), ways)
 
     shared = [n == 1 for n in ball.radius.shape]
-    return _each(largest, voxels, ball, shared, steps, is_mask, depth, tail)
+    return _each(largest, voxels, ball, shared, task)
 
 
 def _over_line(volume: Any, reach: tuple[int, ...], levels: int) -> Any:
@@ -375,18 +385,9 @@ def _lowest(dtype: Any) -> Any:
     return np.asarray(-np.inf if jnp.issubdtype(dtype, jnp.floating) else np.iinfo(dtype).min, dtype)
 
 
-def _each(
-    largest: Any,
-    voxels: Any,
-    ball: Any,
-    shared: list[bool],
-    steps: tuple[str, ...],
-    is_mask: bool,
-    depth: int,
-    tail: int,
-) -> Any:
-    """Does the steps for each item and channel: the smallest is the largest of what is turned over."""
-    dtype = voxels.dtype
+def _each(largest: Any, voxels: Any, ball: Any, shared: list[bool], task: _Task) -> Any:
+    """Does the steps for each item and channel: the smallest voxel is the largest one of the reversed values."""
+    dtype, (steps, is_mask, depth, tail) = voxels.dtype, task
     values = voxels.astype(bool).astype(np.uint8) if is_mask else voxels
     image = Image(values, np.empty((*(1,) * depth, 4, 4)))
     values = channels_first(values, image) if tail else values

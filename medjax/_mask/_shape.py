@@ -12,20 +12,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from medjax._geometry._grid import product, transformed
+from medjax._geometry._numbers import is_traced
+from medjax._image._checks import check_count, check_not_empty
 from medjax._image._image import Image
 from medjax._image._per_item import aligned, as_array
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
 from medjax._lazy import public
-from medjax._mask._arguments import (
-    batch_first,
-    check_count,
-    check_not_empty,
-    float_like,
-    inside_of,
-    is_concrete,
-    weights_of,
-)
+from medjax._mask._voxels import batch_first, float_like, inside_of, weights_of
 
 __all__ = ["MaskPoints", "barycenter", "mask_points", "max_radius"]
 
@@ -60,7 +54,7 @@ def barycenter(mask: Image, *, frame: Frame | str = "world") -> Any:
     _check_frame(frame)
     weights = weights_of(mask, most=np.inf)
     marginals = [float_like(line) for line in _marginals(weights)]
-    check_not_empty(marginals[0].sum(-1), "barycenter")
+    check_not_empty(marginals[0].sum(-1), "barycenter: the mask is empty")
     index = _mean_index(marginals)
     return index if frame == "index" else _world(mask, index)
 
@@ -129,18 +123,18 @@ def max_radius(mask: Image, center: Any = None) -> Any:
     affine = batch_first(mask.grid.affine, mask)
     affine, center = float_like(affine, center), float_like(center, affine)
     center = aligned(center, mask.batch_shape, mask.channels, "center", tail=(3,))
-    if is_concrete(center) and not np.isfinite(center).all():
+    if not is_traced(center) and not np.isfinite(center).all():
         raise ValueError(f"center must be finite, LPS mm, got {center.tolist()}")
     xp = affine.__array_namespace__()
     center = xp.broadcast_to(center.reshape((1,) * (len(lead) + 1 - center.ndim) + center.shape), (*lead, 3))
     matrix = xp.broadcast_to(affine[..., :3, :3], (*lead, 3, 3))
     offset = xp.broadcast_to(affine[..., :3, 3], (*lead, 3)) - center
     farthest, is_there = _farthest(inside, _single(matrix), _single(offset))
-    check_not_empty(is_there, "max_radius")
+    check_not_empty(is_there, "max_radius: the mask is empty")
     index = float_like(farthest, affine)
     matrix, offset = float_like(matrix, farthest), float_like(offset, farthest)
     distance = _length(transformed(matrix, index) + offset)
-    return distance if is_concrete(is_there) else jnp.where(is_there, distance, 0.0)
+    return distance if not is_traced(is_there) else jnp.where(is_there, distance, 0.0)
 
 
 def _single(value: Any) -> Any:
@@ -231,7 +225,7 @@ def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -
     _check_frame(frame)
     check_count(max_points, "max_points")
     index, count = _scattered(inside_of(mask), max_points)
-    if is_concrete(index):
+    if not is_traced(index):
         index, count = np.asarray(index), np.asarray(count)
     if frame == "index":
         return MaskPoints(index, count)

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
-from medjax._geometry._grid import inverse_3x3
+from medjax._geometry._grid import inverse_3x3, voxel_volume
+from medjax._image._checks import check_same_grid
 from medjax._image._image import Image
 from medjax._kernels._batch import over_batch
-from medjax._kernels._compiled import compiled
+from medjax._kernels._compiled import at_once, compiled
 from medjax._kernels._values import without_wrapping
 from medjax._lazy import public
-from medjax._mask import at_once, check_same_grid, labels_of, sums_of, voxel_volume
+from medjax._mask import labels_of, sums_of
 from medjax._pet._factor import holds_suv
 
 __all__ = ["SuvStatistics", "suv_statistics"]
