@@ -22,6 +22,7 @@ __all__ = ["Background", "Foreground", "check_background", "foreground_percentil
 
 # None: nothing is background. "mean": what lies below the mean. A number: what does not lie above it.
 Background = Literal["mean"] | Number | None
+Rule = Literal["none", "mean", "number"]
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["mask", "threshold"], meta_fields=["rule"])
@@ -37,7 +38,7 @@ class Foreground:
 
     mask: Any
     threshold: Any
-    rule: Literal["none", "mean", "number"]
+    rule: Rule
 
     @staticmethod
     def of(image: Image, mask: Any, background: Any, name: str = "mask") -> Foreground:
@@ -47,7 +48,7 @@ class Foreground:
             ValueError: the mask does not fit the image, or the background is neither `None`, "mean" nor a finite number.
         """
         check_background(background)
-        rule = "none" if background is None else "mean" if isinstance(background, str) else "number"
+        rule: Rule = "none" if background is None else "mean" if isinstance(background, str) else "number"
         return Foreground(mask_for(image, mask, name), background if rule == "number" else 0.0, rule)
 
     @property
