@@ -10,7 +10,8 @@ import jax
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from spatial_cases import MATRIX, near, oblique_affine, scan
+from scans import oblique_affine
+from spatial_cases import MATRIX, near, scan
 
 import medjax as mj
 from medjax.io import ImageFileError, UnsupportedFileError, load_transform, save_transform

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scans import oblique_affine
 from spatial_cases import (
     CODES,
     MATRIX,
@@ -14,7 +15,6 @@ from spatial_cases import (
     affine_of,
     labels,
     near,
-    oblique_affine,
     resampled_by_sitk,
     scan,
     sitk_affine,

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scans import oblique_affine
 from scipy.spatial.transform import Rotation
-from spatial_cases import MATRIX, RESAMPLING, SHAPE, blob, centroid, labels, oblique_affine, scan, smooth_field
+from spatial_cases import MATRIX, RESAMPLING, SHAPE, blob, centroid, labels, scan, smooth_field
 
 import medjax as mj
 from medjax import Grid, Image

@@ -1,16 +1,17 @@
 """DICOM Segmentation objects as images: binary, fractional and label map (PS3.3 sections A.51 and C.8.20).
 
-Read with pydicom alone. What becomes of each type (Segmentation Type (0062,0001)):
+Read with pydicom alone. Each Segmentation Type (0062,0001) is read as follows:
 
 - LABELMAP: the stored values, which are segment numbers.
-- BINARY without overlap: one label volume, the value of a voxel is its segment's number. Whether segments overlap is
-  decided by their voxels, not by Segments Overlap (0062,0013).
-- BINARY with overlap: a trailing axis with one channel of 0 and 1 for each segment, in the order of the Segment Sequence.
+- BINARY without overlap: one label volume. The value of a voxel is its segment's number. The voxels decide whether
+  segments overlap, not Segments Overlap (0062,0013).
+- BINARY with overlap: a trailing axis with one channel of 0 and 1 for each segment, in the order of the Segment
+  Sequence.
 - FRACTIONAL: float32 from 0 to 1, stored value / Maximum Fractional Value; a trailing axis with one channel per
   segment, none if there is only one segment. An intensity image, its `metadata.subtype` PROBABILITY or OCCUPANCY.
 
-The grid spans the frames from the first to the last position along the normal of the planes; that is as much as the file
-says of the scan it was drawn on. The step is Spacing Between Slices (0018,0088) where the positions are multiples of it,
+The grid spans the frames from the first to the last position along the normal of the planes. The file tells no more of
+the scan that it was drawn on. The step is Spacing Between Slices (0018,0088) where the positions are multiples of it,
 else the smallest distance between two positions. A slice without frames is background: 0, or the Pixel Padding Value
 (0028,0120) of a label map, which designates its background (Supplement 243).
 """
@@ -32,15 +33,16 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from medjax._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
+from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax._image._image import Image, image_from
 from medjax._image._metadata import Metadata
 from medjax.io._dicom._codecs import iter_frames
 from medjax.io._dicom._errors import DuplicatePositionError
-from medjax.io._dicom._header import File, quiet
+from medjax.io._dicom._header import File
 from medjax.io._dicom._layout import layout_of
 from medjax.io._dicom._metadata import acquisition_time, metadata_of_header
 from medjax.io._dicom._pixels import check_size
+from medjax.io._dicom._quiet import quiet
 from medjax.io._dicom._segmentation_grid import (
     Frames,
     Stack,
@@ -63,7 +65,7 @@ _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLit
 
 
 def read_segmentation(dataset: Dataset, path: Path) -> Image:
-    """Reads a Segmentation or Label Map Segmentation object; the module says what becomes of each type.
+    """Reads a Segmentation or Label Map Segmentation object by the rules of the module.
 
     `metadata.extra["SegmentSequence"]` describes the segments as the file does; `metadata.display["segments"]` lists
     the number, label, colour (red, green, blue from 0 to 1) and channel of each, `None` where there is none.
@@ -86,7 +88,7 @@ def read_segmentation(dataset: Dataset, path: Path) -> Image:
         voxels, channels = _fractional(dataset, frames, stack, segments, path)
     else:
         raise UnsupportedFileError(path, f"segmentation type {kind[:16]!r} is none of BINARY, FRACTIONAL and LABELMAP")
-    metadata = _described(dataset, path, segments, is_per_channel=channels)
+    metadata = _metadata_of(dataset, path, segments, is_per_channel=channels)
     if kind == "FRACTIONAL":
         metadata = metadata.replace(subtype=text_at(dataset, "SegmentationFractionalType") or None)
     return image_from(
@@ -118,14 +120,14 @@ def _label_map(dataset: Dataset, frames: Frames, stack: Stack, segments: list[_S
         found.update(np.unique(plane).tolist())
     unknown = sorted(found - {segment.number for segment in segments} - {0, background})
     if unknown:
-        warn(path, f"labels {unknown[:8]} are described by no segment", ImageFileWarning)
+        warn(path, f"labels {unknown[:8]} are described by no segment")
     return voxels
 
 
 def _binary(
     dataset: Dataset, frames: Frames, stack: Stack, segments: list[_Segment], path: Path
 ) -> tuple[np.ndarray, bool]:
-    """The label volume, or one channel per segment where they overlap; and which of the two it is."""
+    """The label volume, or one channel per segment where they overlap, and whether there are channels."""
     channel = _channels(frames, stack, segments, path)
     dtype = np.dtype(np.uint8 if max(segment.number for segment in segments) < 256 else np.uint16)
     shape = (stack.count, frames.rows, frames.columns)
@@ -160,7 +162,7 @@ def _fractional(
 
 
 def _channels(frames: Frames, stack: Stack, segments: list[_Segment], path: Path) -> np.ndarray:
-    """Place of each frame's segment in the Segment Sequence."""
+    """The place of each frame's segment in the Segment Sequence."""
     place = {segment.number: n for n, segment in enumerate(segments)}
     unknown = sorted(set(frames.segments.tolist()) - set(place))
     if unknown:
@@ -200,7 +202,7 @@ def _planes(dataset: Dataset, frames: Frames, path: Path) -> Iterator[tuple[int,
     if whole_at(dataset, "BitsAllocated", path) == 1 and syntax in _NATIVE:
         yield from enumerate(_bit_planes(data, count, shape, path))
         return
-    planes = _decoded(dataset, syntax, count, path)
+    planes = _decoded_planes(dataset, syntax, count, path)
     for number in range(count):
         plane = _next(planes, syntax, path)
         if plane is None:
@@ -210,7 +212,7 @@ def _planes(dataset: Dataset, frames: Frames, path: Path) -> Iterator[tuple[int,
         yield number, plane
 
 
-def _decoded(dataset: Dataset, syntax: UID, count: int, path: Path) -> Iterator[np.ndarray]:
+def _decoded_planes(dataset: Dataset, syntax: UID, count: int, path: Path) -> Iterator[np.ndarray]:
     file = File(path, cast(FileDataset, dataset), None, "PixelData", syntax)
     layout = layout_of(file, {})
     check_size(file, layout)
@@ -224,7 +226,7 @@ def _next(planes: Iterator[np.ndarray], syntax: UID, path: Path) -> np.ndarray |
             return next(planes, None)
     except ImageFileError:
         raise
-    except BaseException as error:  # decoders raise whatever they like, those in Rust what is not even an Exception
+    except BaseException as error:  # decoders raise any error; those in Rust raise one that is no Exception
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         if "less than expected" in str(error):
@@ -250,7 +252,7 @@ def _bit_planes(data: bytes, count: int, shape: tuple[int, int], path: Path) -> 
 
 @dataclasses.dataclass(frozen=True)
 class _Segment:
-    """What a segment is called and how it is shown."""
+    """The name and colour of a segment."""
 
     number: int
     label: str | None
@@ -272,8 +274,8 @@ def _segments(dataset: Dataset, path: Path) -> list[_Segment]:
     return segments
 
 
-def _described(dataset: Dataset, path: Path, segments: list[_Segment], *, is_per_channel: bool) -> Metadata:
-    # The per-frame groups (5200,9230) describe frames, which are gone; those of a large object would outweigh its voxels.
+def _metadata_of(dataset: Dataset, path: Path, segments: list[_Segment], *, is_per_channel: bool) -> Metadata:
+    # The per-frame groups (5200,9230) describe frames, which are gone. They can be larger than the voxels.
     header = header_of(dataset, skip=[0x52009230])
     acquired = acquisition_time(dataset)
     metadata = metadata_of_header(header, acquisition_time=acquired, source=path.name)

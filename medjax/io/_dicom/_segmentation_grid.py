@@ -1,4 +1,4 @@
-"""Where the frames of a DICOM Segmentation object lie: its functional groups, and the grid that they make up."""
+"""The place of the frames of a DICOM Segmentation object: its functional groups, and the grid that they form."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from medjax._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
+from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax._geometry._grid import shear_degrees
 from medjax.io._dicom._errors import InconsistentGeometryError, NoGeometryError, NonUniformSpacingError
-from medjax.io._dicom._header import quiet
+from medjax.io._dicom._quiet import quiet
 from medjax.io._disk._warn import warn
 
 __all__ = ["Frames", "Stack", "frames_of", "items_at", "numbers_at", "stack_of", "text_at", "value_at", "whole_at"]
 
-# A sparse object may span many empty slices, but a grid beyond this comes from a wrong spacing, not from a scanner.
+# A sparse object may span many empty slices. A grid with more slices than this comes from a wrong spacing.
 _MOST_SLICES = 20_000
 
 
-# Frames: what the functional groups say of each (PS3.3 section C.7.6.16)
+# Frames, by their functional groups (PS3.3 section C.7.6.16)
 
 
 @dataclasses.dataclass(frozen=True)
 class Frames:
-    """What the object says of its frames; arrays of `n` have one entry per frame."""
+    """The frames as the object describes them. Arrays of `n` have one entry per frame."""
 
     rows: int
     columns: int
@@ -36,11 +36,11 @@ class Frames:
     directions: np.ndarray  # (2, 3) unit vectors along a row and down a column
     spacing: np.ndarray  # (2,) mm between rows and between columns
     step: float | None  # Spacing Between Slices, mm
-    thickness: float | None  # Slice Thickness, mm; no step: slices may overlap or leave gaps
+    thickness: float | None  # Slice Thickness, mm; it is no step, since slices may overlap or leave gaps
 
 
 def frames_of(dataset: Dataset, path: Path) -> Frames:
-    """Reads the functional groups of all frames, those that each states for itself and those that all share."""
+    """Reads the functional groups of all frames, both the per-frame and the shared ones."""
     rows, columns = whole_at(dataset, "Rows", path), whole_at(dataset, "Columns", path)
     count = whole_at(dataset, "NumberOfFrames", path, default=1)
     groups = items_at(dataset, "PerFrameFunctionalGroupsSequence", path)
@@ -50,7 +50,7 @@ def frames_of(dataset: Dataset, path: Path) -> Frames:
     if len(groups) < count and not (count == 1 and not groups):
         raise ImageFileError(path, f"describes {len(groups)} of its {count} frames (Per-Frame Functional Groups)")
     if len(groups) > count:
-        warn(path, f"describes {len(groups)} frames but holds {count}: the first {count} are read", ImageFileWarning)
+        warn(path, f"describes {len(groups)} frames but holds {count}: the first {count} are read")
     groups = groups[:count] or [Dataset()]
     macro = _Macros(groups, shared, path)
     positions = macro.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
@@ -73,7 +73,7 @@ def frames_of(dataset: Dataset, path: Path) -> Frames:
 
 
 class _Macros:
-    """Values that each frame states for itself or all frames share."""
+    """Values from the per-frame groups, else from the shared groups."""
 
     def __init__(self, groups: list[Dataset], shared: Dataset, path: Path):
         self.groups, self.shared, self.path = groups, shared, path
@@ -106,13 +106,13 @@ class _Macros:
 
 
 def _check_unplaced(dataset: Dataset, groups: list[Dataset], shared: Dataset, path: Path) -> None:
-    """Frames without a place in the patient: a single one becomes a picture, more cannot be put together."""
+    """Checks frames without a place in the patient: a single one is a picture, several cannot be put together."""
     on_slide = any("PlanePositionSlideSequence" in group for group in (*groups, shared))
     if on_slide or "TotalPixelMatrixColumns" in dataset:
         raise UnsupportedFileError(path, "a segmentation of a microscopy slide has no place in a patient")
     if len(groups) > 1:
         raise NoGeometryError(path, f"{len(groups)} frames, and not all say where they lie in the patient")
-    warn(path, "does not say where it lies in the patient; its origin is set to 0", ImageFileWarning)
+    warn(path, "does not say where it lies in the patient; its origin is set to 0")
 
 
 def _unit(directions: np.ndarray, path: Path) -> np.ndarray:
@@ -133,7 +133,7 @@ def _positive(spacing: np.ndarray, path: Path) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
-    """The grid of the object and where on it each frame goes."""
+    """The grid of the object, and the slice of each frame on it."""
 
     affine: np.ndarray  # index (column, row, slice) to LPS mm
     slices: np.ndarray  # (n,) slice of each frame
@@ -161,9 +161,9 @@ def stack_of(frames: Frames, path: Path) -> Stack:
 
 
 def _slice_numbers(offsets: np.ndarray, frames: Frames, path: Path) -> np.ndarray:
-    """Slice of each of the ascending offsets (mm): counted gap by gap, so that a rounded step does not add up."""
+    """The slice of each of the ascending offsets (mm). Gaps are counted one by one, so errors of the step do not add up."""
     gaps = np.diff(offsets)
-    gaps[gaps < 0.01 * frames.spacing.min()] = 0  # the same position, but for rounding in the text
+    gaps[gaps < 0.01 * frames.spacing.min()] = 0  # the same position, up to rounding in the text
     distinct = gaps[gaps > 0]
     if not distinct.size:
         return np.zeros(len(offsets), np.int64)
@@ -180,21 +180,21 @@ def _slice_numbers(offsets: np.ndarray, frames: Frames, path: Path) -> np.ndarra
 def _single_step(frames: Frames, path: Path) -> float:
     step = frames.step or frames.thickness
     if step is None:
-        warn(path, "one slice without a thickness: its thickness is set to 1 mm", ImageFileWarning)
+        warn(path, "one slice without a thickness: its thickness is set to 1 mm")
     return step or 1.0
 
 
 def _check_fit(affine: np.ndarray, numbers: np.ndarray, positions: np.ndarray, path: Path) -> None:
-    """Every frame lies where the grid says, within 1 % of the step or 0.02 mm; a leaning stack keeps its lean."""
+    """Checks that every frame lies on the grid, within 1 % of the step or 0.02 mm. A leaning stack keeps its lean."""
     distance = np.linalg.norm(affine[:3, 3] + numbers[:, None] * affine[:3, 2] - positions, axis=1).max()
     step = float(np.linalg.norm(affine[:3, 2]))
     if distance > max(0.01 * step, 0.02):
         raise InconsistentGeometryError(path, f"a frame lies {distance:.3g} mm off the grid of the others")
     if (shear := shear_degrees(affine)) > 0.2:
-        warn(path, f"its slices lean by {shear:.2f} degrees; the affine is sheared accordingly", ImageFileWarning)
+        warn(path, f"its slices lean by {shear:.2f} degrees; the affine is sheared accordingly")
 
 
-# Attributes of a header that nobody vouches for
+# Attributes of a header that is not trusted
 
 
 def items_at(dataset: Dataset, keyword: str, path: Path) -> list[Dataset]:
@@ -220,7 +220,7 @@ def numbers_at(dataset: Dataset, keyword: str, count: int, path: Path) -> np.nda
 
 
 def whole_at(dataset: Dataset, keyword: str, path: Path, default: int | None = None) -> int:
-    """The attribute as a whole number; an error where it is absent and there is no default."""
+    """The attribute as a whole number, else the default. Without a default it must be there."""
     numbers = numbers_at(dataset, keyword, 1, path)
     if numbers is None:
         if default is None:
@@ -236,14 +236,14 @@ def text_at(dataset: Dataset, keyword: str) -> str:
     try:
         with quiet():
             return str(dataset.get(keyword, "") or "")
-    except Exception:  # noqa: BLE001  # a text that cannot be decoded is not known; pydicom raises whatever its converters do
-        return ""
+    except Exception:  # noqa: BLE001
+        return ""  # a text that cannot be decoded is not known; pydicom's converters raise any error
 
 
 def value_at(dataset: Dataset, keyword: str, path: Path) -> Any:
-    """The attribute as pydicom decodes it, `None` where it is absent; no warning of pydicom's, which quote values."""
+    """The attribute as pydicom decodes it, `None` where it is absent. pydicom's warnings, which quote values, are silent."""
     try:
         with quiet():
             return dataset.get(keyword)
-    except Exception as error:  # pydicom decodes on access and raises whatever its converters do
+    except Exception as error:  # pydicom decodes on access, and its converters raise any error
         raise ImageFileError(path, f"{keyword} cannot be decoded: {type(error).__name__}") from error

@@ -26,6 +26,7 @@ from medjax._errors import UnsupportedFileError
 from medjax._geometry._grid import check_affine
 from medjax._image._metadata import Metadata
 from medjax.io._disk._passed_on import shared, shared_metadata
+from medjax.io._disk._text import header_text
 from medjax.io._nifti._header import Header
 
 __all__ = [
@@ -62,7 +63,7 @@ def extra_of(header: Header, extensions: list[tuple[int, bytes]]) -> dict[str, A
     names = (_SFORM if fields["sform_code"] > 0 else ()) + (_QFORM if fields["qform_code"] > 0 else ())
     extra |= {name: _finite(fields[name]) for name in ("dim", "pixdim", *names)}
     extra |= {name: fields[name] for name in _WHERE_STATED if fields[name] != 0 and math.isfinite(fields[name])}
-    extra |= {name: _text(fields[name]) for name in _TEXTS if fields[name]}
+    extra |= {name: header_text(fields[name].partition(b"\0")[0]) for name in _TEXTS if fields[name]}
     if extensions:
         extra["extensions"] = [
             {"ecode": code, "base64": base64.b64encode(content).decode("ascii")} for code, content in extensions
@@ -74,15 +75,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_finite(item) for item in value]
     return value if math.isfinite(value) else 0.0
-
-
-def _text(value: bytes) -> str:
-    """Header text has no stated encoding: UTF-8 where it is that, else each byte a character."""
-    value = value.partition(b"\0")[0]
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
 
 
 def fields_in(extra: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -166,13 +158,13 @@ class Note:
 def note_of(extensions: list[tuple[int, bytes]]) -> tuple[Note, list[tuple[int, bytes]]]:
     """Takes the package's note out of a file's extensions; a note that makes no sense stays an ordinary comment."""
     for number, (code, content) in enumerate(extensions):
-        note = _parsed(content) if code == COMMENT and content.startswith(b'{"medjax"') else None
+        note = _parsed_note(content) if code == COMMENT and content.startswith(b'{"medjax"') else None
         if note is not None:
             return note, extensions[:number] + extensions[number + 1 :]
     return Note(), extensions
 
 
-def _parsed(content: bytes) -> Note | None:
+def _parsed_note(content: bytes) -> Note | None:
     try:
         parts = json.loads(content.rstrip(b"\0"))
         affine = None if parts.get("affine") is None else check_affine(parts["affine"])

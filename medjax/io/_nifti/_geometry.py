@@ -49,7 +49,7 @@ def sform_affine(fields: Mapping[str, Any]) -> np.ndarray:
     """
     affine = np.eye(4)
     affine[:3] = [fields["srow_x"], fields["srow_y"], fields["srow_z"]]
-    return _checked(affine, fields)
+    return _checked_in_mm(affine, fields)
 
 
 def stated_affine(fields: Mapping[str, Any]) -> np.ndarray:
@@ -98,7 +98,7 @@ def qform_affine(fields: Mapping[str, Any]) -> np.ndarray:
     if fields["pixdim"][0] == -1:
         affine[:3, 2] *= -1
     affine[:3, 3] = [fields[f"qoffset_{axis}"] for axis in "xyz"]
-    return _checked(affine, fields)
+    return _checked_in_mm(affine, fields)
 
 
 def unoriented_affine(fields: Mapping[str, Any]) -> np.ndarray:
@@ -107,7 +107,7 @@ def unoriented_affine(fields: Mapping[str, Any]) -> np.ndarray:
     Raises:
         ValueError: a size is not finite.
     """
-    return _checked(np.diag([*pixdim_spacing(fields), 1.0]), fields, is_ras=False)
+    return _checked_in_mm(np.diag([*pixdim_spacing(fields), 1.0]), fields, is_ras=False)
 
 
 def pixdim_spacing(fields: Mapping[str, Any]) -> np.ndarray:
@@ -122,10 +122,10 @@ def affine_in_mm(affine_ras: np.ndarray, fields: Mapping[str, Any]) -> np.ndarra
     Raises:
         ValueError: it is not finite, singular, or of an impossible size.
     """
-    return _checked(np.array(affine_ras, np.float64), fields)
+    return _checked_in_mm(np.array(affine_ras, np.float64), fields)
 
 
-def _checked(affine: np.ndarray, fields: Mapping[str, Any], *, is_ras: bool = True) -> np.ndarray:
+def _checked_in_mm(affine: np.ndarray, fields: Mapping[str, Any], *, is_ras: bool = True) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         affine[:3] *= _MM_PER_UNIT.get(fields["xyzt_units"] & 7, 1.0)
     if not (np.abs(affine) < _LARGEST_MM).all():  # also where it is not finite

@@ -21,7 +21,7 @@ def find_header(path: Path) -> Path:
         ImageFileError: there is no such partner.
     """
     base, ending, _ = _base(path)
-    header = _existing(path, ".hdr") if ending.lower() == ".img" else path
+    header = _partner(path, ".hdr") if ending.lower() == ".img" else path
     if header is None:
         raise ImageFileError(path, f"its header is in another file, {base}.hdr, which is not here")
     return header
@@ -33,7 +33,7 @@ def find_voxels(header_path: Path) -> Path:
     Raises:
         ImageFileError: there is none.
     """
-    voxels = _existing(header_path, ".img")
+    voxels = _partner(header_path, ".img")
     if voxels is None:
         base = _base(header_path)[0]
         raise ImageFileError(header_path, f"its voxels are in another file, {base}.img, which is not here")
@@ -72,7 +72,7 @@ def _is_header(path: Path) -> bool:
     return False
 
 
-def _existing(path: Path, ending: str) -> Path | None:
+def _partner(path: Path, ending: str) -> Path | None:
     """The other file of the pair: first with the same compression, then with any."""
     base, own, compression = _base(path)
     endings = (ending.upper(), ending) if own.isupper() else (ending, ending.upper())

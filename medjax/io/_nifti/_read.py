@@ -67,7 +67,7 @@ def read_content(
     """
     header = read_header(content)
     note, others = note_of(read_extensions(content, header))
-    affine = _affine(header, note, affine_ras)
+    affine = _chosen_affine(header, note, affine_ras)
     stored = _read_pair(header) if header.is_pair else _read_voxels(content, header)
     if header.is_pair and file is not None:
         check_same(file, header.path)
@@ -184,7 +184,7 @@ def _as_kind(voxels: np.ndarray, header: Header) -> tuple[np.ndarray, Kind]:
     return voxels, "intensity"
 
 
-def _affine(header: Header, note: Note, affine_ras: np.ndarray | None) -> np.ndarray:
+def _chosen_affine(header: Header, note: Note, affine_ras: np.ndarray | None) -> np.ndarray:
     """Chooses between sform, qform and neither, warning of what is odd; an exact affine where it is the same one."""
     affine = _stated_affine(header)
     shape = (*header.shape, 1, 1)[:3]

@@ -37,7 +37,7 @@ def summary(voxels: np.ndarray) -> list[float]:
     flat = voxels.ravel(order="K")
     flat = flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
     blocks = [flat[start : start + _BLOCK] for start in range(0, flat.size, _BLOCK)]
-    ranges = np.array([_range(block) for block in blocks])
+    ranges = np.array([_finite_range(block) for block in blocks])
     least, most = float(ranges[:, 0].min()), float(ranges[:, 1].max())
     if not least <= most:
         return [0.0, 0.0, 0.0]
@@ -45,7 +45,7 @@ def summary(voxels: np.ndarray) -> list[float]:
     return [least, most, float(sum(np.count_nonzero(block > middle) for block in blocks))]
 
 
-def _range(block: np.ndarray) -> tuple[float, float]:
+def _finite_range(block: np.ndarray) -> tuple[float, float]:
     if block.dtype.kind == "f":
         block = block[np.isfinite(block)]
         if not block.size:

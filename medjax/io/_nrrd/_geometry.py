@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
+from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax.io._disk._elements import checked_affine
 from medjax.io._disk._warn import warn
 from medjax.io._nrrd._header import Header
@@ -99,10 +99,10 @@ def _in_space(header: Header, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     signs = signs_to_lps(space)
     if signs is None:
         named = f"its space {space[:40]!r}" if space else "its unnamed space"
-        warn(header.path, f"{named} says nothing about the patient; taken as LPS", ImageFileWarning)
+        warn(header.path, f"{named} says nothing about the patient; taken as LPS")
     origin = header.fields.get("space origin")
     if origin is None:
-        warn(header.path, "it has no space origin; taken as 0", ImageFileWarning)
+        warn(header.path, "it has no space origin; taken as 0")
         origin = [0.0] * len(rows)
     if len(origin) < len(rows) or None in origin:
         raise ImageFileError(header.path, f"its space origin must hold {len(rows)} finite numbers")
@@ -124,7 +124,7 @@ def _undirected_axes(header: Header) -> tuple[int, ...]:
 
 def _on_grid(header: Header, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Columns and origin from spacings, axis mins and axis maxs, along the world axes."""
-    warn(header.path, "it has no space directions: spacings and axis mins count, taken as LPS", ImageFileWarning)
+    warn(header.path, "it has no space directions: spacings and axis mins count, taken as LPS")
     factors = _factors(header, "units", len(header.sizes))
     spacing, origin = np.ones(len(axes)), np.zeros(len(axes))
     for n, axis in enumerate(axes):
@@ -148,7 +148,7 @@ def _factors(header: Header, name: str, count: int) -> np.ndarray:
         raise ImageFileError(header.path, f"{name} has {len(units)} entries, expected {count}")
     for unit in dict.fromkeys(unit for unit in units[:count] if _MILLIMETRES.get(unit.lower()) != 1.0):
         if name == "space units" and unit.lower() not in _MILLIMETRES:
-            warn(header.path, f"its space unit {unit[:20]!r} is unknown; taken as mm", ImageFileWarning)
+            warn(header.path, f"its space unit {unit[:20]!r} is unknown; taken as mm")
         elif unit.lower() in _MILLIMETRES:
-            warn(header.path, f"its unit {unit!r} is converted to mm; ITK takes it as mm", ImageFileWarning)
+            warn(header.path, f"its unit {unit!r} is converted to mm; ITK takes it as mm")
     return np.array([_MILLIMETRES.get(unit.lower(), 1.0) for unit in units[:count]])

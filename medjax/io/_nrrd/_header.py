@@ -14,6 +14,7 @@ import numpy as np
 
 from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax._optional import optional
+from medjax.io._disk._text import header_text
 
 __all__ = ["FIELDS", "Header", "escaped", "read_header"]
 
@@ -78,7 +79,7 @@ def read_header(path: Path, file: io.BufferedReader) -> Header:
     names: tuple[str, ...] = ()
     magic = file.readline(80).strip()
     while True:
-        line = _text(file.readline(_MAX_HEADER_BYTES)).rstrip()
+        line = header_text(file.readline(_MAX_HEADER_BYTES)).rstrip()
         if file.tell() >= _MAX_HEADER_BYTES:
             raise ImageFileError(path, f"the header does not end within {_MAX_HEADER_BYTES} bytes")
         if not line:
@@ -86,18 +87,11 @@ def read_header(path: Path, file: io.BufferedReader) -> Header:
         if not line.startswith("#"):
             _sort_line(path, line, lines, pairs)
         if lines.get("data file", "").split()[:1] == ["LIST"]:
-            rest = _text(file.read(min(os.fstat(file.fileno()).st_size, _MAX_HEADER_BYTES)))
+            rest = header_text(file.read(min(os.fstat(file.fileno()).st_size, _MAX_HEADER_BYTES)))
             names = tuple(name.strip() for name in rest.splitlines() if name.strip())
             break
     size = file.tell()
-    return Header(path, _parsed(path, _text(magic), lines), pairs, names, size)
-
-
-def _text(content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
+    return Header(path, _parsed_fields(path, header_text(magic), lines), pairs, names, size)
 
 
 def _sort_line(path: Path, line: str, fields: dict[str, str], pairs: dict[str, str]) -> None:
@@ -127,7 +121,7 @@ def _unescaped(value: str) -> str:
     return re.sub(r"\\(\\|n)", lambda match: "\n" if match[1] == "n" else "\\", value)
 
 
-def _parsed(path: Path, magic: str, lines: Mapping[str, str]) -> dict[str, Any]:
+def _parsed_fields(path: Path, magic: str, lines: Mapping[str, str]) -> dict[str, Any]:
     nrrd = optional("nrrd", "reading NRRD", path)
     missing = [name for name in ("type", "dimension", "sizes", "encoding") if name not in lines]
     if missing:
@@ -136,7 +130,7 @@ def _parsed(path: Path, magic: str, lines: Mapping[str, str]) -> dict[str, Any]:
     try:
         with np.errstate(invalid="ignore"):
             values = nrrd.read_header([magic, *(f"{name}: {text}" for name, text in texts.items())])
-        fields = {name: _plain(value) for name, value in values.items()}
+        fields = {name: _without_nan(value) for name, value in values.items()}
         fields["sizes"] = [int(word) for word in lines["sizes"].split()]  # pynrrd reads them through floats
     except (nrrd.NRRDError, ValueError, TypeError, IndexError, OverflowError) as error:
         raise ImageFileError(path, f"its header cannot be parsed: {str(error)[:200]}") from error
@@ -150,10 +144,10 @@ def _tidy(text: str) -> str:
     return tight.replace(")(", ") (").replace(")none", ") none").replace("none(", "none (")
 
 
-def _plain(value: Any) -> Any:
+def _without_nan(value: Any) -> Any:
     """Lists for arrays; `None` for not-a-number, and for a vector that has nothing else."""
     if isinstance(value, np.ndarray | list):
-        items = [_plain(item) for item in value]
+        items = [_without_nan(item) for item in value]
         return None if items and isinstance(value, np.ndarray) and value.ndim == 1 and not _any_number(items) else items
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None

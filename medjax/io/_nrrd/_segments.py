@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from medjax._errors import ImageFileWarning
 from medjax.io._disk._warn import warn
 
 __all__ = ["is_segmentation", "read_segments", "segment_pairs"]
@@ -40,7 +39,7 @@ def read_segments(path: Path, pairs: Mapping[str, str]) -> list[dict[str, Any]]:
         try:
             segments.append(_segment(number, fields[number]))
         except ValueError:
-            warn(path, f"the fields of segment {number} are no numbers; it is left out of the list", ImageFileWarning)
+            warn(path, f"the fields of segment {number} are no numbers; it is left out of the list")
     return segments
 
 
