@@ -7,7 +7,6 @@ import functools
 from typing import Any
 
 import jax
-import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
@@ -17,6 +16,7 @@ from medjax._geometry._numbers import is_traced
 from medjax._image._checks import check_same_grid
 from medjax._image._image import Image, check_image
 from medjax._image._operators import check_amounts
+from medjax._image._result import result
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import at_once, compiled
 from medjax._kernels._values import as_float, without_wrapping
@@ -30,11 +30,7 @@ _ADDED_AT_ONCE = 64
 
 
 @public("medjax")
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["voxel_count", "volume_ml", "mean", "std", "min", "max", "median", "percentiles"],
-    meta_fields=[],
-)
+@result
 @dataclasses.dataclass(frozen=True)
 class RegionStatistics:
     """Measures of a region, `(*batch, *channels)`, or of every label, `(*batch, *channels, num_classes)`.
@@ -66,14 +62,6 @@ class RegionStatistics:
     max: Any
     median: Any
     percentiles: Any
-
-
-jax.export.register_pytree_node_serialization(
-    RegionStatistics,
-    serialized_name="medjax.RegionStatistics",
-    serialize_auxdata=lambda aux: b"",
-    deserialize_auxdata=lambda raw: (),
-)
 
 
 def region_statistics(

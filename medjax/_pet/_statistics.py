@@ -8,7 +8,6 @@ import math
 from typing import Any
 
 import jax
-import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
@@ -16,6 +15,7 @@ from jaxtyping import Array, Float, Int, Num
 from medjax._geometry._grid import inverse_3x3, voxel_volume
 from medjax._image._checks import check_same_grid
 from medjax._image._image import Image
+from medjax._image._result import result
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import at_once, compiled
 from medjax._kernels._values import without_wrapping
@@ -34,11 +34,7 @@ _TRACED_REACH = 13
 
 
 @public("medjax")
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["mean", "max", "peak", "total", "volume_ml", "tlg_g", "voxel_count"],
-    meta_fields=[],
-)
+@result
 @dataclasses.dataclass(frozen=True)
 class SuvStatistics:
     """Measures of a region, `(*batch,)`, or of every label, `(*batch, num_classes)`. All are 0 where a label has no voxel.
@@ -68,14 +64,6 @@ class SuvStatistics:
     volume_ml: Any
     tlg_g: Any
     voxel_count: Any
-
-
-jax.export.register_pytree_node_serialization(
-    SuvStatistics,
-    serialized_name="medjax.SuvStatistics",
-    serialize_auxdata=lambda aux: b"",
-    deserialize_auxdata=lambda raw: (),
-)
 
 
 def suv_statistics(image: Image, mask: Image, *, num_classes: int | None = None) -> SuvStatistics:
