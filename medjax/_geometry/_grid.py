@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medjax._geometry._covering import covering
+from medjax._geometry._numbers import as_points, as_triple, check_positive, check_size, on_host, read_only, together
 from medjax._geometry._types import AffineLike, AnyArray, Leaf, OnGrid, Points, SpacingOrArray, Triple, Voxels
 from medjax._lazy import public
 
@@ -30,16 +31,16 @@ __all__ = [
     "Place",
     "affine_from",
     "direction_of",
+    "four_by_four",
     "index_map",
     "lps_to_ras",
-    "on_host",
     "origin_of",
     "product",
     "rescaled_size",
     "shear_degrees",
     "spacing_of",
-    "together",
     "transformed",
+    "voxel_volume",
 ]
 
 Size = Sequence[int] | np.ndarray
@@ -107,81 +108,26 @@ def affine_from(spacing: Any = None, origin: Any = None, direction: Any = None) 
     if turn.size != 9 or (isinstance(turn, np.ndarray) and not np.isfinite(turn).all()):
         raise ValueError(f"direction must hold 3x3 finite numbers, got {np.asarray(direction).tolist()}")
     start = as_triple(0.0 if origin is None else origin, "origin")
-    xp, (size, turn, start) = together(size, turn, start)
-    with np.errstate(over="ignore"):  # what overflows is not finite, and refused below
-        columns = xp.concat([turn.reshape(3, 3) * size[None], start[:, None]], axis=1)
-    return check_affine(xp.concat([columns, xp.asarray([[0, 0, 0, 1]], dtype=columns.dtype)]))
+    _, (size, turn, start) = together(size, turn, start)
+    with np.errstate(over="ignore"):  # an overflow is not finite, and `check_affine` refuses it
+        linear = turn.reshape(3, 3) * size[None]
+    return check_affine(four_by_four(linear, start))
 
 
-def is_traced(value: Any) -> bool:
-    """Whether JAX traces a number, or one in a sequence."""
-    jax: Any = sys.modules.get("jax")  # where it was never imported, nothing is
-    if jax is None or isinstance(value, np.ndarray | float | int):
-        return False
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+def four_by_four(linear: Any, origin: Any) -> Any:
+    """Builds 4x4 matrices `(*batch, 4, 4)` from linear parts `(*batch, 3, 3)` and translations `(*batch, 3)` in mm.
 
+    Both are arrays of one library and dtype, and either may lack the batch axes. The last row is (0, 0, 0, 1).
 
-def on_host(value: Any) -> Any:
-    """Reads numbers as float64 NumPy; traced ones, alone or in a sequence, as a traced array of float32 or float64.
-
-    Half precision is widened: a voxel in a thousand millimetres has no place in it.
+    Example:
+        >>> four_by_four(np.diag([2.0, 3.0, 4.0]), np.array([5.0, 6.0, 7.0])).tolist()
+        [[2.0, 0.0, 0.0, 5.0], [0.0, 3.0, 0.0, 6.0], [0.0, 0.0, 4.0, 7.0], [0.0, 0.0, 0.0, 1.0]]
     """
-    if is_traced(value):
-        jax: Any = sys.modules["jax"]
-        array = value if isinstance(value, jax.core.Tracer) else jax.numpy.asarray(value)
-        return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
-    array = np.asarray(value)
-    if array.dtype.kind in "USc":
-        raise ValueError(f"expected real numbers, got {value!r}")
-    return array.astype(np.float64, copy=False)
-
-
-def together(*values: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Brings numbers to one library: NumPy float64 while all are concrete, else the widest dtype of those traced."""
-    parts = [on_host(value) for value in values]
-    traced = [part for part in parts if not isinstance(part, np.ndarray)]
-    if not traced:
-        return np, tuple(parts)
-    xp, dtype = traced[0].__array_namespace__(), max((part.dtype for part in traced), key=lambda dtype: dtype.itemsize)
-    return xp, tuple(xp.asarray(part, dtype=dtype) for part in parts)
-
-
-def as_triple(value: Any, name: str) -> Any:
-    """Reads one number or three as a `(3,)` array of `on_host`; `name` is the argument that an error names."""
-    try:
-        array = on_host(value)
-    except (TypeError, ValueError):  # ragged, or no numbers at all
-        array = np.full((), np.nan)
-    is_known = isinstance(array, np.ndarray)
-    if array.shape not in ((), (1,), (3,)) or (is_known and not np.isfinite(array).all()):
-        raise ValueError(f"{name} must be one finite number or three, got {value!r}")
-    return np.broadcast_to(array, (3,)).copy() if is_known else array.__array_namespace__().broadcast_to(array, (3,))
-
-
-def check_positive(triple: Any, name: str, given: Any) -> None:
-    """Raises `ValueError` where a concrete number is not above 0, and says what was given."""
-    if isinstance(triple, np.ndarray) and not (triple > 0).all():
-        raise ValueError(f"{name} must be positive, got {given!r}")
-
-
-def check_size(shape: Sequence[Any] | np.ndarray) -> None:
-    """Raises `ValueError` for a lattice that no memory holds: XLA would end the process."""
-    known = [n for n in shape if isinstance(n, int | float | np.number)]  # the others are symbols, of jax.export
-    with np.errstate(over="ignore"):
-        total = np.prod(np.asarray(known, np.float64))
-    if not total < 2.0**40:
-        raise ValueError(
-            f"a lattice of {' x '.join(f'{n:.6g}' for n in shape)} voxels is more than any memory holds; is a size or a "
-            "spacing (in mm) in another unit?"
-        )
-
-
-def as_points(values: Any) -> Any:
-    """Reads positions or indices `(..., 3)`: arrays of any library as they are, sequences as float64 NumPy."""
-    points = values if hasattr(values, "ndim") else np.asarray(values, np.float64)
-    if points.ndim == 0 or points.shape[-1] != 3:
-        raise ValueError(f"positions and indices are (..., 3), got shape {tuple(points.shape)}")
-    return points
+    xp = linear.__array_namespace__()
+    batch = max(linear.shape[:-2], origin.shape[:-1], key=len)
+    columns = [xp.broadcast_to(linear, (*batch, 3, 3)), xp.broadcast_to(origin[..., None], (*batch, 3, 1))]
+    last = xp.broadcast_to(xp.asarray([[0, 0, 0, 1]], dtype=linear.dtype), (*batch, 1, 4))
+    return xp.concat([xp.concat(columns, axis=-1), last], axis=-2)
 
 
 def check_affine(affine: Any, name: str = "affine", world: str = "LPS") -> Any:
@@ -208,13 +154,6 @@ def is_singular(matrix: np.ndarray) -> bool:
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # columns too long to square count as singular
         volume = np.abs(np.linalg.det(matrix[..., :3, :3]))
         return not (volume > 1e-9 * spacing_of(matrix).prod(-1)).all()
-
-
-def read_only(array: Any) -> Any:
-    """Locks a NumPy array, since images of one geometry share it."""
-    if isinstance(array, np.ndarray):
-        array.flags.writeable = False
-    return array
 
 
 def shear_degrees(affine: np.ndarray) -> float:
@@ -272,6 +211,12 @@ def inverse_3x3(matrix: Any) -> Any:
     rows = [_cross(xp, b, c), _cross(xp, c, a), _cross(xp, a, b)]
     determinant = (a * rows[0]).sum(-1)
     return xp.stack(rows, axis=-2) / determinant[..., None, None]
+
+
+def voxel_volume(affine: Any) -> Any:
+    """Returns the volume of a voxel in mm3, `(*batch,)`: the determinant of the affine's linear part."""
+    a, b, c = (affine[..., :3, axis] for axis in range(3))
+    return abs((a * _cross(affine.__array_namespace__(), b, c)).sum(-1))
 
 
 def _cross(xp: Any, a: Any, b: Any) -> Any:
@@ -479,12 +424,9 @@ class Grid:
             Grid(shape=(4, 4, 4), spacing=(1, 2, 2), origin=(2, 0, -2))
         """
         place = Place(self.affine, np.eye(3)[:, list(axes)], np.zeros(3), tuple(axes) == (0, 1, 2)).scaled(step, start)
-        xp, (affine, by, at) = together(self.affine, place.step, place.start)
+        _, (affine, by, at) = together(self.affine, place.step, place.start)
         columns, origin = product(affine[..., :3, :3], by), Grid(self.shape, affine).world(at)
-        batch = max(columns.shape[:-2], origin.shape[:-1], key=len)
-        top = [xp.broadcast_to(columns, (*batch, 3, 3)), xp.broadcast_to(origin[..., None], (*batch, 3, 1))]
-        last = xp.broadcast_to(xp.asarray([[0, 0, 0, 1]], dtype=affine.dtype), (*batch, 1, 4))
-        made = Grid(tuple(int(n) for n in shape), xp.concat([xp.concat(top, axis=-1), last], axis=-2))
+        made = Grid(tuple(int(n) for n in shape), four_by_four(columns, origin))
         object.__setattr__(made, "made_from", self.place.then(place))
         return made
 

@@ -14,13 +14,13 @@ import numpy as np
 from medjax._geometry._grid import (
     Grid,
     check_affine,
+    four_by_four,
     inverse_3x3,
     is_singular,
-    on_host,
-    product,
     same_rank,
     transformed,
 )
+from medjax._geometry._numbers import on_host
 from medjax._geometry._types import AffineLike, AnyArray, Leaf, Points, Voxels
 from medjax._lazy import public
 
@@ -114,13 +114,8 @@ class AffineTransform:
                 f"matrix is singular: it squashes the world flat and has no inverse, got {self.matrix.tolist()}"
             )
         linear = inverse_3x3(self.matrix[..., :3, :3])
-        shift = -product(linear, self.matrix[..., :3, 3:])
-        xp = linear.__array_namespace__()
-        return AffineTransform(
-            xp.concatenate([xp.concatenate([linear, shift], axis=-1), self.matrix[..., 3:, :]], axis=-2),
-            self.center,
-            self.about,
-        )
+        shift = -transformed(linear, self.matrix[..., :3, 3])
+        return AffineTransform(four_by_four(linear, shift), self.center, self.about)
 
     def tree_flatten(self) -> tuple[Any, None]:
         return (self.matrix, self.center), None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -38,8 +38,6 @@ __all__ = [
     "Triple",
     "Unit",
     "Voxels",
-    "check_frame",
-    "check_unit",
 ]
 
 
@@ -140,15 +138,3 @@ OrientationOrTuple: TypeAlias = Any
 
 Leaf: TypeAlias = Any
 """An array in a pytree, or what stands in its place: an axis of `vmap`, a `ShapeDtypeStruct`."""
-
-
-def check_unit(unit: Any) -> None:
-    """Raises `ValueError` for what is not the unit of a length."""
-    if unit not in get_args(Unit):
-        raise ValueError(f"unit must be 'mm' or 'voxel', got {unit!r}")
-
-
-def check_frame(frame: Any) -> None:
-    """Raises `ValueError` for what is not the frame of a position."""
-    if frame not in get_args(Frame):
-        raise ValueError(f"frame must be 'world' (LPS mm) or 'index', got {frame!r}")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._geometry._grid import read_only
+from medjax._geometry._numbers import read_only
 from medjax._kernels._compiled import unchanging
 
 __all__ = ["compute_dtype", "device_voxels", "narrowed", "result_dtype"]

@@ -14,7 +14,8 @@ import numpy as np
 
 from medjax._foreign import is_foreign, maker_of
 from medjax._geometry import _transform as _transform  # registers grids and transforms as pytrees
-from medjax._geometry._grid import Grid, affine_from, check_affine, lps_to_ras, read_only
+from medjax._geometry._grid import Grid, affine_from, check_affine, lps_to_ras
+from medjax._geometry._numbers import is_traced, read_only
 from medjax._geometry._orientation import orientation_of
 from medjax._geometry._types import (
     AffineLike,
@@ -26,11 +27,12 @@ from medjax._geometry._types import (
     Triple,
     Voxels,
 )
+from medjax._image._carried import Carried
 from medjax._image._metadata import Metadata
 from medjax._image._operators import Operators
 from medjax._lazy import public
 
-__all__ = ["Image", "Kind", "as_images", "check_image", "image_from", "locked", "on_host"]
+__all__ = ["Image", "Kind", "affine_on_host", "as_images", "check_image", "image_from", "locked"]
 
 Kind = Literal["intensity", "label"]
 _KINDS = ("intensity", "label")
@@ -43,7 +45,8 @@ class Image(Operators):
 
     A pytree with two leaves, `voxels` and `affine`. `kind` is static; `metadata` is neither a leaf nor part of any
     compilation key: scans that differ only in metadata, affine or values share one compilation. An image that comes out
-    of a user's own `jit`, `vmap` or `grad` trace has `metadata=None`, never another scan's; `with_metadata` puts it back.
+    of a user's own `jit`, `vmap` or `grad` trace has `metadata=None`, never another scan's; `keep_metadata` or
+    `with_metadata` puts it back.
 
     Attributes:
         voxels: `(*batch, i, j, k, *channels)`, NumPy as read from a file or a JAX array.
@@ -56,8 +59,9 @@ class Image(Operators):
 
     `jax.device_put`, `jax.tree.map` with a function that leaves the affine as it is, pickling and copying keep a single
     image's metadata and float64 affine. A batch gives up its metadata in a tree function, since its items may have been
-    shuffled. Whoever fills an image's treedef by hand with device arrays of the same shape and affine (`tree.transpose`,
-    `ravel_pytree`, restoring a checkpoint into a template) says that they are this scan's.
+    shuffled. Unflattening an image's treedef with other device arrays of the same shape and affine (`tree.transpose`,
+    `ravel_pytree`, restoring a checkpoint into a template) keeps its metadata while the image exists: make sure that the
+    arrays belong to the scan.
 
     Example:
         >>> image = mj.Image.from_array(np.zeros((4, 5, 6), np.int16), spacing=(1, 1, 2.5))
@@ -142,7 +146,7 @@ class Image(Operators):
     @property
     def grid(self) -> Grid:
         """The lattice: shape and affine, float64 on the host when concrete."""
-        return Grid(self.shape, on_host(self.affine))
+        return Grid(self.shape, affine_on_host(self.affine))
 
     @property
     def spacing(self) -> SpacingOrArray:
@@ -166,7 +170,7 @@ class Image(Operators):
         Raises:
             ValueError: the geometry is traced.
         """
-        affine = on_host(self.affine)
+        affine = affine_on_host(self.affine)
         if not isinstance(affine, np.ndarray):
             raise ValueError(
                 "the orientation of a traced affine is unknown: reorient before jit, or close over the image's geometry"
@@ -177,7 +181,7 @@ class Image(Operators):
     @property
     def affine_ras(self) -> AnyArray:
         """The affine to RAS+ mm, as nibabel and NIfTI have it, `(*batch, 4, 4)`."""
-        return lps_to_ras(on_host(self.affine))
+        return lps_to_ras(affine_on_host(self.affine))
 
     def with_voxels(self, voxels: Array) -> Image:
         """Returns an image of the same geometry, kind and metadata with other voxels; channels may differ.
@@ -205,7 +209,7 @@ class Image(Operators):
             >>> jax.jit(lambda x: x)(image).with_metadata(image.metadata).metadata.modality
             'CT'
         """
-        return dataclasses.replace(self, affine=on_host(self.affine), metadata=metadata)
+        return dataclasses.replace(self, affine=affine_on_host(self.affine), metadata=metadata)
 
     def with_kind(self, kind: Kind) -> Image:
         """Returns the same voxels seen as intensities or as labels.
@@ -226,7 +230,7 @@ class Image(Operators):
             TypeError: they are traced.
         """
         voxels = self.voxels
-        if isinstance(voxels, jax.core.Tracer):
+        if is_traced(voxels):
             raise TypeError(
                 "the voxels are traced, so NumPy cannot have them: inside jit, vmap and grad use image.voxels"
             )
@@ -266,7 +270,7 @@ def _described(image: Image) -> str:
         parts[0] = f"batch {image.batch_shape} of {parts[0]}"
     if image.channels:
         parts.append(f"channels {'x'.join(map(str, image.channels))}")
-    if isinstance(affine, jax.core.Tracer):
+    if is_traced(affine):
         parts.append("traced")
     elif not image.batch_shape:
         spacing = " x ".join(f"{value:.4g}" for value in image.spacing)
@@ -378,50 +382,19 @@ def _check_kind(kind: Kind, dtype: Any) -> None:
         raise ValueError(f"a label image holds integers or booleans, got {dtype}; cast it, or say kind='intensity'")
 
 
-def on_host(affine: Any) -> Any:
+def affine_on_host(affine: Any) -> Any:
     """The affine as float64 NumPy, unless it is traced (or a placeholder that a transformation put there)."""
-    if isinstance(affine, jax.core.Tracer) or not isinstance(affine, np.ndarray | jax.Array):
+    if is_traced(affine) or not isinstance(affine, np.ndarray | jax.Array):
         return affine
     return np.asarray(affine, np.float64)
 
 
-class _Carried:
-    """What rides along in an image's treedef without ever being part of a compilation key.
-
-    All compare equal, so that scans share compilations, and what a trace returns carries nothing. The tree functions
-    compare the treedefs of the trees they combine, so a comparison of two scans empties both: `tree.map(lambda a, b: b,
-    a, b)` must not put a's header on b's voxels, and a compilation cache need not keep the first patient's header alive.
-    """
-
-    __slots__ = ("scan",)
-
-    def __init__(self, scan: tuple[Any, np.ndarray, tuple[int, ...]] | None = None):
-        self.scan = scan  # metadata, affine, shape of the voxels
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Carried):
-            return NotImplemented
-        mine, theirs = self.scan, other.scan
-        if mine is None or theirs is None or mine[0] is not theirs[0] or mine[1] is not theirs[1]:
-            self.scan = other.scan = None
-        return True
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __repr__(self) -> str:
-        return "_"
+# --- As a pytree: voxels and affine are leaves, the kind is structure, the metadata ride along (see `_carried`) ---------
 
 
-def _is_concrete(leaf: Any) -> bool:
-    return isinstance(leaf, np.ndarray | jax.Array) and not isinstance(leaf, jax.core.Tracer)
-
-
-def flattened(image: Image) -> tuple[tuple[Any, Any], tuple[Kind, _Carried]]:
-    """Takes an image apart as a pytree: voxels and affine are leaves, the kind is structure, the rest rides along."""
-    voxels, affine = image.voxels, image.affine
-    is_known = _is_concrete(voxels) and isinstance(affine, np.ndarray)
-    return (voxels, affine), (image.kind, _Carried((image.metadata, affine, voxels.shape) if is_known else None))
+def flattened(image: Image) -> tuple[tuple[Any, Any], tuple[Kind, Carried]]:
+    """Takes an image apart."""
+    return (image.voxels, image.affine), (image.kind, Carried.of(image.voxels, image.affine, image.metadata))
 
 
 def flattened_with_keys(image: Image) -> tuple[Any, Any]:
@@ -430,35 +403,11 @@ def flattened_with_keys(image: Image) -> tuple[Any, Any]:
     return tuple(zip(names, leaves, strict=True)), aux
 
 
-def unflattened(aux: tuple[Kind, _Carried], leaves: Any) -> Image:
-    """Rebuilds an image from leaves; the metadata and the float64 affine only where they are this scan's.
-
-    That is: the leaves are concrete, no other scan's tree took part, shape and geometry are unchanged. The items of a
-    batch may have been shuffled, so a batch gives up its metadata.
-    """
+def unflattened(aux: tuple[Kind, Carried], leaves: Any) -> Image:
+    """Rebuilds an image from leaves, with metadata and float64 affine only where they are this scan's."""
     kind, carried = aux
-    voxels, affine = leaves
-    if carried.scan is None:
-        return Image(voxels, affine, kind)
-    metadata, known, shape = carried.scan
-    if not _is_concrete(voxels) or voxels.shape != shape or not _is_same_geometry(affine, known):
-        return Image(voxels, affine, kind)
-    return Image(voxels, known, kind, metadata if known.ndim == 2 else None)
-
-
-def _is_same_geometry(affine: Any, known: np.ndarray) -> bool:
-    """Whether a leaf is the known affine, or its copy in another precision: `device_put` makes float32 of it.
-
-    Another float64 array on the host is another image's, however equal: `tree.unflatten(structure_of_a, leaves_of_b)`.
-    """
-    if affine is known:
-        return True
-    if isinstance(affine, np.ndarray) and affine.dtype == known.dtype:
-        return np.shares_memory(affine, known) and np.array_equal(affine, known)
-    if not _is_concrete(affine) or affine.shape != known.shape or not jax.numpy.issubdtype(affine.dtype, np.floating):
-        return False
-    is_readable = isinstance(affine, np.ndarray) or affine.is_fully_addressable
-    return is_readable and np.array_equal(jax.device_get(affine), known.astype(affine.dtype))
+    affine, metadata = carried.given_to(*leaves)
+    return Image(leaves[0], affine, kind, metadata)
 
 
 jax.tree_util.register_pytree_with_keys(Image, flattened_with_keys, unflattened, flattened)
@@ -466,5 +415,5 @@ jax.export.register_pytree_node_serialization(  # an exported function knows the
     Image,
     serialized_name="medjax.Image",
     serialize_auxdata=lambda aux: aux[0].encode(),
-    deserialize_auxdata=lambda kind: (bytes(kind).decode(), _Carried()),
+    deserialize_auxdata=lambda kind: (bytes(kind).decode(), Carried()),
 )

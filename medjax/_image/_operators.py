@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -13,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Shaped
 
-from medjax._geometry._grid import is_traced
-from medjax._image._per_item import aligned, as_array
+from medjax._geometry._numbers import is_traced
+from medjax._image._per_item import as_array, with_space_axes
 from medjax._image._same_grid import check_grids
-from medjax._kernels._compiled import compiled, eagerly, unchanging
+from medjax._kernels._compiled import at_once, compiled, unchanging
 from medjax._kernels._values import without_wrapping
 
-__all__ = ["Operators", "compared"]
+__all__ = ["Operators", "check_amounts", "compared"]
 
 _NUMBERS = (bool, int, float, complex, np.generic, np.ndarray, jax.Array, list, tuple)
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -166,7 +165,7 @@ def _calculated(image: Any, other: Any, symbol: str, *, is_reflected: bool = Fal
                 "& and |, or use with_kind('intensity') if they are amounts after all"
             )
     elif isinstance(other, _NUMBERS):
-        _check_amounts(image, symbol)
+        check_amounts(image, symbol)
         base, images = image, (image,)
         operands = [without_wrapping(image.voxels), _number(image, other, symbol)]
     else:
@@ -178,7 +177,7 @@ def _calculated(image: Any, other: Any, symbol: str, *, is_reflected: bool = Fal
 
 
 def _unary(image: Any, name: str) -> Any:
-    _check_amounts(image, {"negative": "-"}.get(name, name))
+    check_amounts(image, {"negative": "-"}.get(name, name))
     voxels = without_wrapping(image.voxels)
     dtype = _wide_enough((image.dtype,), (voxels.dtype,))
     return image.with_voxels(_computed(voxels, name=name, dtype=dtype, is_mask=(False,)))
@@ -197,11 +196,12 @@ def _same_rank(*operands: Any) -> tuple[Any, ...]:
     return tuple(operand.reshape((1,) * (rank - operand.ndim) + operand.shape) for operand in operands)
 
 
-def _check_amounts(image: Any, symbol: str) -> None:
+def check_amounts(image: Any, operation: str) -> None:
+    """Raises `ValueError` for a label image, where an operation takes intensities."""
     if image.kind == "label":
         raise ValueError(
-            f"{symbol} takes intensities and this image holds labels, which are names, not amounts; if they are amounts after "
-            "all, use image.with_kind('intensity')"
+            f"{operation} takes intensities and this image holds labels, which are names, not amounts; if they are amounts "
+            "after all, use image.with_kind('intensity')"
         )
 
 
@@ -223,8 +223,7 @@ def _number(image: Any, value: Any, symbol: str) -> Any:
         )
     if not is_traced(array) and array.dtype.kind in "biu":
         array = np.asarray(array, np.float64)
-    array, depth = aligned(array, image.batch_shape, image.channels, name), len(image.batch_shape)
-    return array.reshape((*array.shape[:depth], 1, 1, 1, *array.shape[depth:])) if array.ndim else array
+    return with_space_axes(array, image.batch_shape, image.channels, name)
 
 
 def _paired(image: Any, other: Any, symbol: str) -> tuple[Any, Any, Any]:
@@ -366,10 +365,9 @@ def _indexed(image: Any, key: Any) -> Any:
         )
     voxels, chosen = image.voxels, whole[inner:]
     _check_within(voxels.shape[inner:], [each for each in chosen if each is not None], key)
-    if any(isinstance(each, jax.core.Tracer) for each in chosen):
+    if is_traced(*chosen):
         voxels = jnp.asarray(unchanging(voxels))
-    is_known = not any(isinstance(each, jax.core.Tracer) for each in (voxels, *chosen))
-    with eagerly() if is_known else contextlib.nullcontext():
+    with at_once(voxels, *chosen):
         return dataclasses.replace(image, voxels=voxels[(*(slice(None),) * inner, *chosen)])
 
 

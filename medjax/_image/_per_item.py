@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from medjax._geometry._grid import is_traced
+from medjax._geometry._numbers import is_traced
 
-__all__ = ["aligned", "as_array", "check_real"]
+__all__ = ["aligned", "as_array", "check_real", "with_space_axes"]
 
 Shape = tuple[Any, ...]
 
@@ -73,6 +73,17 @@ def aligned(value: Any, batch: Shape, channels: Shape, name: str, *, tail: Shape
     if not fits or any(n not in (1, m) for n, m in zip(lead, wanted[missing:], strict=True)):
         raise ValueError(_message(shape, tuple(batch), tuple(channels), name, tail))
     return array.reshape((1,) * missing + shape) if lead else array
+
+
+def with_space_axes(value: Any, batch: Shape, channels: Shape, name: str) -> Any:
+    """Gives a value, by the rule of `aligned`, axes of length 1 for i, j, k, so that it broadcasts against the voxels.
+
+    Example:
+        >>> with_space_axes(np.ones((2, 1)), (2,), (3,), "fill").shape
+        (2, 1, 1, 1, 1)
+    """
+    array, depth = aligned(value, batch, channels, name), len(batch)
+    return array.reshape((*array.shape[:depth], 1, 1, 1, *array.shape[depth:])) if array.ndim else array
 
 
 def _message(shape: Shape, batch: Shape, channels: Shape, name: str, tail: Shape) -> str:

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from medjax._geometry._grid import Grid
+from medjax._geometry._numbers import is_traced
 from medjax._geometry._orientation import reorientation
 from medjax._kernels._compiled import eagerly
 
@@ -140,10 +141,8 @@ def html(text: str, voxels: Any, affine: Any, kind: str) -> str:
     Of a batch the first item is shown, of several channels the first; what is traced or complex has no picture.
     """
     text = f"<code>{_html.escape(text)}</code>"
-    is_concrete = all(
-        isinstance(x, np.ndarray | jax.Array) and not isinstance(x, jax.core.Tracer) for x in (voxels, affine)
-    )
-    if not is_concrete or np.iscomplexobj(voxels):
+    is_known = all(isinstance(x, np.ndarray | jax.Array) and not is_traced(x) for x in (voxels, affine))
+    if not is_known or np.iscomplexobj(voxels):
         return text
     first = (0,) * (affine.ndim - 2)
     with eagerly():  # a known image may be shown while a trace is under way

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import jax
 import numpy as np
+
+from medjax._geometry._numbers import is_traced
 
 __all__ = ["check_grids"]
 
@@ -31,7 +32,7 @@ def check_grids(image: Any, other: Any, name: str, *, batch: Literal["same", "sa
             f"{name} is {other.batch_shape + other.shape} and the image {image.batch_shape + image.shape}; "
             "bring it to the image's grid with resample_to_image"
         )
-    if any(isinstance(affine, jax.core.Tracer) for affine in (image.affine, other.affine)):
+    if is_traced(image.affine, other.affine):
         return
     corners = np.array(np.meshgrid(*((0.0, n - 1.0) for n in image.shape), indexing="ij")).reshape(3, 8)
     homogeneous = np.concatenate([corners, np.ones((1, 8))])

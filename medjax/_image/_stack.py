@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._image._image import Image, as_images, check_image, on_host
+from medjax._image._image import Image, affine_on_host, as_images, check_image
 
 __all__ = ["stack", "unstack"]
 
@@ -46,7 +46,7 @@ def stack(images: Sequence[Image]) -> Image:
                 f"image {number} has shape, dtype and kind {found}, image 0 has {wanted}; bring them to one grid first (crop_or_pad)"
             )
     xp = np if all(isinstance(image.voxels, np.ndarray) for image in images) else jax.numpy
-    affines = [on_host(image.affine) for image in images]
+    affines = [affine_on_host(image.affine) for image in images]
     xa = np if all(isinstance(affine, np.ndarray) for affine in affines) else jax.numpy
     known: Any = tuple(image.metadata for image in images)
     metadata = known if any(item is not None for item in known) else None
@@ -73,6 +73,6 @@ def unstack(batch: Image) -> list[Image]:
     check_image(batch, "batch")
     if not batch.batch_shape:
         raise ValueError("unstack needs a batch; this image has no batch axis")
-    affine, count = on_host(batch.affine), batch.batch_shape[0]
+    affine, count = affine_on_host(batch.affine), batch.batch_shape[0]
     metadata = batch.metadata if isinstance(batch.metadata, tuple) else (batch.metadata,) * count
     return [Image(batch.voxels[n], affine[n], batch.kind, metadata[n]) for n in range(count)]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from medjax._geometry._grid import spacing_of, together
-from medjax._geometry._types import StaticSize, Triple, Unit, check_unit
+from medjax._geometry._grid import spacing_of
+from medjax._geometry._numbers import is_traced, together
+from medjax._geometry._types import StaticSize, Triple, Unit
+from medjax._image._checks import check_choice, three_integers
 from medjax._image._image import Image
 from medjax._image._per_item import aligned, as_array
-from medjax._intensity._arguments import is_concrete, voxels_of
+from medjax._intensity._parameters import voxels_of
 from medjax._kernels._axis_matrix import TRUNCATE, along_axes, gaussian_matrix
 from medjax._kernels._batch import keeping_sharding
 from medjax._kernels._compiled import compiled
@@ -56,12 +58,12 @@ def gaussian_blur(image: Image, sigma: Triple, *, unit: Unit = "mm") -> Image:
         [0.641, 0.296, 0.058, 0.005, 0.0]
     """
     voxels = voxels_of(image, "gaussian_blur")
-    check_unit(unit)
+    check_choice(unit, "unit", get_args(Unit))
     width = _in_voxels(image, sigma, unit)
     widths, radii, periods = [], [], []
     for axis, size in enumerate(image.shape):
         own, count = width[..., axis], _TRACED_PERIODS
-        if is_concrete(own):
+        if not is_traced(own):
             count = int(np.clip(np.ceil(np.floor(TRUNCATE * own.max() + 0.5) / (2 * size)), 1, _MOST_PERIODS))
         xp = own.__array_namespace__()
         own = xp.minimum(own, 2 * size * count / TRUNCATE)
@@ -74,7 +76,7 @@ def gaussian_blur(image: Image, sigma: Triple, *, unit: Unit = "mm") -> Image:
 def _in_voxels(image: Image, sigma: Any, unit: str) -> Any:
     """Sigma in voxels along each axis, `(*batch, *channels, 3)` with 1 where it is shared."""
     value = as_array(sigma, "sigma")
-    if is_concrete(value) and not (np.isfinite(value).all() and (value >= 0).all()):
+    if not is_traced(value) and not (np.isfinite(value).all() and (value >= 0).all()):
         raise ValueError(f"sigma must be finite and not negative, got {value.tolist()}")
     lead, tail = len(image.batch_shape), len(image.channels)
     value = aligned(value, image.batch_shape, image.channels, "sigma")
@@ -82,7 +84,7 @@ def _in_voxels(image: Image, sigma: Any, unit: str) -> Any:
     _, (value, spacing) = together(value, spacing)
     value = value.reshape(value.shape or (1,) * (lead + tail))[..., None]
     width = value / spacing.reshape(*spacing.shape[:-1], *(1,) * tail, 3)
-    if is_concrete(width):  # items of one spacing share a matrix
+    if not is_traced(width):  # items of one spacing share a matrix
         for axis in range(lead + tail):
             first = width.take([0], axis)
             width = first if (width == first).all() else width
@@ -131,10 +133,7 @@ def median_filter(image: Image, size: StaticSize) -> Image:
         [1.0, 2.0, 3.0, 3.0]
     """
     voxels = voxels_of(image, "median_filter")
-    box = np.asarray(size)
-    if box.shape not in ((), (3,)) or box.dtype.kind not in "iu" or (box < 1).any():
-        raise ValueError(f"size must be one integer or three, at least 1 (voxels); got {size!r}")
-    sizes = tuple(np.broadcast_to(box, (3,)).tolist())
+    sizes = three_integers(size, "size", least=1)
     return image.with_voxels(_median(voxels, sizes, len(image.batch_shape)))
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax._geometry._numbers import is_traced
 from medjax._geometry._types import DTypeLike
 from medjax._image._image import Image, check_image
 from medjax._space import _pending
@@ -76,7 +77,7 @@ def _check_labels(image: Image, target: np.dtype) -> None:
         raise ValueError(f"labels are integers, got dtype={target}; if they are amounts, image.with_kind('intensity')")
     if np.can_cast(image.dtype, target):
         return
-    if isinstance(image.voxels, jax.core.Tracer):
+    if is_traced(image.voxels):
         raise ValueError(f"inside jit it is unknown whether labels of {image.dtype} fit {target}: cast them outside")
     stored, limits = np.asarray(image.voxels), np.iinfo(target)
     low, high = stored.min(), stored.max()

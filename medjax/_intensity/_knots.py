@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
+from jaxtyping import Array, Float, Int, Shaped, UInt32
 
-from medjax._intensity._arguments import Number, is_concrete
+from medjax._geometry._numbers import is_traced
+from medjax._image._image import Image
+from medjax._intensity._parameters import Number, mask_for
 from medjax._intensity._percentile import percentiles_of_rows, to_rows
 from medjax._intensity._statistics import is_large, selected, spatial_axes, spread_of
 from medjax._kernels._values import as_float
 
-__all__ = ["Background", "background_of", "foreground_percentiles", "piecewise_linear"]
+__all__ = ["Background", "Foreground", "check_background", "foreground_percentiles", "piecewise_linear"]
 
 # None: nothing is background. "mean": what lies below the mean. A number: what does not lie above it.
 Background = Literal["mean"] | Number | None
 Rule = Literal["none", "mean", "number"]
 
 
-def background_of(background: Any) -> tuple[Rule, Any]:
-    """Returns a background rule as its static name and its traced number.
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["mask", "threshold"], meta_fields=["rule"])
+@dataclasses.dataclass(frozen=True)
+class Foreground:
+    """Which voxels the percentiles of an image are taken of: those that a mask and a background rule leave.
 
-    Raises:
-        ValueError: it is neither `None`, "mean" nor a finite number.
+    Attributes:
+        mask: The voxels inside, which broadcasts against the image, or `None`.
+        threshold: The number of the rule "number".
+        rule: How the background is told, static.
     """
-    if background is None:
-        return "none", 0.0
-    if isinstance(background, str):
-        if background != "mean":
-            raise ValueError(f"background must be None, 'mean' or a number, got {background!r}")
-        return "mean", 0.0
-    if is_concrete(background) and not _is_number(background):
+
+    mask: Any
+    threshold: Any
+    rule: Rule
+
+    @staticmethod
+    def of(image: Image, mask: Any, background: Any, name: str = "mask") -> Foreground:
+        """Checks a mask and a background rule, and brings them into the form that kernels take.
+
+        Raises:
+            ValueError: the mask does not fit the image, or the background is neither `None`, "mean" nor a finite number.
+        """
+        check_background(background)
+        rule: Rule = "none" if background is None else "mean" if isinstance(background, str) else "number"
+        return Foreground(mask_for(image, mask, name), background if rule == "number" else 0.0, rule)
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether neither mask nor background leaves a voxel out."""
+        return self.mask is None and self.rule == "none"
+
+
+def check_background(background: Any) -> None:
+    """Raises `ValueError` for a background that is neither `None`, "mean" nor one number, known to be finite or traced."""
+    if background is None or is_traced(background) or _is_number(background):
+        return
+    if not isinstance(background, str):
         raise ValueError(f"background must be None, 'mean' or one finite number, got {background!r}")
-    return "number", background
+    if background != "mean":
+        raise ValueError(f"background must be None, 'mean' or a number, got {background!r}")
 
 
 def _is_number(value: Any) -> bool:
@@ -47,10 +76,8 @@ def _is_number(value: Any) -> bool:
 
 def foreground_percentiles(
     voxels: Shaped[Array, "*shape"],
-    mask: Bool[Array, "*inside"] | None,
+    foreground: Foreground,
     shares: UInt32[Array, "k limbs"],
-    rule: Rule,
-    threshold: Any,
     batch_ndim: int,
     is_counted: bool = False,
 ) -> tuple[Float[Array, "rows k"], Int[Array, "*count"] | None]:
@@ -61,13 +88,13 @@ def foreground_percentiles(
     `is_counted` and there may be voxels that are not finite.
     """
     axes, x = spatial_axes(batch_ndim), as_float(voxels)
-    where, count = selected(voxels, mask, axes, is_counted)
-    if rule != "none":
-        if rule == "mean":
+    where, count = selected(voxels, foreground.mask, axes, is_counted)
+    if foreground.rule != "none":
+        if foreground.rule == "mean":
             spread = spread_of(x, where, axes, jnp.asarray(0, x.dtype))
             is_foreground = spread.above(x) >= spread.mean
         else:
-            is_foreground = x > jnp.asarray(threshold, x.dtype)
+            is_foreground = x > jnp.asarray(foreground.threshold, x.dtype)
         inside = is_foreground if where is None else is_foreground & where
         left = inside.sum(axes, keepdims=True, dtype=jnp.int32)
         count = left if count is None else jnp.minimum(count, left)

@@ -14,19 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
+from medjax._geometry._numbers import is_traced
 from medjax._geometry._types import Leaf
+from medjax._image._checks import check_not_empty
 from medjax._image._image import Image, as_images
 from medjax._image._types import MaskLike
-from medjax._intensity._arguments import (
-    Number,
-    as_numbers,
-    check_not_empty,
-    is_concrete,
-    mask_for,
-    percentiles_of,
-    voxels_of,
-)
-from medjax._intensity._knots import Background, Rule, background_of, foreground_percentiles, piecewise_linear
+from medjax._intensity._knots import Background, Foreground, check_background, foreground_percentiles, piecewise_linear
+from medjax._intensity._parameters import Number, as_numbers, percentiles_of, voxels_of
 from medjax._intensity._percentile import fixed_point, from_rows, to_rows
 from medjax._intensity._statistics import apply_to_finite, stretched
 from medjax._kernels._batch import keeping_sharding
@@ -103,7 +97,7 @@ class NyulLandmarks:
             )
         if not np.isfinite(values).all() or (np.diff(values) < 0).any():
             raise ValueError(f"values must be finite and must not fall, got {values.tolist()}")
-        background_of(fields["background"])
+        check_background(fields["background"])
         return cls(values, percentiles, fields["background"])
 
 
@@ -201,14 +195,13 @@ def _trained_on(
 ) -> tuple[Any, Any]:
     """The sum over an image's items of its mapped percentiles, `(*channels, k)`, and of how many, `(*channels, 1)`."""
     operation = f"nyul_train, image {number}"
-    rule, threshold = background_of(background)
-    voxels, inside, batch_ndim = voxels_of(image, operation), mask_for(image, mask), len(image.batch_shape)
+    voxels, foreground = voxels_of(image, operation), Foreground.of(image, mask, background)
     mapped, is_usable, count = _standard(
-        voxels, inside, fixed_point(percentiles), threshold, *ends, rule=rule, batch_ndim=batch_ndim
+        voxels, foreground, fixed_point(percentiles), ends, batch_ndim=len(image.batch_shape)
     )
-    is_whole = mask is None and rule == "none"
-    check_not_empty(count, operation, "it" if is_whole else "mask or background", "has" if is_whole else "selects")
-    if is_concrete(is_usable) and not np.asarray(is_usable).all():
+    what = "it has" if foreground.is_everything else "mask or background selects"
+    check_not_empty(count, f"{operation}: {what} no finite voxel")
+    if not is_traced(is_usable) and not np.asarray(is_usable).all():
         raise ValueError(
             f"{operation}: its percentiles {percentiles[0]:g} and {percentiles[-1]:g} are equal, so it has no intensity "
             "scale; leave it out, or give a mask or a background"
@@ -218,21 +211,18 @@ def _trained_on(
     return total, is_usable.astype(total.dtype).reshape(*by_channel, 1).sum(0)
 
 
-@functools.partial(compiled, static_argnames=("rule", "batch_ndim"))
+@functools.partial(compiled, static_argnames="batch_ndim")
 def _standard(
     voxels: Shaped[Array, "*shape"],
-    mask: Bool[Array, "*inside"] | None,
+    foreground: Foreground,
     shares: UInt32[Array, "k limbs"],
-    threshold: Any,
-    low: Any,
-    high: Any,
-    rule: Rule,
+    ends: tuple[Any, Any],
     batch_ndim: int,
 ) -> tuple[Float[Array, "rows k"], Bool[Array, "rows 1"], Int[Array, "*count"] | None]:
-    found, count = foreground_percentiles(voxels, mask, shares, rule, threshold, batch_ndim, is_counted=True)
+    found, count = foreground_percentiles(voxels, foreground, shares, batch_ndim, is_counted=True)
     first, last = found[:, :1], found[:, -1:]
-    ends = (jnp.asarray(end, found.dtype) for end in (low, high))
-    return stretched(found, first, last, *ends), last > first, count
+    low, high = (jnp.asarray(end, found.dtype) for end in ends)
+    return stretched(found, first, last, low, high), last > first, count
 
 
 def nyul_transform(image: Image, landmarks: NyulLandmarks, *, mask: MaskLike | None = None) -> Image:
@@ -272,32 +262,29 @@ def nyul_transform(image: Image, landmarks: NyulLandmarks, *, mask: MaskLike | N
         raise ValueError(
             f"landmarks must be NyulLandmarks, from nyul_train or NyulLandmarks.from_json, got {type(landmarks).__name__}"
         )
-    voxels, inside, batch_ndim = voxels_of(image, "nyul_transform"), mask_for(image, mask), len(image.batch_shape)
+    voxels, depth = voxels_of(image, "nyul_transform"), len(image.batch_shape)
     values, wanted = landmarks.values, (*image.channels, len(landmarks.percentiles))
     if tuple(values.shape) != wanted:
         raise ValueError(
             f"landmarks for an image with channels {image.channels} have shape {wanted}, these have {values.shape}"
         )
-    rule, threshold = background_of(landmarks.background)
-    shares = fixed_point(landmarks.percentiles)
-    kernel = keeping_sharding(functools.partial(_transform, rule=rule, batch_ndim=batch_ndim), batch_ndim)
-    out, count = kernel(voxels, inside, shares, values, threshold)
-    check_not_empty(count, "nyul_transform", "mask or background")
+    foreground, shares = Foreground.of(image, mask, landmarks.background), fixed_point(landmarks.percentiles)
+    kernel = keeping_sharding(functools.partial(_transform, batch_ndim=depth), depth)
+    out, count = kernel(voxels, foreground, shares, values)
+    check_not_empty(count, "nyul_transform: mask or background selects no finite voxel")
     return image.with_voxels(out)
 
 
-@functools.partial(compiled, static_argnames=("rule", "batch_ndim"))
+@functools.partial(compiled, static_argnames="batch_ndim")
 def _transform(
     voxels: Shaped[Array, "*shape"],
-    mask: Bool[Array, "*inside"] | None,
+    foreground: Foreground,
     shares: UInt32[Array, "k limbs"],
     values: Num[Array, "*channels k"],
-    threshold: Any,
-    rule: Rule,
     batch_ndim: int,
 ) -> tuple[Float[Array, "*shape"], Int[Array, "*count"] | None]:
     x = as_float(voxels)
-    knots, count = foreground_percentiles(voxels, mask, shares, rule, threshold, batch_ndim)
+    knots, count = foreground_percentiles(voxels, foreground, shares, batch_ndim)
     rows = values.astype(x.dtype).reshape(-1, values.shape[-1])
     rows = jnp.tile(rows, (knots.shape[0] // rows.shape[0], 1))
 

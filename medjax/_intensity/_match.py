@@ -7,12 +7,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
+from jaxtyping import Array, Float, Int, Shaped, UInt32
 
+from medjax._image._checks import check_not_empty
 from medjax._image._image import Image
 from medjax._image._types import MaskLike
-from medjax._intensity._arguments import check_not_empty, mask_for, voxels_of
-from medjax._intensity._knots import Background, Rule, background_of, foreground_percentiles, piecewise_linear
+from medjax._intensity._knots import Background, Foreground, foreground_percentiles, piecewise_linear
+from medjax._intensity._parameters import voxels_of
 from medjax._intensity._percentile import fixed_point, from_rows, to_rows
 from medjax._intensity._statistics import apply_to_finite, extremes, selected, spatial_axes
 from medjax._kernels._compiled import compiled
@@ -82,34 +83,30 @@ def histogram_match(
             f"reference has batch {reference.batch_shape} and channels {reference.channels}, the image {image.batch_shape} "
             f"and {image.channels}; give one reference, or one for each item, with the same channels"
         )
-    rule, threshold = background_of(background)
-    inside, theirs_inside = mask_for(image, mask), mask_for(reference, reference_mask, "reference_mask")
+    foregrounds = (
+        Foreground.of(image, mask, background),
+        Foreground.of(reference, reference_mask, background, "reference_mask"),
+    )
     shares = fixed_point(100 * np.arange(points + 2) / (points + 1))
     ndims = (len(image.batch_shape), len(reference.batch_shape))
-    out, *counts = _match(voxels, theirs, inside, theirs_inside, shares, threshold, rule=rule, batch_ndims=ndims)
-    check_not_empty(counts[0], operation, "mask or background")
-    is_whole = reference_mask is None and rule == "none"
-    what = ("reference", "has") if is_whole else ("reference_mask or background", "selects")
-    check_not_empty(counts[1], operation, *what)
+    out, *counts = _match((voxels, theirs), foregrounds, shares, batch_ndims=ndims)
+    check_not_empty(counts[0], f"{operation}: mask or background selects no finite voxel")
+    what = "reference has" if foregrounds[1].is_everything else "reference_mask or background selects"
+    check_not_empty(counts[1], f"{operation}: {what} no finite voxel")
     return image.with_voxels(out)
 
 
-@functools.partial(compiled, static_argnames=("rule", "batch_ndims"))
+@functools.partial(compiled, static_argnames="batch_ndims")
 def _match(
-    voxels: Shaped[Array, "*shape"],
-    reference: Shaped[Array, "*theirs"],
-    mask: Bool[Array, "*inside"] | None,
-    reference_mask: Bool[Array, "*theirs_inside"] | None,
+    both: tuple[Shaped[Array, "*shape"], Shaped[Array, "*theirs"]],
+    foregrounds: tuple[Foreground, Foreground],
     shares: UInt32[Array, "k limbs"],
-    threshold: Any,
-    rule: Rule,
     batch_ndims: tuple[int, int],
 ) -> tuple[Float[Array, "*shape"], Int[Array, "*count"] | None, Int[Array, "*their_count"] | None]:
+    voxels, reference = both
     x = as_float(voxels)
-    knots, count = _quantiles(voxels, mask, shares, threshold, rule, batch_ndims[0])
-    values, reference_count = _quantiles(
-        reference, reference_mask, shares, threshold, rule, batch_ndims[1], is_counted=True
-    )
+    knots, count = _quantiles(voxels, foregrounds[0], shares, batch_ndims[0])
+    values, reference_count = _quantiles(reference, foregrounds[1], shares, batch_ndims[1], is_counted=True)
     if batch_ndims[1] < batch_ndims[0]:
         values = jnp.tile(values, (knots.shape[0] // values.shape[0], 1))
 
@@ -121,13 +118,13 @@ def _match(
 
 
 def _quantiles(
-    voxels: Any, mask: Any, shares: Any, threshold: Any, rule: Rule, batch_ndim: int, is_counted: bool = False
+    voxels: Any, foreground: Foreground, shares: Any, batch_ndim: int, is_counted: bool = False
 ) -> tuple[Any, Any]:
     """The foreground's quantiles in rows, and before them the minimum of all where there is a background."""
-    found, count = foreground_percentiles(voxels, mask, shares, rule, threshold, batch_ndim, is_counted)
-    if rule == "none":
+    found, count = foreground_percentiles(voxels, foreground, shares, batch_ndim, is_counted)
+    if foreground.rule == "none":
         return found, count
     axes, x = spatial_axes(batch_ndim), as_float(voxels)
-    where, _ = selected(voxels, mask, axes)
+    where, _ = selected(voxels, foreground.mask, axes)
     lowest = extremes(x, where, axes)[0]
     return jnp.concatenate([to_rows(lowest, batch_ndim), found], 1), count

@@ -9,17 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
 from medjax._geometry._types import Range
+from medjax._image._checks import check_choice, check_not_empty
 from medjax._image._image import Image
 from medjax._image._types import MaskLike
-from medjax._intensity._arguments import (
-    Number,
-    check_not_empty,
-    is_pair,
-    mask_for,
-    percentiles_of,
-    range_for,
-    voxels_of,
-)
+from medjax._intensity._parameters import Number, is_pair, mask_for, percentiles_of, range_for, voxels_of
 from medjax._intensity._percentile import beside_voxels, fixed_point, percentiles_of_rows, to_rows
 from medjax._intensity._statistics import (
     apply_to_finite,
@@ -71,11 +64,17 @@ def z_score_normalize(image: Image, *, mask: MaskLike | None = None, ddof: Liter
         >>> mj.z_score_normalize(image, mask=image.voxels < 5).voxels.ravel().tolist()
         [-1.0, 0.0, 1.0, 8.0]
     """
-    voxels, inside = voxels_of(image, "z_score_normalize"), mask_for(image, mask)
     if ddof not in (0, 1):
         raise ValueError(f"ddof must be 0 or 1, got {ddof!r}")
-    out, count = _z_score(voxels, inside, ddof, batch_ndim=len(image.batch_shape))
-    check_not_empty(count, "z_score_normalize", "mask")
+    return _normalized(image, mask, "z_score_normalize", functools.partial(_z_score, ddof=ddof))
+
+
+def _normalized(image: Image, mask: Any, operation: str, kernel: Any, range: Any = None) -> Image:
+    """Checks image, mask and range, and gives the image the voxels that a kernel makes of them."""
+    voxels, inside = voxels_of(image, operation), mask_for(image, mask)
+    ends = () if range is None else (range_for(image, range),)
+    out, count = kernel(voxels, inside, *ends, batch_ndim=len(image.batch_shape))
+    check_not_empty(count, f"{operation}: mask selects no finite voxel")
     return image.with_voxels(out)
 
 
@@ -128,24 +127,20 @@ def min_max_normalize(image: Image, *, range: Range = (0.0, 1.0), mask: MaskLike
         >>> mj.min_max_normalize(image, range=(-1, 1)).voxels.ravel().tolist()
         [-1.0, 0.0, 1.0]
     """
-    voxels, inside = voxels_of(image, "min_max_normalize"), mask_for(image, mask)
-    out, count = _min_max(voxels, inside, *range_for(image, range), batch_ndim=len(image.batch_shape))
-    check_not_empty(count, "min_max_normalize", "mask")
-    return image.with_voxels(out)
+    return _normalized(image, mask, "min_max_normalize", _min_max, range)
 
 
 @functools.partial(compiled, static_argnames="batch_ndim")
 def _min_max(
     voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
-    low: Num[Array, "*low"],
-    high: Num[Array, "*high"],
+    ends: tuple[Num[Array, "*low"], Num[Array, "*high"]],
     batch_ndim: int,
 ) -> Result:
     axes, x = spatial_axes(batch_ndim), as_float(voxels)
     where, count = selected(voxels, mask, axes)
     bottom, top = over_finite(lambda where: extremes(x, where, axes), x, where, mask)
-    low, high = low.astype(x.dtype), high.astype(x.dtype)
+    low, high = (end.astype(x.dtype) for end in ends)
     return apply_to_finite(lambda x: stretched(x, bottom, top, low, high), x, voxels), count
 
 
@@ -195,27 +190,24 @@ def percentile_normalize(
         >>> mj.percentile_normalize(image, percentiles=(10, 90), outside="extend").voxels[0, 0, 0].item()
         -0.125
     """
-    voxels, inside = voxels_of(image, "percentile_normalize"), mask_for(image, mask)
-    if outside not in ("clip", "extend"):
-        raise ValueError(f"outside must be 'clip' or 'extend', got {outside!r}")
+    check_choice(outside, "outside", ("clip", "extend"))
     if not is_pair(percentiles):
         raise ValueError(f"percentiles must be two numbers (lower, upper), got {percentiles!r}")
     shares = fixed_point(percentiles_of(percentiles))
-    ends = range_for(image, range)
-    depth = len(image.batch_shape)
-    kernel = functools.partial(_percentile, batch_ndim=depth, is_clipped=outside == "clip")
-    out, count = keeping_sharding(kernel, depth)(voxels, inside, shares, *ends)
-    check_not_empty(count, "percentile_normalize", "mask")
-    return image.with_voxels(out)
+
+    def kernel(*operands: Any, batch_ndim: int) -> Any:
+        mapped = functools.partial(_percentile, shares=shares, batch_ndim=batch_ndim, is_clipped=outside == "clip")
+        return keeping_sharding(mapped, batch_ndim)(*operands)
+
+    return _normalized(image, mask, "percentile_normalize", kernel, range)
 
 
 @functools.partial(compiled, static_argnames=("batch_ndim", "is_clipped"))
 def _percentile(
     voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
+    ends: tuple[Num[Array, "*low"], Num[Array, "*high"]],
     shares: UInt32[Array, "k limbs"],
-    low: Num[Array, "*low"],
-    high: Num[Array, "*high"],
     batch_ndim: int,
     is_clipped: bool,
 ) -> Result:
@@ -224,6 +216,6 @@ def _percentile(
     inside = jnp.ones(voxels.shape, bool) if where is None else where
     found = percentiles_of_rows(to_rows(voxels, batch_ndim), to_rows(inside, batch_ndim), shares)
     bottom, top = (beside_voxels(found[:, n], voxels.shape, batch_ndim) for n in (0, 1))
-    low, high = low.astype(x.dtype), high.astype(x.dtype)
+    low, high = (end.astype(x.dtype) for end in ends)
     out = apply_to_finite(lambda x: stretched(x, bottom, top, low, high), x, voxels)
     return (jnp.minimum(jnp.maximum(out, low), high) if is_clipped else out), count

@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32, Num, Shaped, UInt, UInt32
 
-from medjax._intensity._arguments import Number
+from medjax._intensity._parameters import Number
 from medjax._kernels._values import as_float
 
 __all__ = ["beside_voxels", "fixed_point", "from_rows", "percentiles_of_rows", "to_rows"]

@@ -11,14 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Shaped
 
+from medjax._geometry._numbers import is_traced
 from medjax._geometry._types import AnyArray, PerItem
+from medjax._image._checks import check_count, check_not_empty
 from medjax._image._image import Image
 from medjax._image._operators import compared
 from medjax._image._types import MaskLike
-from medjax._intensity._arguments import check_not_empty, is_concrete, mask_for, number_for, voxels_of
+from medjax._intensity._parameters import limits_for, mask_for, voxels_of
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
-from medjax._mask import check_count
 
 __all__ = ["otsu_threshold", "threshold"]
 
@@ -47,10 +48,7 @@ def threshold(image: Image, low: PerItem | None, *, high: PerItem | None = None)
         [False, True, False]
     """
     voxels_of(image, "threshold")
-    least = number_for(image, -np.inf if low is None else low, "low", allow_infinite=True)
-    most = number_for(image, np.inf if high is None else high, "high", allow_infinite=True)
-    if is_concrete(least) and is_concrete(most) and (least > most).any():
-        raise ValueError(f"low must not be above high, got {least.tolist()} and {most.tolist()}")
+    least, most = limits_for(image, low, high)
     return dataclasses.replace(
         image, voxels=_both(compared(image, least, ">="), compared(image, most, "<=")), kind="label"
     )
@@ -98,7 +96,7 @@ def otsu_threshold(image: Image, *, mask: MaskLike | None = None, bins: int = 12
     depth = len(image.batch_shape) + len(image.channels)
     values = _by_item(voxels, inside, len(image.batch_shape))
     low, high, count = _ends(*values)
-    check_not_empty(count, "otsu_threshold", "the mask" if mask is not None else "the image")
+    check_not_empty(count, f"otsu_threshold: the {'image has' if mask is None else 'mask selects'} no finite voxel")
     dtype = np.dtype(values[0].dtype)
     edges = _edges(low, high, dtype, bins)
     counts = _binned(*values, _as_voxels(edges[..., :-1], values[0].dtype), depth)
@@ -128,7 +126,7 @@ def _ends(values: Shaped[Array, "*lead n"], where: Bool[Array, "*lead n"]) -> tu
 
 def _edges(low: Any, high: Any, dtype: np.dtype, bins: int) -> Any:
     """Borders of the bins, `(*lead, bins + 1)`: as ITK's, whose widths are float32 and the rest float64 where known."""
-    is_known = is_concrete(low)
+    is_known = not is_traced(low)
     xp: Any = np if is_known else jnp
     wide = np.float64 if is_known else jax.dtypes.canonicalize_dtype(np.float64)
     low, high = (xp.asarray(end).astype(wide) for end in (low, high))
@@ -145,7 +143,7 @@ def _edges(low: Any, high: Any, dtype: np.dtype, bins: int) -> Any:
 
 def _as_voxels(edges: Any, dtype: Any) -> Any:
     """Rounds known borders up to the next value that voxels can have, so that voxels compare with them exactly."""
-    if not is_concrete(edges):
+    if is_traced(edges):
         return edges
     if jnp.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)
@@ -171,7 +169,7 @@ def _binned(
 
 def _split(counts: Any, edges: Any, dtype: np.dtype) -> Any:
     """The upper end of the first bin after which the variance between the classes is largest."""
-    if is_concrete(counts, edges):
+    if not is_traced(counts, edges):
         xp: Any = np
         counts = np.asarray(counts, np.float64)
     else:

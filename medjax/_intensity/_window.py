@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Num, Shaped
 
+from medjax._geometry._numbers import is_traced
 from medjax._geometry._types import PerItem, Range
+from medjax._image._checks import check_choice
 from medjax._image._image import Image
-from medjax._intensity._arguments import is_concrete, number_for, range_for, voxels_of
+from medjax._intensity._parameters import limits_for, number_for, range_for, voxels_of
 from medjax._kernels._compiled import compiled
 from medjax._kernels._values import as_float
 
 __all__ = ["clip", "rescale", "window"]
 
 WindowFunction = Literal["linear", "linear_exact", "sigmoid"]
-_FUNCTIONS = ("linear", "linear_exact", "sigmoid")
 # The sigmoid is 0 or 1 to the last bit, in float64 too, beyond this many widths from the centre.
 _SIGMOID_WIDTHS = 25
 
@@ -49,11 +49,7 @@ def clip(image: Image, low: PerItem | None, high: PerItem | None) -> Image:
         [-1000.0, 40.0, 1000.0]
     """
     voxels = voxels_of(image, "clip")
-    least = number_for(image, -np.inf if low is None else low, "low", allow_infinite=True)
-    most = number_for(image, np.inf if high is None else high, "high", allow_infinite=True)
-    if is_concrete(least) and is_concrete(most) and (least > most).any():
-        raise ValueError(f"low must not be above high, got {least.tolist()} and {most.tolist()}")
-    return image.with_voxels(_clip(voxels, least, most))
+    return image.with_voxels(_clip(voxels, *limits_for(image, low, high)))
 
 
 @compiled
@@ -151,10 +147,9 @@ def window(
     Source: DICOM PS3.3 sections C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2.
     """
     voxels = voxels_of(image, "window")
-    if function not in _FUNCTIONS:
-        raise ValueError(f"function must be one of {', '.join(_FUNCTIONS)}, got {function!r}")
+    check_choice(function, "function", get_args(WindowFunction))
     middle, extent = number_for(image, center, "center"), number_for(image, width, "width")
-    is_wide = not is_concrete(extent) or ((extent >= 1) if function == "linear" else (extent > 0)).all()
+    is_wide = is_traced(extent) or ((extent >= 1) if function == "linear" else (extent > 0)).all()
     if not is_wide:
         least = "at least 1" if function == "linear" else "above 0"
         raise ValueError(f"width must be {least} for function={function!r}, got {extent.tolist()}")

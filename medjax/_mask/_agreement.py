@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from medjax._geometry._numbers import is_traced
 from medjax._geometry._types import AnyArray, Leaf
+from medjax._image._checks import check_same_grid
 from medjax._image._image import Image
 from medjax._kernels._batch import over_batch
-from medjax._kernels._compiled import compiled
+from medjax._kernels._compiled import at_once, compiled
 from medjax._lazy import public
-from medjax._mask._arguments import at_once, check_same_grid, is_concrete, labels_of, weights_of
+from medjax._mask._voxels import labels_of, weights_of
 from medjax._optional import optional
 
 __all__ = ["SurfaceDistances", "dice", "surface_distances"]
@@ -151,7 +153,7 @@ def surface_distances(mask: Image, reference: Image, *, num_classes: int | None 
         google-deepmind/surface-distance take the same maximum of directed percentiles.
     """
     check_same_grid(mask, reference, "reference")
-    if not is_concrete(mask.voxels, reference.voxels, mask.affine):
+    if is_traced(mask.voxels, reference.voxels, mask.affine):
         raise ValueError("surface_distances runs on the host: call it outside jit, vmap and grad")
     found, true = (np.asarray(labels_of(x, num_classes, "surface_distances")) for x in (mask, reference))
     matrices = mask.grid.affine[..., :3, :3].reshape(-1, 3, 3)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Shaped
 
-from medjax._geometry._grid import inverse_3x3, is_traced, together
-from medjax._geometry._types import Triple, Unit, check_unit
+from medjax._geometry._grid import inverse_3x3
+from medjax._geometry._numbers import is_traced, together
+from medjax._geometry._types import Triple, Unit
+from medjax._image._checks import check_choice
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import aligned, as_array
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
-from medjax._mask._arguments import channels_first, is_concrete, labels_of
+from medjax._mask._voxels import channels_first, labels_of
 from medjax._optional import optional
 
 __all__ = ["closing", "dilate", "erode", "fill_holes", "opening"]
@@ -167,7 +169,7 @@ def fill_holes(mask: Image) -> Image:
         27
     """
     check_image(mask, "mask")
-    if not is_concrete(mask.voxels):
+    if is_traced(mask.voxels):
         raise ValueError("fill_holes runs on the host: call it outside jit, vmap and grad")
     inside = np.asarray(labels_of(mask, None, "fill_holes"))
     filled = optional("scipy.ndimage", "fill_holes").binary_fill_holes
@@ -242,13 +244,13 @@ def _known_lines(ball: _Ball) -> np.ndarray:
 
 def _morphed(image: Image, radius: Any, unit: str, steps: tuple[str, ...], operation: str) -> Image:
     check_image(image, f"{operation}: the image")
-    check_unit(unit)
+    check_choice(unit, "unit", get_args(Unit))
     if jnp.issubdtype(image.dtype, jnp.complexfloating):
         raise ValueError(f"{operation} takes real voxels, got {image.dtype}; take the magnitude first, abs(image)")
     is_mask = image.kind == "label" or np.issubdtype(image.dtype, np.bool_)
     ball = _ball(image, radius, unit, operation)
     work = _Work(steps, is_mask, len(image.batch_shape), len(image.channels), tuple(n == 1 for n in ball.radius.shape))
-    if is_concrete(ball.radius, ball.matrix):
+    if not is_traced(ball.radius, ball.matrix):
         lines = _known_lines(ball)
         reach = tuple(int(n) for n in ball.reach.reshape(-1, 3).max(0))
         length = int((lines[..., 3] - lines[..., 2]).max()) + 1

@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from medjax._geometry._grid import voxel_volume
+from medjax._geometry._numbers import is_traced
 from medjax._geometry._types import AnyArray, DTypeLike, Leaf
 from medjax._image._image import Image, check_image
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
 from medjax._lazy import public
-from medjax._mask._arguments import is_concrete, labels_of, voxel_volume
+from medjax._mask._voxels import labels_of
 from medjax._optional import optional
 
 __all__ = ["BoundingBox", "bounding_box", "connected_components", "label_volumes", "one_hot"]
@@ -84,7 +86,7 @@ def label_volumes(mask: Image, num_classes: int | None = None) -> AnyArray:
     labels, affine = labels_of(mask, num_classes, "label_volumes"), mask.grid.affine
     counts = _counts(labels, len(mask.batch_shape), num_classes)
     volume = voxel_volume(affine) if num_classes is None else voxel_volume(affine)[..., None]
-    if is_concrete(counts, affine):
+    if not is_traced(counts, affine):
         return np.asarray(counts, np.float64) * volume
     volume = jnp.asarray(volume, jax.dtypes.canonicalize_dtype(np.float64))
     return counts.astype(volume.dtype) * volume
@@ -149,7 +151,7 @@ def bounding_box(mask: Image, *, num_classes: int | None = None) -> BoundingBox:
     """
     labels = labels_of(mask, num_classes, "bounding_box")
     start, size = _boxes(labels, len(mask.batch_shape), num_classes)
-    return BoundingBox(np.asarray(start), np.asarray(size)) if is_concrete(start) else BoundingBox(start, size)
+    return BoundingBox(np.asarray(start), np.asarray(size)) if not is_traced(start) else BoundingBox(start, size)
 
 
 @functools.partial(compiled, static_argnums=(1, 2))
@@ -197,7 +199,7 @@ def connected_components(mask: Image, *, connectivity: Literal[6, 18, 26] = 6) -
     check_image(mask, "mask")
     if connectivity not in (6, 18, 26):
         raise ValueError(f"connectivity must be 6, 18 or 26 neighbours, got {connectivity}")
-    if not is_concrete(mask.voxels):
+    if is_traced(mask.voxels):
         raise ValueError("connected_components runs on the host: call it outside jit, vmap and grad")
     ndimage = optional("scipy.ndimage", "connected_components")
     inside = np.asarray(labels_of(mask, None, "connected_components"))

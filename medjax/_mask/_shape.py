@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.export
@@ -12,21 +12,15 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from medjax._geometry._grid import product, transformed
-from medjax._geometry._types import AnyArray, Frame, Leaf, Points, check_frame
+from medjax._geometry._numbers import is_traced
+from medjax._geometry._types import AnyArray, Frame, Leaf, Points
+from medjax._image._checks import check_choice, check_count, check_not_empty
 from medjax._image._image import Image
 from medjax._image._per_item import aligned, as_array
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
 from medjax._lazy import public
-from medjax._mask._arguments import (
-    batch_first,
-    check_count,
-    check_not_empty,
-    float_like,
-    inside_of,
-    is_concrete,
-    weights_of,
-)
+from medjax._mask._voxels import batch_first, float_like, inside_of, weights_of
 
 __all__ = ["MaskPoints", "barycenter", "mask_points", "max_radius"]
 
@@ -56,10 +50,10 @@ def barycenter(mask: Image, *, frame: Frame = "world") -> AnyArray:
         >>> mj.barycenter(mask).tolist(), mj.barycenter(mask, frame="index").tolist()
         ([13.0, 2.0, 0.0], [1.5, 2.0, 0.0])
     """
-    check_frame(frame)
+    check_choice(frame, "frame", get_args(Frame))
     weights = weights_of(mask, most=np.inf)
     marginals = [float_like(line) for line in _marginals(weights)]
-    check_not_empty(marginals[0].sum(-1), "barycenter")
+    check_not_empty(marginals[0].sum(-1), "barycenter: the mask is empty")
     index = _mean_index(marginals)
     return index if frame == "index" else _world(mask, index)
 
@@ -123,18 +117,18 @@ def max_radius(mask: Image, center: Points | None = None) -> AnyArray:
     affine = batch_first(mask.grid.affine, mask)
     affine, middle = float_like(affine, middle), float_like(middle, affine)
     middle = aligned(middle, mask.batch_shape, mask.channels, "center", tail=(3,))
-    if is_concrete(middle) and not np.isfinite(middle).all():
+    if not is_traced(middle) and not np.isfinite(middle).all():
         raise ValueError(f"center must be finite, LPS mm, got {middle.tolist()}")
     xp = affine.__array_namespace__()
     middle = xp.broadcast_to(middle.reshape((1,) * (len(lead) + 1 - middle.ndim) + middle.shape), (*lead, 3))
     matrix = xp.broadcast_to(affine[..., :3, :3], (*lead, 3, 3))
     offset = xp.broadcast_to(affine[..., :3, 3], (*lead, 3)) - middle
     farthest, is_there = _farthest(inside, _single(matrix), _single(offset))
-    check_not_empty(is_there, "max_radius")
+    check_not_empty(is_there, "max_radius: the mask is empty")
     index = float_like(farthest, affine)
     matrix, offset = float_like(matrix, farthest), float_like(offset, farthest)
     distance = _length(transformed(matrix, index) + offset)
-    return distance if is_concrete(is_there) else jnp.where(is_there, distance, 0.0)
+    return distance if not is_traced(is_there) else jnp.where(is_there, distance, 0.0)
 
 
 def _single(value: Any) -> Any:
@@ -222,10 +216,10 @@ def mask_points(mask: Image, max_points: int, *, frame: Frame = "world") -> Mask
         >>> points.tolist(), int(count)
         ([[2.0, 0.0, 0.0], [6.0, 0.0, 0.0], [2.0, 0.0, 0.0]], 2)
     """
-    check_frame(frame)
+    check_choice(frame, "frame", get_args(Frame))
     check_count(max_points, "max_points")
     index, count = _scattered(inside_of(mask), max_points)
-    if is_concrete(index):
+    if not is_traced(index):
         index, count = np.asarray(index), np.asarray(count)
     if frame == "index":
         return MaskPoints(index, count)

@@ -8,18 +8,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from medjax._geometry._grid import voxel_volume
+from medjax._geometry._numbers import is_traced
 from medjax._geometry._types import Leaf, Number
+from medjax._image._checks import check_same_grid
 from medjax._image._image import Image, check_image
+from medjax._image._operators import check_amounts
+from medjax._image._result import result
 from medjax._kernels._batch import over_batch
-from medjax._kernels._compiled import compiled
+from medjax._kernels._compiled import at_once, compiled
 from medjax._kernels._values import as_float, without_wrapping
 from medjax._lazy import public
-from medjax._mask._arguments import at_once, check_same_grid, is_concrete, labels_of, voxel_volume
+from medjax._mask._voxels import labels_of
 
 __all__ = ["RegionStatistics", "region_statistics", "sums_of"]
 
@@ -28,11 +32,7 @@ _ADDED_AT_ONCE = 64
 
 
 @public("medjax")
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["voxel_count", "volume_ml", "mean", "std", "min", "max", "median", "percentiles"],
-    meta_fields=[],
-)
+@result
 @dataclasses.dataclass(frozen=True)
 class RegionStatistics:
     """Measures of a region, `(*batch, *channels)`, or of every label, `(*batch, *channels, num_classes)`.
@@ -64,14 +64,6 @@ class RegionStatistics:
     max: Leaf
     median: Leaf
     percentiles: Leaf
-
-
-jax.export.register_pytree_node_serialization(
-    RegionStatistics,
-    serialized_name="medjax.RegionStatistics",
-    serialize_auxdata=lambda aux: b"",
-    deserialize_auxdata=lambda raw: (),
-)
 
 
 def region_statistics(
@@ -116,11 +108,7 @@ def region_statistics(
     """
     check_image(image, "image")
     check_same_grid(image, mask, "mask", batch="same or none")
-    if image.kind == "label":
-        raise ValueError(
-            "region_statistics takes intensities and this image holds labels, which are names, not amounts; if they are "
-            "amounts after all, use image.with_kind('intensity')"
-        )
+    check_amounts(image, "region_statistics")
     shares = _shares(percentiles)
     labels, affine = labels_of(mask, num_classes, "region_statistics"), image.grid.affine
     count, values = _measured(
@@ -136,7 +124,7 @@ def region_statistics(
 
 
 def _shares(percentiles: Any) -> tuple[float, ...]:
-    if not is_concrete(*jax.tree.leaves(percentiles)):
+    if is_traced(percentiles):
         raise ValueError("percentiles must be plain numbers: they choose voxels by rank, which has no derivative")
     try:
         found = np.asarray(percentiles, np.float64).reshape(-1)

@@ -8,19 +8,20 @@ import math
 from typing import Any
 
 import jax
-import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
-from medjax._geometry._grid import inverse_3x3
+from medjax._geometry._grid import inverse_3x3, voxel_volume
 from medjax._geometry._types import Leaf
+from medjax._image._checks import check_same_grid
 from medjax._image._image import Image
+from medjax._image._result import result
 from medjax._kernels._batch import over_batch
-from medjax._kernels._compiled import compiled
+from medjax._kernels._compiled import at_once, compiled
 from medjax._kernels._values import without_wrapping
 from medjax._lazy import public
-from medjax._mask import at_once, check_same_grid, labels_of, sums_of, voxel_volume
+from medjax._mask import labels_of, sums_of
 from medjax._pet._factor import holds_suv
 
 __all__ = ["SuvStatistics", "suv_statistics"]
@@ -34,11 +35,7 @@ _TRACED_REACH = 13
 
 
 @public("medjax")
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["mean", "max", "peak", "total", "volume_ml", "tlg_g", "voxel_count"],
-    meta_fields=[],
-)
+@result
 @dataclasses.dataclass(frozen=True)
 class SuvStatistics:
     """Measures of a region, `(*batch,)`, or of every label, `(*batch, num_classes)`. All are 0 where a label has no voxel.
@@ -68,14 +65,6 @@ class SuvStatistics:
     volume_ml: Leaf
     tlg_g: Leaf
     voxel_count: Leaf
-
-
-jax.export.register_pytree_node_serialization(
-    SuvStatistics,
-    serialized_name="medjax.SuvStatistics",
-    serialize_auxdata=lambda aux: b"",
-    deserialize_auxdata=lambda raw: (),
-)
 
 
 def suv_statistics(image: Image, mask: Image, *, num_classes: int | None = None) -> SuvStatistics:

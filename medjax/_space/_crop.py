@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._geometry._grid import Grid, as_triple, is_traced, on_host, product, together
-from medjax._geometry._types import Fill, StaticSize, StaticTriple, Triple, Unit, check_unit
+from medjax._geometry._grid import Grid, product
+from medjax._geometry._numbers import as_triple, is_traced, on_host, together
+from medjax._geometry._types import Fill, StaticSize, StaticTriple, Triple, Unit
+from medjax._image._checks import check_choice, check_same_grid, three_integers
 from medjax._image._fill import background, host_background
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import aligned, check_real
 from medjax._image._types import MaskLike
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
-from medjax._mask import check_same_grid
 from medjax._space._pending import rearrange
 
 __all__ = ["crop", "crop_or_pad", "crop_to_mask", "pad", "translate"]
 
 PadMode = Literal["constant", "edge", "reflect"]
-
-
-def _three_integers(value: Any, name: str, *, least: int) -> tuple[int, int, int]:
-    """Reads one integer or three, none below `least`."""
-    array = np.asarray(value)
-    if array.shape not in ((), (3,)) or array.dtype.kind not in "iu" or (array < least).any():
-        raise ValueError(f"{name} must be one integer or three, at least {least}; got {value!r}")
-    i, j, k = np.broadcast_to(array, (3,)).tolist()
-    return i, j, k
 
 
 def crop(image: Image, start: Triple, size: StaticSize) -> Image:
@@ -60,7 +52,7 @@ def crop(image: Image, start: Triple, size: StaticSize) -> Image:
     """
     check_image(image, "image")
     grid, batch = image.grid, image.batch_shape
-    box = _three_integers(size, "size", least=1)
+    box = three_integers(size, "size", least=1)
     room = np.asarray(grid.shape) - box
     if is_traced(start):
         start = jnp.asarray(start)
@@ -137,7 +129,7 @@ def pad(
         ([-1.0, 0.0, 1.0, 2.0], (-2.0, 0.0, 0.0))
     """
     check_image(image, "image")
-    low, high = _three_integers(before, "before", least=0), _three_integers(after, "after", least=0)
+    low, high = three_integers(before, "before", least=0), three_integers(after, "after", least=0)
     if mode not in ("constant", "edge", "reflect"):
         raise ValueError(f"mode must be 'constant', 'edge' or 'reflect', got {mode!r}")
     if mode != "constant" and fill is not None:
@@ -255,7 +247,7 @@ def crop_or_pad(image: Image, size: StaticSize, *, fill: Fill | None = None) -> 
         [9.0, 0.0, 1.0, 2.0, 3.0, 4.0, 9.0, 9.0]
     """
     check_image(image, "image")
-    wanted = np.asarray(_three_integers(size, "size", least=1))
+    wanted = np.asarray(three_integers(size, "size", least=1))
     shape = np.asarray(image.shape)
     surplus, lack = np.maximum(shape - wanted, 0), np.maximum(wanted - shape, 0)
     if surplus.any() and lack.any() and fill is None:
@@ -285,8 +277,8 @@ def crop_to_mask(image: Image, mask: MaskLike, *, margin: StaticTriple = 0, unit
         [3.0, 4.0, 5.0]
     """
     check_image(image, "image")
-    check_unit(unit)
-    around = _margin_in_voxels(image, margin) if unit == "mm" else np.array(_three_integers(margin, "margin", least=0))
+    check_choice(unit, "unit", get_args(Unit))
+    around = _margin_in_voxels(image, margin) if unit == "mm" else np.array(three_integers(margin, "margin", least=0))
     if image.batch_shape:
         raise ValueError("the items of a batch would get different sizes: unstack it, or crop to a common box")
     check_image(mask, "mask", or_array=True)
@@ -337,7 +329,7 @@ def translate(image: Image, offset: Triple, *, unit: Unit = "voxel") -> Image:
     """
     check_image(image, "image")
     grid = image.grid
-    check_unit(unit)
+    check_choice(unit, "unit", get_args(Unit))
     shift, affine = on_host(offset), grid.affine
     batch = image.batch_shape
     if shift.shape not in ((3,), (*batch, 3)) or (isinstance(shift, np.ndarray) and not np.isfinite(shift).all()):

@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._geometry._grid import Grid, direction_of, on_host, product, together
+from medjax._geometry._grid import Grid, direction_of, product
+from medjax._geometry._numbers import on_host, together
 from medjax._geometry._transform import About, AffineTransform, DisplacementField
 from medjax._geometry._types import AffineLike, AnyArray, Axis, Degrees, Fill, Points, Triple, Voxels
 from medjax._image._image import Image, check_image

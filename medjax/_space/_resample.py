@@ -7,9 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medjax._geometry._grid import Grid, as_triple, check_positive, rescaled_size, spacing_of, together
+from medjax._geometry._grid import Grid, rescaled_size, spacing_of
+from medjax._geometry._numbers import as_triple, check_positive, together
 from medjax._geometry._transform import Transform
 from medjax._geometry._types import Fill, StaticSize, StaticTriple, Triple
+from medjax._image._checks import three_integers
 from medjax._image._image import Image, check_image
 from medjax._space._pending import resample
 from medjax._space._planning import Interpolation
@@ -77,7 +79,7 @@ def resample_to_spacing(
     if anchor not in ("center", "first"):
         raise ValueError(f"anchor must be 'center' or 'first', got {anchor!r}")
     grid = image.grid
-    shape = _known_size(grid, new) if size is None else _as_size(size)
+    shape = _known_size(grid, new) if size is None else three_integers(size, "size", least=1)
     sigma = _smoothing(image, new) if antialias else None
     target = _respaced(grid, new, shape, anchor)
     return resample(image, target, interpolation=interpolation, fill=fill, sigma=sigma)
@@ -97,13 +99,6 @@ def _known_size(grid: Grid, spacing: Any) -> tuple[int, ...]:
             f"the items of this batch have different spacings and would get the sizes {sorted(sizes)}: pass size=(i, j, k)"
         )
     return sizes.pop()
-
-
-def _as_size(size: Any) -> tuple[int, ...]:
-    array = np.asarray(size)
-    if array.shape not in ((), (3,)) or array.dtype.kind not in "iu" or (array < 1).any():
-        raise ValueError(f"size must be one positive integer or three, got {size!r}")
-    return tuple(int(n) for n in np.broadcast_to(array, (3,)))
 
 
 def _smoothing(image: Any, spacing: Any) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from medjax._errors import ImageFileError, UnsupportedFileError
-from medjax._geometry._grid import on_host
+from medjax._geometry._numbers import on_host
 from medjax._geometry._transform import AffineTransform, CompositeTransform, stages
 from medjax.io._disk._atomic import atomic_file
 from medjax.io._disk._opened import as_path, opened

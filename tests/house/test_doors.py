@@ -149,6 +149,7 @@ def test_several_images_where_one_belongs() -> None:
 
 
 @pytest.mark.parametrize("name", ["text", "path", "SimpleITK", "nibabel"])
+@pytest.mark.usefixtures("unchecked")
 def test_voxels_that_are_no_array(name: str) -> None:
     given, maker = FOREIGN[name]
     for make in (Image.from_array, IMAGE.with_voxels):

@@ -41,6 +41,7 @@ def test_numpy_voxels_stay_a_view_and_jax_voxels_a_jax_array() -> None:
     np.testing.assert_array_equal(moved.voxels, mj.change_orientation(image, "SAR").voxels)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_lower_case_codes() -> None:
     assert mj.change_orientation(scan(0), "ras").orientation == "RAS"  # type: ignore[arg-type]
 

@@ -11,19 +11,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._geometry._grid import is_traced
+from medjax._geometry._numbers import is_traced
+from medjax._image._checks import check_same_grid
 from medjax._image._image import Image, check_image
-from medjax._image._per_item import aligned
-from medjax._kernels._compiled import unchanging
+from medjax._image._operators import check_amounts
+from medjax._image._per_item import with_space_axes
+from medjax._kernels._compiled import at_once, unchanging
 from medjax._kernels._values import without_wrapping
-from medjax._mask import at_once, check_same_grid, is_concrete
 
 __all__ = [
     "Number",
     "as_numbers",
-    "check_not_empty",
-    "is_concrete",
     "is_pair",
+    "limits_for",
     "mask_for",
     "number_for",
     "percentiles_of",
@@ -42,11 +42,7 @@ def voxels_of(image: Image, operation: str) -> Any:
         ValueError: it is no image, or holds labels or complex numbers.
     """
     check_image(image, f"{operation}: the image")
-    if image.kind == "label":
-        raise ValueError(
-            f"{operation} takes intensities and this image holds labels, which are names, not amounts; "
-            "if they are amounts after all, use image.with_kind('intensity')"
-        )
+    check_amounts(image, operation)
     voxels = image.voxels
     if np.issubdtype(voxels.dtype, np.complexfloating):
         raise ValueError(f"{operation} takes real voxels, got {voxels.dtype}; take the magnitude first")
@@ -69,8 +65,7 @@ def number_for(image: Image, value: Any, name: str, *, allow_infinite: bool = Fa
         value = as_numbers(value, name)
         if np.isnan(value).any() or not (allow_infinite or np.isfinite(value).all()):
             raise ValueError(f"{name} must be {'a number' if allow_infinite else 'finite'}, got {value.tolist()}")
-    value, depth = aligned(value, image.batch_shape, image.channels, name), len(image.batch_shape)
-    return value.reshape((*value.shape[:depth], 1, 1, 1, *value.shape[depth:])) if value.ndim else value
+    return with_space_axes(value, image.batch_shape, image.channels, name)
 
 
 def as_numbers(value: Any, name: str) -> np.ndarray:
@@ -90,6 +85,19 @@ def is_pair(value: Any) -> bool:
         return False
 
 
+def limits_for(image: Image, low: Any, high: Any) -> tuple[Any, Any]:
+    """Returns a lower and an upper limit, each as `number_for` does; `None` is no limit.
+
+    Raises:
+        ValueError: a limit is NaN or of another shape, or `low` is known to be above `high`.
+    """
+    low = number_for(image, -np.inf if low is None else low, "low", allow_infinite=True)
+    high = number_for(image, np.inf if high is None else high, "high", allow_infinite=True)
+    if not is_traced(low, high) and (low > high).any():
+        raise ValueError(f"low must not be above high, got {low.tolist()} and {high.tolist()}")
+    return low, high
+
+
 def range_for(image: Image, range: tuple[Any, Any], name: str = "range") -> tuple[Any, Any]:
     """Returns the two ends of an output range, each as `number_for` does.
 
@@ -100,11 +108,11 @@ def range_for(image: Image, range: tuple[Any, Any], name: str = "range") -> tupl
     if not is_pair(range):
         raise ValueError(f"{name} must be two numbers (low, high), got {range!r}")
     low, high = (number_for(image, end, name) for end in range)
-    if is_concrete(low) and is_concrete(high) and not (low < high).all():
+    if not is_traced(low, high) and not (low < high).all():
         raise ValueError(f"{name} must rise from low to high, got {range!r}")
     dtype = np.float64 if image.dtype == np.float64 and jax.config.read("jax_enable_x64") else np.float32
     with np.errstate(over="ignore", invalid="ignore"):
-        if is_concrete(low, high) and not np.isfinite(np.asarray(high, dtype) - np.asarray(low, dtype)).all():
+        if not is_traced(low, high) and not np.isfinite(np.asarray(high, dtype) - np.asarray(low, dtype)).all():
             raise ValueError(f"{name} must be no wider than the largest {np.dtype(dtype)}, got {range!r}")
     return low, high
 
@@ -120,7 +128,7 @@ def percentiles_of(percentiles: Any) -> tuple[float, ...]:
         given = tuple(percentiles)
     except TypeError:
         raise ValueError(f"{rule}, got {percentiles!r}") from None
-    if not is_concrete(*given):
+    if is_traced(*given):
         raise ValueError("percentiles must be plain numbers: they choose voxels by rank, which has no derivative")
     try:
         found = tuple(float(percentile) for percentile in given)
@@ -169,13 +177,3 @@ def mask_for(image: Image, mask: Any, name: str = "mask") -> Any:
         )
     with at_once(mask):
         return (unchanging(mask) if mask.dtype == bool else mask != 0).reshape(forms[mask.shape])
-
-
-def check_not_empty(count: Any, operation: str, what: str, verb: str = "selects") -> None:
-    """Raises `ValueError` where a concrete count of voxels is zero; `None` or a tracer passes."""
-    if count is None or not is_concrete(count):
-        return
-    empty = np.argwhere(np.asarray(count).reshape(-1) == 0).ravel()
-    if empty.size:
-        where = "" if np.size(count) == 1 else f" in item (and channel) {empty.tolist()} of {np.size(count)}"
-        raise ValueError(f"{operation}: {what} {verb} no finite voxel{where}; there is nothing to take statistics of")
