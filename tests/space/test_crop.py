@@ -228,7 +228,7 @@ WRONG: Any = "wrong"
             r"offset must be three finite numbers, or one triple per item of the batch \(\); got \(1, 2\)",
         ),
         (lambda x: mj.translate(x, (1, 2, np.nan)), "offset must be three finite numbers"),
-        (lambda x: mj.translate(x, (1, 2, 3), unit=WRONG), "unit must be 'voxel' or 'mm', got 'wrong'"),
+        (lambda x: mj.translate(x, (1, 2, 3), unit=WRONG), "unit must be 'mm' or 'voxel', got 'wrong'"),
         (lambda x: mj.translate(x, np.ones((2, 3))), r"offset .*batch"),
     ],
 )
