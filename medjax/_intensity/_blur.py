@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Shaped
 
 from medjax._geometry._grid import spacing_of
 from medjax._geometry._numbers import is_traced, together
-from medjax._geometry._types import StaticSize, Triple, Unit
+from medjax._geometry._types import PerItem, StaticSize, Unit
 from medjax._image._checks import check_choice, three_integers
 from medjax._image._image import Image
 from medjax._image._per_item import aligned, as_array
@@ -28,7 +28,7 @@ __all__ = ["gaussian_blur", "median_filter"]
 _TRACED_PERIODS, _MOST_PERIODS = 4, 64
 
 
-def gaussian_blur(image: Image, sigma: Triple, *, unit: Unit = "mm") -> Image:
+def gaussian_blur(image: Image, sigma: PerItem, *, unit: Unit = "mm") -> Image:
     r"""Smooths with a Gaussian, $\exp(-d^2 / 2 \sigma^2)$ of the distance along each axis, cut off at $4 \sigma$.
 
     As `scipy.ndimage.gaussian_filter` with `mode="reflect"` and `truncate=4`, sigma in voxels being

@@ -13,7 +13,7 @@ from jaxtyping import Array, Shaped
 
 from medjax._geometry._grid import inverse_3x3
 from medjax._geometry._numbers import is_traced, together
-from medjax._geometry._types import Triple, Unit
+from medjax._geometry._types import PerItem, Unit
 from medjax._image._checks import check_choice
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import aligned, as_array
@@ -31,7 +31,7 @@ _ROUNDING = 1e-5
 _NEAR = (4, 12)
 
 
-def dilate(image: Image, radius: Triple, *, unit: Unit = "mm") -> Image:
+def dilate(image: Image, radius: PerItem, *, unit: Unit = "mm") -> Image:
     """Grows a mask by a ball; of intensities, takes the largest within a ball around each voxel.
 
     The ball holds the voxels whose centres lie within the radius, in the world, so spacing, obliqueness and shear count. A mask
@@ -66,7 +66,7 @@ def dilate(image: Image, radius: Triple, *, unit: Unit = "mm") -> Image:
     return _morphed(image, radius, unit, ("dilate",), "dilate")
 
 
-def erode(image: Image, radius: Triple, *, unit: Unit = "mm") -> Image:
+def erode(image: Image, radius: PerItem, *, unit: Unit = "mm") -> Image:
     """Shrinks a mask by a ball; of intensities, takes the smallest within a ball around each voxel.
 
     As `dilate` of what is outside: `scipy.ndimage.binary_erosion` with `border_value=1`, for the edge of the image is not the edge
@@ -94,7 +94,7 @@ def erode(image: Image, radius: Triple, *, unit: Unit = "mm") -> Image:
     return _morphed(image, radius, unit, ("erode",), "erode")
 
 
-def opening(image: Image, radius: Triple, *, unit: Unit = "mm") -> Image:
+def opening(image: Image, radius: PerItem, *, unit: Unit = "mm") -> Image:
     """Takes out what a ball does not fit into: `erode`, then `dilate`.
 
     Args:
@@ -119,7 +119,7 @@ def opening(image: Image, radius: Triple, *, unit: Unit = "mm") -> Image:
     return _morphed(image, radius, unit, ("erode", "dilate"), "opening")
 
 
-def closing(image: Image, radius: Triple, *, unit: Unit = "mm") -> Image:
+def closing(image: Image, radius: PerItem, *, unit: Unit = "mm") -> Image:
     """Fills what a ball outside does not fit into: `dilate`, then `erode`.
 
     Args:

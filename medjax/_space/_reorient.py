@@ -21,11 +21,11 @@ __all__ = ["change_orientation", "flip"]
 _AXES = {"i": 0, "j": 1, "k": 2}
 
 
-def axis_number(axis: Any) -> int:
-    """Reads an image axis, 0, 1, 2 or "i", "j", "k"."""
+def axis_number(axis: Any, name: str = "axis") -> int:
+    """Reads an image axis, 0, 1, 2 or "i", "j", "k"; `name` is the argument that an error names."""
     number = _AXES.get(axis, axis) if isinstance(axis, str) else axis
     if not isinstance(number, int | np.integer) or isinstance(number, bool) or number not in (0, 1, 2):
-        raise ValueError(f"axis must be 0, 1, 2 or 'i', 'j', 'k', got {axis!r}")
+        raise ValueError(f"{name} must be 0, 1, 2 or 'i', 'j', 'k', got {axis!r}")
     return int(number)
 
 
@@ -101,7 +101,7 @@ def flip(image: Image, axes: Axis | Sequence[Axis]) -> Image:
     """
     check_image(image, "image")
     listed = list(axes) if isinstance(axes, Iterable) and not isinstance(axes, str) else [axes]
-    numbers = [axis_number(axis) for axis in listed]
+    numbers = [axis_number(axis, "axes") for axis in listed]
     if len(set(numbers)) != len(numbers):
         raise ValueError(f"axes must differ, got {listed}")
     flips = tuple(axis in numbers for axis in range(3))

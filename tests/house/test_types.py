@@ -132,9 +132,7 @@ def test_no_string_stands_beside_words() -> None:
     """`Literal["a"] | str` is `str` to a type checker."""
     words = r"Axis|Frame|Unit|Orientation|Interpolation|Kind|Anchor|PadMode|Mode|SuvNorm|WindowFunction|Literal\[.*\]"
     loose = [
-        name
-        for name, annotation in annotated()
-        if re.search(rf"\b({words}) \| str\b|\bstr \| ({words})\b", annotation)
+        name for name, annotation in annotated() if re.search(rf"\b({words}) \| str\b|\bstr \| ({words})\b", annotation)
     ]
     assert loose == []
 

@@ -91,7 +91,7 @@ def test_what_is_no_code(code: Any) -> None:
 @pytest.mark.parametrize("axes", [3, -1, "x", (0, 5), True, 0.5, None])
 @pytest.mark.usefixtures("unchecked")
 def test_what_is_no_axis(axes: Any) -> None:
-    with pytest.raises(ValueError, match=r"axis must be 0, 1, 2 or 'i', 'j', 'k', got"):
+    with pytest.raises(ValueError, match=r"axes must be 0, 1, 2 or 'i', 'j', 'k', got"):
         mj.flip(scan(0), axes)
 
 
