@@ -445,6 +445,18 @@ class Grid:
         return f"Grid(shape={self.shape}, spacing={spacing}, origin={origin})"
 
 
+def check_grid(value: Any, name: str, hint: str = "Grid.of makes one") -> None:
+    """Raises `ValueError` for what is no grid, or one that the constructor made of what is none; the hint says what to do."""
+    if not isinstance(value, Grid):
+        raise ValueError(f"{name} must be a Grid, got {type(value).__name__}; {hint}")
+    shape, affine = value.shape, np.shape(value.affine)
+    if len(shape) != 3 or min(shape) < 1 or affine[-2:] != (4, 4) or not hasattr(value.affine, "dtype"):
+        raise ValueError(
+            f"{name} must have three positive sizes and an affine array (..., 4, 4), got {shape} and "
+            f"{type(value.affine).__name__} {affine}; Grid.of checks"
+        )
+
+
 def plain(triple: Any) -> Any:
     """Turns a concrete `(3,)` array into a tuple of floats; leaves batches and traced values as they are."""
     return tuple(triple.tolist()) if isinstance(triple, np.ndarray) and triple.ndim == 1 else triple

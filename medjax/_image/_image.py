@@ -311,6 +311,8 @@ def check_image(value: Any, name: str, *, or_array: bool = False) -> None:
         or_array: Whether an array, or what NumPy makes an array of, will do as well.
     """
     if isinstance(value, Image):
+        if type(value) is Image:  # one that waits under `fuse` was checked when it began
+            _check_parts(value, name)
         return
     maker = maker_of(value)
     if or_array and not is_foreign(value):
@@ -321,6 +323,22 @@ def check_image(value: Any, name: str, *, or_array: bool = False) -> None:
         maker = "stack makes one of several"
     wanted = "an Image or an array" if or_array else "an Image"
     raise ValueError(f"{name} must be {wanted}, got {type(value).__name__}; {maker or maker_of(np.empty(()))}")
+
+
+def _check_parts(image: Image, name: str) -> None:
+    """Refuses what the constructor let through, whatever its numbers are."""
+    voxels, affine = np.shape(image.voxels), np.shape(image.affine)
+    are_arrays = hasattr(image.voxels, "dtype") and hasattr(image.affine, "dtype")
+    batch = affine[:-2]
+    if not are_arrays or affine[-2:] != (4, 4) or len(voxels) < len(batch) + 3 or voxels[: len(batch)] != batch:
+        raise ValueError(
+            f"{name} must hold arrays, voxels (*batch, i, j, k, *channels) and an affine (*batch, 4, 4); got "
+            f"{type(image.voxels).__name__} {voxels} and {type(image.affine).__name__} {affine}; Image.from_array checks"
+        )
+    if image.kind not in _KINDS:
+        raise ValueError(
+            f"{name} is of kind {image.kind!r}, which is none of {', '.join(_KINDS)}; Image.from_array checks"
+        )
 
 
 def as_images(images: Any) -> list[Image]:

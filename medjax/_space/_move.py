@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._geometry._grid import Grid, direction_of, product
+from medjax._geometry._grid import Grid, check_grid, direction_of, product
 from medjax._geometry._numbers import on_host, together
 from medjax._geometry._transform import About, AffineTransform, DisplacementField
 from medjax._geometry._types import AffineLike, AnyArray, Axis, Degrees, Fill, Points, Triple, Voxels
@@ -251,8 +251,8 @@ def affine_transform(
         )
     if transform is not None and center is not None:
         raise ValueError("center belongs to a matrix; a transform has its own: AffineTransform.of(..., center=...)")
-    if grid is not None and not isinstance(grid, Grid):
-        raise ValueError(f"grid must be a Grid, got {type(grid).__name__}; Grid.of makes one")
+    if grid is not None:
+        check_grid(grid, "grid")
     pull = _about(image.grid, matrix, center).inverse() if transform is None else transform
     return resample(image, image.grid if grid is None else grid, pull, interpolation=interpolation, fill=fill)
 

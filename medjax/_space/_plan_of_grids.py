@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import numpy as np
 
-from medjax._geometry._grid import Grid
+from medjax._geometry._grid import Grid, check_grid
 from medjax._geometry._transform import Transform
 from medjax._geometry._types import AnyArray, DTypeLike, Fill, Voxels
 from medjax._lazy import public
@@ -111,9 +111,8 @@ def plan(
         >>> jax.grad(lambda x: p(x).sum())(voxels).ravel().tolist()
         [0.5, 0.5, 0.5, 0.5]
     """
-    for name, given in (("grid", grid), ("target_grid", target_grid)):
-        if not isinstance(given, Grid):
-            raise TypeError(f"{name} must be a mj.Grid, as image.grid is, got {type(given).__name__}")
+    check_grid(grid, "grid", "image.grid is one")
+    check_grid(target_grid, "target_grid", "image.grid is one")
     if not isinstance(interpolation, str) or interpolation not in ORDERS:
         raise ValueError(f"interpolation must be one of {list(ORDERS)}, got {interpolation!r}")
     real = np.dtype(dtype)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medjax._geometry._grid import Grid, rescaled_size, spacing_of
+from medjax._geometry._grid import Grid, check_grid, rescaled_size, spacing_of
 from medjax._geometry._numbers import as_triple, check_positive, together
 from medjax._geometry._transform import Transform
 from medjax._geometry._types import Fill, StaticSize, StaticTriple, Triple
@@ -174,8 +174,7 @@ def resample_to_grid(
         [0.5, 1.5, 2.5]
     """
     check_image(image, "image")
-    if not isinstance(grid, Grid):
-        raise ValueError(f"grid must be a Grid, got {type(grid).__name__}; resample_to_image takes an image")
+    check_grid(grid, "grid", "resample_to_image takes an image, Grid.of makes one")
     if transform is None:
         _warn_if_apart(image, grid)
     return resample(image, grid, transform, interpolation=interpolation, fill=fill)

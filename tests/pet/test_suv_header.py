@@ -441,6 +441,7 @@ def test_time_without_date_of_a_long_lived_tracer_warns() -> None:
         suv_factor(image)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_lean_body_mass_must_be_named() -> None:
     with pytest.raises(ValueError, match=r"norm='lbm' is not one of .*lbm_james.*name one"):
         suv_factor(pet(), "lbm")  # type: ignore[arg-type]

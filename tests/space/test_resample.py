@@ -442,6 +442,7 @@ def test_a_traced_spacing_needs_a_size() -> None:
     np.testing.assert_allclose(traced, plain, rtol=0, atol=2000 * 1e-4)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_spacing_that_is_traced_itself() -> None:
     """It would decide a shape; with the size given it decides nothing else, and has a gradient."""
     with pytest.raises(ValueError, match=r"the new size follows from the spacing, which is traced here: pass size="):
