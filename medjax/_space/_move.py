@@ -11,7 +11,7 @@ import numpy as np
 
 from medjax._geometry._grid import Grid, check_grid, direction_of, product
 from medjax._geometry._numbers import on_host, together
-from medjax._geometry._transform import About, AffineTransform, DisplacementField
+from medjax._geometry._transform import About, AffineTransform, DisplacementField, Transform
 from medjax._geometry._types import AffineLike, AnyArray, Axis, Degrees, Fill, Points, Triple, Voxels
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import aligned
@@ -49,7 +49,7 @@ def affine_matrix(translation: Triple = 0, rotation: Triple = 0, scale: Triple =
         >>> image, right = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1)), mj.affine_matrix(translation=(1, 0, 0))
         >>> mj.affine_transform(image, right, fill=-1.0).voxels[:, 0, 0].tolist()   # pushes
         [-1.0, 0.0, 1.0, 2.0]
-        >>> mj.affine_transform(image, transform=mj.AffineTransform.of(right), fill=-1.0).voxels[:, 0, 0].tolist()   # pulls
+        >>> mj.affine_transform(image, mj.AffineTransform.of(right), fill=-1.0).voxels[:, 0, 0].tolist()   # pulls
         [1.0, 2.0, 3.0, -1.0]
     """
     xp, parts = together(translation, rotation, scale, shear)
@@ -196,9 +196,8 @@ def _expanded(grid: Grid, content: AffineTransform) -> Grid:
 
 def affine_transform(
     image: Image,
-    matrix: AffineLike | None = None,
+    matrix: AffineLike | Transform,
     *,
-    transform: AffineTransform | None = None,
     center: Points | None = None,
     grid: Grid | None = None,
     interpolation: Interpolation | None = None,
@@ -206,55 +205,45 @@ def affine_transform(
 ) -> Image:
     """Moves the content of an image by an affine map of the world: by a matrix that pushes, or a transform that pulls.
 
-    `matrix` says where content goes, as in `rotate`: a point at $x$ moves to $L (x - c) + c + t$. `transform=` says where
-    output comes from, as everywhere in the package and in ITK. So `affine_transform(image, m, center=c)` is
-    `affine_transform(image, transform=AffineTransform.of(m, center=c).inverse())`.
+    A matrix pushes: it says where content goes, as in `rotate`; a point at $x$ moves to $L (x - c) + c + t$. A transform pulls,
+    as in `resample_to_image` and ITK: it says where the output comes from. The example shows both with one translation.
 
     Args:
         image: Any batch and channels.
-        matrix: `(4, 4)` or one per item, input world to output world, LPS mm; `affine_matrix` builds it. May be traced.
-        transform: An `AffineTransform` in place of the matrix, output world to input world, LPS mm; it has its own centre.
-        center: Fixed point $c$ of the matrix's linear part, LPS mm; default the centre of the field of view.
+        matrix: `(4, 4)` or one per item, input world to output world, LPS mm; `affine_matrix` builds it. Or a transform, such
+            as `AffineTransform.of` makes, output world to input world. Both may be traced.
+        center: Fixed point $c$ of a matrix' linear part, LPS mm; default the centre of the field of view. A transform has its
+            own.
         grid: Where to put the result; default the image's own grid.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
         fill: Value where there was no content: one, or what broadcasts to `(*batch, *channels)` as NumPy does; default 0
             for labels, the background for intensities.
 
     Raises:
-        ValueError: the matrix is not (..., 4, 4), or is known and singular; not one of matrix and transform is given, or a
-            centre beside a transform.
+        ValueError: the matrix is not (..., 4, 4), or is known and singular, or a transform comes with a centre.
 
     Transforms:
-        Differentiable in the voxels, `matrix`, `transform`, `center` and `fill`. Compiles once per shape, not per matrix. A
+        Differentiable in the voxels, `matrix`, `center` and `fill`. Compiles once per shape, not per matrix. A
         traced matrix that is singular gives NaN.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1))
-        >>> right = mj.affine_matrix(translation=(1, 0, 0))
-        >>> mj.affine_transform(image, right, fill=-1.0).voxels[:, 0, 0].tolist()   # content goes from x to x + 1
+        >>> by_one = mj.affine_matrix(translation=(1, 0, 0))
+        >>> mj.affine_transform(image, by_one, fill=-1.0).voxels[:, 0, 0].tolist()  # pushed along x
         [-1.0, 0.0, 1.0, 2.0]
-        >>> pull = mj.AffineTransform.of(right)   # the value at x comes from x + 1
-        >>> mj.affine_transform(image, transform=pull, fill=-1.0).voxels[:, 0, 0].tolist()
+        >>> mj.affine_transform(image, mj.AffineTransform.of(by_one), fill=-1.0).voxels[:, 0, 0].tolist()  # pulled from there
         [1.0, 2.0, 3.0, -1.0]
     """
     check_image(image, "image")
-    if (matrix is None) == (transform is None):
-        raise ValueError(
-            "give either a matrix, which says where content goes, or transform=, which says where output comes from"
-        )
-    if isinstance(matrix, AffineTransform):
-        raise ValueError("matrix must be a (..., 4, 4) array; an AffineTransform goes to transform=, where it pulls")
-    if transform is not None and not isinstance(transform, AffineTransform):
-        raise ValueError(
-            f"transform must be an AffineTransform, got {type(transform).__name__}; resample_to_grid takes the other "
-            "transforms, and a bare matrix is the argument before it"
-        )
-    if transform is not None and center is not None:
-        raise ValueError("center belongs to a matrix; a transform has its own: AffineTransform.of(..., center=...)")
+    if not isinstance(matrix, Transform):
+        transform: Transform = _about(image.grid, matrix, center).inverse()
+    elif center is not None:
+        raise ValueError(f"a transform has its own centre: leave center out, got {center!r}, or give a matrix")
+    else:
+        transform = matrix
     if grid is not None:
         check_grid(grid, "grid")
-    pull = _about(image.grid, matrix, center).inverse() if transform is None else transform
-    return resample(image, image.grid if grid is None else grid, pull, interpolation=interpolation, fill=fill)
+    return resample(image, image.grid if grid is None else grid, transform, interpolation=interpolation, fill=fill)
 
 
 def warp(
@@ -293,5 +282,5 @@ def warp(
             f"displacement must be {(*image.batch_shape, *image.shape, 3)}, mm on the image's grid; got {tuple(field.shape)}"
         )
     return resample(
-        image, image.grid, DisplacementField(field, image.grid.affine), interpolation=interpolation, fill=fill
+        image, image.grid, DisplacementField.of(field, image.grid.affine), interpolation=interpolation, fill=fill
     )

@@ -153,7 +153,7 @@ ROWS = [
         {"matrix": MATRIX, "center": (4.0, -2.0, 9.0), "grid": TARGET, **RESAMPLED},
         "matrix center grid.affine fill",
     ),
-    same("affine_transform", {"transform": PULL, "fill": 0.5}, "transform fill"),
+    same("affine_transform", {"matrix": PULL, "fill": 0.5}, "matrix fill"),
     same("warp", {"displacement": FIELD.displacement, **RESAMPLED}, "displacement fill"),
     Row(
         "affine_matrix",

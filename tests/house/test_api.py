@@ -126,7 +126,6 @@ def test_options_are_keyword_only() -> None:
 
 
 NATURAL_ORDER = {
-    "affine_transform": ["matrix"],
     "affine_matrix": ["translation", "rotation", "scale", "shear"],
     "label_volumes": ["num_classes"],
     "one_hot": ["num_classes"],

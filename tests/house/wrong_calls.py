@@ -69,8 +69,8 @@ def text_where_a_number_belongs() -> None:
 
 
 def another_kind_of_thing() -> None:
-    mj.affine_transform(image, transform)  # type: ignore[arg-type]
-    mj.affine_transform(image, transform=array)  # type: ignore[arg-type]
+    mj.affine_transform(image, image)  # type: ignore[arg-type]
+    mj.affine_transform(image, 2.0)  # type: ignore[arg-type]
     mj.resample_to_grid(image, image)  # type: ignore[arg-type]
     mj.resample_to_image(image, grid)  # type: ignore[arg-type]
     mj.resample_to_image(image, image, transform=array)  # type: ignore[arg-type]
@@ -96,6 +96,7 @@ def right() -> None:
     mj.Grid.of(image.shape, spacing=(1, 1, 2.5), direction=np.eye(3).tolist())
     mj.AffineTransform.of(np.eye(4).tolist(), center=array)(image.grid.center)
     mj.affine_transform(image, np.eye(4), center=image.origin)
+    mj.affine_transform(image, transform)
     mj.cast(image, "float32")
     mj.cast(image, np.int16)
     mj.clip(image, None, np.int64(3))

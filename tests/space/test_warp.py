@@ -115,15 +115,15 @@ def test_a_matrix_pushes_and_a_transform_pulls() -> None:
     pull = mj.AffineTransform.of(right)
     pushed, pulled = [-1.0, 0.0, 1.0, 2.0], [1.0, 2.0, 3.0, -1.0]
     assert mj.affine_transform(image, right, fill=-1.0).voxels.ravel().tolist() == pushed
-    assert mj.affine_transform(image, transform=pull, fill=-1.0).voxels.ravel().tolist() == pulled
-    assert mj.affine_transform(image, transform=pull.inverse(), fill=-1.0).voxels.ravel().tolist() == pushed
-    traced = jax.jit(lambda t: mj.affine_transform(image, transform=t, fill=-1.0).voxels)(pull)
+    assert mj.affine_transform(image, pull, fill=-1.0).voxels.ravel().tolist() == pulled
+    assert mj.affine_transform(image, pull.inverse(), fill=-1.0).voxels.ravel().tolist() == pushed
+    traced = jax.jit(lambda t: mj.affine_transform(image, t, fill=-1.0).voxels)(pull)
     np.testing.assert_allclose(traced.ravel(), pulled, atol=1e-6)
     both = mj.AffineTransform.of(np.stack([right, np.linalg.inv(right)]))
-    out = mj.affine_transform(mj.stack([image, image]), transform=both, fill=-1.0)
+    out = mj.affine_transform(mj.stack([image, image]), both, fill=-1.0)
     assert out.voxels.reshape(2, 4).tolist() == [pulled, pushed]
     grid = Grid.of((2, 1, 1), origin=(1, 0, 0))
-    assert mj.affine_transform(image, transform=pull, grid=grid).voxels.ravel().tolist() == [2.0, 3.0]
+    assert mj.affine_transform(image, pull, grid=grid).voxels.ravel().tolist() == [2.0, 3.0]
 
 
 def test_a_mirror_of_the_content() -> None:
@@ -311,17 +311,6 @@ def wrong(value: Any) -> Any:
             ),
             "CompositeTransform of a tuple of them",
         ),
-        (lambda x: mj.affine_transform(x), "either a matrix, .* or transform="),
-        (
-            lambda x: mj.affine_transform(x, np.eye(4), transform=mj.AffineTransform.of(np.eye(4))),
-            "either a matrix, .* or transform=",
-        ),
-        (lambda x: mj.affine_transform(x, mj.AffineTransform.of(np.eye(4))), "AffineTransform goes to transform="),  # type: ignore[arg-type]
-        (lambda x: mj.affine_transform(x, transform=wrong(np.eye(4))), "must be an AffineTransform, got ndarray"),
-        (
-            lambda x: mj.affine_transform(x, transform=mj.AffineTransform.of(np.eye(4)), center=(1, 2, 3)),
-            r"its own: AffineTransform.of\(..., center=...\)",
-        ),
         (lambda x: mj.affine_transform(x, np.eye(4), grid=wrong((3, 3, 3))), "grid must be a Grid, got tuple"),
         (lambda x: mj.rotate(x, wrong(np.array([0, 1])), 3.0), "axis must be 0, 1, 2"),
         (lambda x: mj.rotate(x, 0, "10"), "expected real numbers, got '10'"),  # type: ignore[arg-type]
@@ -421,3 +410,25 @@ def test_a_field_takes_placeholders_and_half_precision() -> None:
     assert jax.tree.leaves(mj.DisplacementField(True, False)) == [True, False]
     half = jnp.asarray(values[0], jnp.bfloat16)
     np.testing.assert_array_equal(mj.warp(image, half).voxels, mj.warp(image, np.asarray(half, np.float32)).voxels)
+
+
+def test_a_transform_pulls_and_a_matrix_pushes() -> None:
+    image, matrix = scan(), mj.affine_matrix((1.0, -2.0, 0.5), (5, 10, -20))
+    center = image.grid.center
+    pushed = mj.affine_transform(image, matrix, center=center, fill=0.0)
+    pulled = mj.affine_transform(image, mj.AffineTransform.of(matrix, center=center).inverse(), fill=0.0)
+    np.testing.assert_allclose(pulled.voxels, pushed.voxels, atol=1e-3)
+    field = mj.DisplacementField.of(smooth_field(image.shape, 1.0), image.affine)
+    wanted = mj.resample_to_image(image, image, transform=field, fill=0.0)
+    np.testing.assert_array_equal(mj.affine_transform(image, field, fill=0.0).voxels, wanted.voxels)
+    with pytest.raises(ValueError, match="a transform has its own centre"):
+        mj.affine_transform(image, mj.AffineTransform.of(matrix), center=center)
+
+
+def test_constructors_do_not_check_and_what_samples_does() -> None:
+    image = scan()
+    unchecked = mj.DisplacementField([[1.0]], np.eye(4))
+    with pytest.raises(ValueError, match=r"DisplacementField\.of makes one"):
+        mj.resample_to_image(image, image, transform=unchecked)
+    with pytest.raises(ValueError, match="transform must be an AffineTransform"):
+        mj.CompositeTransform.of(np.eye(4))  # type: ignore[arg-type]
