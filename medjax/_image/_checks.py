@@ -1,4 +1,4 @@
-"""Checks of arguments that operations of several rooms take; a traced value passes where only its numbers could be wrong."""
+"""Checks of arguments that operations of several rooms take. A traced value passes the checks of its numbers."""
 
 from __future__ import annotations
 
