@@ -36,8 +36,9 @@ _SHEAR_TOLERANCE_DEGREES = float(np.degrees(1e-4))
 def from_nibabel(image: Any, *, kind: Kind | None = None) -> Image:
     """Makes an image of a nibabel image, as `load_image` does of its file.
 
-    The world turns from RAS+ to LPS+ mm by nibabel's float64 affine. An image whose voxels nibabel has not loaded yet is
-    read as stored: whole numbers stay whole, and `scl_slope` gives float32. `metadata.extra` holds the header's fields.
+    The world turns from RAS+ to LPS+ mm by nibabel's float64 affine. An image whose voxels nibabel has not loaded yet
+    is read as stored: whole numbers stay whole, and `scl_slope` gives float32. `metadata.extra` holds the header's
+    fields.
 
     Args:
         image: A `Nifti1Image`, `Nifti2Image` or pair, or another image that nibabel can turn into a `Nifti1Image`.
@@ -189,7 +190,8 @@ def to_sitk(image: Image) -> Any:
             fourth dimension, in seconds.
 
     Returns:
-        A `SimpleITK.Image` in LPS mm with a copy of the voxels. Its keys hold the kind and the metadata that names nobody.
+        A `SimpleITK.Image` in LPS mm with a copy of the voxels. Its keys hold the kind and the metadata that names
+        nobody.
 
     Raises:
         ImportError: SimpleITK is not installed.

@@ -28,8 +28,8 @@ def load_image(
 
     The format is found by content first and by name second. Everything is read into memory at once, so the image does
     not change with the file. Voxels stay NumPy in the stored dtype until the first operation. Scaled data are floating
-    point, complex data stay complex, and colours become trailing channels. The voxels are read-only: copy them to change
-    them in place. Geometry becomes LPS+ millimetres. Metadata are those that the file states.
+    point, complex data stay complex, and colours become trailing channels. The voxels are read-only: copy them to
+    change them in place. Geometry becomes LPS+ millimetres. Metadata are those that the file states.
 
     Args:
         path: A NIfTI, MetaImage, NRRD, HDF5 or DICOM file, or a folder that holds one DICOM series.
@@ -88,21 +88,22 @@ def _as_dtype(voxels: np.ndarray, dtype: np.dtype, path: Path) -> np.ndarray:
 def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = True) -> None:
     """Saves an image in the format that the name states.
 
-    The file is written beside the target and renamed, so a failure leaves the old file whole, or none if there was none.
-    A killed process can leave a hidden `.part` file behind. Of a pair (`.hdr` and `.img`) it can leave the voxels without
-    the header, which is no image, but never a mixture. A format that cannot hold the voxels or the geometry raises.
+    The file is written beside the target and renamed, so a failure leaves the old file whole, or none if there was
+    none. A killed process can leave a hidden `.part` file behind. Of a pair (`.hdr` and `.img`) it can leave the voxels
+    without the header, which is no image, but never a mixture. A format that cannot hold the voxels or the geometry
+    raises.
 
     NIfTI, MetaImage and NRRD files are made to be passed on, so no identifier enters them. Of the metadata they hold
-    `modality`, `subtype`, `is_contrast_administered` and `display`. They also hold the fields of a header of their format
-    in `extra` that are still true of the image. Identifiers, dates, descriptions, `clinical` and a DICOM header do not
-    enter them. HDF5 keeps all metadata, and DICOM keeps the patient and the study; both name the patient. Where float32
-    would round NIfTI's affine, an extension keeps it exactly. Loading uses it unless another program has changed the
-    header's affine since.
+    `modality`, `subtype`, `is_contrast_administered` and `display`. They also hold the fields of a header of their
+    format in `extra` that are still true of the image. Identifiers, dates, descriptions, `clinical` and a DICOM header
+    do not enter them. HDF5 keeps all metadata, and DICOM keeps the patient and the study; both name the patient. Where
+    float32 would round NIfTI's affine, an extension keeps it exactly. Loading uses it unless another program has
+    changed the header's affine since.
 
     Args:
         image: A single image (not a batch), concrete.
-        path: Target, ending in `.nii.gz`, `.nii`, `.hdr`, `.mha`, `.mhd`, `.nrrd`, `.nhdr` or `.h5`. The README lists all
-            endings.
+        path: Target, ending in `.nii.gz`, `.nii`, `.hdr`, `.mha`, `.mhd`, `.nrrd`, `.nhdr` or `.h5`. The README lists
+            all endings.
         compress: Whether to compress, where the format leaves the choice. `.nii.gz` always is compressed, `.nii` never.
 
     Raises:

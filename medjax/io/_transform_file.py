@@ -33,8 +33,8 @@ Matrix = np.ndarray
 def load_transform(path: str | os.PathLike[str]) -> AffineTransform:
     """Loads a linear transform from ITK's text form. As in ITK it maps output points to input points, LPS mm.
 
-    Reads affine, translation, scale, Euler, versor, rigid, similarity and scale-skew transforms, and composites of them.
-    A composite becomes one transform. As in ITK its last transform is applied first.
+    Reads affine, translation, scale, Euler, versor, rigid, similarity and scale-skew transforms, and composites of
+    them. A composite becomes one transform. As in ITK its last transform is applied first.
 
     Args:
         path: A `.tfm` or `.txt` file. Only its first line counts, not its name.
@@ -44,8 +44,8 @@ def load_transform(path: str | os.PathLike[str]) -> AffineTransform:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ImageFileError: the file does not have this form, has too few or too many numbers or some that are not finite, or
-            lists several transforms without a composite.
+        ImageFileError: the file does not have this form, has too few or too many numbers or some that are not finite,
+            or lists several transforms without a composite.
         UnsupportedFileError: a transform has another dimension, or is not linear.
 
     Example:

@@ -99,7 +99,7 @@ def composite(image: Image) -> mj.CompositeTransform:
     """A turn about the centre after a displacement that is given on a coarser grid of its own."""
     single = one_of(image)
     grid = near(single, 5, (6, 7, 5), angle=10.0)
-    field = mj.DisplacementField(smooth_field(grid.shape, 1.5, 2), grid.affine)
+    field = mj.DisplacementField.of(smooth_field(grid.shape, 1.5, 2), grid.affine)
     return mj.CompositeTransform((mj.AffineTransform.of(MATRIX, center=single.grid.center), field))
 
 

@@ -211,7 +211,7 @@ def _is_placed(slice_: Slice) -> bool:
 
 
 def _notes_on_place(stack: Stack | None, rows: Sequence[Sequence[Slice]]) -> list[str]:
-    """What the file does not say of the place, and whether the stack leans."""
+    """Warns of a place that the file does not state, and of a stack that leans."""
     first = rows[0][0]
     if stack is None:
         return [_unplaced_note(first)]

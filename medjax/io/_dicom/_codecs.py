@@ -32,7 +32,7 @@ from medjax.io._dicom._layout import Layout
 
 __all__ = ["check_available", "coded_size", "iter_frames", "most_compression", "syntax_name"]
 
-# Decoders in the order in which they are asked; where none of them is here, pydicom chooses among what is.
+# Decoders in the order in which they are asked. Where none of them is installed, pydicom chooses among the others.
 _PREFERRED = {
     **dict.fromkeys(JPEG2000TransferSyntaxes, ("pylibjpeg", "pillow")),
     **dict.fromkeys(JPEGLSTransferSyntaxes, ("pyjpegls",)),

@@ -1,9 +1,9 @@
-"""The header of a derived series: what it takes over from its source, and what is new.
+"""The header of a derived series: attributes from its source, and new ones.
 
-A derived image stays in its patient's study and frame of reference. It gets a new Series Instance UID and new SOP Instance
-UIDs. `_derived_attributes` lists what is taken over: the attributes of the patient and the study, of the equipment, the
-contrast agent and the acquisition. Attributes of pixels and geometry are written anew. All others, and private ones, are
-left out (PS3.3 sections A.3, A.4, A.8, A.21).
+A derived image stays in its patient's study and frame of reference. It gets a new Series Instance UID and new SOP
+Instance UIDs. `_derived_attributes` lists the attributes that are taken over: those of the patient and the study, of
+the equipment, the contrast agent and the acquisition. Attributes of pixels and geometry are written anew. All others,
+and private ones, are left out (PS3.3 sections A.3, A.4, A.8, A.21).
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class NewSeries:
         description: Series Description (0008,103E).
         number: Series Number (0020,0011).
         derivation: Derivation Description (0008,2111).
-        frame_of_reference_uid: A new frame of reference, for an image that no longer lies where the patient was scanned.
+        frame_of_reference_uid: A new frame of reference, for an image that no longer lies where the patient was
+            scanned.
     """
 
     description: str | None = None
@@ -195,7 +196,7 @@ def check_text(name: str, text: str | None, most: int) -> None:
 
 
 def source_header(extra: Mapping[str, Any], path: Path) -> Dataset:
-    """Patient, study, frame of reference and equipment of a source. Attributes of type 2 are there, if need be empty."""
+    """Patient, study, frame of reference and equipment of a source. Attributes of type 2 may be empty."""
     keywords = f"{STUDY} {FRAME_OF_REFERENCE} {EQUIPMENT} {IMAGE}".split()
     header = carried(extra, [*keywords, *_of_patient(extra)], path)
     for keyword in EMPTY_IF_UNKNOWN.split():
@@ -242,7 +243,8 @@ def _put_times_of_decay(header: Dataset, metadata: Metadata, path: Path) -> None
     """States the time that the decay correction refers to as Series Date and Time, where the SUV rules look first.
 
     The other places, such as private attributes and the earliest acquisition of all beds, can get lost together with
-    slices and attributes that are left out. The acquisition time is the first bed's where the slices do not state theirs.
+    slices and attributes that are left out. The acquisition time is the first bed's where the slices do not state
+    theirs.
     """
     first, reference = metadata.acquisition_time, decay_reference(metadata)
     if first is not None and "AcquisitionTime" not in header:

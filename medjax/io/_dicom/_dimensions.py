@@ -20,7 +20,8 @@ __all__ = ["Repeats", "Volumes", "arrange", "name_of"]
 
 Repeats = Literal["dimension", "order", "error"]
 
-# Attributes that can make a dimension, in the order in which they are tried. The first that explains the repeats is taken.
+# Attributes that can make a dimension, in the order in which they are tried. The first that explains the repeats is
+# taken.
 _BY_VALUE = (
     "TemporalPositionIdentifier",
     "TemporalPositionIndex",
@@ -82,8 +83,8 @@ def arrange(
     Args:
         slices: In any order.
         numbers: The place of each along the normal, from 0 without gaps.
-        repeats: "dimension": slices at one place are volumes if an attribute tells them apart. "order": they are volumes
-            in any case, if need be in the order of their numbers. "error": they are an error.
+        repeats: "dimension": slices at one place are volumes if an attribute tells them apart. "order": they are
+            volumes in any case, if need be in the order of their numbers. "error": they are an error.
         path: The file or folder that errors name.
         digest: A function that gives slices with the same pixels the same bytes.
 
@@ -178,7 +179,7 @@ def _dated(rows: list[list[Slice]], keyword: str) -> tuple[str, ...]:
 
 
 def _has_order(rows: list[list[Slice]], keyword: str) -> bool:
-    """Whether it is known which value comes first. It is not for times of day without days on both sides of midnight."""
+    """Whether the values have an order. Times of day without days have none if they lie on both sides of midnight."""
     if keyword not in _DAY_OF:
         return True
     days = _values_of(rows, _DAY_OF[keyword])
@@ -193,7 +194,7 @@ def _values_of(rows: list[list[Slice]], keyword: str) -> set[Any]:
 
 
 def _candidates(rows: list[list[Slice]]) -> list[str]:
-    """Attributes to try: the public dimensions that the object itself names, then the table, then private dimensions."""
+    """Attributes to try: the public dimensions that the object names, then the table, then private dimensions."""
     own = [keyword for keyword in rows[0][0].attributes if keyword.startswith(DIMENSION)]
     private = [keyword for keyword in own if keyword.startswith(DIMENSION + "(")]
     return [keyword for keyword in own if keyword not in private] + list(_BY_VALUE) + private

@@ -1,7 +1,7 @@
 """A header's elements as they lie in the file, found several times faster than by pydicom's general reader.
 
-The walk finds the same raw, undecoded elements as pydicom's own reader. It handles little-endian files with preamble, as
-nearly all files are. For any other file it returns `None`, and pydicom reads that file.
+The walk finds the same raw, undecoded elements as pydicom's own reader. It handles little-endian files with preamble,
+as nearly all files are. For any other file it returns `None`, and pydicom reads that file.
 """
 
 from __future__ import annotations

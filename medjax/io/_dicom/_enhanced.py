@@ -1,8 +1,8 @@
 """Enhanced multi-frame objects: geometry, scaling and dimensions of each frame from functional groups.
 
 A functional group is a sequence of one item. It stands per frame in (5200,9230) or for all frames in (5200,9229); see
-PS3.3 section C.7.6.16. The items are flattened here, so an attribute has one name whether the scanner wrote a classic or
-an enhanced object. Attributes that a group lacks are looked for at the top level, where legacy converters and some
+PS3.3 section C.7.6.16. The items are flattened here, so an attribute has one name whether the scanner wrote a classic
+or an enhanced object. Attributes that a group lacks are looked for at the top level, where legacy converters and some
 scanners leave them.
 """
 

@@ -1,8 +1,8 @@
 """The slices of any file with pixels, in the order in which they are stored.
 
-A classic file is one slice. A multi-frame file has one slice for each frame. Enhanced objects state the geometry of each
-frame in functional groups (`_enhanced`). RT Dose and nuclear medicine state an offset along the normal. The frames of an
-ultrasound or angiography loop are moments and have no place. A Siemens mosaic is a sheet of tiles (`_mosaic`).
+A classic file is one slice. A multi-frame file has one slice for each frame. Enhanced objects state the geometry of
+each frame in functional groups (`_enhanced`). RT Dose and nuclear medicine state an offset along the normal. The frames
+of an ultrasound or angiography loop are moments and have no place. A Siemens mosaic is a sheet of tiles (`_mosaic`).
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ _NO_FIRST = "its first frame is not its first slice: the stated position is take
 
 
 def _vectors(file: File, count: int) -> dict[str, tuple[int | float, ...]]:
-    """The vectors other than slices that count the frames, such as time slots, in the order in which the file names them."""
+    """The vectors other than slices that count the frames, such as time slots, in the order of the file."""
     pointed = [name for tag in _pointers(file) if (name := keyword_for_tag(tag)) in _VECTORS]
     found = {}
     for name in dict.fromkeys([*pointed, *_VECTORS]):

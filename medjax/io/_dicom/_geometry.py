@@ -235,6 +235,6 @@ def check_spacing(stack: Stack, path: Path, policy: str) -> None:
 
 
 def affine_of_single(slice_: Slice) -> np.ndarray:
-    """Affine of an image without a place: at the origin, along the world's axes, with the pixel spacing if it is stated."""
+    """Affine of an image without a place: at the origin, along the world's axes, with the stated pixel spacing."""
     spacing = slice_.pixel_spacing or (1.0, 1.0)
     return _affine(np.eye(3), spacing, np.array([0.0, 0.0, slice_.thickness or 1.0]), np.zeros(3))

@@ -43,8 +43,8 @@ __all__ = [
     "whole_dataset",
 ]
 
-# Elements longer than this stay on disk until they are asked for: vendors put hundreds of kilobytes of private data into
-# every slice.
+# Elements longer than this stay on disk until they are asked for: vendors put hundreds of kilobytes of private data
+# into every slice.
 _DEFERRED_BYTES = 4096
 # A deflated data set can be a thousand times its size on disk. One larger than this is taken for a bomb, since only
 # reports and single pictures are deflated as a whole.
@@ -131,7 +131,7 @@ def _uid(text: str) -> UID:
 
 
 def looks_like_dicom(head: bytes) -> bool:
-    """Whether a file begins as DICOM does: with the magic word, or, without preamble, with an element of group 2 or 8."""
+    """Whether a file begins as DICOM does: with the magic word, or with an element of group 2 or 8."""
     if head[128:132] == b"DICM":
         return True
     is_explicit = head[4:6].isalpha() and head[4:6].isupper()

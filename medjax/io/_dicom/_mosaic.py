@@ -1,8 +1,8 @@
 """Siemens mosaics: one file per volume, its slices as tiles of one sheet.
 
-Siemens' private CSA header (0029,1010) states the number of tiles and the direction in which they follow each other. Its
-layout is known from reverse engineering (https://nipy.org/nibabel/dicom/siemens_csa.html). Later software states the
-number in (0019,100A). Image Position (Patient) is given as if the whole sheet were one slice of so many pixels
+Siemens' private CSA header (0029,1010) states the number of tiles and the direction in which they follow each other.
+Its layout is known from reverse engineering (https://nipy.org/nibabel/dicom/siemens_csa.html). Later software states
+the number in (0019,100A). Image Position (Patient) is given as if the whole sheet were one slice of so many pixels
 (https://nipy.org/nibabel/dicom/dicom_mosaic.html).
 """
 

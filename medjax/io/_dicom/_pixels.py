@@ -25,8 +25,8 @@ __all__ = ["Target", "check_decoder", "check_size", "fill"]
 
 _PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
-# A compressed file that promises more than this, and many times its own size, is taken for a bomb. Decoding holds a frame
-# several times and all frames once.
+# A compressed file that promises more than this, and many times its own size, is taken for a bomb. Decoding holds a
+# frame several times and all frames once.
 _MOST_TRUSTED_BYTES = 2**28
 _MOST_TRUSTED_FRAME_BYTES = 2**25
 # Every frame costs memory for its place and attributes, however few pixels it has.

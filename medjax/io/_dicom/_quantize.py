@@ -1,10 +1,10 @@
 """Voxels as 16-bit integers with a slope and an intercept: value = stored * slope + intercept (PS3.3 section C.11.1).
 
-One slope serves the whole volume. Whole numbers below 10**13 that span no more than 16 bits are kept exactly, with slope
-1. For other values the slope is the smallest power of two that fits, so a second saving changes nothing more and 0 stays
-0. Only steps below 2**-15, which a decimal string of 16 characters cannot state, are no powers of two. A value changes by
-at most half a step. A step is less than 2 / 65534 of the values' range. Where the intercept must be 0 and there are
-negative values, the range is twice the largest magnitude.
+One slope serves the whole volume. Whole numbers below 10**13 that span no more than 16 bits are kept exactly, with
+slope 1. For other values the slope is the smallest power of two that fits, so a second saving changes nothing more and
+0 stays 0. Only steps below 2**-15, which a decimal string of 16 characters cannot state, are no powers of two. A value
+changes by at most half a step. A step is less than 2 / 65534 of the values' range. Where the intercept must be 0 and
+there are negative values, the range is twice the largest magnitude.
 """
 
 from __future__ import annotations

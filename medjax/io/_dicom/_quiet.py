@@ -1,9 +1,9 @@
 """Silences pydicom while it reads: its warnings and its log quote values, and a value may be a patient's name.
 
 The filters of `warnings` and the state of a logger belong to the process. To change them during a call would silence
-other threads, and two overlapping calls could leave them changed for good. So they stay as they are. Instead the modules
-of the reading libraries see a substitute for `warnings`. It passes everything on, except in the thread (or task) that is
-within `quiet`. A filter of pydicom's loggers does the same.
+other threads, and two overlapping calls could leave them changed for good. So they stay as they are. Instead the
+modules of the reading libraries see a substitute for `warnings`. It passes everything on, except in the thread (or
+task) that is within `quiet`. A filter of pydicom's loggers does the same.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _seen = 0
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Within this context, in this thread, only the package's own warnings come through. Other threads are not affected."""
+    """Within this, in this thread, only the package's own warnings come through. Other threads are not affected."""
     _reach_modules()
     token = _is_reading.set(True)
     try:

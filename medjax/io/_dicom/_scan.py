@@ -150,8 +150,8 @@ def _status(path: Path) -> os.stat_result | None:
 def _named_like_dicom(failed: dict[Path, str], files: list[File]) -> list[str]:
     """The files that could not be read but should be DICOM: by their ending, or by their neighbours.
 
-    The name of a file without an ending, or with a number as its ending, says nothing. If DICOM files beside it have such
-    names, an empty or missing file was a slice. A file with other content was not.
+    The name of a file without an ending, or with a number as its ending, says nothing. If DICOM files beside it have
+    such names, an empty or missing file was a slice. A file with other content was not.
     """
     neighbours = {(file.path.parent, _ending(file.path)) for file in files}
     return [
@@ -170,7 +170,7 @@ def _ending(path: Path) -> str:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All files in a folder and its subfolders. Links to folders are not followed, and unfinished output is left out."""
+    """All files in a folder and its subfolders, without unfinished output. Links to folders are not followed."""
     for root, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not _is_unfinished(name))
         for name in sorted(names):

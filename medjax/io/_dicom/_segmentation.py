@@ -21,10 +21,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import numpy as np
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -43,17 +42,8 @@ from medjax.io._dicom._layout import layout_of
 from medjax.io._dicom._metadata import acquisition_time, metadata_of_header
 from medjax.io._dicom._pixels import check_size
 from medjax.io._dicom._quiet import quiet
-from medjax.io._dicom._segmentation_grid import (
-    Frames,
-    Stack,
-    frames_of,
-    items_at,
-    numbers_at,
-    stack_of,
-    text_at,
-    value_at,
-    whole_at,
-)
+from medjax.io._dicom._segmentation_grid import Frames, Stack, frames_of, stack_of
+from medjax.io._dicom._stated import Stated
 from medjax.io._dicom._values import header_of
 from medjax.io._disk._warn import warn
 
@@ -76,21 +66,22 @@ def read_segmentation(dataset: Dataset, path: Path) -> Image:
 
     Source: DICOM PS3.3 sections A.51 and C.8.20.
     """
-    frames = frames_of(dataset, path)
-    segments = _segments(dataset, path)
+    stated = Stated(dataset, path)
+    frames = frames_of(stated)
+    segments = _segments(stated)
     stack = stack_of(frames, path)
-    kind = text_at(dataset, "SegmentationType") or "BINARY"
+    kind = stated.text("SegmentationType") or "BINARY"
     if kind == "LABELMAP":
-        voxels, channels = _label_map(dataset, frames, stack, segments, path), False
+        voxels, channels = _label_map(stated, frames, stack, segments), False
     elif kind == "BINARY":
-        voxels, channels = _binary(dataset, frames, stack, segments, path)
+        voxels, channels = _binary(stated, frames, stack, segments)
     elif kind == "FRACTIONAL":
-        voxels, channels = _fractional(dataset, frames, stack, segments, path)
+        voxels, channels = _fractional(stated, frames, stack, segments)
     else:
         raise UnsupportedFileError(path, f"segmentation type {kind[:16]!r} is none of BINARY, FRACTIONAL and LABELMAP")
-    metadata = _metadata_of(dataset, path, segments, is_per_channel=channels)
+    metadata = _metadata_of(stated, segments, is_per_channel=channels)
     if kind == "FRACTIONAL":
-        metadata = metadata.replace(subtype=text_at(dataset, "SegmentationFractionalType") or None)
+        metadata = metadata.replace(subtype=stated.text("SegmentationFractionalType") or None)
     return image_from(
         voxels.T,  # (channel, slice, row, column) becomes (column, row, slice, channel)
         affine=stack.affine,
@@ -102,10 +93,11 @@ def read_segmentation(dataset: Dataset, path: Path) -> Image:
 # Voxels
 
 
-def _label_map(dataset: Dataset, frames: Frames, stack: Stack, segments: list[_Segment], path: Path) -> np.ndarray:
+def _label_map(stated: Stated, frames: Frames, stack: Stack, segments: list[_Segment]) -> np.ndarray:
+    path = stated.path
     _check_single(stack.slices, path)
-    background = whole_at(dataset, "PixelPaddingValue", path, default=0)
-    bits = whole_at(dataset, "BitsAllocated", path)
+    background = stated.whole("PixelPaddingValue", default=0)
+    bits = stated.whole("BitsAllocated")
     if bits not in (8, 16):
         raise ImageFileError(path, f"a label map has 8 or 16 bits per pixel, not {bits}")
     dtype = np.dtype(np.uint8 if bits == 8 else np.uint16)
@@ -113,7 +105,7 @@ def _label_map(dataset: Dataset, frames: Frames, stack: Stack, segments: list[_S
         raise ImageFileError(path, f"Pixel Padding Value {background} does not fit {bits} bits")
     voxels = _filled((stack.count, frames.rows, frames.columns), dtype, background, path)
     found: set[int] = set()
-    for number, plane in _planes(dataset, frames, path):
+    for number, plane in _planes(stated, frames):
         if plane.dtype != dtype:
             raise ImageFileError(path, f"a label map holds unsigned integers, not {plane.dtype}")
         voxels[stack.slices[number]] = plane
@@ -124,15 +116,14 @@ def _label_map(dataset: Dataset, frames: Frames, stack: Stack, segments: list[_S
     return voxels
 
 
-def _binary(
-    dataset: Dataset, frames: Frames, stack: Stack, segments: list[_Segment], path: Path
-) -> tuple[np.ndarray, bool]:
+def _binary(stated: Stated, frames: Frames, stack: Stack, segments: list[_Segment]) -> tuple[np.ndarray, bool]:
     """The label volume, or one channel per segment where they overlap, and whether there are channels."""
+    path = stated.path
     channel = _channels(frames, stack, segments, path)
     dtype = np.dtype(np.uint8 if max(segment.number for segment in segments) < 256 else np.uint16)
     shape = (stack.count, frames.rows, frames.columns)
     labels = _filled(shape, dtype, 0, path)
-    for number, plane in _planes(dataset, frames, path):
+    for number, plane in _planes(stated, frames):
         inside, target = plane != 0, labels[stack.slices[number]]
         if (target[inside] != 0).any():
             break
@@ -140,21 +131,20 @@ def _binary(
     else:
         return labels, False
     masks = _filled((len(segments), *shape), np.dtype(np.uint8), 0, path)
-    for number, plane in _planes(dataset, frames, path):
+    for number, plane in _planes(stated, frames):
         masks[channel[number], stack.slices[number]] = plane != 0
     return masks, True
 
 
-def _fractional(
-    dataset: Dataset, frames: Frames, stack: Stack, segments: list[_Segment], path: Path
-) -> tuple[np.ndarray, bool]:
+def _fractional(stated: Stated, frames: Frames, stack: Stack, segments: list[_Segment]) -> tuple[np.ndarray, bool]:
+    path = stated.path
     channel = _channels(frames, stack, segments, path)
-    largest = whole_at(dataset, "MaximumFractionalValue", path)
+    largest = stated.whole("MaximumFractionalValue")
     if largest < 1:
         raise ImageFileError(path, f"Maximum Fractional Value must be positive, got {largest}")
     shape = (len(segments), stack.count, frames.rows, frames.columns)
     voxels = _filled(shape, np.dtype(np.float32), 0, path)
-    for number, plane in _planes(dataset, frames, path):
+    for number, plane in _planes(stated, frames):
         if plane.max() > largest:
             raise ImageFileError(path, f"holds {plane.max()}, above its Maximum Fractional Value {largest}")
         np.divide(plane, np.float32(largest), out=voxels[channel[number], stack.slices[number]])
@@ -192,17 +182,17 @@ def _filled(shape: tuple[int, ...], dtype: np.dtype, background: int, path: Path
         ) from None
 
 
-def _planes(dataset: Dataset, frames: Frames, path: Path) -> Iterator[tuple[int, np.ndarray]]:
+def _planes(stated: Stated, frames: Frames) -> Iterator[tuple[int, np.ndarray]]:
     """Yields frame number and pixels `(rows, columns)`, one at a time."""
     count, shape = len(frames.segments), (frames.rows, frames.columns)
-    data = value_at(dataset, "PixelData", path)
+    path, data = stated.path, stated.value("PixelData")
     if not isinstance(data, bytes):
         raise ImageFileError(path, "holds no Pixel Data")
-    syntax = UID(text_at(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID"))
-    if whole_at(dataset, "BitsAllocated", path) == 1 and syntax in _NATIVE:
+    syntax = UID(Stated(getattr(stated.dataset, "file_meta", Dataset()), path).text("TransferSyntaxUID"))
+    if stated.whole("BitsAllocated") == 1 and syntax in _NATIVE:
         yield from enumerate(_bit_planes(data, count, shape, path))
         return
-    planes = _decoded_planes(dataset, syntax, count, path)
+    planes = _decoded_planes(stated, syntax, count)
     for number in range(count):
         plane = _next(planes, syntax, path)
         if plane is None:
@@ -212,11 +202,11 @@ def _planes(dataset: Dataset, frames: Frames, path: Path) -> Iterator[tuple[int,
         yield number, plane
 
 
-def _decoded_planes(dataset: Dataset, syntax: UID, count: int, path: Path) -> Iterator[np.ndarray]:
-    file = File(path, cast(FileDataset, dataset), None, "PixelData", syntax)
+def _decoded_planes(stated: Stated, syntax: UID, count: int) -> Iterator[np.ndarray]:
+    file = File(stated.path, stated.dataset, None, "PixelData", syntax)
     layout = layout_of(file, {})
     check_size(file, layout)
-    yield from iter_frames(file, dataset, layout, range(count))
+    yield from iter_frames(file, stated.dataset, layout, range(count))
 
 
 def _next(planes: Iterator[np.ndarray], syntax: UID, path: Path) -> np.ndarray | None:
@@ -259,26 +249,26 @@ class _Segment:
     color: list[float] | None  # red, green, blue from 0 to 1
 
 
-def _segments(dataset: Dataset, path: Path) -> list[_Segment]:
+def _segments(stated: Stated) -> list[_Segment]:
     """The items of the Segment Sequence (PS3.3 section C.8.20.4), in their order."""
     segments = []
-    for item in items_at(dataset, "SegmentSequence", path):
-        stored = numbers_at(item, "RecommendedDisplayCIELabValue", 3, path)
+    for item in stated.items("SegmentSequence"):
+        stored = item.numbers("RecommendedDisplayCIELabValue", 3)
         color = None if stored is None else srgb_of_cielab(stored)
-        segments.append(_Segment(whole_at(item, "SegmentNumber", path), text_at(item, "SegmentLabel") or None, color))
+        segments.append(_Segment(item.whole("SegmentNumber"), item.text("SegmentLabel") or None, color))
     numbers = [segment.number for segment in segments]
     if not numbers:
-        raise ImageFileError(path, "describes no segment (Segment Sequence)")
+        raise ImageFileError(stated.path, "describes no segment (Segment Sequence)")
     if len(set(numbers)) < len(numbers) or min(numbers) < 0 or max(numbers) > 65535:
-        raise ImageFileError(path, f"segment numbers must differ and lie in 0..65535, got {numbers[:8]}")
+        raise ImageFileError(stated.path, f"segment numbers must differ and lie in 0..65535, got {numbers[:8]}")
     return segments
 
 
-def _metadata_of(dataset: Dataset, path: Path, segments: list[_Segment], *, is_per_channel: bool) -> Metadata:
+def _metadata_of(stated: Stated, segments: list[_Segment], *, is_per_channel: bool) -> Metadata:
     # The per-frame groups (5200,9230) describe frames, which are gone. They can be larger than the voxels.
-    header = header_of(dataset, skip=[0x52009230])
-    acquired = acquisition_time(dataset)
-    metadata = metadata_of_header(header, acquisition_time=acquired, source=path.name)
+    header = header_of(stated.dataset, skip=[0x52009230])
+    acquired = acquisition_time(stated.dataset)
+    metadata = metadata_of_header(header, acquisition_time=acquired, source=stated.path.name)
     shown = [
         dataclasses.asdict(segment) | {"channel": n if is_per_channel else None} for n, segment in enumerate(segments)
     ]

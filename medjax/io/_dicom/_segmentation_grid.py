@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
 
 from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax._geometry._grid import shear_degrees
 from medjax.io._dicom._errors import InconsistentGeometryError, NoGeometryError, NonUniformSpacingError
-from medjax.io._dicom._quiet import quiet
+from medjax.io._dicom._stated import Stated
 from medjax.io._disk._warn import warn
 
-__all__ = ["Frames", "Stack", "frames_of", "items_at", "numbers_at", "stack_of", "text_at", "value_at", "whole_at"]
+__all__ = ["Frames", "Stack", "frames_of", "stack_of"]
 
 # A sparse object may span many empty slices. A grid with more slices than this comes from a wrong spacing.
 _MOST_SLICES = 20_000
@@ -39,25 +37,26 @@ class Frames:
     thickness: float | None  # Slice Thickness, mm; it is no step, since slices may overlap or leave gaps
 
 
-def frames_of(dataset: Dataset, path: Path) -> Frames:
+def frames_of(stated: Stated) -> Frames:
     """Reads the functional groups of all frames, both the per-frame and the shared ones."""
-    rows, columns = whole_at(dataset, "Rows", path), whole_at(dataset, "Columns", path)
-    count = whole_at(dataset, "NumberOfFrames", path, default=1)
-    groups = items_at(dataset, "PerFrameFunctionalGroupsSequence", path)
-    shared = next(iter(items_at(dataset, "SharedFunctionalGroupsSequence", path)), Dataset())
+    path = stated.path
+    rows, columns = stated.whole("Rows"), stated.whole("Columns")
+    count = stated.whole("NumberOfFrames", default=1)
+    groups = stated.items("PerFrameFunctionalGroupsSequence")
+    shared = next(iter(stated.items("SharedFunctionalGroupsSequence")), Stated(Dataset(), path))
     if min(rows, columns, count) < 1:
         raise ImageFileError(path, f"{count} frames of {columns} x {rows} pixels hold no voxel")
     if len(groups) < count and not (count == 1 and not groups):
         raise ImageFileError(path, f"describes {len(groups)} of its {count} frames (Per-Frame Functional Groups)")
     if len(groups) > count:
         warn(path, f"describes {len(groups)} frames but holds {count}: the first {count} are read")
-    groups = groups[:count] or [Dataset()]
-    macro = _Macros(groups, shared, path)
+    groups = groups[:count] or [Stated(Dataset(), path)]
+    macro = _Macros(groups, shared)
     positions = macro.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
     orientation = macro.common("PlaneOrientationSequence", "ImageOrientationPatient", 6)
     spacing = macro.common("PixelMeasuresSequence", "PixelSpacing", 2)
     if positions is None or orientation is None or spacing is None:
-        _check_unplaced(dataset, groups, shared, path)
+        _check_unplaced(stated, [*groups, shared], len(groups))
         positions, orientation = None, np.array([1.0, 0, 0, 0, 1, 0])
     numbers = macro.numbers("SegmentIdentificationSequence", "ReferencedSegmentNumber", 1)
     return Frames(
@@ -75,8 +74,8 @@ def frames_of(dataset: Dataset, path: Path) -> Frames:
 class _Macros:
     """Values from the per-frame groups, else from the shared groups."""
 
-    def __init__(self, groups: list[Dataset], shared: Dataset, path: Path):
-        self.groups, self.shared, self.path = groups, shared, path
+    def __init__(self, groups: list[Stated], shared: Stated):
+        self.groups, self.shared = groups, shared
 
     def numbers(self, sequence: str, keyword: str, count: int) -> np.ndarray | None:
         """The value of every frame, `(n, count)`; `None` where some frame lacks it."""
@@ -91,7 +90,9 @@ class _Macros:
         if values is None:
             return None
         if not np.allclose(values, values[0], rtol=1e-4, atol=1e-4):
-            raise InconsistentGeometryError(self.path, f"its frames differ in {keyword}, and do not lie on one grid")
+            raise InconsistentGeometryError(
+                self.shared.path, f"its frames differ in {keyword}, and do not lie on one grid"
+            )
         return values[0]
 
     def length(self, keyword: str) -> float | None:
@@ -100,19 +101,19 @@ class _Macros:
             value = self._value(self.groups[0], "PixelMeasuresSequence", keyword, 1)
         return None if value is None or value[0] == 0 else abs(float(value[0]))  # the spacing may be negative in NM
 
-    def _value(self, group: Dataset, sequence: str, keyword: str, count: int) -> np.ndarray | None:
-        found = items_at(group, sequence, self.path)
-        return numbers_at(found[0], keyword, count, self.path) if found else None
+    def _value(self, group: Stated, sequence: str, keyword: str, count: int) -> np.ndarray | None:
+        found = group.items(sequence)
+        return found[0].numbers(keyword, count) if found else None
 
 
-def _check_unplaced(dataset: Dataset, groups: list[Dataset], shared: Dataset, path: Path) -> None:
+def _check_unplaced(stated: Stated, groups: list[Stated], frames: int) -> None:
     """Checks frames without a place in the patient: a single one is a picture, several cannot be put together."""
-    on_slide = any("PlanePositionSlideSequence" in group for group in (*groups, shared))
-    if on_slide or "TotalPixelMatrixColumns" in dataset:
-        raise UnsupportedFileError(path, "a segmentation of a microscopy slide has no place in a patient")
-    if len(groups) > 1:
-        raise NoGeometryError(path, f"{len(groups)} frames, and not all say where they lie in the patient")
-    warn(path, "does not say where it lies in the patient; its origin is set to 0")
+    on_slide = any("PlanePositionSlideSequence" in group.dataset for group in groups)
+    if on_slide or "TotalPixelMatrixColumns" in stated.dataset:
+        raise UnsupportedFileError(stated.path, "a segmentation of a microscopy slide has no place in a patient")
+    if frames > 1:
+        raise NoGeometryError(stated.path, f"{frames} frames, and not all say where they lie in the patient")
+    warn(stated.path, "does not say where it lies in the patient; its origin is set to 0")
 
 
 def _unit(directions: np.ndarray, path: Path) -> np.ndarray:
@@ -161,7 +162,7 @@ def stack_of(frames: Frames, path: Path) -> Stack:
 
 
 def _slice_numbers(offsets: np.ndarray, frames: Frames, path: Path) -> np.ndarray:
-    """The slice of each of the ascending offsets (mm). Gaps are counted one by one, so errors of the step do not add up."""
+    """The slice of each ascending offset (mm). Gaps are counted one by one, so errors of the step do not add up."""
     gaps = np.diff(offsets)
     gaps[gaps < 0.01 * frames.spacing.min()] = 0  # the same position, up to rounding in the text
     distinct = gaps[gaps > 0]
@@ -192,58 +193,3 @@ def _check_fit(affine: np.ndarray, numbers: np.ndarray, positions: np.ndarray, p
         raise InconsistentGeometryError(path, f"a frame lies {distance:.3g} mm off the grid of the others")
     if (shear := shear_degrees(affine)) > 0.2:
         warn(path, f"its slices lean by {shear:.2f} degrees; the affine is sheared accordingly")
-
-
-# Attributes of a header that is not trusted
-
-
-def items_at(dataset: Dataset, keyword: str, path: Path) -> list[Dataset]:
-    """The items of a sequence, none where it is absent."""
-    value = value_at(dataset, keyword, path)
-    if value is not None and not isinstance(value, Sequence):
-        raise ImageFileError(path, f"{keyword} is no sequence")
-    return list(value or ())
-
-
-def numbers_at(dataset: Dataset, keyword: str, count: int, path: Path) -> np.ndarray | None:
-    """The attribute as `count` finite numbers; `None` where it is absent or empty."""
-    value = value_at(dataset, keyword, path)
-    if value is None or value == "":
-        return None
-    try:
-        numbers = np.atleast_1d(np.asarray(value, np.float64))
-    except (TypeError, ValueError, OverflowError):
-        numbers = np.zeros(0)
-    if numbers.shape != (count,) or not np.isfinite(numbers).all():
-        raise ImageFileError(path, f"{keyword} must hold {count} finite numbers")
-    return numbers
-
-
-def whole_at(dataset: Dataset, keyword: str, path: Path, default: int | None = None) -> int:
-    """The attribute as a whole number, else the default. Without a default it must be there."""
-    numbers = numbers_at(dataset, keyword, 1, path)
-    if numbers is None:
-        if default is None:
-            raise ImageFileError(path, f"lacks {keyword}")
-        return default
-    if numbers[0] != int(numbers[0]):
-        raise ImageFileError(path, f"{keyword} must be a whole number, got {numbers[0]:g}")
-    return int(numbers[0])
-
-
-def text_at(dataset: Dataset, keyword: str) -> str:
-    """The attribute as text, empty where it is absent or cannot be decoded."""
-    try:
-        with quiet():
-            return str(dataset.get(keyword, "") or "")
-    except Exception:  # noqa: BLE001
-        return ""  # a text that cannot be decoded is not known; pydicom's converters raise any error
-
-
-def value_at(dataset: Dataset, keyword: str, path: Path) -> Any:
-    """The attribute as pydicom decodes it, `None` where it is absent. pydicom's warnings, which quote values, are silent."""
-    try:
-        with quiet():
-            return dataset.get(keyword)
-    except Exception as error:  # pydicom decodes on access, and its converters raise any error
-        raise ImageFileError(path, f"{keyword} cannot be decoded: {type(error).__name__}") from error

@@ -115,9 +115,10 @@ def load_dicom_series(
     """Loads one DICOM series as an image; `load_image` of a folder is this with the defaults.
 
     Slices are ordered by their positions and ascend along the normal of their planes; file names and numbers do not
-    matter. Voxel (i, j, k) is column i and row j of slice k. The modality transform is applied to the values (Hounsfield
-    units, Bq/ml); the display window and the inversion of MONOCHROME1 are not. Values stay integers where that is exact,
-    and are float32 otherwise. Slices that repeat at every position make a trailing axis: time, echo, b-value.
+    matter. Voxel (i, j, k) is column i and row j of slice k. The modality transform is applied to the values
+    (Hounsfield units, Bq/ml); the display window and the inversion of MONOCHROME1 are not. Values stay integers where
+    that is exact, and are float32 otherwise. Slices that repeat at every position make a trailing axis: time, echo,
+    b-value.
 
     Args:
         path: A folder, with its subfolders; a DICOMDIR; or a file.

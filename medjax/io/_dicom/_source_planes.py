@@ -49,7 +49,7 @@ def source_planes(files: Sequence[File], target: Path) -> tuple[list[Dataset], l
     shared = _shared(files[0], target)
     layouts: dict[Any, Layout] = {}
     stacks: list[list[Dataset]] = []
-    for file in {file.sop_uid: file for file in files}.values():  # a copy needs no reference of its own
+    for file in {file.sop_uid: file for file in files}.values():  # a copy needs no second reference
         with parsing(file.path):
             slices = slices_of(file, layouts)
         header = _plane_header(file, slices, shared, target)
@@ -90,8 +90,8 @@ def _shared(file: File, target: Path) -> Dataset:
         header.FrameOfReferenceUID = new_uid()
         warn(
             target,
-            "the source states no FrameOfReferenceUID, and the labels get a new one: programs that go by it, and not by "
-            "the references to the source's slices, may not show the two together",
+            "the source states no FrameOfReferenceUID, and the labels get a new one: programs that go by it, and not "
+            "by the references to the source's slices, may not show the two together",
         )
     header.Modality = modality_of(Metadata(modality=known.get("Modality")))[:12]  # 16, with _SEG at its end
     header.SeriesInstanceUID = file.series_uid

@@ -91,7 +91,7 @@ def _add_intercepts(volume: np.ndarray, rows: Sequence[Sequence[Slice]]) -> np.n
 
 
 def _extremes(volume: np.ndarray, rows: Sequence[Sequence[Slice]], offsets: np.ndarray) -> tuple[int, int]:
-    """Bounds of the values: those of the stored bits, or those of the values themselves if the bits would not fit int16."""
+    """Bounds of the values: those of the stored bits, or of the values themselves if the bits would not fit int16."""
     ranges = [(*s.layout.value_range, int(s.intercept)) for row in rows for s in row]
     low, high = min(r[0] + r[2] for r in ranges), max(r[1] + r[2] for r in ranges)
     if low >= -32768 and high <= 32767 and np.abs(offsets).max() <= 32767:

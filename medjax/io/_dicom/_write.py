@@ -58,16 +58,16 @@ def save_dicom_series(
 ) -> str:
     """Saves an image as a new DICOM series, one file per slice, in the study of the scan it was made from.
 
-    value = stored * slope + intercept, with one slope for the volume. Whole numbers that span 16 bits are stored exactly.
-    Other values are stored as 16-bit integers in steps of at most 2 / 65534 of their range, so none changes by more than
-    half of that. Positions are exact to 1e-9 mm, since every file states its own. Slices ascend along row x column. An
-    image whose axes are left-handed is stored with its slices in reverse, each at its place in the world.
+    value = stored * slope + intercept, with one slope for the volume. Whole numbers that span 16 bits are stored
+    exactly. Other values are stored as 16-bit integers in steps of at most 2 / 65534 of their range, so none changes by
+    more than half of that. Positions are exact to 1e-9 mm, since every file states its own. Slices ascend along row x
+    column. An image whose axes are left-handed is stored with its slices in reverse, each at its place in the world.
 
-    Patient, study, frame of reference, equipment and acquisition come from `image.metadata.extra`, where the DICOM reader
-    puts them. Series and SOP Instance UIDs are new, and Image Type says DERIVED. Each file refers to the source slices
-    that it was made from, if the header states their positions. The object is a CT, MR or PET image if that is the
-    modality and the header states the attributes that it requires. Any other is a Secondary Capture image with position
-    and rescaling.
+    Patient, study, frame of reference, equipment and acquisition come from `image.metadata.extra`, where the DICOM
+    reader puts them. Series and SOP Instance UIDs are new, and Image Type says DERIVED. Each file refers to the source
+    slices that it was made from, if the header states their positions. The object is a CT, MR or PET image if that is
+    the modality and the header states the attributes that it requires. Any other is a Secondary Capture image with
+    position and rescaling.
 
     Args:
         image: A single scalar intensity image, concrete, without channels.

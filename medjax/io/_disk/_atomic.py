@@ -21,8 +21,8 @@ _MOST_NAME_BYTES = 255  # of ext4, XFS, Btrfs, APFS and NTFS (there 255 units of
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside the target. On success the file is flushed to disk and takes the target's place.
 
-    A crash or an exception leaves the old file as it was. Only a killed process leaves a temporary file behind. Links are
-    followed, and the old file's permissions stay.
+    A crash or an exception leaves the old file as it was. Only a killed process leaves a temporary file behind. Links
+    are followed, and the old file's permissions stay.
     """
     with atomic_files(path) as (temporary,):
         yield temporary

@@ -24,7 +24,8 @@ def data_name(path: Path, data_path: Path) -> str:
     """Returns the name of the data file as the header states it, so that every reader takes it for a plain name.
 
     Raises:
-        UnsupportedFileError: a header cannot state the name: it holds %, which makes a pattern, or is no printable UTF-8.
+        UnsupportedFileError: a header cannot state the name: it holds %, which makes a pattern, or is no printable
+            UTF-8.
     """
     name = data_path.name
     hint = "choose another name, or save header and voxels in one file (.mha, .nrrd)"

@@ -36,8 +36,8 @@ _CODECS: dict[Encoding, Codec] = {"zlib": "zlib", "gzip": "gzip", "bzip2": "bzip
 # No number needs more characters, and NumPy's parser takes room for the longest one times their count.
 _LONGEST_NUMBER = 400
 
-# Some writers end a file with a line break or pad it. So many excess bytes are no sign of a wrong header: the first number,
-# or an eighth of the voxels where that is more, up to the second.
+# Some writers end a file with a line break or pad it. So many excess bytes are no sign of a wrong header: the first
+# number, or an eighth of the voxels where that is more, up to the second.
 _LEAST_EXCESS_BYTES, _MOST_EXCESS_BYTES = 8, 512
 
 # A larger number is damage and not a length in mm.

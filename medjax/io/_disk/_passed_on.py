@@ -1,8 +1,9 @@
 """The metadata that enters files without a field for it: one rule for NIfTI, MetaImage and NRRD.
 
 These files are made to be passed on, so nothing that names a patient, a study or a day enters them. Of the typed fields
-they get `modality`, `subtype`, `is_contrast_administered` and `display`, as JSON in a place that other readers pass over.
-A file's header in `metadata.extra` goes back into files of the same format. DICOM and the HDF5 store keep the identity.
+they get `modality`, `subtype`, `is_contrast_administered` and `display`, as JSON in a place that other readers pass
+over. A file's header in `metadata.extra` goes back into files of the same format. DICOM and the HDF5 store keep the
+identity.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ def check_known(numbers: Any, target: str | os.PathLike[str], what: str) -> None
 
     Args:
         numbers: An array, or a tree of arrays.
-        target: What is written or made, as the error names it.
-        what: What is saved: "image" or "transform".
+        target: The file that is written or the object that is made, as the error names it.
+        what: "image" or "transform", as the error names it.
 
     Raises:
         ValueError: one of the numbers is traced.

@@ -63,7 +63,8 @@ class Content:
 
     Args:
         path: The file, which errors name.
-        codec: "auto" tells the codec by the first bytes, `None` reads the bytes as they are. "zlib" accepts gzip as well.
+        codec: "auto" tells the codec by the first bytes, `None` reads the bytes as they are. "zlib" accepts gzip as
+            well.
         offset: Where the stream starts in the file.
         file: The open file, if it is open already. It is closed with the content.
         data: Compressed bytes to read instead of the file's.
@@ -115,7 +116,7 @@ class Content:
         self._file.close()
 
     def read(self, count: int) -> bytes:
-        """Reads up to `count` bytes, fewer only at the end of the content. Memory grows with the bytes that are there."""
+        """Reads up to `count` bytes, fewer only at the end of the content. Memory grows with the bytes read."""
         pieces, missing = [], count
         while missing > 0:
             piece = bytearray(min(missing, _PIECE_BYTES))

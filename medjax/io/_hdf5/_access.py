@@ -2,8 +2,8 @@
 
 Only hard links are followed, which stay inside the file. Attributes are read only if they have the expected type and
 size: HDF5 was seen to loop for ever on variable-length data and unusual number types of damaged files (HDF5 2.0.0).
-Errors of HDF5 or h5py about a file's content become an `ImageFileError`. An error of the operating system keeps its type
-and number. An error from a signal handler of the caller keeps its type.
+Errors of HDF5 or h5py about a file's content become an `ImageFileError`. An error of the operating system keeps its
+type and number. An error from a signal handler of the caller keeps its type.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def child(group: h5py.Group, name: str, path: Path) -> Any:
 
 
 def walk(group: h5py.Group, is_closed: Callable[[h5py.Group], bool]) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
-    """Yields the groups and datasets below a group with their paths, each object once, but nothing below closed ones."""
+    """Yields the groups and datasets below a group with their paths, each object once. Skips closed groups' members."""
     seen = {h5py.h5o.get_info(group.id).addr}
     pending: list[tuple[str, Any]] = [("", group)]
     while pending:

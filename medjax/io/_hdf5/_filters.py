@@ -1,10 +1,10 @@
 """HDF5's filters: which ones are read, and how many bytes a chunk's stream decodes to.
 
-HDF5 takes any number of bytes from a filter. A stream that decodes to more than its chunk wastes memory and time. One that
-decodes to less leaves voxels that nobody wrote. So the size of a stream is found before HDF5 decodes it. Deflate, bzip2
-and zstd are decoded here, up to the size of a chunk. Two kinds of filters are not read: those whose streams do not tell
-their size (Blosc2, ZFP, SZ and other lossy ones), and those that read beyond a damaged stream and end the process
-(bitshuffle, n-bit).
+HDF5 takes any number of bytes from a filter. A stream that decodes to more than its chunk wastes memory and time. One
+that decodes to less leaves voxels that nobody wrote. So the size of a stream is found before HDF5 decodes it. Deflate,
+bzip2 and zstd are decoded here, up to the size of a chunk. Two kinds of filters are not read: those whose streams do
+not tell their size (Blosc2, ZFP, SZ and other lossy ones), and those that read beyond a damaged stream and end the
+process (bitshuffle, n-bit).
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _szip_size(data: bytes, _: Pipeline) -> int:
 
 
 def _scale_offset_size(data: bytes, pipeline: Pipeline) -> int:
-    """Count and size of the numbers are parameters of the filter. The stream states the bits of each: H5Zscaleoffset.c."""
+    """The filter's parameters state count and size of the numbers, the stream the bits of each: H5Zscaleoffset.c."""
     count, size = pipeline.parameters[2], pipeline.parameters[4]
     bits = struct.unpack_from("<I", data)[0]
     if bits > 8 * size or len(data) < 21 + count * bits / 8:

@@ -4,8 +4,8 @@ HDF5 overwrites parts of its index when something is added, block by block. A pr
 leaves a file that does not open. So an append runs on a file object that lets HDF5 write freely behind the file's old
 end, but holds back the blocks that HDF5 overwrites before it. Once HDF5 has closed, these blocks are committed:
 
-1. the bytes behind the old end are flushed to disk: a system writes unflushed bytes in any order, and a journal must not
-   count while the data that its blocks point to are missing;
+1. the bytes behind the old end are flushed to disk: a system writes unflushed bytes in any order, and a journal must
+   not count while the data that its blocks point to are missing;
 2. the blocks are written behind the new end, as a journal with a checksum, and flushed;
 3. they are copied to their places, and flushed; 4. the journal is cut off.
 
@@ -128,7 +128,7 @@ class JournaledFile(io.RawIOBase):
             os.ftruncate(self._descriptor, self._size_on_disk)
 
     def commit(self) -> None:
-        """Makes all writes the file's content, in one step as seen after a crash. Raises the error of a failed write."""
+        """Makes all writes the file's content, in one step as seen after a crash. Raises a failed write's error."""
         if self.failure is not None:
             raise self.failure
         blocks = {page * _PAGE: bytes(block) for page, block in self._pages.items()}

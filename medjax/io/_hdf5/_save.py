@@ -42,24 +42,24 @@ def save_hdf5(
 ) -> str:
     """Saves an image into an HDF5 file beside the images that it holds already.
 
-    A new file is written beside its place and renamed. An append is one step as seen after a crash: whenever the process
-    is killed, the file holds the whole images of all calls that returned. docs/hdf5.md describes the layout. The voxels
-    keep their dtype, the affine is float64, and the whole metadata is kept.
+    A new file is written beside its place and renamed. An append is one step as seen after a crash: whenever the
+    process is killed, the file holds the whole images of all calls that returned. docs/hdf5.md describes the layout.
+    The voxels keep their dtype, the affine is float64, and the whole metadata is kept.
 
     Args:
         file: The HDF5 file. It is made if it does not exist, but its folder must exist.
         image: A single image (not a batch), concrete, of booleans, integers, floating point (not bfloat16) or complex.
         group: Group to save in, such as a patient or a cohort; "a/b" is a group in a group.
         name: Name in the group. Default: a new random one (UUID).
-        compression: "gzip" (level 1 with byte shuffle, which any HDF5 program opens), "blosc" (LZ4, faster, but only read
-            where hdf5plugin is installed), "lzf" (h5py only) or `None`.
+        compression: "gzip" (level 1 with byte shuffle, which any HDF5 program opens), "blosc" (LZ4, faster, but only
+            read where hdf5plugin is installed), "lzf" (h5py only) or `None`.
 
     Returns:
         The name of the image in the group.
 
     Raises:
-        ValueError: the image is a batch, is traced or has a dtype that cannot be stored; a name is no text, or has parts
-            that are empty or dots; or the compression is unknown.
+        ValueError: the image is a batch, is traced or has a dtype that cannot be stored; a name is no text, or has
+            parts that are empty or dots; or the compression is unknown.
         ImageFileError: the file is not HDF5, is open elsewhere, or has an image of that name, or the metadata hold a
             value that JSON cannot.
         OSError: the disk is full, or fails. The file is then as it was.
@@ -86,7 +86,7 @@ def save_hdf5(
 
 
 class _Content(NamedTuple):
-    """What is stored of an image, made before a file is touched."""
+    """The stored parts of an image, made before a file is touched."""
 
     voxels: np.ndarray
     affine: Any
@@ -95,7 +95,7 @@ class _Content(NamedTuple):
 
 
 def _content_of(image: Image, path: Path) -> _Content:
-    """Checks an image and returns what is stored of it."""
+    """Checks an image and returns its stored parts."""
     check_single(image, path)
     voxels = np.asarray(image.voxels)
     if voxels.dtype.kind not in "?biufc" or voxels.dtype.itemsize > (16 if voxels.dtype.kind == "c" else 8):

@@ -1,8 +1,8 @@
 """Voxels as HDF5 datasets: chunked, shuffled and deflated, coded by several threads beside HDF5's own filters.
 
-HDF5 runs its filters one chunk at a time on one thread, and its deflate filter takes all the memory that a hostile stream
-asks for. So chunks are coded here, with isal where it is installed. They are stored as HDF5's own filters (shuffle,
-deflate) would store them, so any HDF5 program reads them. `_filters` has the other codecs.
+HDF5 runs its filters one chunk at a time on one thread, and its deflate filter takes all the memory that a hostile
+stream asks for. So chunks are coded here, with isal where it is installed. They are stored as HDF5's own filters
+(shuffle, deflate) would store them, so any HDF5 program reads them. `_filters` has the other codecs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MetaImage headers: the lines as fields, and what they say of geometry and metadata."""
+"""MetaImage headers: the lines as fields, and the geometry and metadata that they state."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ _FLOAT_KEYS = {*_MATRIX_KEYS, *_ORIGIN_KEYS, *_SPACING_KEYS, "CenterOfRotation",
 _FLOAT_KEYS |= {SLOPE_KEY, INTERCEPT_KEY}
 _BOOLEAN_KEYS = {"BinaryData", "CompressedData", *BYTE_ORDER_KEYS}
 _TEXT_KEYS = {"ObjectType", "AnatomicalOrientation", "DistanceUnits", "Modality", "ElementType", "ElementDataFile"}
-# Not of MetaIO, which passes over it: the unit of the fourth dimension's spacing.
+# The unit of the fourth dimension's spacing. It is not MetaIO's, which passes over it.
 _TEXT_KEYS |= {"TimeUnit"}
 FORMAT_KEYS = _INTEGER_KEYS | _FLOAT_KEYS | _BOOLEAN_KEYS | _TEXT_KEYS
 
@@ -81,7 +81,7 @@ _MAX_HEADER_BYTES = 2**26
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """The fields as they stand, the text after `ElementDataFile = LIST`, and the bytes up to the data."""
+    """The fields as text, the names after `ElementDataFile = LIST`, and the bytes up to the data."""
 
     path: Path
     fields: Mapping[str, str]
@@ -179,7 +179,7 @@ def metadata_of(header: Header) -> Metadata:
 
 
 def _piece_keys(fields: Mapping[str, str]) -> list[str]:
-    """The keys that hold one long text in pieces: MedjaxMetadata0, MedjaxMetadata1, ... as far as they go."""
+    """The keys that hold one long text in pieces: MedjaxMetadata0, MedjaxMetadata1, and so on."""
     keys: list[str] = []
     while (key := f"{METADATA_KEY}{len(keys)}") in fields:
         keys.append(key)
@@ -187,7 +187,7 @@ def _piece_keys(fields: Mapping[str, str]) -> list[str]:
 
 
 def _field_value(key: str, text: str) -> Any:
-    """A field as numbers, where it is known to be numbers: one alone, several as a list."""
+    """The value of a field. A field of numbers becomes one number or a list."""
     if key in _BOOLEAN_KEYS:
         return text[:1] in ("T", "t", "1")
     kind: Any = int if key in _INTEGER_KEYS else float if key in _FLOAT_KEYS else None

@@ -72,7 +72,7 @@ def _read_voxels(header: Header, sizes: list[int], channels: int, file: io.Buffe
 
 
 def _data_parts(header: Header, sizes: list[int], encoding: Encoding, file: io.BufferedReader) -> list[Part]:
-    """The files that hold the voxels: this one, a named one, listed ones, or those of a numbered pattern."""
+    """The files that hold the voxels: this file, a named one, a list, or those of a numbered pattern."""
     skipped = header.integers("HeaderSize", 1)[0] if "HeaderSize" in header.fields else 0
     if skipped < -1 or (skipped == -1 and encoding != "raw"):
         raise UnsupportedFileError(header.path, f"its HeaderSize {skipped} does not say where {encoding} data start")
@@ -95,7 +95,7 @@ def _data_parts(header: Header, sizes: list[int], encoding: Encoding, file: io.B
 
 
 def _files_of_list(header: Header, sizes: list[int], words: list[str]) -> list[Path]:
-    """`LIST` names one file per last index, `LIST 2` one per two-dimensional slice of the image."""
+    """`LIST` names one file per last index, and `LIST 2` one file per two-dimensional slice of the image."""
     held = re.match(r"\d{1,2}", words[0]) if words else None
     dimensions = int(held[0]) if held else len(sizes) - 1
     expected = math.prod(sizes[dimensions:])
@@ -105,7 +105,7 @@ def _files_of_list(header: Header, sizes: list[int], words: list[str]) -> list[P
 
 
 def _files_of_pattern(header: Header, count: int, words: list[str]) -> list[Path]:
-    """`name_%03d.raw [first [last [step]]]`; a last number or step that is not given follows from the count."""
+    """`name_%03d.raw [first [last [step]]]`. A last number or step that is not given follows from the count."""
     try:
         numbers = [int(word) for word in words[1:4]]
     except ValueError:

@@ -25,7 +25,7 @@ from medjax.io._metaimage._header import FORMAT_KEYS, MAX_DIMENSIONS, MODALITIES
 
 __all__ = ["geometry_lines", "joined", "kept_lines", "layout", "write"]
 
-# MetaIO reads a value into 32768 bytes and fails on longer ones (seen); short lines suit other readers too.
+# MetaIO reads a value into 32768 bytes and was seen to fail on longer ones. Short lines also suit other readers.
 _LINE_BYTES = 16000
 
 
@@ -76,10 +76,10 @@ def _text_of(lines: list[str]) -> bytes:
 
 
 def layout(path: Path, shape: tuple[int, ...], axes: Sequence[Axis]) -> tuple[int, bool]:
-    """How many array axes are dimensions of the file, and whether one more is its channels.
+    """Returns how many array axes are dimensions of the file, and whether one more axis holds its channels.
 
-    The last axis behind i, j, k is the channels, unless it has length one (which a reader would drop) or the source says
-    that it is another dimension, such as time.
+    The last axis behind i, j, k holds the channels, unless it has length one, which a reader would drop, or the source
+    says that it is another dimension, such as time.
     """
     has_channels = len(shape) > 3 and shape[-1] > 1 and axes[-1].meaning not in ("time", "list")
     dimensions = len(shape) - has_channels
@@ -96,7 +96,7 @@ def _numbers_in(extra: Mapping[str, Any], key: str, count: int) -> list[Any] | N
 
 
 def geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any], axes: Sequence[Axis]) -> list[str]:
-    """Geometry in mm, and steps of time in seconds, as ITK has them."""
+    """Lines of the geometry. Lengths are in mm and steps of time in seconds, as in ITK."""
     turn = np.eye(n)
     turn[:3, :3] = direction_of(affine)
     further = axes[: n - 3]
@@ -116,13 +116,12 @@ def geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any], axes: S
 
 
 def kept_lines(path: Path, image: Image) -> list[str]:
-    """The kind, the metadata that names nobody, and the keys of a MetaImage source that are not of the format."""
+    """Lines of the kind, the metadata that names nobody, and the foreign keys of a MetaImage source."""
     extra = extra_of(image)
     text = metadata_to_json(path, image) or ""
     pieces = [text[start : start + _LINE_BYTES] for start in range(0, len(text), _LINE_BYTES)]
-    lines = [
-        f"{METADATA_KEY}{number} = |{piece}|" for number, piece in enumerate(pieces)
-    ]  # bars keep blanks at the ends
+    # Bars keep blanks at the ends.
+    lines = [f"{METADATA_KEY}{number} = |{piece}|" for number, piece in enumerate(pieces)]
     if image.kind == "label":
         lines.append(f"{KIND_KEY} = label")
     if isinstance(image.metadata, Metadata):
@@ -133,7 +132,7 @@ def kept_lines(path: Path, image: Image) -> list[str]:
 
 
 def _is_foreign(key: str, value: Any) -> bool:
-    """Whether a field of a MetaImage source is none of the format's own and safe on one line."""
+    """Whether a field of a MetaImage source is not the format's and is safe on one line."""
     is_line = isinstance(value, str) and value.isprintable() and value.strip() == value != "" and value.isascii()
     return (
         is_line and len(value) <= _LINE_BYTES and re.fullmatch(r"[\w.-]+", key) is not None and key not in FORMAT_KEYS

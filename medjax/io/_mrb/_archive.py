@@ -97,7 +97,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
 
 def _check_members(path: Path, file: io.BufferedReader) -> None:
-    """Refuses an archive of too many members, by the record at its end, before zipfile makes an object of each.
+    """Refuses an archive of too many members by the record at its end, before zipfile makes an object for each.
 
     Source: APPNOTE.TXT 4.3.16 (end of central directory: its size is at byte 12) and 4.3.14 (zip64, from 4 GB on).
     """
@@ -127,10 +127,10 @@ def check_inside(path: Path, name: str) -> None:
 
 @contextlib.contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
-    """Turns what zipfile raises on damaged archives into the package's errors; other errors of the system pass."""
+    """Turns zipfile's errors on damaged archives into the package's. Other errors of the system pass."""
     try:
         yield
-    except (NotImplementedError, RuntimeError) as error:  # a compression method of its own, or a password
+    except (NotImplementedError, RuntimeError) as error:  # an unknown compression method, or a password
         if isinstance(error, RecursionError):
             raise
         raise UnsupportedFileError(path, f"the archive cannot be unpacked: {error}") from error

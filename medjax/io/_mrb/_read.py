@@ -42,8 +42,8 @@ def load_mrb(path: str | os.PathLike[str]) -> dict[str, Image]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ImageFileError: the archive is damaged or not to be trusted, two nodes share an id, an image has a transform that
-            is not linear, or an image has a format that cannot be read.
+        ImageFileError: the archive is damaged or not to be trusted, two nodes share an id, an image has a transform
+            that is not linear, or an image has a format that cannot be read.
 
     Warns:
         ImageFileWarning: a node is left out, since it has no voxels in the archive.

@@ -77,7 +77,7 @@ _TRUSTED_BYTES = 2**28  # of extensions
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """A header that was found to be consistent.
+    """A header that was checked.
 
     Attributes:
         path: The file it was read from.
@@ -137,7 +137,7 @@ def _plain_field(value: Any) -> Any:
 
 
 def _size_and_order(block: bytes, path: Path) -> tuple[int, ByteOrder]:
-    """Finds version and byte order by `sizeof_hdr`; where that is spoilt but the magic is right, by `dim[0]`."""
+    """Finds version and byte order by `sizeof_hdr`, or by `dim[0]` if that is spoilt but the magic is right."""
     for order in _BYTE_ORDERS:
         size = struct.unpack(order + "i", block[:4])[0] if len(block) >= 4 else 0
         if size in LAYOUT_OF:
@@ -197,7 +197,7 @@ def _vox_offset(fields: Mapping[str, Any], is_pair: bool, path: Path) -> int:
 
 
 def read_extensions(content: Content, header: Header) -> list[tuple[int, bytes]]:
-    """Reads the extensions, `(code, content)`, and leaves a single file at its first voxel.
+    """Reads the extensions, `(code, content)`. A single file is then at its first voxel.
 
     Raises:
         ImageFileError: an extension claims more bytes than there are.
@@ -234,7 +234,7 @@ def _split_extensions(block: bytes, header: Header) -> list[tuple[int, bytes]]:
 
 
 def written_header(fields: Mapping[str, Any], *, size: int, is_pair: bool, vox_offset: int = 0) -> bytes:
-    """Packs fields into a little-endian header of 348 or 540 bytes; fields that are not given are zero.
+    """Packs fields into a little-endian header of 348 or 540 bytes. Fields that are not given are zero.
 
     Raises:
         ValueError: a value does not fit its field.

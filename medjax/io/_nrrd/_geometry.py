@@ -1,4 +1,4 @@
-"""NRRD's geometry: which axes lie in space, and where."""
+"""NRRD's geometry: the axes in space, and their affine."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _SPATIAL_KINDS = ("domain", "space", "???", "none")
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Where the axes of a NRRD lie.
+    """The axes of a NRRD that lie in space, and their place.
 
     Attributes:
         axes: The two or three axes that lie in space, in the file's order.
-        affine: Index to LPS+ mm, of three axes: for two the third has length one.
+        affine: Index to LPS+ mm, of three axes. If there are two, the third has length one.
     """
 
     axes: tuple[int, ...]
@@ -112,7 +112,7 @@ def _in_space(header: Header, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _undirected_axes(header: Header) -> tuple[int, ...]:
-    """Axes of a spatial kind; if they are more than three, those with a spacing; if still more, the first three."""
+    """Axes of a spatial kind. If there are more than three, those with a spacing. If still more, the first three."""
     kinds = header.per_axis("kinds", "domain")
     axes = [axis for axis, kind in enumerate(kinds) if kind.lower() in _SPATIAL_KINDS]
     if len(axes) > 3 and header.fields.get("spacings"):

@@ -1,4 +1,4 @@
-"""NRRD headers: lines told apart here, field values parsed by pynrrd."""
+"""NRRD headers: the lines are sorted here, and pynrrd parses the field values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIELDS = {
         *("space units", "space origin", "space directions", "measurement frame"),
     )
 } | {"centers": "centerings"}
-"""The format's fields, from their spelling in small letters without spaces."""
+"""The format's fields by their spelling in small letters without spaces."""
 
 _VECTOR_FIELDS = ("space directions", "space origin", "measurement frame")
 _MAX_HEADER_BYTES = 2**26
@@ -36,11 +36,11 @@ _MAX_DIMENSIONS = 16  # NRRD_DIM_MAX
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a NRRD header states.
+    """The fields and pairs of a NRRD header.
 
     Attributes:
         path: The file.
-        fields: Parsed values by field name; numbers are lists, `None` where the header says none or nan.
+        fields: Parsed values by field name. Numbers are lists, `None` where the header says none or nan.
         pairs: The key/value pairs.
         names: The lines after `data file: LIST`.
         size: Bytes up to the data that follow the header.
@@ -72,7 +72,7 @@ def read_header(path: Path, file: io.BufferedReader) -> Header:
 
     Raises:
         MissingDependencyError: pynrrd is not installed.
-        ImageFileError: a line or a field is not as the format has it.
+        ImageFileError: a line or a field breaks the format.
     """
     lines: dict[str, str] = {}
     pairs: dict[str, str] = {}
@@ -113,7 +113,7 @@ def _sort_line(path: Path, line: str, fields: dict[str, str], pairs: dict[str, s
 
 
 def escaped(value: str) -> str:
-    """A value on one line, as the format has it: a backslash is doubled, a line break becomes backslash n."""
+    """A value on one line, as the format wants it: a backslash is doubled, and a line break becomes backslash n."""
     return value.replace("\\", "\\\\").replace("\n", "\\n")
 
 
@@ -139,13 +139,13 @@ def _parsed_fields(path: Path, magic: str, lines: Mapping[str, str]) -> dict[str
 
 
 def _tidy(text: str) -> str:
-    """Vectors without spaces inside, as pynrrd wants them."""
+    """The text with no spaces inside vectors, as pynrrd wants it."""
     tight = re.sub(r" ?([(),]) ?", r"\1", " ".join(text.split()))
     return tight.replace(")(", ") (").replace(")none", ") none").replace("none(", "none (")
 
 
 def _without_nan(value: Any) -> Any:
-    """Lists for arrays; `None` for not-a-number, and for a vector that has nothing else."""
+    """Lists in place of arrays, and `None` in place of not-a-number and of a vector of nothing else."""
     if isinstance(value, np.ndarray | list):
         items = [_without_nan(item) for item in value]
         return None if items and isinstance(value, np.ndarray) and value.ndim == 1 and not _any_number(items) else items

@@ -89,7 +89,7 @@ def _stored_dtype(header: Header, encoding: Encoding) -> np.dtype:
 
 
 def _data_parts(header: Header, encoding: Encoding, file: io.BufferedReader) -> list[Part]:
-    """Lines are skipped in the file, bytes in what it decodes to."""
+    """The files with the voxels. line skip counts lines of a file, and byte skip counts decoded bytes."""
     lines, skipped = header.fields.get("line skip", 0), header.fields.get("byte skip", 0)
     if lines < 0 or skipped < -1 or (skipped == -1 and encoding != "raw"):
         raise UnsupportedFileError(header.path, f"line skip {lines} and byte skip {skipped} with encoding {encoding}")

@@ -55,7 +55,7 @@ class _Layout:
     Attributes:
         axes: The array axis of each.
         kinds: The NRRD kind of each.
-        steps: The step and unit of each, as far as they are known; directions say it of the axes in space.
+        steps: The step and unit of each trailing axis, if they are known. Axes in space have directions instead.
     """
 
     axes: list[int]
@@ -151,13 +151,13 @@ def _nrrd_kind(axis: Axis, size: int) -> str:
 
 
 def _file_axes(kinds: list[str]) -> list[int]:
-    """Array axes in the file's order: components are fastest, as ITK and Slicer have it, but time is slowest."""
+    """Array axes in the file's order. Components are fastest, as in ITK and Slicer, but time is slowest."""
     trailing = range(3, 3 + len(kinds))
     return [0, 1, 2, *trailing] if set(kinds) == {"time"} else [*trailing, 0, 1, 2]
 
 
 def _word(text: str) -> str:
-    """A unit as it can stand between quotation marks on one line."""
+    """The unit if it can stand between quotation marks on one line, else nothing."""
     return text if text.isprintable() and not set(text) & set('"\\') else ""
 
 
