@@ -8,7 +8,7 @@ One convention throughout the package:
   `affine[:3, :3] = direction @ diag(spacing)` and `affine[:3, 3] = origin`.
 
 Functions take leading batch axes, and arrays of any library that follows the array API: NumPy float64 while the
-geometry is concrete, traced JAX values under a transformation.
+geometry is known, traced JAX values inside a transformation.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def lps_to_ras(affine: Any) -> Any:
 def product(a: Any, b: Any) -> Any:
     """Multiplies matrices `(..., m, n)` and `(..., n, p)` of a geometry at the highest precision.
 
-    By default GPUs round float32 factors to 10 bits (TF32) and TPUs to 7 (bfloat16): samples would move by up to a voxel.
+    By default GPUs round float32 factors to 10 bits (TF32) and TPUs round them to 7 (bfloat16). Samples would then move
+    by up to a voxel.
     """
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a @ b
@@ -131,9 +132,9 @@ def four_by_four(linear: Any, origin: Any) -> Any:
 
 
 def check_affine(affine: Any, name: str = "affine", world: str = "LPS") -> Any:
-    """Returns the affine as float64 `(..., 4, 4)` NumPy, or raises `ValueError` saying what is wrong with it.
+    """Returns the affine as float64 `(..., 4, 4)` NumPy, or raises a `ValueError` that says what is wrong with it.
 
-    Of a traced affine only the shape is checked. The name and the world frame are those that an error names.
+    A traced affine is checked for its shape alone. An error uses the given name and world frame.
     """
     matrix = on_host(affine)
     if matrix.shape[-2:] != (4, 4):
@@ -157,7 +158,7 @@ def is_singular(matrix: np.ndarray) -> bool:
 
 
 def shear_degrees(affine: np.ndarray) -> float:
-    """Returns by how many degrees the worst pair of index axes departs from a right angle.
+    """Returns the largest departure of two index axes from a right angle, in degrees.
 
     Example:
         >>> tilted = affine_from(direction=[[1, 0, 0], [0, 1, 0.5], [0, 0, 0.75**0.5]])
@@ -194,7 +195,7 @@ def index_map(target: Any, source: Any) -> tuple[Any, Any]:
 
 
 def same_rank(*arrays: Any) -> tuple[Any, ...]:
-    """Gives arrays one rank by leading axes of length 1, since JAX can be set to refuse implicit rank promotion."""
+    """Gives arrays one rank by leading axes of length 1, since users can set JAX to refuse implicit rank promotion."""
     rank = max(array.ndim for array in arrays)
     return tuple(array.reshape((1,) * (rank - array.ndim) + array.shape) for array in arrays)
 
@@ -228,8 +229,8 @@ def _cross(xp: Any, a: Any, b: Any) -> Any:
 def rescaled_size(shape: Size, spacing: np.ndarray, new_spacing: np.ndarray) -> tuple[int, ...]:
     """Returns `max(1, round(n * spacing / new_spacing))` per axis.
 
-    The ratio is formed first and a result within 1e-9 of a half is rounded up, so that equal spacing gives equal size
-    and the answer does not hang on the last bit of a decimal fraction.
+    The ratio is formed first, and a result within 1e-9 of a half is rounded up. So equal spacing gives equal size, and
+    the last bit of a decimal fraction decides nothing.
 
     Example:
         >>> rescaled_size((7, 16, 10), np.array([0.3, 2.1, 1.0]), np.array([0.3, 0.7, 4.0]))
@@ -242,15 +243,17 @@ def rescaled_size(shape: Size, spacing: np.ndarray, new_spacing: np.ndarray) -> 
 
 
 class Place(NamedTuple):
-    """Where a grid lies in the index space of the lattice that it was made from: index `i` at `step @ i + start` there.
+    """Where a grid lies in the index space of the lattice that it was made from.
 
-    It holds more than the two affines: what a call says of a lattice (another spacing, a crop) is known exactly, also where
-    the affine is traced and only float32, and the map between the two depends on no origin.
+    Index `i` of the grid lies at `step @ i + start` of that lattice. This says more than the two affines do. A call
+    states exactly how it changes a lattice (another spacing, a crop), even where the affine is traced and only float32.
+    And the map between the two depends on no origin.
 
     Attributes:
-        affine: The lattice that it was made from, `(*batch, 4, 4)`: the very array, for it is told by identity.
-        step: `(*batch, 3, 3)`.
-        start: `(*batch, 3)`.
+        affine: The lattice that the grid was made from, `(*batch, 4, 4)`: the very array, which is recognised by
+            identity.
+        step: Voxels of that lattice from one voxel of the grid to the next, as columns, `(*batch, 3, 3)`.
+        start: Index in that lattice of the grid's voxel (0, 0, 0), `(*batch, 3)`.
         is_diagonal: Whether `step` is known to keep the axes.
     """
 
@@ -260,13 +263,13 @@ class Place(NamedTuple):
     is_diagonal: bool
 
     def scaled(self, step: Any, start: Any) -> Place:
-        """The same axes with other steps, `(*batch, 3)`, from another start."""
+        """Returns the place with the same axes, other steps, `(*batch, 3)`, and another start."""
         _, (own, step) = together(self.step, step)
         own, step = same_rank(own, step[..., None, :])
         return self._replace(step=own * step, start=on_host(start))
 
     def then(self, other: Place) -> Place:
-        """Where a grid lies that lies there in the grid that lies here."""
+        """Returns the place of a grid that lies at `other` in the grid which lies here."""
         _, (own, step) = together(self.step, other.step)
         both = self.is_diagonal and other.is_diagonal
         return Place(self.affine, product(own, step), self.index_from(other.start), both)
@@ -282,13 +285,14 @@ class Place(NamedTuple):
 class Grid:
     """A voxel lattice in world space: a static shape and an index-to-LPS affine.
 
-    A pytree once JAX and an image are there: the affine is its leaf, the shape is static. So it may be an argument of `jit`.
+    A grid is a pytree as soon as JAX and `mj.Image` are imported, so it may be an argument of `jit`. The affine is its
+    leaf, and the shape is static.
 
     Attributes:
         shape: Voxels along i, j, k.
-        affine: `(4, 4)` index to LPS mm, float64 or traced; `(*batch, 4, 4)` for a batch of grids of one shape.
-        made_from: Where it lies in the lattice that it was made from, set by `moved` and `stepped`. A copy with another
-            affine (`dataclasses.replace`) lies elsewhere, so that none takes it along.
+        affine: `(4, 4)` index to LPS mm, float64 or traced. A batch of grids of one shape has `(*batch, 4, 4)`.
+        made_from: Its place in the lattice that it was made from; `moved` and `stepped` set it. A copy with another
+            affine (`dataclasses.replace`) lies elsewhere, so a copy never has it.
 
     Example:
         >>> grid = mj.Grid.of((10, 20, 5), spacing=(1, 1, 3), origin=(0, 0, -6))
@@ -309,7 +313,9 @@ class Grid:
         origin: Triple | None = None,
         direction: Voxels | None = None,
     ) -> Grid:
-        """Builds and checks a grid, from an affine or from spacing (mm), origin (LPS mm) and direction; they may be traced.
+        """Builds and checks a grid from an affine, or from spacing (mm), origin (LPS mm) and direction.
+
+        Affine, spacing, origin and direction may be traced.
 
         Raises:
             ValueError: the shape is not three positive integers, the affine is not a regular 4x4 matrix, or both an
@@ -330,14 +336,17 @@ class Grid:
 
     @staticmethod
     def covering(image: Grid | OnGrid, spacing: Triple) -> Grid:
-        """Returns the smallest grid along the world's axes (LPS) that covers a scan, outer face to outer face, about its middle.
+        """Returns the smallest grid along the world's axes (LPS) that covers a scan from outer face to outer face.
+
+        The grid is centred on the box around the scan.
 
         Args:
-            image: An image or a grid; of a batch the grid covers all items.
+            image: An image or a grid. The grid of a batch covers all items.
             spacing: Voxel size in mm, one number or three (along L, P, S).
 
         Raises:
-            ValueError: the geometry or the spacing is traced, since the shape follows from it, or the spacing is not positive.
+            ValueError: the geometry or the spacing is traced, though the shape follows from it, or the spacing is not
+                positive.
 
         Example:
             >>> turn = [[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]
@@ -411,11 +420,12 @@ class Grid:
         return self.stepped(np.ones(3), index, self.shape if shape is None else shape)
 
     def stepped(self, step: Points, start: Points, shape: Size, axes: Sequence[int] = (0, 1, 2)) -> Grid:
-        """Returns a lattice along the axes of this one: `step` voxels of this grid from one voxel to the next.
+        """Returns a lattice along the axes of this one, with `step` voxels of this grid from one voxel to the next.
 
         Args:
-            step: For each new axis the voxels of this grid in one step, `(*batch, 3)`; negative runs back. May be traced.
-            start: Index in this grid of the new voxel (0, 0, 0), `(*batch, 3)`; may be traced.
+            step: For each new axis the voxels of this grid in one step, `(*batch, 3)`. A negative step runs back. May
+                be traced.
+            start: Index in this grid of the new voxel (0, 0, 0), `(*batch, 3)`. May be traced.
             shape: Voxels along the new axes.
             axes: For each new axis the axis of this grid that it runs along.
 
@@ -432,7 +442,7 @@ class Grid:
 
     @property
     def place(self) -> Place:
-        """Where it lies in the index space of the lattice that it was made from; of its own, where it was not."""
+        """Its place in the lattice that it was made from; a grid that was made from none lies in itself."""
         return self.made_from or Place(self.affine, np.eye(3), np.zeros(3), True)
 
     def _vector(self, values: Any) -> Any:
@@ -458,5 +468,5 @@ def check_grid(value: Any, name: str, hint: str = "Grid.of makes one") -> None:
 
 
 def plain(triple: Any) -> Any:
-    """Turns a concrete `(3,)` array into a tuple of floats; leaves batches and traced values as they are."""
+    """Turns a known `(3,)` array into a tuple of floats, and leaves batches and traced values as they are."""
     return tuple(triple.tolist()) if isinstance(triple, np.ndarray) and triple.ndim == 1 else triple

@@ -15,7 +15,7 @@ __all__ = ["as_points", "as_triple", "check_positive", "check_size", "is_traced"
 
 
 def is_traced(*values: Any) -> bool:
-    """Whether JAX traces any of the values, or a number in one of them (a sequence, a pytree); all others are known now."""
+    """Whether JAX traces any of the values, or a number in one of them (a sequence, a pytree); else all are known."""
     jax: Any = sys.modules.get("jax")  # without JAX nothing is traced
     return jax is not None and any(_has_tracer(jax, value) for value in values)
 
@@ -29,9 +29,9 @@ def _has_tracer(jax: Any, value: Any) -> bool:
 
 
 def on_host(value: Any) -> Any:
-    """Reads numbers as float64 NumPy; traced ones, alone or in a sequence, as a traced array of float32 or float64.
+    """Reads known numbers as float64 NumPy, and traced ones as a traced array of float32 or float64.
 
-    Half precision is widened: a voxel in a thousand millimetres has no place in it.
+    Half precision is widened: it cannot tell two voxels apart at a thousand millimetres.
     """
     if is_traced(value):
         jax: Any = sys.modules["jax"]
@@ -44,7 +44,7 @@ def on_host(value: Any) -> Any:
 
 
 def together(*values: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Brings numbers to one library: NumPy float64 while all are concrete, else the widest dtype of those traced."""
+    """Brings numbers to one library: NumPy float64 while all are known, else the widest dtype of the traced ones."""
     parts = [on_host(value) for value in values]
     traced = [part for part in parts if not isinstance(part, np.ndarray)]
     if not traced:
@@ -54,7 +54,7 @@ def together(*values: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def as_triple(value: Any, name: str) -> Any:
-    """Reads one number or three as a `(3,)` array of `on_host`; `name` is the argument that an error names."""
+    """Reads one number or three as a `(3,)` array, by the rule of `on_host`; an error names the argument `name`."""
     try:
         array = on_host(value)
     except (TypeError, ValueError):  # ragged, or no numbers at all
@@ -66,25 +66,25 @@ def as_triple(value: Any, name: str) -> Any:
 
 
 def check_positive(triple: Any, name: str, given: Any) -> None:
-    """Raises `ValueError` where a concrete number is not above 0, and says what was given."""
+    """Raises `ValueError` where a known number is not above 0; the message shows the given value."""
     if isinstance(triple, np.ndarray) and not (triple > 0).all():
         raise ValueError(f"{name} must be positive, got {given!r}")
 
 
 def check_size(shape: Sequence[Any] | np.ndarray) -> None:
-    """Raises `ValueError` for a lattice that no memory holds: XLA would end the process."""
-    known = [n for n in shape if isinstance(n, int | float | np.number)]  # the others are symbols, of jax.export
+    """Raises `ValueError` for a lattice that fits into no memory, since XLA would end the process."""
+    known = [n for n in shape if isinstance(n, int | float | np.number)]  # jax.export has symbols
     with np.errstate(over="ignore"):
         total = np.prod(np.asarray(known, np.float64))
     if not total < 2.0**40:
         raise ValueError(
-            f"a lattice of {' x '.join(f'{n:.6g}' for n in shape)} voxels is more than any memory holds; is a size or a "
-            "spacing (in mm) in another unit?"
+            f"a lattice of {' x '.join(f'{n:.6g}' for n in shape)} voxels is more than any memory holds; is a size or "
+            "a spacing (in mm) in another unit?"
         )
 
 
 def as_points(values: Any) -> Any:
-    """Reads positions or indices `(..., 3)`: arrays of any library as they are, sequences as float64 NumPy."""
+    """Reads positions or indices, `(..., 3)`: keeps arrays of any library, and makes float64 NumPy of sequences."""
     points = values if hasattr(values, "ndim") else np.asarray(values, np.float64)
     if points.ndim == 0 or points.shape[-1] != 3:
         raise ValueError(f"positions and indices are (..., 3), got shape {tuple(points.shape)}")
@@ -92,7 +92,7 @@ def as_points(values: Any) -> Any:
 
 
 def read_only(array: Any) -> Any:
-    """Locks a NumPy array, since images of one geometry share it."""
+    """Locks a NumPy array and returns it; images of one geometry share their affine."""
     if isinstance(array, np.ndarray):
         array.flags.writeable = False
     return array

@@ -1,4 +1,4 @@
-"""World-to-world transforms: small pytrees that say where in the input each output point is taken from (ITK's sense)."""
+"""World-to-world transforms: small pytrees that map an output point to its source in the input, as in ITK."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from medjax._geometry._grid import (
     same_rank,
     transformed,
 )
-from medjax._geometry._numbers import on_host
+from medjax._geometry._numbers import as_points, on_host
 from medjax._geometry._types import AffineLike, AnyArray, Leaf, Points, Voxels
 from medjax._lazy import public
 
@@ -28,12 +28,12 @@ __all__ = ["AffineTransform", "CompositeTransform", "DisplacementField", "Transf
 
 
 class About(NamedTuple):
-    """What is known of an affine transform that was made for a lattice, also where its numbers are traced.
+    """Known facts about an affine transform that was made for a lattice, even where its numbers are traced.
 
     Attributes:
-        affine: The lattice, `(*batch, 4, 4)`: the very array, for it is told by identity.
-        index: The centre's index in it, `(*batch, 3)`, where the centre is its own.
-        axis: The axis of the lattice that is turned about, where it is one.
+        affine: The lattice, `(*batch, 4, 4)`: the very array, which is recognised by identity.
+        index: Index of the centre in the lattice, `(*batch, 3)`, or `None` where the caller gave a world point.
+        axis: The lattice's axis of rotation, or `None` for any other transform.
     """
 
     affine: Any
@@ -47,12 +47,12 @@ class About(NamedTuple):
 class AffineTransform:
     r"""An affine map of world points, $T(x) = L\,(x - c) + c + t$, in LPS mm, from output to input (ITK).
 
-    A pytree: its leaves may be traced, so `optax` can optimise them directly.
+    It is a pytree and its leaves may be traced, so `optax` can optimise them directly.
 
     Attributes:
         matrix: `(*batch, 4, 4)`, linear part $L$ and translation $t$ in mm.
         center: `(*batch, 3)` fixed point $c$ of the linear part, LPS mm; default the origin.
-        about: What the operation that made the transform knows of it; nobody else need give it.
+        about: Known facts from the operation that made the transform. Users need not give it.
 
     Example:
         >>> shift = mj.AffineTransform.of(mj.affine_matrix(translation=(1, 2, 3)))
@@ -93,7 +93,7 @@ class AffineTransform:
     def __call__(self, points: Points) -> AnyArray:
         """Maps world points `(..., 3)`, LPS mm."""
         _check_affine_transform(self)
-        turned = transformed(self.matrix[..., :3, :3], operator.sub(*same_rank(points, self.center)))
+        turned = transformed(self.matrix[..., :3, :3], operator.sub(*same_rank(as_points(points), self.center)))
         fixed = operator.add(*same_rank(self.center, self.matrix[..., :3, 3]))
         return operator.add(*same_rank(turned, fixed))
 
@@ -101,7 +101,7 @@ class AffineTransform:
         """Returns the inverse map, about the same centre.
 
         Raises:
-            ValueError: the matrix is singular: it squashes the world flat, and nothing leads back.
+            ValueError: the matrix is singular, so it has no inverse.
 
         Example:
             >>> turn = mj.AffineTransform.of(mj.affine_matrix(rotation=(0, 0, 90)), center=(1.0, 0.0, 0.0))
@@ -129,7 +129,7 @@ class AffineTransform:
 @jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True, eq=False)
 class DisplacementField:
-    r"""A dense displacement, $T(x) = x + u(x)$, in LPS mm: $u$ is interpolated linearly, and 0 outside its grid (ITK).
+    r"""A dense displacement, $T(x) = x + u(x)$, in LPS mm; $u$ is linear between voxels and 0 beyond its grid (ITK).
 
     Attributes:
         displacement: `(*batch, i, j, k, 3)`, LPS mm.
@@ -153,7 +153,7 @@ class DisplacementField:
             affine: `(*batch, 4, 4)` index to LPS mm of the field's own grid, such as `image.affine`.
 
         Raises:
-            ValueError: the displacement is not (..., i, j, k, 3), or the affine not a regular one.
+            ValueError: the displacement is not (..., i, j, k, 3), or the affine is singular or not finite.
 
         Example:
             >>> mj.DisplacementField.of([[[[1, 2, 3]]]], np.eye(4)).displacement.shape
@@ -175,15 +175,17 @@ class DisplacementField:
 @jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True, eq=False)
 class CompositeTransform:
-    """Transforms one after the other: the last is applied to the point first, as in ITK and in `compose`.
+    """Transforms one after the other. The last is applied to the point first, as in ITK and in `compose`.
 
     Attributes:
         transforms: Affine transforms, displacement fields or composites.
 
     Example:
-        >>> a, b = (mj.AffineTransform.of(m) for m in (mj.affine_matrix(scale=2), mj.affine_matrix(translation=(1, 0, 0))))
+        >>> a = mj.AffineTransform.of(mj.affine_matrix(scale=2))
+        >>> b = mj.AffineTransform.of(mj.affine_matrix(translation=(1, 0, 0)))
         >>> image = mj.Image.from_array(np.arange(6.0).reshape(6, 1, 1))
-        >>> mj.resample_to_image(image, image, transform=mj.CompositeTransform.of(a, b), fill=-1.0).voxels[:, 0, 0].tolist()
+        >>> both = mj.CompositeTransform.of(a, b)
+        >>> mj.resample_to_image(image, image, transform=both, fill=-1.0).voxels[:, 0, 0].tolist()
         [2.0, 4.0, -1.0, -1.0, -1.0, -1.0]
     """
 
@@ -200,8 +202,9 @@ class CompositeTransform:
             ValueError: one is none of these.
 
         Example:
-            >>> mj.CompositeTransform.of(mj.AffineTransform.of(np.eye(4))).transforms[0].center.tolist()
-            [0.0, 0.0, 0.0]
+            >>> still = mj.AffineTransform.of(np.eye(4))
+            >>> len(mj.CompositeTransform.of(still, still).transforms)
+            2
         """
         made = CompositeTransform(transforms)
         stages(made)
@@ -230,7 +233,7 @@ def _grid_of(shape: tuple[int, ...], leaves: Any) -> Grid:
     return Grid(shape, leaves[0])
 
 
-# Here, for the grid's own module knows nothing of JAX.
+# Here, since the grid's own module works without JAX.
 jax.tree_util.register_pytree_with_keys(
     Grid,
     lambda grid: (((jax.tree_util.GetAttrKey("affine"), grid.affine),), grid.shape),
@@ -249,7 +252,7 @@ def stages(transform: Any) -> list[AffineTransform | DisplacementField]:
     """Lists the elementary maps of a transform in the order in which a point passes through them.
 
     Raises:
-        ValueError: it is none of the transforms of this module.
+        ValueError: the value is none of the transforms of this module.
     """
     if transform is None:
         return []

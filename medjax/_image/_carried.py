@@ -1,34 +1,37 @@
 """How an image's metadata go through JAX: to their own scan or nowhere, and at no compilation.
 
-The rule: no output ever carries another scan's metadata, and two scans that differ only in metadata share one compilation.
-So metadata can be neither a leaf (a name is no array) nor a static field (five patients would be five compilations). They
-ride in the treedef, in a `Carried` that equals every other: JAX's caches take all scans for one. Whether the leaves that
-come back are the scan's own is decided when the image is rebuilt.
+The rule: no output ever carries another scan's metadata, and two scans that differ only in metadata share one
+compilation. So metadata can be neither a leaf (a name is no array) nor a static field (five patients would be five
+compilations). They ride in the treedef, in a `Carried` that equals every other: JAX's caches take all scans for one.
+Whether the leaves that come back are the scan's own is decided when the image is rebuilt.
 
-| way through JAX | what comes out |
+| way through JAX | metadata of the result |
 |---|---|
-| an operation of this package, eagerly | the scan's metadata |
-| `tree.map` with a function that leaves the affine as it is; `device_put`; flatten and unflatten | kept, with the float64 affine |
-| the same of a batch | `None`: its items may have been shuffled |
+| an operation of this package, eagerly | the scan's |
+| `device_put`; flatten and unflatten; `tree.map` that leaves the affine alone | kept, with the float64 affine |
+| the same with a batch | `None`: its items may have been shuffled |
 | `tree.map` that changes shape or affine (a crop, a stack, `x[0]`) | `None` |
-| the same once the scan's own voxels are gone: a template that outlives its image | `None` |
-| a user's `jit`, `vmap`, `grad`, `vjp`, `scan`, `cond`, `checkpoint`, `shard_map`, `pure_callback` | `None`: leaves were traced |
+| a template that outlives the scan's voxels | `None` |
+| a user's `jit`, `vmap`, `grad`, `scan`, `cond`, `checkpoint`, `shard_map`, `pure_callback` | `None`: traced leaves |
 | `tree.map(lambda x, y: y, a, b)`; `unflatten(structure_of_a, leaves_of_b)` | `None` |
-| `unflatten(structure_of_a, copies_of_b_on_a_device)`, equal shape and affine, the trees never compared | a's: the caller says so |
-| `keep_metadata(function)`, `with_metadata` | what the caller says |
+| `unflatten(structure_of_a, device_copies_of_b)` on one geometry, without a comparison | a's: the caller says so |
+| `keep_metadata(function)`, `with_metadata` | as the caller says |
 
-One case needs a mark that `==` leaves. JAX's tree functions compare the treedefs of the trees that they combine, and that
-comparison is all that tells these two apart (a test shows the same calls with the same arguments for both):
+`==` must leave a mark in one case, because JAX makes the same calls for a right and for a wrong result
+(tests/image/test_carried.py records them):
 
-- `tree.map(lambda x, y: y, a, device_put(b))` unflattens a's treedef with b's arrays: a's metadata would be wrong;
-- `structure(a) == structure(b)`, then `unflatten(structure_of_a, leaves_of_device_put_a)`: they would be right.
+- `device_put([a, b])` flattens a, flattens b, and unflattens a's treedef with copies of a's arrays: a's metadata are
+  right.
+- `tree.map(lambda x, y: y, a, device_put(b))` flattens a, flattens b, compares both treedefs, and unflattens a's
+  treedef with b's arrays: a's metadata are wrong. Only the comparison tells this from the first case.
 
-So a comparison with another scan marks both sides, and no more. A marked treedef still gives the metadata to the scan's own
-two arrays, and no longer to copies of them. Where two images are one voxel array under two names, such as a scan and its
-anonymised twin, even the own arrays do not tell them apart: a comparison of these two empties both.
+So a comparison with another scan marks both sides, and changes nothing else. A marked treedef still gives the metadata
+to the scan's own two arrays, but no longer to copies of them. Two images may hold one voxel array under two names, such
+as a scan and its anonymised twin. Even their own arrays do not tell them apart, so a comparison of these two empties
+both.
 
-A treedef holds the metadata as long as somebody else holds the voxels: compilation caches keep treedefs for ever, and the
-header of each function's first patient must not stay in memory with them.
+A treedef holds the metadata only while somebody else holds the voxels. Compilation caches keep treedefs for ever, and
+the header of each function's first patient must not stay in memory with them.
 """
 
 from __future__ import annotations
@@ -48,9 +51,9 @@ class Carried:
     """The metadata and the float64 affine of one scan, on their way through JAX; all compare equal.
 
     Attributes:
-        scan: Metadata, affine and shape of the voxels, or `None` where nothing is known.
+        scan: Metadata, affine and shape of the voxels, or `None` where this carries nothing.
         voxels: The voxels, referred to weakly; once they are gone, so is `scan`.
-        is_marked: Whether this was compared with what another scan carries.
+        is_marked: Whether this was compared with the `Carried` of another scan.
     """
 
     __slots__ = ("__weakref__", "is_marked", "scan", "voxels")
@@ -63,7 +66,7 @@ class Carried:
 
     @staticmethod
     def of(voxels: Any, affine: Any, metadata: Any) -> Carried:
-        """Takes along what is known of a scan; traced leaves, placeholders and an affine on a device carry nothing."""
+        """Takes a known scan's metadata along; traced leaves, placeholders and an affine on a device carry nothing."""
         if not (_is_known(voxels) and isinstance(affine, np.ndarray)):
             return Carried()
         return Carried((metadata, affine, voxels.shape), voxels)
@@ -71,8 +74,8 @@ class Carried:
     def given_to(self, voxels: Any, affine: Any) -> tuple[Any, Any]:
         """Returns the affine and the metadata of an image that is rebuilt from leaves.
 
-        They are the scan's where the leaves are its own two arrays, or, without a mark, known arrays of the same shape on
-        the same geometry. Reading the affine of an array on a device waits for it.
+        Both are the scan's where the leaves are its own two arrays. Without a mark, known arrays of the same shape and
+        geometry suffice. An affine on a device is read, which waits for the computation that makes it.
         """
         if self.scan is None:
             return affine, None
@@ -109,6 +112,7 @@ def _no_voxels() -> None:
 
 
 def _forget(carried: Carried | None) -> None:
+    """Lets go of the metadata once the voxels are gone."""
     if carried is not None:
         carried.scan = None
 
@@ -119,9 +123,9 @@ def _is_known(leaf: Any) -> bool:
 
 
 def _is_same_geometry(affine: Any, known: np.ndarray) -> bool:
-    """Whether a leaf is the known affine, or its copy in another precision: `device_put` makes float32 of it.
+    """Whether a leaf is the known affine, or a copy of it in another precision, as `device_put` makes one.
 
-    Another float64 array on the host is another image's, however equal: `tree.unflatten(structure_of_a, leaves_of_b)`.
+    Another float64 array on the host belongs to another image, even where it is equal: patients may share a grid.
     """
     if affine is known:
         return True

@@ -1,4 +1,4 @@
-"""Checks of arguments that operations of several rooms take; a traced value passes where only its numbers could be wrong."""
+"""Checks of arguments that operations of several rooms take. A traced value passes the checks of its numbers."""
 
 from __future__ import annotations
 
@@ -52,17 +52,7 @@ def three_integers(value: Any, name: str, *, least: int) -> tuple[int, int, int]
 
 
 def check_same_grid(image: Image, other: Image, name: str, *, batch: Literal["same", "same or none"] = "same") -> None:
-    """Checks that two values are images on one grid, as `check_grids` does.
-
-    Args:
-        image: The image that gives the grid.
-        other: The image that must lie on it; a traced affine is taken to be right.
-        name: The argument that an error names.
-        batch: Whether `other` may also be one for all items.
-
-    Raises:
-        ValueError: shape, batch or affine differ, or one of the values is no image.
-    """
+    """Checks that two values are images on one grid; arguments and errors are those of `check_grids`."""
     check_image(image, "image")
     check_image(other, name)
     check_grids(image, other, name, batch=batch)

@@ -1,4 +1,4 @@
-"""The image: voxels, geometry and what is known of the scan, as one immutable pytree."""
+"""The image: voxels, geometry and metadata of a scan, as one immutable pytree."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ _KINDS = ("intensity", "label")
 @public("medjax")
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Image(Operators):
-    """A scan or label map: voxels on a grid in LPS+ millimetres, and what is known of it.
+    """A scan or label map: voxels on a grid in LPS+ millimetres, with metadata.
 
-    A pytree with two leaves, `voxels` and `affine`. `kind` is static; `metadata` is neither a leaf nor part of any
-    compilation key: scans that differ only in metadata, affine or values share one compilation. An image that comes out
-    of a user's own `jit`, `vmap` or `grad` trace has `metadata=None`, never another scan's; `keep_metadata` or
+    An image is a pytree with two leaves, `voxels` and `affine`. `kind` is static. `metadata` is neither a leaf nor part
+    of any compilation key: scans that differ only in metadata, affine or values share one compilation. An image that
+    comes out of a user's own `jit`, `vmap` or `grad` has `metadata=None`, never another scan's. `keep_metadata` or
     `with_metadata` puts it back.
 
     Attributes:
         voxels: `(*batch, i, j, k, *channels)`, NumPy as read from a file or a JAX array.
         affine: `(*batch, 4, 4)` index to LPS mm, float64 NumPy on the host (a tracer inside a transformation).
         kind: "intensity" (interpolated) or "label" (never mixed).
-        metadata: What the file stated, one for each item of a batch, or `None`.
+        metadata: The file's statements about the scan, a tuple with one for each item of a batch, or `None`.
 
-    Build one with `Image.from_array`, which checks its arguments; the constructor does not. `np.asarray(image)` gives the
+    `Image.from_array` builds an image and checks its arguments; the constructor does not. `np.asarray(image)` gives the
     voxels.
 
     `jax.device_put`, `jax.tree.map` with a function that leaves the affine as it is, pickling and copying keep a single
-    image's metadata and float64 affine. A batch gives up its metadata in a tree function, since its items may have been
+    image's metadata and float64 affine. A batch loses its metadata in a tree function, since its items may have been
     shuffled. Unflattening an image's treedef with other device arrays of the same shape and affine (`tree.transpose`,
-    `ravel_pytree`, restoring a checkpoint into a template) keeps its metadata while the image exists: make sure that the
-    arrays belong to the scan.
+    `ravel_pytree`, restoring a checkpoint into a template) keeps its metadata while the image exists: make sure that
+    the arrays belong to the scan.
 
     Example:
         >>> image = mj.Image.from_array(np.zeros((4, 5, 6), np.int16), spacing=(1, 1, 2.5))
@@ -101,8 +101,8 @@ class Image(Operators):
             metadata: A `Metadata`, or a tuple with one per item of a batch.
 
         Raises:
-            ValueError: the voxels are no array, an array has the wrong rank, the affine is singular or not finite, the kind is unknown or does
-                not suit the dtype, or metadata does not match the batch.
+            ValueError: the voxels are no array, an array has the wrong rank, the affine is singular or not finite, the
+                kind is unknown or does not suit the dtype, or metadata does not match the batch.
 
         Warns:
             UserWarning: the voxels look as if channels came first, `(1, i, j, k)`, as PyTorch has them.
@@ -145,7 +145,7 @@ class Image(Operators):
 
     @property
     def grid(self) -> Grid:
-        """The lattice: shape and affine, float64 on the host when concrete."""
+        """The lattice: shape and affine, float64 on the host where it is known."""
         return Grid(self.shape, affine_on_host(self.affine))
 
     @property
@@ -237,17 +237,17 @@ class Image(Operators):
         return np.array(voxels, dtype=dtype, copy=copy)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Locks what comes out of a pickle, as voxels from a file are: nobody else holds it."""
+        """Locks the arrays of a pickle, as voxels from a file are locked: nobody else holds them."""
         self.__dict__.update(state)
         for array in (self.voxels, self.affine):
-            if isinstance(array, np.ndarray) and array.base is None:  # else memory that a caller lent to the unpickler
+            if isinstance(array, np.ndarray) and array.base is None:  # else a caller lent the memory
                 array.flags.writeable = False
 
     def __copy__(self) -> Image:
         return Image(self.voxels, self.affine, self.kind, self.metadata)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Image:
-        voxels, metadata = copy.deepcopy((self.voxels, self.metadata), memo)  # to be changed in place
+        voxels, metadata = copy.deepcopy((self.voxels, self.metadata), memo)  # writable copies
         return Image(voxels, self.affine, self.kind, metadata)
 
     def __repr__(self) -> str:
@@ -260,7 +260,7 @@ class Image(Operators):
 
 
 def _described(image: Image) -> str:
-    """An image's `repr`: sizes, dtype, kind, spacing, orientation and modality; never a patient's name."""
+    """Returns an image's `repr`: sizes, dtype, kind, spacing, orientation and modality, never a patient's name."""
     voxels, affine = image.voxels, image.affine
     if not all(isinstance(leaf, np.ndarray | jax.Array) for leaf in (voxels, affine)):
         return f"Image(voxels={voxels!r}, affine={affine!r}, kind={image.kind!r})"
@@ -286,7 +286,7 @@ def image_from(
     kind: Kind = "intensity",
     metadata: Metadata | tuple[Metadata | None, ...] | None = None,
 ) -> Image:
-    """Builds and checks an image as `Image.from_array` does, of voxels whose axes are known to be in the right order."""
+    """Builds and checks an image as `Image.from_array` does, from voxels whose axes are known to be in order."""
     _check_array(voxels)
     voxels, affine = _as_voxels(voxels), read_only(check_affine(affine))
     _check_kind(kind, voxels.dtype)
@@ -303,12 +303,12 @@ def image_from(
 
 
 def check_image(value: Any, name: str, *, or_array: bool = False) -> None:
-    """Raises `ValueError` where something else stands in place of an image, and says what makes an image of it.
+    """Raises `ValueError` unless a value is an image; the message says how to make an image of it.
 
     Args:
-        value: What was given.
-        name: The argument that an error names.
-        or_array: Whether an array, or what NumPy makes an array of, will do as well.
+        value: The argument.
+        name: Its name, for the message.
+        or_array: Whether an array, or anything that NumPy turns into one, passes as well.
     """
     if isinstance(value, Image):
         if type(value) is Image:  # one that waits under `fuse` was checked when it began
@@ -342,7 +342,7 @@ def _check_parts(image: Image, name: str) -> None:
 
 
 def as_images(images: Any) -> list[Image]:
-    """Lists images, or raises `ValueError` where something else stands in their place."""
+    """Lists images, or raises `ValueError` where one of them is something else."""
     if maker_of(images) is not None or not isinstance(images, Iterable):
         check_image(images, "each of the images")
     listed = list(images)
@@ -352,7 +352,7 @@ def as_images(images: Any) -> list[Image]:
 
 
 def _check_array(voxels: Any) -> None:
-    """Raises `ValueError` where an image or a path stands in place of an array."""
+    """Raises `ValueError` where an image or a path was given in place of an array."""
     if isinstance(voxels, Image):
         raise ValueError("voxels must be an array, got an Image: it is one already, and image.voxels is its array")
     if is_foreign(voxels):
@@ -360,20 +360,21 @@ def _check_array(voxels: Any) -> None:
 
 
 def _warn_of_leading_channel(image: Image) -> None:
-    """Warns of `(1, i, j, k)`, which channels-first libraries hand over: it is a slice of many channels here."""
+    """Warns about `(1, i, j, k)`, the form of channels-first libraries: here it is one slice with many channels."""
     shape = tuple(image.voxels.shape)
     if image.batch_shape or len(shape) < 4 or shape[0] != 1 or 1 in shape[-3:]:
         return
     warnings.warn(
-        f"voxels of shape {shape} are one plane along i with channels {shape[3:]}, since channels come last; if the first "
-        "axis holds channels or items, give voxels[0], or np.moveaxis(voxels, 0, -1), or a batch of affines (1, 4, 4)",
+        f"voxels of shape {shape} are one plane along i with channels {shape[3:]}, since channels come last; if the "
+        "first axis holds channels or items, give voxels[0], or np.moveaxis(voxels, 0, -1), or a batch of affines "
+        "(1, 4, 4)",
         UserWarning,
         stacklevel=3,
     )
 
 
 def locked(image: Image) -> Image:
-    """Locks the NumPy voxels of an image that nobody else holds, so that operations need not copy them; returns it."""
+    """Locks the NumPy voxels of an image that nobody else holds, so that no operation copies them; returns it."""
     array = image.voxels
     while isinstance(array, np.ndarray):
         array.flags.writeable = False
@@ -382,11 +383,11 @@ def locked(image: Image) -> Image:
 
 
 def _as_voxels(voxels: Any) -> Any:
-    """Reads voxels as a NumPy array in native byte order (JAX takes no other), or leaves a JAX array as it is."""
+    """Reads voxels as a NumPy array in native byte order, as JAX needs it, and leaves a JAX array as it is."""
     if isinstance(voxels, jax.Array):
         return voxels
     array = np.asarray(voxels)
-    if array.dtype.kind not in "biufcV" or array.dtype.names:  # V: bfloat16 and its kin, or a structured dtype
+    if array.dtype.kind not in "biufcV" or array.dtype.names:  # V: bfloat16 and similar, or a structured dtype
         raise ValueError(
             f"voxels must be numbers or booleans, got dtype {array.dtype}; give components a trailing axis"
         )
@@ -401,13 +402,13 @@ def _check_kind(kind: Kind, dtype: Any) -> None:
 
 
 def affine_on_host(affine: Any) -> Any:
-    """The affine as float64 NumPy, unless it is traced (or a placeholder that a transformation put there)."""
+    """Returns the affine as float64 NumPy; a traced one, or a placeholder of a transformation, stays as it is."""
     if is_traced(affine) or not isinstance(affine, np.ndarray | jax.Array):
         return affine
     return np.asarray(affine, np.float64)
 
 
-# --- As a pytree: voxels and affine are leaves, the kind is structure, the metadata ride along (see `_carried`) ---------
+# --- As a pytree: voxels and affine are leaves, the kind is structure, the metadata ride along (see `_carried`) ------
 
 
 def flattened(image: Image) -> tuple[tuple[Any, Any], tuple[Kind, Carried]]:
@@ -429,7 +430,7 @@ def unflattened(aux: tuple[Kind, Carried], leaves: Any) -> Image:
 
 
 jax.tree_util.register_pytree_with_keys(Image, flattened_with_keys, unflattened, flattened)
-jax.export.register_pytree_node_serialization(  # an exported function knows the kind; no scan's metadata
+jax.export.register_pytree_node_serialization(  # an exported function knows the kind, and no metadata
     Image,
     serialized_name="medjax.Image",
     serialize_auxdata=lambda aux: aux[0].encode(),

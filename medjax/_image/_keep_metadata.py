@@ -1,4 +1,4 @@
-"""Metadata around a function of the user's: taken off before, put back after."""
+"""A wrapper that takes metadata off before a user's function and puts them back after it."""
 
 from __future__ import annotations
 
@@ -24,36 +24,40 @@ def keep_metadata(
 
     The metadata of all arguments are taken off before the call, and put onto the images of the result after it:
 
-    - Where all images of the arguments have equal metadata, they are one scan, and its metadata go onto all images of the
-      result.
-    - Where they differ, or some images have none (whose they are, nobody knows), `of` says whose metadata go where. Without
-      it the call is an error.
-    - An image to which the function itself gave metadata keeps these.
+    - Where all images of the arguments have equal metadata, they are one scan, and its metadata go onto all images of
+      the result.
+    - Where they differ, or only some images have metadata, `of` says whose metadata go where. Without `of` the call is
+      an error, since an image without metadata may belong to any patient.
+    - An image to which the function itself gave metadata keeps them.
 
-    The caller says that the function makes its images from these arguments: nobody can see whether a compiled function
-    returns a constant instead.
+    The caller vouches that the function makes its images from these arguments. Nothing can tell whether a compiled
+    function returns a constant instead.
 
     Args:
         function: Takes and returns images, alone or in any pytree, with other arguments as it likes.
-        of: The argument whose metadata the result gets, by position or by name. Or a pytree of such, a prefix of the result
-            as `out_axes` of `jax.vmap` is; `None` in it leaves images without metadata. Each argument must hold one scan.
-        item_by_item: Whether item n of a batch in the result comes from item n of the batch in the argument. A function may
-            shuffle the items, so a batch of several scans needs it. A result with another batch gets no metadata.
+        of: The argument whose metadata the result gets, by position or by name. Or a pytree of them that is a prefix of
+            the result, as `out_axes` of `jax.vmap` is; `None` in it leaves images without metadata. Each argument must
+            hold one scan.
+        item_by_item: Whether item n of a batch in the result comes from item n of the batch in the argument. A batch of
+            several scans needs it, since a function may shuffle the items. A result with another batch gets no
+            metadata.
 
     Returns:
-        The function, of the same signature. Wrap the compiled function, `keep_metadata(jax.jit(f))`: inside a `jit` there
-        are no metadata to keep.
+        The function with the same signature. Wrap the compiled function, `keep_metadata(jax.jit(f))`: inside a `jit`
+        there are no metadata to keep.
 
     Raises:
-        ValueError: at the call: several scans without `of`, an argument that is not there or holds several scans, an `of` that
-            is no prefix of the result, or a batch of several scans without `item_by_item`.
+        ValueError: the arguments hold several scans and `of` is not given; an argument that `of` names does not exist
+            or holds several scans; `of` is no prefix of the result; or a batch of several scans comes without
+            `item_by_item`. All of these show at the call.
 
     Transforms:
         Metadata are put back outside the function, so it compiles as often as without the wrapper.
 
     Example:
         >>> brighter = mj.keep_metadata(jax.jit(lambda image: image.with_voxels(image.voxels + 1)))
-        >>> ct, pet = (mj.Image.from_array(np.zeros((2, 3, 4)), metadata=mj.Metadata(modality=m)) for m in ("CT", "PT"))
+        >>> known = [mj.Metadata(modality=modality) for modality in ("CT", "PT")]
+        >>> ct, pet = (mj.Image.from_array(np.zeros((2, 3, 4)), metadata=metadata) for metadata in known)
         >>> brighter(ct).metadata, jax.jit(brighter)(ct).metadata
         (Metadata(modality='CT'), None)
         >>> swap = mj.keep_metadata(jax.jit(lambda a, b: (b, a)), of=("b", "a"))
@@ -84,13 +88,13 @@ def keep_metadata(
 
 
 class _Scan:
-    """What is known of the scan that images come from; no pytree, and so a leaf."""
+    """The metadata of the scan that images come from; no pytree, and so a leaf."""
 
     def __init__(self, metadata: Metadata | tuple[Metadata | None, ...] | None):
         self.metadata = metadata
 
     def put_on(self, image: Any) -> Any:
-        """Gives an image without metadata the scan's, where it fits; returns anything else as it is."""
+        """Gives an image without metadata those of the scan where they fit; returns anything else as it is."""
         if not isinstance(image, Image) or image.metadata is not None or self.metadata is None:
             return image
         if isinstance(self.metadata, tuple) and image.batch_shape != (len(self.metadata),):
@@ -99,7 +103,7 @@ class _Scan:
 
 
 def _scan_of(tree: Any, what: str, item_by_item: bool) -> _Scan:
-    """The one scan whose images a pytree holds, or none.
+    """Returns the one scan whose images a pytree holds, or one without metadata.
 
     Args:
         tree: Any pytree.
@@ -113,26 +117,26 @@ def _scan_of(tree: Any, what: str, item_by_item: bool) -> _Scan:
             found.append(metadata)
     if len(found) > 1:
         raise ValueError(
-            f"{what} images with {len(found)} different metadata (or none), so it is not clear whose the result gets: name an "
-            "argument that holds one scan, such as of=0 or of='image'"
+            f"{what} images with {len(found)} different metadata (or none), so it is not clear whose the result gets: "
+            "name an argument that holds one scan, such as of=0 or of='image'"
         )
     if found and isinstance(found[0], tuple) and not item_by_item:
         raise ValueError(
-            f"{what} a batch of several scans, whose items a function may shuffle: say item_by_item=True if item n of the "
-            "result comes from item n of the batch, or unstack it"
+            f"{what} a batch of several scans, whose items a function may shuffle: say item_by_item=True if item n of "
+            "the result comes from item n of the batch, or unstack it"
         )
     return _Scan(found[0] if found else None)
 
 
 def _common(metadata: Any) -> Any:
-    """The metadata of all items where they are equal."""
+    """Returns the one `Metadata` of a batch whose items have equal metadata, and any other metadata as they are."""
     if isinstance(metadata, tuple) and metadata and all(item == metadata[0] for item in metadata):
         return metadata[0]
     return metadata
 
 
 def _argument(function: Any, name: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The argument of a call by position or name; `None` names none."""
+    """Returns an argument of a call by position or name; `None` names no argument."""
     if name is None:
         return None
     try:

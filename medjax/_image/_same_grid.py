@@ -1,4 +1,4 @@
-"""Whether two images lie on one grid: one tolerance for every operation that takes two."""
+"""The check that two images lie on one grid, with one tolerance for every operation that takes two images."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def check_grids(image: Any, other: Any, name: str, *, batch: Literal["same", "sa
     """Checks that two images lie on one grid: no corner of one is further than `_SAME_GRID_MM` from the other's.
 
     Args:
-        image: The image it is about.
-        other: The image that must lie on its grid; a traced affine is taken to be right.
+        image: The image that gives the grid.
+        other: The image that must lie on it; a traced affine is taken to be right.
         name: The argument that an error names.
         batch: Whether `other` may also be one for all items.
 

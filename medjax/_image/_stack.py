@@ -1,4 +1,4 @@
-"""Images in a batch, and a batch in its images."""
+"""Images stacked into a batch, and a batch split into images."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def stack(images: Sequence[Image]) -> Image:
         found, wanted = (image.voxels.shape, image.dtype, image.kind), (first.voxels.shape, first.dtype, first.kind)
         if found != wanted:
             raise ValueError(
-                f"image {number} has shape, dtype and kind {found}, image 0 has {wanted}; bring them to one grid first (crop_or_pad)"
+                f"image {number} has shape, dtype and kind {found}, image 0 has {wanted}; bring them to one grid first "
+                "(crop_or_pad)"
             )
     xp = np if all(isinstance(image.voxels, np.ndarray) for image in images) else jax.numpy
     affines = [affine_on_host(image.affine) for image in images]
@@ -54,7 +55,7 @@ def stack(images: Sequence[Image]) -> Image:
 
 
 def unstack(batch: Image) -> list[Image]:
-    """Splits a batch along its first axis into images; the reverse of `stack`.
+    """Splits a batch along its first axis into images, as the reverse of `stack`.
 
     Args:
         batch: An image with at least one batch axis.

@@ -35,26 +35,26 @@ Result = tuple[Float[Array, "*shape"], Int[Array, "*count"] | None]
 def z_score_normalize(image: Image, *, mask: MaskLike | None = None, ddof: Literal[0, 1] = 1) -> Image:
     r"""Shifts and scales intensities to mean 0 and standard deviation 1.
 
-    $y = (x - \bar x) / s$ with $s^2 = \sum (x - \bar x)^2 / (n - \mathrm{ddof})$ over the voxels inside the mask; voxels outside
-    are mapped by the same numbers. `ddof=1`, the default, is what SimpleITK's `Normalize`, TorchIO's `ZNormalization` and
-    MedImages.jl do; `ddof=0` is MONAI's `NormalizeIntensity` and NumPy's `std`.
+    $y = (x - \bar x) / s$ with $s^2 = \sum (x - \bar x)^2 / (n - \mathrm{ddof})$ over the voxels inside the mask. The
+    same numbers map the voxels outside. SimpleITK's `Normalize`, TorchIO's `ZNormalization` and MedImages.jl have
+    `ddof=1`, the default; MONAI's `NormalizeIntensity` and NumPy's `std` have `ddof=0`.
 
-    Statistics are taken per item of a batch and per channel, over finite voxels only: NaN and infinite voxels do not
-    count, and come back as they are, so an image without a finite voxel as a whole. A constant image (standard deviation exactly 0) gives $x - \bar x$, so 0 where
-    it is constant, as in MONAI; TorchIO raises there.
+    Statistics are taken per item of a batch and per channel, over finite voxels only. Voxels that are not finite stay
+    as they are. A constant image (standard deviation exactly 0) gives $x - \bar x$, which is 0 where it is constant.
+    MONAI does the same; TorchIO raises an error.
 
     Args:
         image: Intensities, any batch, any channels.
-        mask: Where statistics are taken, not zero inside: an `Image` on the same grid, or an array `(i, j, k)`,
-            `(*batch, i, j, k)` or of the voxels' shape, booleans or integers. Default everywhere.
-        ddof: Degrees of freedom taken off the count.
+        mask: The voxels that statistics are taken from, where it is not 0: an `Image` on the same grid, or an array
+            `(i, j, k)`, `(*batch, i, j, k)` or of the voxels' shape, booleans or integers. Default all.
+        ddof: Degrees of freedom that are subtracted from the count.
 
     Returns:
         The image with float32 voxels (float64 if they were and x64 is on), without unit.
 
     Raises:
-        ValueError: the image holds labels, the mask lies on another grid, or it selects no finite voxel of an item. Under
-            a transformation, where that cannot be seen, an empty mask counts as none: all finite voxels are used.
+        ValueError: the image holds labels, the mask lies on another grid, or it selects no finite voxel of an item.
+            Inside a transformation, where an empty mask cannot be seen, it is ignored: all finite voxels are used.
 
     Transforms:
         Differentiable in voxels, with finite gradients. Compiles once per shape and dtype.
@@ -97,30 +97,30 @@ def _z_score(
 def min_max_normalize(image: Image, *, range: Range = (0.0, 1.0), mask: MaskLike | None = None) -> Image:
     r"""Maps the lowest and highest intensity onto the ends of a range, linearly.
 
-    $y = a + (b - a)\,(x - \min x) / (\max x - \min x)$ for the range $(a, b)$, extremes over the voxels inside the mask; voxels
-    outside are mapped by the same line and may leave the range (`clip` them if they must not). The same as
-    SimpleITK's `RescaleIntensity`, TorchIO's `RescaleIntensity` without a mask, and MONAI's `ScaleIntensity` per channel;
-    with a mask TorchIO clips to the extremes of the mask, this does not.
+    $y = a + (b - a)\,(x - \min x) / (\max x - \min x)$ for the range $(a, b)$, with the extremes of the voxels inside
+    the mask. The same line maps the voxels outside, which may leave the range (`clip` them if they must not).
+    SimpleITK's `RescaleIntensity`, TorchIO's `RescaleIntensity` without a mask, and MONAI's `ScaleIntensity` per
+    channel do the same. With a mask TorchIO clips to the extremes of the mask, and this does not.
 
-    Statistics are taken per item of a batch and per channel, over finite voxels only: NaN and infinite voxels do not
-    count, and come back as they are, so an image without a finite voxel as a whole. A constant image becomes $a$ everywhere (MONAI and TorchIO leave it as it is).
+    Statistics are taken per item of a batch and per channel, over finite voxels only. Voxels that are not finite stay
+    as they are. A constant image becomes $a$ everywhere (MONAI and TorchIO leave it as it is).
 
     Args:
         image: Intensities, any batch, any channels.
-        range: What the lowest and highest voxel become: two numbers, or for each end what
-            broadcasts to `(*batch, *channels)`, as in `clip`.
-        mask: Where the extremes are taken, as in `z_score_normalize`. Default everywhere.
+        range: The results for the lowest and the highest voxel: two numbers, or for each end an array that broadcasts
+            to `(*batch, *channels)`, as in `clip`.
+        mask: The voxels that the extremes are taken from, as in `z_score_normalize`. Default all.
 
     Returns:
         The image with float32 voxels (float64 if they were and x64 is on).
 
     Raises:
-        ValueError: the image holds labels, the range does not rise or is too wide, the mask lies on another grid, or it selects no finite
-            voxel of an item. Under a transformation an empty mask counts as none.
+        ValueError: the image holds labels, the range does not rise or is too wide, the mask lies on another grid, or it
+            selects no finite voxel of an item. Inside a transformation an empty mask is ignored.
 
     Transforms:
-        Differentiable in voxels (the extremes' gradient is shared by the voxels that attain them) and `range`. Compiles
-        once per shape and dtype, not per range.
+        Differentiable in voxels (the voxels that attain an extreme share its gradient) and `range`. Compiles once per
+        shape and dtype, not per range.
 
     Example:
         >>> image = mj.Image.from_array(np.array([-1000, 0, 1000], np.int16).reshape(3, 1, 1))
@@ -154,30 +154,31 @@ def percentile_normalize(
 ) -> Image:
     r"""Maps two percentiles of the intensities onto the ends of a range, linearly.
 
-    $y = a + (b - a)\,(x - p_1) / (p_2 - p_1)$ for the range $(a, b)$. Percentiles are NumPy's (`method="linear"`) and exact for
-    any number of voxels below 2^31, found without sorting. `outside="clip"` limits the result to the range, as TorchIO's
-    `RescaleIntensity(percentiles=...)` and nnU-Net do; `"extend"` continues the line, as MONAI's
-    `ScaleIntensityRangePercentiles(clip=False)`. TorchIO clips first and then maps the extremes of what is left, which
-    is the same wherever a voxel lies at or beyond each percentile.
+    $y = a + (b - a)\,(x - p_1) / (p_2 - p_1)$ for the range $(a, b)$. Percentiles are those of NumPy's
+    `method="linear"`. They are exact for any number of voxels below 2^31, and found without sorting. `outside="clip"`
+    limits the result to the range, as TorchIO's `RescaleIntensity(percentiles=...)` and nnU-Net do. `"extend"`
+    continues the line, as MONAI's `ScaleIntensityRangePercentiles(clip=False)` does. TorchIO clips first and then maps
+    the extremes of the clipped voxels, which gives the same wherever a voxel lies at or beyond each percentile.
 
-    Statistics are taken per item of a batch and per channel, over finite voxels only. NaN comes back as NaN, and an
-    infinite voxel as it is or clipped, also where an image has no finite one. Where both percentiles are equal (a constant image, or one that is nearly all
-    background) everything becomes $a$: choose wider percentiles or a mask.
+    Statistics are taken per item of a batch and per channel, over finite voxels only. NaN stays NaN. An infinite voxel
+    stays infinite or is clipped, even in an image without a finite voxel. Where both percentiles are equal (a constant
+    image, or one that is nearly all background) everything becomes $a$: choose wider percentiles or a mask.
 
     Args:
         image: Intensities, any batch, any channels.
         percentiles: Lower and upper, within 0 to 100.
-        range: What the two percentiles become: two numbers, or for each end what
-            broadcasts to `(*batch, *channels)`, as in `clip`.
-        mask: Where the percentiles are taken, as in `z_score_normalize`. Default everywhere.
-        outside: What becomes of voxels beyond the percentiles.
+        range: The results for the two percentiles: two numbers, or for each end an array that broadcasts to
+            `(*batch, *channels)`, as in `clip`.
+        mask: The voxels that the percentiles are taken from, as in `z_score_normalize`. Default all.
+        outside: "clip" limits voxels beyond the percentiles, "extend" maps them by the same line.
 
     Returns:
         The image with float32 voxels (float64 if they were and x64 is on).
 
     Raises:
-        ValueError: the image holds labels or 2^31 voxels or more, percentiles or range do not rise, the range is too wide, the mask lies on another
-            grid, or it selects no finite voxel of an item. Under a transformation an empty mask counts as none.
+        ValueError: the image holds labels or 2^31 voxels or more, percentiles or range do not rise, the range is too
+            wide, the mask lies on another grid, or it selects no finite voxel of an item. Inside a transformation an
+            empty mask is ignored.
 
     Transforms:
         Differentiable in voxels (through the two voxels that a percentile lies between) and `range`. Compiles once per

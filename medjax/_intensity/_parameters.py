@@ -1,6 +1,6 @@
-"""Checks what callers hand to an intensity operation, on the host, and brings it into the form the kernels take.
+"""Arguments of intensity operations, checked on the host and brought into the form that kernels take.
 
-Values are checked where they are concrete; a tracer passes, and the operation's docstring says what then happens.
+Known values are checked. Traced values pass, and the operation's docstring says how it treats them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
     "voxels_of",
 ]
 
-# What a caller may write for a number: annotations are checked at run time in the tests, where int is not float.
+# A number in an annotation: the tests check annotations at run time, where int is not float.
 Number = float | int | np.number
 
 
@@ -39,7 +39,7 @@ def voxels_of(image: Image, operation: str) -> Any:
     """Returns an image's voxels in a form that jit takes without loss.
 
     Raises:
-        ValueError: it is no image, or holds labels or complex numbers.
+        ValueError: the argument is no image, or the image holds labels or complex numbers.
     """
     check_image(image, f"{operation}: the image")
     check_amounts(image, operation)
@@ -50,16 +50,16 @@ def voxels_of(image: Image, operation: str) -> Any:
 
 
 def number_for(image: Image, value: Any, name: str, *, allow_infinite: bool = False) -> Any:
-    """Returns a parameter, one number or some per item and channel, shaped to broadcast against the voxels.
+    """Returns a parameter, one number or several per item and channel, in a shape that broadcasts against the voxels.
 
     Args:
-        image: The image it is for.
+        image: The image that the parameter is for.
         value: A number, or an array that broadcasts to `(*batch, *channels)`.
         name: The argument that an error names.
-        allow_infinite: Whether infinity has a meaning here.
+        allow_infinite: Whether infinity makes sense.
 
     Raises:
-        ValueError: the shape does not fit, or a concrete value is not a (finite) number.
+        ValueError: the shape does not fit, or a known value is not a (finite) number.
     """
     if not is_traced(value):
         value = as_numbers(value, name)
@@ -78,7 +78,7 @@ def as_numbers(value: Any, name: str) -> np.ndarray:
 
 
 def is_pair(value: Any) -> bool:
-    """Whether something has two entries."""
+    """Whether a value has two entries."""
     try:
         return len(value) == 2
     except TypeError:
@@ -102,8 +102,8 @@ def range_for(image: Image, range: tuple[Any, Any], name: str = "range") -> tupl
     """Returns the two ends of an output range, each as `number_for` does.
 
     Raises:
-        ValueError: there are not two ends, the first is not below the second, or they are further apart than the largest
-            number of the result.
+        ValueError: there are not two ends, the first is not below the second, or their difference exceeds the largest
+            number of the result's dtype.
     """
     if not is_pair(range):
         raise ValueError(f"{name} must be two numbers (low, high), got {range!r}")
@@ -141,10 +141,10 @@ def percentiles_of(percentiles: Any) -> tuple[float, ...]:
 
 
 def mask_for(image: Image, mask: Any, name: str = "mask") -> Any:
-    """Returns a mask shaped to broadcast against the voxels, or `None`; what is not zero is inside.
+    """Returns a mask in a shape that broadcasts against the voxels, or `None`. Voxels that are not 0 are inside.
 
     Args:
-        image: The image it is for.
+        image: The image that the mask is for.
         mask: An `Image` on the same grid, or an array: `(i, j, k)` for all items, `(*batch, i, j, k)`, or with the
             image's channels as well. Booleans or integers.
         name: The argument that an error names.

@@ -1,4 +1,4 @@
-"""Operations whose parameters are given: clip, rescale, and display windows as DICOM defines them."""
+"""Operations with given parameters: clip, rescale, and display windows as DICOM defines them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def clip(image: Image, low: PerItem | None, high: PerItem | None) -> Image:
 
     Args:
         image: Intensities, any batch, any channels.
-        low: Lowest value of the result, in the image's unit: one number, or what broadcasts
-            to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels. `None` for no limit.
+        low: Lowest value of the result, in the image's unit: one number, or an array that broadcasts to `(*batch,
+            *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels. `None` for no limit.
         high: Highest value, likewise.
 
     Returns:
@@ -61,24 +61,25 @@ def _clip(
 
 
 def rescale(image: Image, slope: PerItem, intercept: PerItem) -> Image:
-    r"""Rescales intensities: $y = slope \cdot x + intercept$, as DICOM's Rescale Slope and Intercept.
+    r"""Rescales intensities, $y = slope \cdot x + intercept$, as DICOM's Rescale Slope and Intercept do.
 
     Args:
         image: Intensities, any batch, any channels.
-        slope: Units of the result per unit of the image: one number, or what broadcasts
-            to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels.
+        slope: Units of the result per unit of the image: one number, or an array that broadcasts to
+            `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels.
         intercept: Added after that, in units of the result, likewise.
 
     Returns:
-        The image with float32 voxels (float64 if they were and x64 is on). Metadata stay: what a header says of the
-        unit then no longer holds, as of any change of intensities.
+        The image with float32 voxels (float64 if they were and x64 is on). The metadata stay, although the header's
+        unit no longer holds after a change of intensities.
 
     Raises:
         ValueError: the image holds labels, or a parameter is not finite or of another shape.
 
     Transforms:
-        Differentiable in voxels, `slope` and `intercept`; a NaN voxel stays so, an infinite one stays infinite,
-        its sign turned by a negative slope, and both leave the gradients of the others and of the parameters finite. Compiles once per shape and dtype.
+        Differentiable in voxels, `slope` and `intercept`. NaN stays NaN. An infinite voxel stays infinite, and a
+        negative slope changes its sign. Both leave the gradients of the other voxels and of the parameters finite.
+        Compiles once per shape and dtype.
 
     Example:
         >>> image = mj.Image.from_array(np.array([0, 1024, 2048], np.uint16).reshape(3, 1, 1))
@@ -107,22 +108,22 @@ def _rescale(
 def window(
     image: Image, center: PerItem, width: PerItem, *, function: WindowFunction = "linear", range: Range = (0.0, 1.0)
 ) -> Image:
-    r"""Applies a display window: intensities around `center` fill the output range, the rest saturates.
+    r"""Applies a display window: intensities around `center` fill the output range, and the rest saturates.
 
     With range $(a, b)$, centre $c$ and width $w$:
 
-    - `"linear"` (DICOM's default): $a + (b - a)\,((x - (c - 0.5)) / (w - 1) + 0.5)$, limited to the range. It is meant for
-      integer values: $w$ of them are spread over the range. $w = 1$ is a threshold, $x > c - 0.5$.
+    - `"linear"` (DICOM's default): $a + (b - a)\,((x - (c - 0.5)) / (w - 1) + 0.5)$, limited to the range. It is meant
+      for integers: it spreads $w$ of them over the range. $w = 1$ is a threshold, $x > c - 0.5$.
     - `"linear_exact"`: $a + (b - a)\,((x - c) / w + 0.5)$, limited to the range.
     - `"sigmoid"`: $a + (b - a) / (1 + \exp(-4 (x - c) / w))$.
 
-    ITK's and SimpleITK's `IntensityWindowing(minimum, maximum)` is `"linear_exact"` with centre `(minimum + maximum) / 2`
-    and width `maximum - minimum`.
+    `IntensityWindowing(minimum, maximum)` of ITK and SimpleITK is `"linear_exact"` with centre `(minimum + maximum) /
+    2` and width `maximum - minimum`.
 
     Args:
         image: Intensities after any rescaling, such as HU; any batch, any channels.
-        center: Window Center (0028,1050) in the image's unit: one number, or what broadcasts
-            to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels.
+        center: Window Center (0028,1050) in the image's unit: one number, or an array that broadcasts to
+            `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels.
         width: Window Width (0028,1051), likewise; at least 1 for `"linear"`, else above 0.
         function: VOI LUT Function (0028,1056), in lower case.
         range: Output for the lower and the upper end.
@@ -134,14 +135,15 @@ def window(
         ValueError: the image holds labels, the width is too small, the range does not rise, or the function is unknown.
 
     Transforms:
-        Differentiable in voxels, `center`, `width` and `range`; the gradient is 0 where the result saturates, and finite
-        everywhere. Compiles once per shape, dtype and function, not per window.
+        Differentiable in voxels, `center`, `width` and `range`. The gradient is 0 where the result saturates, and
+        finite everywhere. Compiles once per shape, dtype and function, not per window.
 
     Example:
         >>> image = mj.Image.from_array(np.array([-200, 39.5, 240], np.float32).reshape(3, 1, 1))
         >>> mj.window(image, center=40, width=401).voxels.ravel().tolist()
         [0.0, 0.5, 1.0]
-        >>> mj.window(image, center=39.5, width=400, function="linear_exact", range=(0, 255)).voxels.ravel().tolist()
+        >>> bright = mj.window(image, center=39.5, width=400, function="linear_exact", range=(0, 255))
+        >>> bright.voxels.ravel().tolist()
         [0.0, 127.5, 255.0]
 
     Source: DICOM PS3.3 sections C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2.
@@ -173,7 +175,7 @@ def _window(
 
 
 def _ramp(x: Any, center: Any, width: Any, function: str) -> Any:
-    """The share of the output range, 0 to 1. Limiting `x` first keeps the parameters' gradients finite at infinite `x`."""
+    """Returns the share of the output range, 0 to 1. Limiting `x` first keeps the parameters' gradients finite."""
     if function == "linear":
         center, width = center - 0.5, width - 1
     start, stop = center - width / 2, center + width / 2

@@ -1,4 +1,4 @@
-"""Masks and label maps: what they cover, where it lies, and how well two of them agree."""
+"""Masks and label maps: regions, their place and shape, and the agreement of two masks."""
 
 from medjax._mask._agreement import SurfaceDistances, dice, surface_distances
 from medjax._mask._morphology import closing, dilate, erode, fill_holes, opening

@@ -1,4 +1,4 @@
-"""What labels cover: one channel per class, volumes, bounding boxes and connected components."""
+"""Regions of labels: one channel per class, volumes, bounding boxes and connected components."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["BoundingBox", "bounding_box", "connected_components", "label_volumes
 
 
 def one_hot(mask: Image, num_classes: int | None = None, *, dtype: DTypeLike = np.float32) -> Image:
-    """Gives every label a channel of its own, trailing: 1 where the voxel has that label, else 0.
+    """Gives every label its own trailing channel: 1 where the voxel has that label, else 0.
 
-    The result is an intensity image, so that resampling it gives each class's share of a voxel.
+    The result is an intensity image, so resampling it gives each class's share of a voxel.
 
     Args:
         mask: Booleans or integers, any batch, no channels.
-        num_classes: `None` takes all voxels that are not 0 together and adds no channel. A number gives that many
-            channels: channel c is label c, 0 the background.
-        dtype: Of the result.
+        num_classes: `None` marks all voxels that are not 0 and adds no channel. A number gives that many channels:
+            channel c is label c, and channel 0 is the background.
+        dtype: Dtype of the result.
 
     Returns:
         `(*batch, i, j, k)` or `(*batch, i, j, k, num_classes)`, same geometry and metadata.
@@ -66,17 +66,17 @@ def label_volumes(mask: Image, num_classes: int | None = None) -> AnyArray:
     Args:
         mask: Booleans or integers, any batch, no channels.
         num_classes: `None` measures all voxels that are not 0 as one region. A number measures labels 0 to
-            `num_classes - 1`, 0 being what has no label.
+            `num_classes - 1`; label 0 is the background.
 
     Returns:
-        `(*batch,)` or `(*batch, num_classes)` mm3, the label as last index; float64 NumPy where concrete.
+        `(*batch,)` or `(*batch, num_classes)` mm3, the label as last index; float64 NumPy where it is known.
 
     Raises:
         ValueError: the voxels are not integers, or a label is not within 0 to `num_classes - 1`.
 
     Transforms:
-        `jit`, `vmap`, differentiable in the affine. Compiles once per shape and `num_classes`. Traced labels out of range
-        are left out.
+        `jit`, `vmap`, differentiable in the affine. Compiles once per shape and `num_classes`. Traced labels out of
+        range are left out.
 
     Example:
         >>> mask = mj.Image.from_array(np.array([0, 2, 1, 2]).reshape(4, 1, 1), spacing=(1, 2, 2.5), kind="label")
@@ -105,11 +105,11 @@ def _counts(labels: Int[Array, "*shape"], batch_axes: int, classes: int | None) 
 
 @public("medjax")
 class BoundingBox(NamedTuple):
-    """The smallest box of voxels around something; `crop(image, *box)` cuts it out.
+    """The smallest box of voxels around a mask; `crop(image, *box)` cuts it out.
 
     Attributes:
         start: First index along each axis, `(*batch, 3)` or `(*batch, num_classes, 3)` int32.
-        size: Voxels along each axis, 0 where there is nothing.
+        size: Voxels along each axis, 0 where the mask is empty.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(24).reshape(2, 3, 4) > 20)
@@ -130,11 +130,12 @@ def bounding_box(mask: Image, *, num_classes: int | None = None) -> BoundingBox:
 
     Args:
         mask: Booleans or integers, any batch, no channels.
-        num_classes: `None` takes all voxels that are not 0 together; a number gives a box for each label 0 to
+        num_classes: `None` gives one box for all voxels that are not 0. A number gives a box for each label 0 to
             `num_classes - 1`.
 
     Returns:
-        First index and size; NumPy where concrete. An empty mask, or a label that does not occur, has start and size 0.
+        First index and size; NumPy where they are known. An empty mask, or a label that does not occur, has start and
+        size 0.
 
     Raises:
         ValueError: the voxels are not integers, or a label is not within 0 to `num_classes - 1`.
@@ -172,17 +173,18 @@ def _box(inside: Bool[Array, "i j k"]) -> tuple[Int[Array, " 3"], Int[Array, " 3
 
 
 def connected_components(mask: Image, *, connectivity: Literal[6, 18, 26] = 6) -> Image:
-    """Numbers the connected parts of a mask from 1 by falling number of voxels; 0 is the background.
+    """Numbers the connected parts of a mask from 1, the largest first; 0 is the background.
 
-    On the host, by `scipy.ndimage.label`; parts of one size keep the order in which a scan (last axis fastest) meets them.
+    It runs on the host, by `scipy.ndimage.label`. Parts of one size keep the order in which a scan meets them (last
+    axis fastest).
 
     Args:
-        mask: Booleans or integers, all that is not 0 taken together, any batch, no channels.
-        connectivity: Which voxels are neighbours: those that share a face (6, as SimpleITK's and SciPy's default), also
-            an edge (18), also a corner (26).
+        mask: Booleans or integers; all voxels that are not 0 are one region. Any batch, no channels.
+        connectivity: 6 makes neighbours of voxels that share a face (the default of SimpleITK and SciPy), 18 also of
+            those that share an edge, 26 also of those that share a corner.
 
     Returns:
-        Label image, int32, same geometry and metadata; the largest label is the number of parts.
+        A label image, int32, with the same geometry and metadata. The largest label is the number of parts.
 
     Raises:
         ValueError: the mask is traced or holds fractions, or the connectivity is unknown.

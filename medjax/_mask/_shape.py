@@ -1,4 +1,4 @@
-"""Where a mask lies: its centre of mass, its reach and its points."""
+"""Place and extent of a mask: its centre of mass, its radius and its points."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def barycenter(mask: Image, *, frame: Frame = "world") -> AnyArray:
     """Returns the centre of mass of a mask: the mean position of its voxel centres, weighted by their values.
 
     Args:
-        mask: Booleans and integers count 1 where they are not 0; fractions (a soft mask, not negative) as weights. Any
+        mask: Booleans and integers count 1 where they are not 0. Fractions (a soft mask, not negative) are weights. Any
             batch, any channels.
         frame: "world" for LPS mm, "index" for a continuous voxel index.
 
     Returns:
-        `(*batch, *channels, 3)`, float64 NumPy where concrete.
+        `(*batch, *channels, 3)`, float64 NumPy where it is known.
 
     Raises:
-        ValueError: a concrete mask is empty or holds NaN, infinity or a negative weight, or the frame is unknown.
+        ValueError: a known mask is empty or holds NaN, infinity or a negative weight, or the frame is unknown.
 
     Transforms:
-        `jit`, `vmap`, differentiable in soft voxels and in the affine. Compiles once per shape. A traced mask that is
-        empty gives the centre of the field of view, with zero gradient.
+        `jit`, `vmap`, differentiable in soft voxels and in the affine. Compiles once per shape. An empty traced mask
+        gives the centre of the field of view, with zero gradient.
 
     Example:
         >>> voxels = np.zeros((4, 4, 4), bool)
@@ -62,7 +62,7 @@ def barycenter(mask: Image, *, frame: Frame = "world") -> AnyArray:
 def _marginals(
     weights: Num[Array, "*lead i j k"],
 ) -> tuple[Num[Array, "*lead i"], Num[Array, "*lead j"], Num[Array, "*lead k"]]:
-    """Sums over all but one axis: all that a centre of mass needs, and small enough to finish in float64 on the host."""
+    """Sums over all axes but one. A centre of mass needs no more, and the host can finish the rest in float64."""
     return weights.sum((-2, -1)), weights.sum((-3, -1)), weights.sum((-3, -2))
 
 
@@ -81,7 +81,7 @@ def _mean_index(marginals: list[Any]) -> Any:
 
 
 def _world(mask: Image, index: Any) -> Any:
-    """World position, LPS mm, of an index per item and channel, `(*batch, *channels, 3)`."""
+    """Returns the world position, LPS mm, of an index per item and channel, `(*batch, *channels, 3)`."""
     affine = batch_first(mask.grid.affine, mask)
     affine, index = float_like(affine, index), float_like(index, affine)
     return transformed(affine[..., :3, :3], index) + affine[..., :3, 3]
@@ -92,17 +92,18 @@ def max_radius(mask: Image, center: Points | None = None) -> AnyArray:
 
     Args:
         mask: All voxels that are not 0. Any batch, any channels.
-        center: World position, LPS mm, `(3,)`, or what broadcasts to `(*batch, *channels, 3)`. Default the `barycenter`.
+        center: World position, LPS mm, `(3,)`, or an array that broadcasts to `(*batch, *channels, 3)`. Default the
+            `barycenter`.
 
     Returns:
-        `(*batch, *channels)` mm, float64 NumPy where concrete.
+        `(*batch, *channels)` mm, float64 NumPy where it is known.
 
     Raises:
-        ValueError: a concrete mask is empty or holds NaN or infinity, or the centre is no point.
+        ValueError: a known mask is empty or holds NaN or infinity, or the centre is no point.
 
     Transforms:
-        `jit`, `vmap`, differentiable in `center` and in the affine. Compiles once per shape. A traced mask that is empty
-        gives 0.
+        `jit`, `vmap`, differentiable in `center` and in the affine. Compiles once per shape. An empty traced mask gives
+        0.
 
     Example:
         >>> voxels = np.zeros((4, 4, 4), bool)
@@ -136,7 +137,7 @@ def _single(value: Any) -> Any:
 
 
 def _length(vector: Any) -> Any:
-    """Euclidean length, with gradient 0 at 0."""
+    """Returns the Euclidean length, with gradient 0 at 0."""
     xp = vector.__array_namespace__()
     squared = (vector * vector).sum(-1)
     is_zero = squared == 0
@@ -147,7 +148,7 @@ def _length(vector: Any) -> Any:
 def _farthest(
     inside: Bool[Array, "*lead i j k"], matrix: Float[Array, "*lead 3 3"], offset: Float[Array, "*lead 3"]
 ) -> tuple[Int[Array, "*lead 3"], Bool[Array, "*lead"]]:
-    """Index of the voxel whose `matrix @ index + offset` is longest, and whether there is one."""
+    """Returns the index of the voxel with the longest `matrix @ index + offset`, and whether any voxel is inside."""
 
     def farthest(
         inside: Bool[Array, "i j k"], matrix: Float[Array, "3 3"], offset: Float[Array, " 3"]
@@ -170,11 +171,11 @@ def _farthest(
 
 @public("medjax")
 class MaskPoints(NamedTuple):
-    """Positions of a mask's voxels, a fixed number of rows.
+    """Positions of a mask's voxels, in a fixed number of rows.
 
     Attributes:
         points: `(*batch, *channels, max_points, 3)`; rows from `count` on repeat the first.
-        count: Rows that hold a voxel of their own, `(*batch, *channels)` int32.
+        count: Number of rows that hold distinct voxels, `(*batch, *channels)` int32.
 
     Example:
         >>> points, count = mj.mask_points(mj.Image.from_array(np.eye(2, dtype=bool)[..., None], spacing=3.0), 3)
@@ -192,8 +193,8 @@ jax.export.register_namedtuple_serialization(MaskPoints, serialized_name="medjax
 def mask_points(mask: Image, max_points: int, *, frame: Frame = "world") -> MaskPoints:
     """Returns the voxel centres of a mask as a fixed number of points.
 
-    A mask with more voxels than that gives every n-th of them, evenly spread over the scan order (last axis fastest); one
-    with fewer is filled up with its first point, which changes no distance, hull or bounding box.
+    A mask with more voxels gives every n-th of them, evenly spread over the scan order (last axis fastest). A mask with
+    fewer voxels repeats its first point, which changes no distance, hull or bounding box.
 
     Args:
         mask: All voxels that are not 0. Any batch, any channels.
@@ -201,11 +202,11 @@ def mask_points(mask: Image, max_points: int, *, frame: Frame = "world") -> Mask
         frame: "world" for LPS mm, "index" for voxel indices.
 
     Returns:
-        Points, `(*batch, *channels, max_points, 3)`, and how many rows count. World points are float64 NumPy where
-        concrete, indices int32. An empty mask has count 0, and its rows hold voxel (0, 0, 0).
+        Points, `(*batch, *channels, max_points, 3)`, and how many rows count. World points are float64 NumPy where they
+        are known, and indices are int32. An empty mask has count 0, and its rows hold voxel (0, 0, 0).
 
     Raises:
-        ValueError: `max_points` is not positive, a concrete mask holds NaN or infinity, or the frame is unknown.
+        ValueError: `max_points` is not positive, a known mask holds NaN or infinity, or the frame is unknown.
 
     Transforms:
         `jit`, `vmap`, differentiable in the affine. Compiles once per shape and `max_points`.

@@ -27,7 +27,7 @@ from medjax._mask._voxels import labels_of
 
 __all__ = ["RegionStatistics", "region_statistics", "sums_of"]
 
-# A sum of float32 is made of partial sums of so many voxels at most, which keeps it exact to 1e-6 over 1e8 voxels.
+# Sums in float32 add up partial sums of at most this many voxels, which keeps them right to 1e-6 over 1e8 voxels.
 _ADDED_AT_ONCE = 64
 
 
@@ -37,17 +37,17 @@ _ADDED_AT_ONCE = 64
 class RegionStatistics:
     """Measures of a region, `(*batch, *channels)`, or of every label, `(*batch, *channels, num_classes)`.
 
-    The values are of the finite voxels, in the image's unit; NaN where a label has none.
+    Values are statistics of the finite voxels, in the image's unit. They are NaN for a label without a finite voxel.
 
     Attributes:
         voxel_count: Number of voxels of the region, int32, `(*batch,)` or `(*batch, num_classes)`.
-        volume_ml: Their volume in ml, of the same shape.
+        volume_ml: Volume of these voxels in ml, of the same shape.
         mean: Mean.
         std: Standard deviation, over n.
         min: Smallest value.
         max: Largest value.
         median: The 50th percentile.
-        percentiles: The percentiles asked for, as last axis.
+        percentiles: The requested percentiles, as last axis.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(8.0).reshape(2, 2, 2), spacing=10.0)
@@ -75,25 +75,25 @@ def region_statistics(
 ) -> RegionStatistics:
     """Measures the voxels of a region, or of every label of a label map.
 
-    Percentiles are NumPy's "linear" ones. NaN and infinite voxels are left out of the values, not of the volume.
+    Percentiles are those of NumPy's method "linear". NaN and infinite voxels count for the volume, not for the values.
 
     Args:
         image: Intensities, any batch, any channels.
         mask: On the same grid, booleans or integers, without channels; one for each item of a batch, or one for all.
         num_classes: `None` measures all voxels that are not 0 as one region. A number measures labels 0 to
-            `num_classes - 1`, 0 being what has no label.
-        percentiles: Which, within 0 to 100; any number of them.
+            `num_classes - 1`; label 0 is the background.
+        percentiles: Any number of percentiles, within 0 to 100.
 
     Returns:
         The measures, float32 (float64 if the voxels are and x64 is on), with the label as last axis.
 
     Raises:
-        ValueError: the mask lies on another grid, has channels or holds fractions, a label is not below `num_classes`, or a
-            percentile is not within 0 to 100.
+        ValueError: the mask lies on another grid, has channels or holds fractions, a label is not below `num_classes`,
+            or a percentile is not within 0 to 100.
 
     Transforms:
-        `jit`, `vmap`, differentiable in `image.voxels` (percentiles: in the voxels that were picked). Compiles once per shape,
-        dtype, `num_classes` and percentiles. Traced labels out of range are left out.
+        `jit`, `vmap`, differentiable in `image.voxels` (percentiles: in the voxels that were picked). Compiles once per
+        shape, dtype, `num_classes` and percentiles. Traced labels out of range are left out.
 
     Example:
         >>> image = mj.Image.from_array(np.array([1.0, 2.0, 4.0, 8.0, 9.0]).reshape(5, 1, 1), spacing=10.0)
@@ -103,8 +103,8 @@ def region_statistics(
         ([1.0, 3.0, 8.5], [1.0, 3.0, 8.5], [1, 2, 2])
 
     Source:
-        Image Biomarker Standardisation Initiative, reference manual, section 3.3 (intensity-based statistical features);
-        percentiles there are of the nearest rank.
+        Image Biomarker Standardisation Initiative, reference manual, section 3.3 (intensity-based statistical
+        features). Its percentiles take the nearest rank.
     """
     check_image(image, "image")
     check_same_grid(image, mask, "mask", batch="same or none")
@@ -171,7 +171,7 @@ def _measured(
 def _measure(
     values: Float[Array, "i j k"], ids: Int[Array, "i j k"], *, classes: int, shares: tuple[float, ...]
 ) -> dict[str, Float[Array, ...]]:
-    """Statistics of each class, over its finite voxels: one sort by class and value serves all that go by rank."""
+    """Takes statistics of each class over its finite voxels; one sort by class and value serves all ranks."""
     values, ids = values.reshape(-1), ids.reshape(-1)
     ids = jnp.where(jnp.isfinite(values), ids, classes)
     values = jnp.where(ids < classes, values, 0)
@@ -185,7 +185,7 @@ def _measure(
 
     def percentile(share: float) -> Any:
         rank = last.astype(values.dtype) * share
-        # Ranks of more than 2^24 voxels need integers; float32 holds the rest of the division.
+        # Ranks above 2^24 need integers; float32 is enough for the remainder.
         whole = jnp.minimum(jnp.floor(rank).astype(jnp.int32), last)
         part = rank - whole.astype(values.dtype)
         below, above = at(whole), at(jnp.minimum(whole + 1, last))
@@ -206,7 +206,7 @@ def _measure(
 
 
 def sums_of(values: Float[Array, " n"], ids: Int[Array, " n"], classes: int) -> Float[Array, " l"]:
-    """Sum of each class, by partial sums of neighbours."""
+    """Sums each class, by partial sums of neighbouring voxels."""
     parts = -(-ids.size // _ADDED_AT_ONCE)
     part = ids * parts + jnp.arange(ids.size, dtype=ids.dtype) // _ADDED_AT_ONCE
     return jax.ops.segment_sum(values, part, classes * parts).reshape(classes, parts).sum(-1)

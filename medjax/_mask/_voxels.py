@@ -1,4 +1,4 @@
-"""How operations read a mask: as labels, as weights, or as what is inside; known values are checked."""
+"""Masks as operations read them: labels, weights, or the voxels inside. Known values are checked."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = [
     "weights_of",
 ]
 
-# By how much interpolation in float32 may leave the range of weights.
+# Interpolation in float32 may leave the range of weights by this much.
 _ROUNDING = 1e-5
 
 
 def labels_of(mask: Image, num_classes: int | None, operation: str = "this operation") -> Any:
-    """Returns labels as int32, `(*batch, i, j, k)`; without `num_classes` 1 wherever the mask is not 0.
+    """Returns labels as int32, `(*batch, i, j, k)`; without `num_classes` they are 1 wherever the mask is not 0.
 
     Raises:
-        ValueError: the mask holds fractions or has channels, or a concrete label is not within 0 to `num_classes - 1`.
+        ValueError: the mask holds fractions or has channels, or a known label is not within 0 to `num_classes - 1`.
     """
     check_image(mask, "mask")
     voxels = mask.voxels
@@ -57,18 +57,19 @@ def labels_of(mask: Image, num_classes: int | None, operation: str = "this opera
 
 
 def weights_of(mask: Image, name: str = "mask", *, most: float | None = None) -> Any:
-    """Returns what each voxel counts, channels before space: 1 where integers are not 0, fractions as they are.
+    """Returns the weight of each voxel, channels before space: 1 where integers are not 0, fractions as they are.
 
     Integers and booleans become int32, so that counts are exact.
 
     Args:
         mask: Any batch, any channels.
         name: The argument that an error names.
-        most: The largest weight that has a meaning, the least being 0; `None` where all that is not 0 counts alike.
+        most: The largest weight that makes sense (the smallest is 0), or `None` where all voxels that are not 0 count
+            alike.
 
     Raises:
-        ValueError: the voxels are no numbers, or a concrete one is NaN or infinite, which would make every sum or mean so,
-            or lies outside 0 to `most`.
+        ValueError: the voxels are no numbers; a known one is NaN or infinite, which would spoil every sum and mean; or
+            a known one lies outside 0 to `most`.
     """
     check_image(mask, name)
     voxels = mask.voxels
@@ -106,8 +107,8 @@ def _check_weights(voxels: Any, name: str, most: float | None) -> None:
     if low < -rounding or high > most + rounding:
         bounds = "must not be negative" if most == np.inf else f"must be within 0 to {most:g}"
         raise ValueError(
-            f"the {name} has weights from {low:g} to {high:g}: they {bounds}; compare it first, such as voxels > 0.5, or limit "
-            f"it, clip({name}, 0, {'None' if most == np.inf else f'{most:g}'})"
+            f"the {name} has weights from {low:g} to {high:g}: they {bounds}; compare it first, such as voxels > 0.5, "
+            f"or limit it, clip({name}, 0, {'None' if most == np.inf else f'{most:g}'})"
         )
 
 
@@ -125,7 +126,7 @@ def batch_first(affine: Any, image: Image) -> Any:
 
 
 def float_like(value: Any, *others: Any) -> Any:
-    """Returns a value as float64 NumPy where it and the others are concrete, else as a traceable float array."""
+    """Returns a value as float64 NumPy where it and the others are known, else as a float array of JAX."""
     if not is_traced(value, *others):
         return np.asarray(value, np.float64)
     return jnp.asarray(value, jax.dtypes.canonicalize_dtype(np.float64))

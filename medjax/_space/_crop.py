@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._geometry._grid import Grid, product
+from medjax._geometry._grid import Grid, four_by_four, transformed
 from medjax._geometry._numbers import as_triple, is_traced, on_host, together
 from medjax._geometry._types import Fill, StaticSize, StaticTriple, Triple, Unit
 from medjax._image._checks import check_choice, check_same_grid, three_integers
@@ -338,7 +338,7 @@ def translate(image: Image, offset: Triple, *, unit: Unit = "voxel") -> Image:
         )
     xp, (affine, shift) = together(affine, shift)
     shift = xp.broadcast_to(shift, (*batch, 3))
-    moved = product(affine[..., :3, :3], shift[..., None]) if unit == "voxel" else shift[..., None]
-    origin = affine[..., :3, 3:] + moved
-    affine = xp.concatenate([xp.concatenate([affine[..., :3, :3], origin], axis=-1), affine[..., 3:, :]], axis=-2)
+    linear = affine[..., :3, :3]
+    moved = transformed(linear, shift) if unit == "voxel" else shift
+    affine = four_by_four(linear, affine[..., :3, 3] + moved)
     return rearrange(image, Grid(grid.shape, affine), lambda voxels: voxels)

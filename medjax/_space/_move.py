@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._geometry._grid import Grid, check_grid, direction_of, product
+from medjax._geometry._grid import Grid, check_grid, direction_of, four_by_four, product
 from medjax._geometry._numbers import on_host, together
 from medjax._geometry._transform import About, AffineTransform, DisplacementField, Transform
 from medjax._geometry._types import AffineLike, AnyArray, Axis, Degrees, Fill, Points, Triple, Voxels
@@ -69,17 +69,11 @@ def affine_matrix(translation: Triple = 0, rotation: Triple = 0, scale: Triple =
         turns.append(_matrix(xp, rows))
     shears = _matrix(xp, [[one, lean[..., 0], lean[..., 1]], [zero, one, lean[..., 2]], [zero, zero, one]])
     linear = functools.reduce(product, (turns[2], turns[1], turns[0], shears)) * size[..., None, :]
-    return _four_by_four(xp, linear, move)
+    return four_by_four(linear, move)
 
 
 def _matrix(xp: Any, rows: list[list[Any]]) -> Any:
     return xp.stack([xp.stack(row, axis=-1) for row in rows], axis=-2)
-
-
-def _four_by_four(xp: Any, linear: Any, translation: Any) -> Any:
-    top = xp.concatenate([linear, translation[..., None]], axis=-1)
-    last = xp.broadcast_to(xp.asarray([0, 0, 0, 1], dtype=top.dtype), (*top.shape[:-2], 1, 4))
-    return xp.concatenate([top, last], axis=-2)
 
 
 def compose(*matrices: AffineLike) -> AnyArray:
@@ -149,7 +143,7 @@ def rotate(
     angle = aligned(angle, image.batch_shape, (), "degrees")
     xp, (angle, affine) = together(angle, grid.affine)
     pole = direction_of(affine)[..., :, number]
-    transform = _about(grid, _four_by_four(xp, _turn(xp, pole, -angle), xp.zeros_like(pole)), center, number)
+    transform = _about(grid, four_by_four(_turn(xp, pole, -angle), xp.zeros_like(pole)), center, number)
     target = _expanded(grid, transform.inverse()) if expand else grid
     return resample(image, target, transform, interpolation=interpolation, fill=fill)
 

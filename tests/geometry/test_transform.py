@@ -94,3 +94,4 @@ def test_sequences_are_read_by_of() -> None:
     assert mj.DisplacementField.of(SHIFT.tolist(), np.eye(4).tolist()).displacement.shape == SHIFT.shape
     assert mj.AffineTransform.of(np.eye(4).tolist(), center=[1, 2, 3]).center.dtype == np.float64
     assert mj.CompositeTransform.of().transforms == ()
+    assert mj.AffineTransform.of(np.diag([2.0, 3, 4, 1]))([1, 1, 1]).tolist() == [2, 3, 4]
