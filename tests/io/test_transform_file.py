@@ -167,6 +167,7 @@ def test_damaged_files_load_or_are_refused(tmp_path: Path) -> None:
     assert 50 < refused < 300
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_cannot_be_saved(tmp_path: Path) -> None:
     path, affine = tmp_path / "t.tfm", mj.AffineTransform.of(MATRIX)
     with pytest.raises(UnsupportedFileError, match=r"\.tfm or \.txt"):
