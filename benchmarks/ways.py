@@ -49,6 +49,7 @@ Forms = dict[str, Callable[..., Any]]
 NOT_TIMED = {
     "affine_matrix": "makes a matrix",
     "compose": "multiplies matrices",
+    "keep_metadata": "wraps a function of the user's",
     "load_image": "reads a file",
     "save_image": "writes a file",
     "shape_buckets": "a context for eager calls",

@@ -41,9 +41,8 @@ def main() -> None:
     model, optimizer = Angle(), optax.adam(3e-3)
 
     def loss(params: dict, turned: mj.Image) -> jax.Array:
-        straightened = mj.rotate(
-            turned, "k", model.apply(params, turned.voxels), fill=0.0
-        )  # one angle per item of the batch
+        degrees = jnp.asarray(model.apply(params, turned.voxels))  # one angle per item of the batch
+        straightened = mj.rotate(turned, "k", degrees, fill=0.0)
         return jnp.mean((straightened.voxels - straight.voxels) ** 2)
 
     @jax.jit

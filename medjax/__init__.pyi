@@ -8,6 +8,7 @@ from medjax._geometry._transform import AffineTransform as AffineTransform
 from medjax._geometry._transform import CompositeTransform as CompositeTransform
 from medjax._geometry._transform import DisplacementField as DisplacementField
 from medjax._image._image import Image as Image
+from medjax._image._keep_metadata import keep_metadata as keep_metadata
 from medjax._image._metadata import Metadata as Metadata
 from medjax._image._stack import stack as stack
 from medjax._image._stack import unstack as unstack

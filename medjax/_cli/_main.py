@@ -1,4 +1,4 @@
-"""The command line: `python -m medjax demo` shows the main job on a real scan."""
+"""The command line: `python -m medjax demo` resamples and reorients a real scan."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def demo(folder: Path) -> None:
-    """Loads nibabel's oblique functional scan, makes it isotropic, turns its axes to RAS, and says what changed."""
+    """Loads nibabel's oblique functional scan, makes it isotropic, reorients it to RAS, and prints the changes."""
     optional("matplotlib.figure", "the demo's picture")  # before anything is written
     source = example_scan()
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
         scan, load_seconds = timed(lambda: load_image(source))
-    before = scan.with_voxels(scan.voxels[..., 0])  # 4-D: two time points of which the first is enough here
+    before = scan.with_voxels(scan.voxels[..., 0])  # 4-D: the first of two time points is enough
 
     def job(image: Image) -> Image:
         return change_orientation(resample_to_spacing(image, 1.0), "RAS")
@@ -72,7 +72,7 @@ def demo(folder: Path) -> None:
 
 
 def example_scan() -> Path:
-    """The path of an oblique scan of 2 x 2 x 2.2 mm inside the installed nibabel package."""
+    """Returns the path of an oblique scan of 2 x 2 x 2.2 mm inside the installed nibabel package."""
     spec = importlib.util.find_spec("nibabel")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("the demo takes its scan from nibabel: pip install nibabel")
@@ -80,14 +80,14 @@ def example_scan() -> Path:
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    """Returns a function's result, computed and not only dispatched, and the seconds that it took."""
+    """Returns a function's result after its computation has finished, and the seconds that it took."""
     start = time.perf_counter()
     result = jax.block_until_ready(function())
     return result, time.perf_counter() - start
 
 
 def table(before: Image, after: Image) -> str:
-    """Lays out what changed, a row for each property."""
+    """Returns a table of the changes, with a row for each property."""
     rows = [("", "before", "after")]
     rows += [(name, describe(before), describe(after)) for name, describe in PROPERTIES.items()]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -110,6 +110,6 @@ PROPERTIES: dict[str, Callable[[Image], str]] = {
 
 
 def obliquity(image: Image) -> float:
-    """The largest angle, in degrees, between an image axis and the anatomical axis nearest to it."""
+    """Returns the largest angle in degrees between an image axis and the anatomical axis nearest to it."""
     cosines = np.abs(image.direction).max(axis=0)
     return float(np.degrees(np.arccos(np.clip(cosines, 0, 1))).max())

@@ -1,1 +1,1 @@
-"""Where voxels lie: numbers, affines, the lattice, orientation, transforms of the world. No JAX but in the transforms."""
+"""Where voxels lie: numbers, affines, grids, orientation, transforms of the world. Only the transforms need JAX."""

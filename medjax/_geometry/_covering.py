@@ -8,14 +8,14 @@ __all__ = ["covering"]
 
 
 def covering(shape: tuple[int, ...], affine: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns size and origin (LPS mm), `(3,)` each, of the smallest grid that covers lattices, outer face to outer face.
+    """Returns size and origin (LPS mm), `(3,)` each, of the smallest grid that covers lattices, face to face.
 
-    The grid lies about the middle of the box around them. A size within 1e-9 of a whole number is that number.
+    The grid is centred on the box around the lattices. A size within 1e-9 of a whole number is that number.
 
     Args:
         shape: Voxels along i, j, k.
         affine: Index to LPS mm, `(*batch, 4, 4)`.
-        spacing: Of the grid, in mm, `(3,)`.
+        spacing: Voxel size of the grid in mm, `(3,)`.
 
     Example:
         >>> [x.tolist() for x in covering((2, 3, 4), np.diag([2.0, -1.0, 1.0, 1.0]), np.array([2.0, 2.0, 2.0]))]

@@ -8,7 +8,7 @@ One convention throughout the package:
   `affine[:3, :3] = direction @ diag(spacing)` and `affine[:3, 3] = origin`.
 
 Functions take leading batch axes, and arrays of any library that follows the array API: NumPy float64 while the
-geometry is concrete, traced JAX values under a transformation.
+geometry is known, traced JAX values inside a transformation.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medjax._geometry._covering import covering
+from medjax._geometry._numbers import as_points, as_triple, check_positive, check_size, on_host, read_only, together
+from medjax._geometry._types import AffineLike, AnyArray, Leaf, OnGrid, Points, SpacingOrArray, Triple, Voxels
 from medjax._lazy import public
 
 __all__ = [
@@ -29,16 +31,16 @@ __all__ = [
     "Place",
     "affine_from",
     "direction_of",
+    "four_by_four",
     "index_map",
     "lps_to_ras",
-    "on_host",
     "origin_of",
     "product",
     "rescaled_size",
     "shear_degrees",
     "spacing_of",
-    "together",
     "transformed",
+    "voxel_volume",
 ]
 
 Size = Sequence[int] | np.ndarray
@@ -68,7 +70,8 @@ def lps_to_ras(affine: Any) -> Any:
 def product(a: Any, b: Any) -> Any:
     """Multiplies matrices `(..., m, n)` and `(..., n, p)` of a geometry at the highest precision.
 
-    By default GPUs round float32 factors to 10 bits (TF32) and TPUs to 7 (bfloat16): samples would move by up to a voxel.
+    By default GPUs round float32 factors to 10 bits (TF32) and TPUs round them to 7 (bfloat16). Samples would then move
+    by up to a voxel.
     """
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a @ b
@@ -106,87 +109,32 @@ def affine_from(spacing: Any = None, origin: Any = None, direction: Any = None) 
     if turn.size != 9 or (isinstance(turn, np.ndarray) and not np.isfinite(turn).all()):
         raise ValueError(f"direction must hold 3x3 finite numbers, got {np.asarray(direction).tolist()}")
     start = as_triple(0.0 if origin is None else origin, "origin")
-    xp, (size, turn, start) = together(size, turn, start)
-    with np.errstate(over="ignore"):  # what overflows is not finite, and refused below
-        columns = xp.concat([turn.reshape(3, 3) * size[None], start[:, None]], axis=1)
-    return check_affine(xp.concat([columns, xp.asarray([[0, 0, 0, 1]], dtype=columns.dtype)]))
+    _, (size, turn, start) = together(size, turn, start)
+    with np.errstate(over="ignore"):  # an overflow is not finite, and `check_affine` refuses it
+        linear = turn.reshape(3, 3) * size[None]
+    return check_affine(four_by_four(linear, start))
 
 
-def is_traced(value: Any) -> bool:
-    """Whether JAX traces a number, or one in a sequence."""
-    jax: Any = sys.modules.get("jax")  # where it was never imported, nothing is
-    if jax is None or isinstance(value, np.ndarray | float | int):
-        return False
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+def four_by_four(linear: Any, origin: Any) -> Any:
+    """Builds 4x4 matrices `(*batch, 4, 4)` from linear parts `(*batch, 3, 3)` and translations `(*batch, 3)` in mm.
 
+    Both are arrays of one library and dtype, and either may lack the batch axes. The last row is (0, 0, 0, 1).
 
-def on_host(value: Any) -> Any:
-    """Reads numbers as float64 NumPy; traced ones, alone or in a sequence, as a traced array of float32 or float64.
-
-    Half precision is widened: a voxel in a thousand millimetres has no place in it.
+    Example:
+        >>> four_by_four(np.diag([2.0, 3.0, 4.0]), np.array([5.0, 6.0, 7.0])).tolist()
+        [[2.0, 0.0, 0.0, 5.0], [0.0, 3.0, 0.0, 6.0], [0.0, 0.0, 4.0, 7.0], [0.0, 0.0, 0.0, 1.0]]
     """
-    if is_traced(value):
-        jax: Any = sys.modules["jax"]
-        array = value if isinstance(value, jax.core.Tracer) else jax.numpy.asarray(value)
-        return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
-    array = np.asarray(value)
-    if array.dtype.kind in "USc":
-        raise ValueError(f"expected real numbers, got {value!r}")
-    return array.astype(np.float64, copy=False)
-
-
-def together(*values: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Brings numbers to one library: NumPy float64 while all are concrete, else the widest dtype of those traced."""
-    parts = [on_host(value) for value in values]
-    traced = [part for part in parts if not isinstance(part, np.ndarray)]
-    if not traced:
-        return np, tuple(parts)
-    xp, dtype = traced[0].__array_namespace__(), max((part.dtype for part in traced), key=lambda dtype: dtype.itemsize)
-    return xp, tuple(xp.asarray(part, dtype=dtype) for part in parts)
-
-
-def as_triple(value: Any, name: str) -> Any:
-    """Reads one number or three as a `(3,)` array of `on_host`; `name` is the argument that an error names."""
-    try:
-        array = on_host(value)
-    except (TypeError, ValueError):  # ragged, or no numbers at all
-        array = np.full((), np.nan)
-    is_known = isinstance(array, np.ndarray)
-    if array.shape not in ((), (1,), (3,)) or (is_known and not np.isfinite(array).all()):
-        raise ValueError(f"{name} must be one finite number or three, got {value!r}")
-    return np.broadcast_to(array, (3,)).copy() if is_known else array.__array_namespace__().broadcast_to(array, (3,))
-
-
-def check_positive(triple: Any, name: str, given: Any) -> None:
-    """Raises `ValueError` where a concrete number is not above 0, and says what was given."""
-    if isinstance(triple, np.ndarray) and not (triple > 0).all():
-        raise ValueError(f"{name} must be positive, got {given!r}")
-
-
-def check_size(shape: Sequence[Any] | np.ndarray) -> None:
-    """Raises `ValueError` for a lattice that no memory holds: XLA would end the process."""
-    known = [n for n in shape if isinstance(n, int | float | np.number)]  # the others are symbols, of jax.export
-    with np.errstate(over="ignore"):
-        total = np.prod(np.asarray(known, np.float64))
-    if not total < 2.0**40:
-        raise ValueError(
-            f"a lattice of {' x '.join(f'{n:.6g}' for n in shape)} voxels is more than any memory holds; is a size or a "
-            "spacing (in mm) in another unit?"
-        )
-
-
-def as_points(values: Any) -> Any:
-    """Reads positions or indices `(..., 3)`: arrays of any library as they are, sequences as float64 NumPy."""
-    points = values if hasattr(values, "ndim") else np.asarray(values, np.float64)
-    if points.ndim == 0 or points.shape[-1] != 3:
-        raise ValueError(f"positions and indices are (..., 3), got shape {tuple(points.shape)}")
-    return points
+    xp = linear.__array_namespace__()
+    batch = max(linear.shape[:-2], origin.shape[:-1], key=len)
+    columns = [xp.broadcast_to(linear, (*batch, 3, 3)), xp.broadcast_to(origin[..., None], (*batch, 3, 1))]
+    last = xp.broadcast_to(xp.asarray([[0, 0, 0, 1]], dtype=linear.dtype), (*batch, 1, 4))
+    return xp.concat([xp.concat(columns, axis=-1), last], axis=-2)
 
 
 def check_affine(affine: Any, name: str = "affine", world: str = "LPS") -> Any:
-    """Returns the affine as float64 `(..., 4, 4)` NumPy, or raises `ValueError` saying what is wrong with it.
+    """Returns the affine as float64 `(..., 4, 4)` NumPy, or raises a `ValueError` that says what is wrong with it.
 
-    Of a traced affine only the shape is checked. The name and the world frame are those that an error names.
+    A traced affine is checked for its shape alone. An error uses the given name and world frame.
     """
     matrix = on_host(affine)
     if matrix.shape[-2:] != (4, 4):
@@ -209,15 +157,8 @@ def is_singular(matrix: np.ndarray) -> bool:
         return not (volume > 1e-9 * spacing_of(matrix).prod(-1)).all()
 
 
-def read_only(array: Any) -> Any:
-    """Locks a NumPy array, since images of one geometry share it."""
-    if isinstance(array, np.ndarray):
-        array.flags.writeable = False
-    return array
-
-
 def shear_degrees(affine: np.ndarray) -> float:
-    """Returns by how many degrees the worst pair of index axes departs from a right angle.
+    """Returns the largest departure of two index axes from a right angle, in degrees.
 
     Example:
         >>> tilted = affine_from(direction=[[1, 0, 0], [0, 1, 0.5], [0, 0, 0.75**0.5]])
@@ -254,7 +195,7 @@ def index_map(target: Any, source: Any) -> tuple[Any, Any]:
 
 
 def same_rank(*arrays: Any) -> tuple[Any, ...]:
-    """Gives arrays one rank by leading axes of length 1, since JAX can be set to refuse implicit rank promotion."""
+    """Gives arrays one rank by leading axes of length 1, since users can set JAX to refuse implicit rank promotion."""
     rank = max(array.ndim for array in arrays)
     return tuple(array.reshape((1,) * (rank - array.ndim) + array.shape) for array in arrays)
 
@@ -273,6 +214,12 @@ def inverse_3x3(matrix: Any) -> Any:
     return xp.stack(rows, axis=-2) / determinant[..., None, None]
 
 
+def voxel_volume(affine: Any) -> Any:
+    """Returns the volume of a voxel in mm3, `(*batch,)`: the determinant of the affine's linear part."""
+    a, b, c = (affine[..., :3, axis] for axis in range(3))
+    return abs((a * _cross(affine.__array_namespace__(), b, c)).sum(-1))
+
+
 def _cross(xp: Any, a: Any, b: Any) -> Any:
     x, y, z = (a[..., i] for i in range(3))
     u, v, w = (b[..., i] for i in range(3))
@@ -282,8 +229,8 @@ def _cross(xp: Any, a: Any, b: Any) -> Any:
 def rescaled_size(shape: Size, spacing: np.ndarray, new_spacing: np.ndarray) -> tuple[int, ...]:
     """Returns `max(1, round(n * spacing / new_spacing))` per axis.
 
-    The ratio is formed first and a result within 1e-9 of a half is rounded up, so that equal spacing gives equal size
-    and the answer does not hang on the last bit of a decimal fraction.
+    The ratio is formed first, and a result within 1e-9 of a half is rounded up. So equal spacing gives equal size, and
+    the last bit of a decimal fraction decides nothing.
 
     Example:
         >>> rescaled_size((7, 16, 10), np.array([0.3, 2.1, 1.0]), np.array([0.3, 0.7, 4.0]))
@@ -296,15 +243,17 @@ def rescaled_size(shape: Size, spacing: np.ndarray, new_spacing: np.ndarray) -> 
 
 
 class Place(NamedTuple):
-    """Where a grid lies in the index space of the lattice that it was made from: index `i` at `step @ i + start` there.
+    """Where a grid lies in the index space of the lattice that it was made from.
 
-    It holds more than the two affines: what a call says of a lattice (another spacing, a crop) is known exactly, also where
-    the affine is traced and only float32, and the map between the two depends on no origin.
+    Index `i` of the grid lies at `step @ i + start` of that lattice. This says more than the two affines do. A call
+    states exactly how it changes a lattice (another spacing, a crop), even where the affine is traced and only float32.
+    And the map between the two depends on no origin.
 
     Attributes:
-        affine: The lattice that it was made from, `(*batch, 4, 4)`: the very array, for it is told by identity.
-        step: `(*batch, 3, 3)`.
-        start: `(*batch, 3)`.
+        affine: The lattice that the grid was made from, `(*batch, 4, 4)`: the very array, which is recognised by
+            identity.
+        step: Voxels of that lattice from one voxel of the grid to the next, as columns, `(*batch, 3, 3)`.
+        start: Index in that lattice of the grid's voxel (0, 0, 0), `(*batch, 3)`.
         is_diagonal: Whether `step` is known to keep the axes.
     """
 
@@ -314,13 +263,13 @@ class Place(NamedTuple):
     is_diagonal: bool
 
     def scaled(self, step: Any, start: Any) -> Place:
-        """The same axes with other steps, `(*batch, 3)`, from another start."""
+        """Returns the place with the same axes, other steps, `(*batch, 3)`, and another start."""
         _, (own, step) = together(self.step, step)
         own, step = same_rank(own, step[..., None, :])
         return self._replace(step=own * step, start=on_host(start))
 
     def then(self, other: Place) -> Place:
-        """Where a grid lies that lies there in the grid that lies here."""
+        """Returns the place of a grid that lies at `other` in the grid which lies here."""
         _, (own, step) = together(self.step, other.step)
         both = self.is_diagonal and other.is_diagonal
         return Place(self.affine, product(own, step), self.index_from(other.start), both)
@@ -336,13 +285,14 @@ class Place(NamedTuple):
 class Grid:
     """A voxel lattice in world space: a static shape and an index-to-LPS affine.
 
-    A pytree once JAX and an image are there: the affine is its leaf, the shape is static. So it may be an argument of `jit`.
+    A grid is a pytree as soon as JAX and `mj.Image` are imported, so it may be an argument of `jit`. The affine is its
+    leaf, and the shape is static.
 
     Attributes:
         shape: Voxels along i, j, k.
-        affine: `(4, 4)` index to LPS mm, float64 or traced; `(*batch, 4, 4)` for a batch of grids of one shape.
-        made_from: Where it lies in the lattice that it was made from, set by `moved` and `stepped`. A copy with another
-            affine (`dataclasses.replace`) lies elsewhere, so that none takes it along.
+        affine: `(4, 4)` index to LPS mm, float64 or traced. A batch of grids of one shape has `(*batch, 4, 4)`.
+        made_from: Its place in the lattice that it was made from; `moved` and `stepped` set it. A copy with another
+            affine (`dataclasses.replace`) lies elsewhere, so a copy never has it.
 
     Example:
         >>> grid = mj.Grid.of((10, 20, 5), spacing=(1, 1, 3), origin=(0, 0, -6))
@@ -351,12 +301,21 @@ class Grid:
     """
 
     shape: tuple[int, ...]
-    affine: Any
+    affine: Leaf
     made_from: Place | None = dataclasses.field(default=None, init=False, repr=False)
 
     @staticmethod
-    def of(shape: Size, *, affine: Any = None, spacing: Any = None, origin: Any = None, direction: Any = None) -> Grid:
-        """Builds and checks a grid, from an affine or from spacing (mm), origin (LPS mm) and direction; they may be traced.
+    def of(
+        shape: Size,
+        *,
+        affine: AffineLike | None = None,
+        spacing: Triple | None = None,
+        origin: Triple | None = None,
+        direction: Voxels | None = None,
+    ) -> Grid:
+        """Builds and checks a grid from an affine, or from spacing (mm), origin (LPS mm) and direction.
+
+        Affine, spacing, origin and direction may be traced.
 
         Raises:
             ValueError: the shape is not three positive integers, the affine is not a regular 4x4 matrix, or both an
@@ -376,15 +335,18 @@ class Grid:
         return Grid(size, read_only(check_affine(affine)))
 
     @staticmethod
-    def covering(image: Any, spacing: Any) -> Grid:
-        """Returns the smallest grid along the world's axes (LPS) that covers a scan, outer face to outer face, about its middle.
+    def covering(image: Grid | OnGrid, spacing: Triple) -> Grid:
+        """Returns the smallest grid along the world's axes (LPS) that covers a scan from outer face to outer face.
+
+        The grid is centred on the box around the scan.
 
         Args:
-            image: An image or a grid; of a batch the grid covers all items.
+            image: An image or a grid. The grid of a batch covers all items.
             spacing: Voxel size in mm, one number or three (along L, P, S).
 
         Raises:
-            ValueError: the geometry or the spacing is traced, since the shape follows from it, or the spacing is not positive.
+            ValueError: the geometry or the spacing is traced, though the shape follows from it, or the spacing is not
+                positive.
 
         Example:
             >>> turn = [[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]
@@ -403,32 +365,32 @@ class Grid:
         return Grid.of(size.astype(int).tolist(), spacing=step, origin=origin)
 
     @property
-    def spacing(self) -> Any:
+    def spacing(self) -> SpacingOrArray:
         """Voxel size in mm: three floats, or an array `(*batch, 3)` when batched or traced."""
         return plain(spacing_of(self.affine))
 
     @property
-    def origin(self) -> Any:
+    def origin(self) -> SpacingOrArray:
         """World position of the centre of voxel (0, 0, 0), LPS mm: three floats, or an array when batched or traced."""
         return plain(origin_of(self.affine))
 
     @property
-    def direction(self) -> Any:
+    def direction(self) -> AnyArray:
         """Unit columns of the affine, `(*batch, 3, 3)`."""
         return direction_of(self.affine)
 
     @property
-    def extent(self) -> Any:
+    def extent(self) -> AnyArray:
         """Size of the field of view in mm, `(*batch, 3)`: voxels times spacing, outer face to outer face."""
         size, spacing = same_rank(self._vector(self.shape), spacing_of(self.affine))
         return size * spacing
 
     @property
-    def center(self) -> Any:
+    def center(self) -> AnyArray:
         """World position of the centre of the field of view, index `(n - 1) / 2`, `(*batch, 3)` LPS mm."""
         return self.world((self._vector(self.shape) - 1) / 2)
 
-    def world(self, index: Any) -> Any:
+    def world(self, index: Points) -> AnyArray:
         """Returns the world position in LPS mm of (continuous) indices, both `(..., 3)`.
 
         Example:
@@ -438,7 +400,7 @@ class Grid:
         turned, origin = same_rank(transformed(self.affine[..., :3, :3], as_points(index)), origin_of(self.affine))
         return turned + origin
 
-    def index(self, world: Any) -> Any:
+    def index(self, world: Points) -> AnyArray:
         """Returns the continuous index of world positions in LPS mm, both `(..., 3)`.
 
         Example:
@@ -448,7 +410,7 @@ class Grid:
         position, origin = same_rank(as_points(world), origin_of(self.affine))
         return transformed(inverse_3x3(self.affine[..., :3, :3]), position - origin)
 
-    def moved(self, index: Any, shape: Size | None = None) -> Grid:
+    def moved(self, index: Points, shape: Size | None = None) -> Grid:
         """Returns the lattice continued from another corner: voxel (0, 0, 0) moves to the given index of this grid.
 
         Example:
@@ -457,12 +419,13 @@ class Grid:
         """
         return self.stepped(np.ones(3), index, self.shape if shape is None else shape)
 
-    def stepped(self, step: Any, start: Any, shape: Size, axes: Sequence[int] = (0, 1, 2)) -> Grid:
-        """Returns a lattice along the axes of this one: `step` voxels of this grid from one voxel to the next.
+    def stepped(self, step: Points, start: Points, shape: Size, axes: Sequence[int] = (0, 1, 2)) -> Grid:
+        """Returns a lattice along the axes of this one, with `step` voxels of this grid from one voxel to the next.
 
         Args:
-            step: For each new axis the voxels of this grid in one step, `(*batch, 3)`; negative runs back. May be traced.
-            start: Index in this grid of the new voxel (0, 0, 0), `(*batch, 3)`; may be traced.
+            step: For each new axis the voxels of this grid in one step, `(*batch, 3)`. A negative step runs back. May
+                be traced.
+            start: Index in this grid of the new voxel (0, 0, 0), `(*batch, 3)`. May be traced.
             shape: Voxels along the new axes.
             axes: For each new axis the axis of this grid that it runs along.
 
@@ -471,18 +434,15 @@ class Grid:
             Grid(shape=(4, 4, 4), spacing=(1, 2, 2), origin=(2, 0, -2))
         """
         place = Place(self.affine, np.eye(3)[:, list(axes)], np.zeros(3), tuple(axes) == (0, 1, 2)).scaled(step, start)
-        xp, (affine, by, at) = together(self.affine, place.step, place.start)
+        _, (affine, by, at) = together(self.affine, place.step, place.start)
         columns, origin = product(affine[..., :3, :3], by), Grid(self.shape, affine).world(at)
-        batch = max(columns.shape[:-2], origin.shape[:-1], key=len)
-        top = [xp.broadcast_to(columns, (*batch, 3, 3)), xp.broadcast_to(origin[..., None], (*batch, 3, 1))]
-        last = xp.broadcast_to(xp.asarray([[0, 0, 0, 1]], dtype=affine.dtype), (*batch, 1, 4))
-        made = Grid(tuple(int(n) for n in shape), xp.concat([xp.concat(top, axis=-1), last], axis=-2))
+        made = Grid(tuple(int(n) for n in shape), four_by_four(columns, origin))
         object.__setattr__(made, "made_from", self.place.then(place))
         return made
 
     @property
     def place(self) -> Place:
-        """Where it lies in the index space of the lattice that it was made from; of its own, where it was not."""
+        """Its place in the lattice that it was made from; a grid that was made from none lies in itself."""
         return self.made_from or Place(self.affine, np.eye(3), np.zeros(3), True)
 
     def _vector(self, values: Any) -> Any:
@@ -495,6 +455,18 @@ class Grid:
         return f"Grid(shape={self.shape}, spacing={spacing}, origin={origin})"
 
 
+def check_grid(value: Any, name: str, hint: str = "Grid.of makes one") -> None:
+    """Raises `ValueError` for what is no grid, or one that the constructor made of what is none; the hint says what to do."""
+    if not isinstance(value, Grid):
+        raise ValueError(f"{name} must be a Grid, got {type(value).__name__}; {hint}")
+    shape, affine = value.shape, np.shape(value.affine)
+    if len(shape) != 3 or min(shape) < 1 or affine[-2:] != (4, 4) or not hasattr(value.affine, "dtype"):
+        raise ValueError(
+            f"{name} must have three positive sizes and an affine array (..., 4, 4), got {shape} and "
+            f"{type(value.affine).__name__} {affine}; Grid.of checks"
+        )
+
+
 def plain(triple: Any) -> Any:
-    """Turns a concrete `(3,)` array into a tuple of floats; leaves batches and traced values as they are."""
+    """Turns a known `(3,)` array into a tuple of floats, and leaves batches and traced values as they are."""
     return tuple(triple.tolist()) if isinstance(triple, np.ndarray) and triple.ndim == 1 else triple

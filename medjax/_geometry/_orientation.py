@@ -29,11 +29,11 @@ def signed_axes(affine: np.ndarray) -> list[tuple[int, int]]:
     """Assigns to each index axis the world axis (0, 1, 2) it runs along, and the sign.
 
     The largest cosine of all is assigned first, then the largest between the axes that remain, as nibabel and ITK do.
-    Ties (a grid turned by exactly 45 degrees) are broken by the axes' directions and not by their order, so that the
-    answer commutes with permuting and flipping the grid and reorientation is idempotent everywhere.
+    The axes' directions break ties (a grid turned by exactly 45 degrees), not the axes' order. So the answer commutes
+    with permuting and flipping the grid, and reorienting twice changes nothing more.
     """
     columns = direction_of(np.asarray(affine, np.float64)).T
-    rounded = np.round(columns, 6) + 0.0  # makes ties of what differs by float32 rounding; + 0.0 turns -0 into 0
+    rounded = np.round(columns, 6) + 0.0  # float32 rounding breaks no tie; + 0.0 turns -0 into 0
     leading = np.array([next((np.sign(x) for x in row if x), 1.0) for row in rounded])
     free = sorted(range(3), key=lambda a: tuple(rounded[a] * leading[a]), reverse=True)
     pairs = [(a, world) for a in free for world in range(3)]
@@ -49,7 +49,7 @@ def orientation_of(affine: np.ndarray) -> str:
     """Returns the three-letter code of an index-to-LPS affine.
 
     Args:
-        affine: `(4, 4)`, concrete.
+        affine: `(4, 4)`, known.
 
     Example:
         >>> orientation_of(np.eye(4)), orientation_of(np.diag([-1.0, -1.0, 1.0, 1.0]))
@@ -59,7 +59,7 @@ def orientation_of(affine: np.ndarray) -> str:
 
 
 def check_code(code: Any) -> str:
-    """Returns the code in capitals, or raises `ValueError` saying what a code is."""
+    """Returns the code in capitals, or raises a `ValueError` that says how a code looks."""
     upper = code.upper() if isinstance(code, str) else code
     if upper not in CODES:
         raise ValueError(
@@ -72,7 +72,7 @@ def reorientation(affine: np.ndarray, code: str) -> tuple[tuple[int, int, int], 
     """Returns how to permute and flip a grid's axes to reach an orientation.
 
     Args:
-        affine: `(4, 4)` index to LPS, concrete.
+        affine: `(4, 4)` index to LPS, known.
         code: Target orientation.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The dtypes that voxels are computed in, and how they get there without loss."""
+"""The dtypes that voxels are computed in, and conversions to them without loss."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._geometry._grid import read_only
+from medjax._geometry._numbers import is_traced, read_only
 from medjax._kernels._compiled import unchanging
 
 __all__ = ["compute_dtype", "device_voxels", "narrowed", "result_dtype"]
 
 
 def compute_dtype(dtype: Any) -> np.dtype:
-    """The real dtype that voxels of a dtype are interpolated in: float64 where x64 is on and they are that wide, else float32.
+    """Returns the real dtype for interpolating voxels: float64 for 64-bit floats while x64 is on, else float32.
 
     Example:
         >>> compute_dtype(np.int16)
@@ -27,7 +27,7 @@ def compute_dtype(dtype: Any) -> np.dtype:
 
 
 def result_dtype(dtype: Any, *, is_label: bool) -> np.dtype:
-    """The dtype of voxels once they are interpolated."""
+    """Returns the dtype of voxels after interpolation."""
     if is_label:
         return dtype
     real = compute_dtype(dtype)
@@ -35,19 +35,19 @@ def result_dtype(dtype: Any, *, is_label: bool) -> np.dtype:
 
 
 def device_voxels(voxels: Any, *, is_label: bool) -> tuple[Any, Callable[[Any], Any]]:
-    """Returns voxels as jit takes them, and the function that gives a result the dtype it must have."""
+    """Returns voxels in a form that jit takes, and the function that gives a result its dtype."""
     narrow, restore = narrowed(voxels, is_label=is_label)
     return unchanging(narrow), restore
 
 
 def narrowed(voxels: Any, *, is_label: bool) -> tuple[Any, Callable[[Any], Any]]:
-    """Returns voxels in a dtype that a device has, and the function that gives a result the dtype it must have.
+    """Returns voxels in a dtype that a device has, and the function that gives a result its dtype.
 
-    Without x64 a device has no 64-bit integers and would wrap them silently: labels are narrowed after a check and
-    widened again on the host.
+    Without x64 a device has no 64-bit integers and would wrap them silently. So labels are checked and narrowed, and
+    the result is widened again on the host.
 
     Raises:
-        ValueError: labels that no integer of the device holds.
+        ValueError: some labels fit no integer of the device.
     """
     if isinstance(voxels, jax.Array):
         return voxels, lambda out: out
@@ -60,11 +60,11 @@ def narrowed(voxels: Any, *, is_label: bool) -> tuple[Any, Callable[[Any], Any]]
     limits = np.iinfo(narrow)
     if voxels.min() < limits.min or voxels.max() > limits.max:
         raise ValueError(
-            f"labels from {voxels.min()} to {voxels.max()} ({wide}) do not fit {np.dtype(narrow)}, the widest integer without "
-            "x64: renumber them, or jax.config.update('jax_enable_x64', True)"
+            f"labels from {voxels.min()} to {voxels.max()} ({wide}) do not fit {np.dtype(narrow)}, the widest integer "
+            "without x64: renumber them, or jax.config.update('jax_enable_x64', True)"
         )
 
     def restore(out: Any) -> Any:
-        return out if isinstance(out, jax.core.Tracer) else np.asarray(out).astype(wide)
+        return out if is_traced(out) else np.asarray(out).astype(wide)
 
     return read_only(voxels.astype(narrow)), restore

@@ -1,4 +1,4 @@
-"""The value that an operation puts where the image says nothing."""
+"""The value that an operation puts outside the image."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ __all__ = ["background", "fill_of", "host_background", "label_limits"]
 
 
 def background(voxels: jax.Array, spatial: int = 3) -> jax.Array:
-    """Returns the default fill of an image `(i, j, k, *channels)`: the median of its corner voxels, per channel and part.
+    """Returns the default fill of an image `(i, j, k, *channels)`: the median of its corner voxels, per channel.
 
-    The gradient is stopped. Source: MedImages.jl, which fills so.
+    Real and imaginary parts each have their own median. The gradient is stopped. Source: MedImages.jl has the same
+    rule.
     """
     if jnp.issubdtype(voxels.dtype, jnp.complexfloating):
         return jax.lax.complex(background(voxels.real, spatial), background(voxels.imag, spatial))
@@ -31,7 +32,7 @@ def background(voxels: jax.Array, spatial: int = 3) -> jax.Array:
 
 
 def host_background(voxels: np.ndarray, depth: int = 0) -> np.ndarray:
-    """The same of NumPy voxels `(*batch, i, j, k, *channels)` with `depth` batch axes, on the host."""
+    """Returns the default fill of NumPy voxels `(*batch, i, j, k, *channels)` with `depth` batch axes, on the host."""
     if np.iscomplexobj(voxels):
         return np.asarray(host_background(voxels.real, depth) + 1j * host_background(voxels.imag, depth))
     lead, spatial = voxels.shape[:depth], voxels.shape[depth : depth + 3]
@@ -42,13 +43,13 @@ def host_background(voxels: np.ndarray, depth: int = 0) -> np.ndarray:
 
 
 def fill_of(fill: Any, voxels: Any, depth: int, *, is_label: bool) -> Any:
-    """Brings a fill value to `(*batch, *channels)` and to the dtype of the result; `None` stays, for intensities.
+    """Brings a fill value to `(*batch, *channels)` and to the dtype of the result; `None` stays `None` for intensities.
 
     Args:
-        fill: A number, or what broadcasts to `(*batch, *channels)`; `None` for the default, 0 for labels.
+        fill: A number, or an array that broadcasts to `(*batch, *channels)`; `None` for the default, 0 for labels.
         voxels: `(*batch, i, j, k, *channels)`, with `depth` batch axes.
         depth: Number of batch axes.
-        is_label: Whether the voxels are labels, which have a dtype that the value must fit.
+        is_label: Whether the voxels are labels, whose dtype the value must fit.
 
     Raises:
         ValueError: the value does not broadcast, is complex, or is no label of that dtype.
@@ -70,7 +71,7 @@ def fill_of(fill: Any, voxels: Any, depth: int, *, is_label: bool) -> Any:
 
 
 def label_limits(dtype: Any) -> tuple[int, int]:
-    """The smallest and the largest label of a dtype."""
+    """Returns the smallest and the largest label of a dtype."""
     if np.issubdtype(dtype, np.bool_):
         return 0, 1
     limits = np.iinfo(dtype)

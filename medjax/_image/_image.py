@@ -1,4 +1,4 @@
-"""The image: voxels, geometry and what is known of the scan, as one immutable pytree."""
+"""The image: voxels, geometry and metadata of a scan, as one immutable pytree."""
 
 from __future__ import annotations
 
@@ -14,13 +14,25 @@ import numpy as np
 
 from medjax._foreign import is_foreign, maker_of
 from medjax._geometry import _transform as _transform  # registers grids and transforms as pytrees
-from medjax._geometry._grid import Grid, affine_from, check_affine, lps_to_ras, read_only
+from medjax._geometry._grid import Grid, affine_from, check_affine, lps_to_ras
+from medjax._geometry._numbers import is_traced, read_only
 from medjax._geometry._orientation import orientation_of
+from medjax._geometry._types import (
+    AffineLike,
+    AnyArray,
+    Array,
+    Leaf,
+    OrientationOrTuple,
+    SpacingOrArray,
+    Triple,
+    Voxels,
+)
+from medjax._image._carried import Carried
 from medjax._image._metadata import Metadata
 from medjax._image._operators import Operators
 from medjax._lazy import public
 
-__all__ = ["Image", "Kind", "as_images", "check_image", "image_from", "locked", "on_host"]
+__all__ = ["Image", "Kind", "affine_on_host", "as_images", "check_image", "image_from", "locked"]
 
 Kind = Literal["intensity", "label"]
 _KINDS = ("intensity", "label")
@@ -29,25 +41,27 @@ _KINDS = ("intensity", "label")
 @public("medjax")
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Image(Operators):
-    """A scan or label map: voxels on a grid in LPS+ millimetres, and what is known of it.
+    """A scan or label map: voxels on a grid in LPS+ millimetres, with metadata.
 
-    A pytree with two leaves, `voxels` and `affine`. `kind` is static; `metadata` is neither a leaf nor part of any
-    compilation key: scans that differ only in metadata, affine or values share one compilation. An image that comes out
-    of a user's own `jit`, `vmap` or `grad` trace has `metadata=None`, never another scan's; `with_metadata` puts it back.
+    An image is a pytree with two leaves, `voxels` and `affine`. `kind` is static. `metadata` is neither a leaf nor part
+    of any compilation key: scans that differ only in metadata, affine or values share one compilation. An image that
+    comes out of a user's own `jit`, `vmap` or `grad` has `metadata=None`, never another scan's. `keep_metadata` or
+    `with_metadata` puts it back.
 
     Attributes:
         voxels: `(*batch, i, j, k, *channels)`, NumPy as read from a file or a JAX array.
         affine: `(*batch, 4, 4)` index to LPS mm, float64 NumPy on the host (a tracer inside a transformation).
         kind: "intensity" (interpolated) or "label" (never mixed).
-        metadata: What the file stated, one for each item of a batch, or `None`.
+        metadata: The file's statements about the scan, a tuple with one for each item of a batch, or `None`.
 
-    Build one with `Image.from_array`, which checks its arguments; the constructor does not. `np.asarray(image)` gives the
+    `Image.from_array` builds an image and checks its arguments; the constructor does not. `np.asarray(image)` gives the
     voxels.
 
     `jax.device_put`, `jax.tree.map` with a function that leaves the affine as it is, pickling and copying keep a single
-    image's metadata and float64 affine. A batch gives up its metadata in a tree function, since its items may have been
-    shuffled. Whoever fills an image's treedef by hand with device arrays of the same shape and affine (`tree.transpose`,
-    `ravel_pytree`, restoring a checkpoint into a template) says that they are this scan's.
+    image's metadata and float64 affine. A batch loses its metadata in a tree function, since its items may have been
+    shuffled. Unflattening an image's treedef with other device arrays of the same shape and affine (`tree.transpose`,
+    `ravel_pytree`, restoring a checkpoint into a template) keeps its metadata while the image exists: make sure that
+    the arrays belong to the scan.
 
     Example:
         >>> image = mj.Image.from_array(np.zeros((4, 5, 6), np.int16), spacing=(1, 1, 2.5))
@@ -57,20 +71,20 @@ class Image(Operators):
         ((4, 5, 6), (1.0, 1.0, 2.5), 'LPS')
     """
 
-    voxels: Any
-    affine: Any
+    voxels: Leaf
+    affine: Leaf
     kind: Kind = "intensity"
     metadata: Metadata | tuple[Metadata | None, ...] | None = None
 
     @staticmethod
     def from_array(
-        voxels: Any,
+        voxels: Voxels,
         *,
-        affine: Any = None,
-        affine_ras: Any = None,
-        spacing: Any = None,
-        origin: Any = None,
-        direction: Any = None,
+        affine: AffineLike | None = None,
+        affine_ras: AffineLike | None = None,
+        spacing: Triple | None = None,
+        origin: Triple | None = None,
+        direction: Voxels | None = None,
         kind: Kind = "intensity",
         metadata: Metadata | tuple[Metadata | None, ...] | None = None,
     ) -> Image:
@@ -87,8 +101,8 @@ class Image(Operators):
             metadata: A `Metadata`, or a tuple with one per item of a batch.
 
         Raises:
-            ValueError: the voxels are no array, an array has the wrong rank, the affine is singular or not finite, the kind is unknown or does
-                not suit the dtype, or metadata does not match the batch.
+            ValueError: the voxels are no array, an array has the wrong rank, the affine is singular or not finite, the
+                kind is unknown or does not suit the dtype, or metadata does not match the batch.
 
         Warns:
             UserWarning: the voxels look as if channels came first, `(1, i, j, k)`, as PyTorch has them.
@@ -131,32 +145,32 @@ class Image(Operators):
 
     @property
     def grid(self) -> Grid:
-        """The lattice: shape and affine, float64 on the host when concrete."""
-        return Grid(self.shape, on_host(self.affine))
+        """The lattice: shape and affine, float64 on the host where it is known."""
+        return Grid(self.shape, affine_on_host(self.affine))
 
     @property
-    def spacing(self) -> Any:
+    def spacing(self) -> SpacingOrArray:
         """Voxel size in mm: three floats, or `(*batch, 3)` when batched or traced."""
         return self.grid.spacing
 
     @property
-    def origin(self) -> Any:
+    def origin(self) -> SpacingOrArray:
         """World position of the centre of voxel (0, 0, 0) in LPS mm: three floats, or `(*batch, 3)`."""
         return self.grid.origin
 
     @property
-    def direction(self) -> Any:
+    def direction(self) -> AnyArray:
         """Unit columns of the affine, `(*batch, 3, 3)`: the world direction of each index axis."""
         return self.grid.direction
 
     @property
-    def orientation(self) -> Any:
+    def orientation(self) -> OrientationOrTuple:
         """Orientation code, such as "LPS"; for a batch a tuple of codes.
 
         Raises:
             ValueError: the geometry is traced.
         """
-        affine = on_host(self.affine)
+        affine = affine_on_host(self.affine)
         if not isinstance(affine, np.ndarray):
             raise ValueError(
                 "the orientation of a traced affine is unknown: reorient before jit, or close over the image's geometry"
@@ -165,11 +179,11 @@ class Image(Operators):
         return codes if self.batch_shape else codes[0]
 
     @property
-    def affine_ras(self) -> Any:
+    def affine_ras(self) -> AnyArray:
         """The affine to RAS+ mm, as nibabel and NIfTI have it, `(*batch, 4, 4)`."""
-        return lps_to_ras(on_host(self.affine))
+        return lps_to_ras(affine_on_host(self.affine))
 
-    def with_voxels(self, voxels: Any) -> Image:
+    def with_voxels(self, voxels: Array) -> Image:
         """Returns an image of the same geometry, kind and metadata with other voxels; channels may differ.
 
         Raises:
@@ -195,7 +209,7 @@ class Image(Operators):
             >>> jax.jit(lambda x: x)(image).with_metadata(image.metadata).metadata.modality
             'CT'
         """
-        return dataclasses.replace(self, affine=on_host(self.affine), metadata=metadata)
+        return dataclasses.replace(self, affine=affine_on_host(self.affine), metadata=metadata)
 
     def with_kind(self, kind: Kind) -> Image:
         """Returns the same voxels seen as intensities or as labels.
@@ -216,24 +230,24 @@ class Image(Operators):
             TypeError: they are traced.
         """
         voxels = self.voxels
-        if isinstance(voxels, jax.core.Tracer):
+        if is_traced(voxels):
             raise TypeError(
                 "the voxels are traced, so NumPy cannot have them: inside jit, vmap and grad use image.voxels"
             )
         return np.array(voxels, dtype=dtype, copy=copy)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Locks what comes out of a pickle, as voxels from a file are: nobody else holds it."""
+        """Locks the arrays of a pickle, as voxels from a file are locked: nobody else holds them."""
         self.__dict__.update(state)
         for array in (self.voxels, self.affine):
-            if isinstance(array, np.ndarray) and array.base is None:  # else memory that a caller lent to the unpickler
+            if isinstance(array, np.ndarray) and array.base is None:  # else a caller lent the memory
                 array.flags.writeable = False
 
     def __copy__(self) -> Image:
         return Image(self.voxels, self.affine, self.kind, self.metadata)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Image:
-        voxels, metadata = copy.deepcopy((self.voxels, self.metadata), memo)  # to be changed in place
+        voxels, metadata = copy.deepcopy((self.voxels, self.metadata), memo)  # writable copies
         return Image(voxels, self.affine, self.kind, metadata)
 
     def __repr__(self) -> str:
@@ -246,7 +260,7 @@ class Image(Operators):
 
 
 def _described(image: Image) -> str:
-    """An image's `repr`: sizes, dtype, kind, spacing, orientation and modality; never a patient's name."""
+    """Returns an image's `repr`: sizes, dtype, kind, spacing, orientation and modality, never a patient's name."""
     voxels, affine = image.voxels, image.affine
     if not all(isinstance(leaf, np.ndarray | jax.Array) for leaf in (voxels, affine)):
         return f"Image(voxels={voxels!r}, affine={affine!r}, kind={image.kind!r})"
@@ -256,7 +270,7 @@ def _described(image: Image) -> str:
         parts[0] = f"batch {image.batch_shape} of {parts[0]}"
     if image.channels:
         parts.append(f"channels {'x'.join(map(str, image.channels))}")
-    if isinstance(affine, jax.core.Tracer):
+    if is_traced(affine):
         parts.append("traced")
     elif not image.batch_shape:
         spacing = " x ".join(f"{value:.4g}" for value in image.spacing)
@@ -272,7 +286,7 @@ def image_from(
     kind: Kind = "intensity",
     metadata: Metadata | tuple[Metadata | None, ...] | None = None,
 ) -> Image:
-    """Builds and checks an image as `Image.from_array` does, of voxels whose axes are known to be in the right order."""
+    """Builds and checks an image as `Image.from_array` does, from voxels whose axes are known to be in order."""
     _check_array(voxels)
     voxels, affine = _as_voxels(voxels), read_only(check_affine(affine))
     _check_kind(kind, voxels.dtype)
@@ -289,14 +303,16 @@ def image_from(
 
 
 def check_image(value: Any, name: str, *, or_array: bool = False) -> None:
-    """Raises `ValueError` where something else stands in place of an image, and says what makes an image of it.
+    """Raises `ValueError` unless a value is an image; the message says how to make an image of it.
 
     Args:
-        value: What was given.
-        name: The argument that an error names.
-        or_array: Whether an array, or what NumPy makes an array of, will do as well.
+        value: The argument.
+        name: Its name, for the message.
+        or_array: Whether an array, or anything that NumPy turns into one, passes as well.
     """
     if isinstance(value, Image):
+        if type(value) is Image:  # one that waits under `fuse` was checked when it began
+            _check_parts(value, name)
         return
     maker = maker_of(value)
     if or_array and not is_foreign(value):
@@ -309,8 +325,24 @@ def check_image(value: Any, name: str, *, or_array: bool = False) -> None:
     raise ValueError(f"{name} must be {wanted}, got {type(value).__name__}; {maker or maker_of(np.empty(()))}")
 
 
+def _check_parts(image: Image, name: str) -> None:
+    """Refuses what the constructor let through, whatever its numbers are."""
+    voxels, affine = np.shape(image.voxels), np.shape(image.affine)
+    are_arrays = hasattr(image.voxels, "dtype") and hasattr(image.affine, "dtype")
+    batch = affine[:-2]
+    if not are_arrays or affine[-2:] != (4, 4) or len(voxels) < len(batch) + 3 or voxels[: len(batch)] != batch:
+        raise ValueError(
+            f"{name} must hold arrays, voxels (*batch, i, j, k, *channels) and an affine (*batch, 4, 4); got "
+            f"{type(image.voxels).__name__} {voxels} and {type(image.affine).__name__} {affine}; Image.from_array checks"
+        )
+    if image.kind not in _KINDS:
+        raise ValueError(
+            f"{name} is of kind {image.kind!r}, which is none of {', '.join(_KINDS)}; Image.from_array checks"
+        )
+
+
 def as_images(images: Any) -> list[Image]:
-    """Lists images, or raises `ValueError` where something else stands in their place."""
+    """Lists images, or raises `ValueError` where one of them is something else."""
     if maker_of(images) is not None or not isinstance(images, Iterable):
         check_image(images, "each of the images")
     listed = list(images)
@@ -320,7 +352,7 @@ def as_images(images: Any) -> list[Image]:
 
 
 def _check_array(voxels: Any) -> None:
-    """Raises `ValueError` where an image or a path stands in place of an array."""
+    """Raises `ValueError` where an image or a path was given in place of an array."""
     if isinstance(voxels, Image):
         raise ValueError("voxels must be an array, got an Image: it is one already, and image.voxels is its array")
     if is_foreign(voxels):
@@ -328,20 +360,21 @@ def _check_array(voxels: Any) -> None:
 
 
 def _warn_of_leading_channel(image: Image) -> None:
-    """Warns of `(1, i, j, k)`, which channels-first libraries hand over: it is a slice of many channels here."""
+    """Warns about `(1, i, j, k)`, the form of channels-first libraries: here it is one slice with many channels."""
     shape = tuple(image.voxels.shape)
     if image.batch_shape or len(shape) < 4 or shape[0] != 1 or 1 in shape[-3:]:
         return
     warnings.warn(
-        f"voxels of shape {shape} are one plane along i with channels {shape[3:]}, since channels come last; if the first "
-        "axis holds channels or items, give voxels[0], or np.moveaxis(voxels, 0, -1), or a batch of affines (1, 4, 4)",
+        f"voxels of shape {shape} are one plane along i with channels {shape[3:]}, since channels come last; if the "
+        "first axis holds channels or items, give voxels[0], or np.moveaxis(voxels, 0, -1), or a batch of affines "
+        "(1, 4, 4)",
         UserWarning,
         stacklevel=3,
     )
 
 
 def locked(image: Image) -> Image:
-    """Locks the NumPy voxels of an image that nobody else holds, so that operations need not copy them; returns it."""
+    """Locks the NumPy voxels of an image that nobody else holds, so that no operation copies them; returns it."""
     array = image.voxels
     while isinstance(array, np.ndarray):
         array.flags.writeable = False
@@ -350,11 +383,11 @@ def locked(image: Image) -> Image:
 
 
 def _as_voxels(voxels: Any) -> Any:
-    """Reads voxels as a NumPy array in native byte order (JAX takes no other), or leaves a JAX array as it is."""
+    """Reads voxels as a NumPy array in native byte order, as JAX needs it, and leaves a JAX array as it is."""
     if isinstance(voxels, jax.Array):
         return voxels
     array = np.asarray(voxels)
-    if array.dtype.kind not in "biufcV" or array.dtype.names:  # V: bfloat16 and its kin, or a structured dtype
+    if array.dtype.kind not in "biufcV" or array.dtype.names:  # V: bfloat16 and similar, or a structured dtype
         raise ValueError(
             f"voxels must be numbers or booleans, got dtype {array.dtype}; give components a trailing axis"
         )
@@ -368,50 +401,19 @@ def _check_kind(kind: Kind, dtype: Any) -> None:
         raise ValueError(f"a label image holds integers or booleans, got {dtype}; cast it, or say kind='intensity'")
 
 
-def on_host(affine: Any) -> Any:
-    """The affine as float64 NumPy, unless it is traced (or a placeholder that a transformation put there)."""
-    if isinstance(affine, jax.core.Tracer) or not isinstance(affine, np.ndarray | jax.Array):
+def affine_on_host(affine: Any) -> Any:
+    """Returns the affine as float64 NumPy; a traced one, or a placeholder of a transformation, stays as it is."""
+    if is_traced(affine) or not isinstance(affine, np.ndarray | jax.Array):
         return affine
     return np.asarray(affine, np.float64)
 
 
-class _Carried:
-    """What rides along in an image's treedef without ever being part of a compilation key.
-
-    All compare equal, so that scans share compilations, and what a trace returns carries nothing. The tree functions
-    compare the treedefs of the trees they combine, so a comparison of two scans empties both: `tree.map(lambda a, b: b,
-    a, b)` must not put a's header on b's voxels, and a compilation cache need not keep the first patient's header alive.
-    """
-
-    __slots__ = ("scan",)
-
-    def __init__(self, scan: tuple[Any, np.ndarray, tuple[int, ...]] | None = None):
-        self.scan = scan  # metadata, affine, shape of the voxels
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Carried):
-            return NotImplemented
-        mine, theirs = self.scan, other.scan
-        if mine is None or theirs is None or mine[0] is not theirs[0] or mine[1] is not theirs[1]:
-            self.scan = other.scan = None
-        return True
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __repr__(self) -> str:
-        return "_"
+# --- As a pytree: voxels and affine are leaves, the kind is structure, the metadata ride along (see `_carried`) ------
 
 
-def _is_concrete(leaf: Any) -> bool:
-    return isinstance(leaf, np.ndarray | jax.Array) and not isinstance(leaf, jax.core.Tracer)
-
-
-def flattened(image: Image) -> tuple[tuple[Any, Any], tuple[Kind, _Carried]]:
-    """Takes an image apart as a pytree: voxels and affine are leaves, the kind is structure, the rest rides along."""
-    voxels, affine = image.voxels, image.affine
-    is_known = _is_concrete(voxels) and isinstance(affine, np.ndarray)
-    return (voxels, affine), (image.kind, _Carried((image.metadata, affine, voxels.shape) if is_known else None))
+def flattened(image: Image) -> tuple[tuple[Any, Any], tuple[Kind, Carried]]:
+    """Takes an image apart."""
+    return (image.voxels, image.affine), (image.kind, Carried.of(image.voxels, image.affine, image.metadata))
 
 
 def flattened_with_keys(image: Image) -> tuple[Any, Any]:
@@ -420,41 +422,17 @@ def flattened_with_keys(image: Image) -> tuple[Any, Any]:
     return tuple(zip(names, leaves, strict=True)), aux
 
 
-def unflattened(aux: tuple[Kind, _Carried], leaves: Any) -> Image:
-    """Rebuilds an image from leaves; the metadata and the float64 affine only where they are this scan's.
-
-    That is: the leaves are concrete, no other scan's tree took part, shape and geometry are unchanged. The items of a
-    batch may have been shuffled, so a batch gives up its metadata.
-    """
+def unflattened(aux: tuple[Kind, Carried], leaves: Any) -> Image:
+    """Rebuilds an image from leaves, with metadata and float64 affine only where they are this scan's."""
     kind, carried = aux
-    voxels, affine = leaves
-    if carried.scan is None:
-        return Image(voxels, affine, kind)
-    metadata, known, shape = carried.scan
-    if not _is_concrete(voxels) or voxels.shape != shape or not _is_same_geometry(affine, known):
-        return Image(voxels, affine, kind)
-    return Image(voxels, known, kind, metadata if known.ndim == 2 else None)
-
-
-def _is_same_geometry(affine: Any, known: np.ndarray) -> bool:
-    """Whether a leaf is the known affine, or its copy in another precision: `device_put` makes float32 of it.
-
-    Another float64 array on the host is another image's, however equal: `tree.unflatten(structure_of_a, leaves_of_b)`.
-    """
-    if affine is known:
-        return True
-    if isinstance(affine, np.ndarray) and affine.dtype == known.dtype:
-        return np.shares_memory(affine, known) and np.array_equal(affine, known)
-    if not _is_concrete(affine) or affine.shape != known.shape or not jax.numpy.issubdtype(affine.dtype, np.floating):
-        return False
-    is_readable = isinstance(affine, np.ndarray) or affine.is_fully_addressable
-    return is_readable and np.array_equal(jax.device_get(affine), known.astype(affine.dtype))
+    affine, metadata = carried.given_to(*leaves)
+    return Image(leaves[0], affine, kind, metadata)
 
 
 jax.tree_util.register_pytree_with_keys(Image, flattened_with_keys, unflattened, flattened)
-jax.export.register_pytree_node_serialization(  # an exported function knows the kind; no scan's metadata
+jax.export.register_pytree_node_serialization(  # an exported function knows the kind, and no metadata
     Image,
     serialized_name="medjax.Image",
     serialize_auxdata=lambda aux: aux[0].encode(),
-    deserialize_auxdata=lambda kind: (bytes(kind).decode(), _Carried()),
+    deserialize_auxdata=lambda kind: (bytes(kind).decode(), Carried()),
 )

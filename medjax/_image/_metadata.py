@@ -1,4 +1,4 @@
-"""What a scan is, apart from its voxels and geometry: immutable, importable without JAX, never traced."""
+"""Metadata of a scan, apart from voxels and geometry: immutable, importable without JAX, never traced."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Metadata"]
 @public("medjax")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a file states about a scan. A field that the file does not state is `None`, never invented.
+    """The statements of a file about a scan. A field that the file does not state is `None`, never invented.
 
     Attributes:
         modality: DICOM modality, "CT", "MR", "PT", ...; `None` where the format cannot say.
@@ -34,7 +34,7 @@ class Metadata:
         clinical: Clinical data, such as weight and height.
         extra: The source header by DICOM keyword or NIfTI field, JSON-safe.
 
-    The three mappings are read-only. Metadata never enters a trace: it costs no compilation, and an operation's result
+    The three mappings are read-only. Metadata never enters a trace, so it costs no compilation. An operation's result
     carries its own scan's metadata or none.
 
     Example:
@@ -98,10 +98,10 @@ class Metadata:
 
     @classmethod
     def from_json(cls, text: str) -> Metadata:
-        """Reads what `to_json` wrote; fields it does not know are kept under `extra`.
+        """Reads the JSON of `to_json`; unknown fields are kept under `extra`.
 
         Raises:
-            ValueError: the text is no JSON object, is nested too deeply, or a field holds a value of another type.
+            ValueError: the text is no JSON object or is nested too deeply, or a field holds a value of another type.
 
         Example:
             >>> mj.Metadata.from_json('{"modality": "MR", "colour": "blue"}').extra["colour"]
@@ -127,7 +127,7 @@ class Metadata:
         return [(name, value) for name, value in pairs if value is not None and not (name in _MAPPINGS and not value)]
 
     def __repr__(self) -> str:
-        """What the fields hold but who the patient is: a `repr` ends in logs and in error messages."""
+        """Shows the fields, except those that identify the patient: a `repr` ends in logs and in error messages."""
         shown = {name: f"<{len(value)} fields>" if name in _MAPPINGS else repr(value) for name, value in self._stated()}
         shown |= dict.fromkeys(shown.keys() & set(_IDENTITY), "<withheld>")
         return f"Metadata({', '.join(f'{name}={text}' for name, text in shown.items())})"
@@ -145,7 +145,7 @@ _IDENTITY = ("patient_id", "patient_uid")
 
 
 def _check_json(field: dataclasses.Field[Any], value: Any) -> None:
-    """Refuses a value whose JSON type is not the field's; the message does not quote it."""
+    """Refuses a value whose JSON type is not the field's; the message does not quote the value."""
     wanted = dict if field.name in _MAPPINGS else bool if field.name == "is_contrast_administered" else str
     if value is not None and not isinstance(value, wanted):
         raise ValueError(f"metadata field {field.name} must be a {_JSON_NAMES[wanted]}, it is a {type(value).__name__}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -13,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Shaped
 
-from medjax._geometry._grid import is_traced
-from medjax._image._per_item import aligned, as_array
+from medjax._geometry._numbers import is_traced
+from medjax._image._per_item import as_array, with_space_axes
 from medjax._image._same_grid import check_grids
-from medjax._kernels._compiled import compiled, eagerly, unchanging
+from medjax._kernels._compiled import at_once, compiled, unchanging
 from medjax._kernels._values import without_wrapping
 
-__all__ = ["Operators", "compared"]
+__all__ = ["Operators", "check_amounts", "compared"]
 
 _NUMBERS = (bool, int, float, complex, np.generic, np.ndarray, jax.Array, list, tuple)
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -47,15 +46,16 @@ _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 class Operators:
     """The operators of an image; each gives an image on the same grid.
 
-    - `+ - * / // % **`, unary `-` and `abs` compute in float32 (float64 if the voxels are and x64 is on), with a number,
-      with one per item or channel (it broadcasts against `(*batch, *channels)`), or with an image on the same grid. Labels
-      are names, not amounts: beside an intensity image a label image counts 1 where it is not 0, alone it is refused.
+    - `+ - * / // % **`, unary `-` and `abs` compute in float32 (float64 if the voxels are and x64 is on). The other
+      operand is a number, one number per item or channel (it broadcasts against `(*batch, *channels)`), or an image on
+      the same grid. Labels are names, not amounts. Beside an intensity image a label image counts 1 where it is not 0;
+      alone it is refused.
     - `< <= > >=` give a label image of booleans. `==` is identity, as for every image. NaN compares as False.
-    - `& | ^ ~` combine masks: what is not 0 is inside.
-    - `image[..., t]` takes channels: the grid stays, so space and batch are not indexed.
+    - `& | ^ ~` combine masks. A voxel that is not 0 is inside.
+    - `image[..., t]` takes channels. The grid stays, so space and batch cannot be indexed.
 
-    The metadata are those of the left image, or of the only one that holds intensities. An image without batch or channels
-    goes with each item or channel of the other.
+    The result has the metadata of the left image, or of the only one that holds intensities. An image without batch or
+    channels goes with each item or channel of the other.
 
     Example:
         >>> image = mj.Image.from_array(np.array([-1.0, 2.0, 5.0]).reshape(3, 1, 1))
@@ -145,8 +145,8 @@ class Operators:
 
     def __bool__(self) -> bool:
         raise ValueError(
-            "an image is neither true nor false; chain comparisons by &, such as (low <= image) & (image <= high), and ask "
-            "image.voxels.any() or .all()"
+            "an image is neither true nor false; chain comparisons by &, such as (low <= image) & (image <= high), and "
+            "ask image.voxels.any() or .all()"
         )
 
     def __getitem__(self, key: Any) -> Any:
@@ -162,11 +162,11 @@ def _calculated(image: Any, other: Any, symbol: str, *, is_reflected: bool = Fal
         images: Any = (image, other)
         if base.kind == "label":
             raise ValueError(
-                f"{symbol} takes intensities and both images hold labels, which are names, not amounts; combine masks by "
-                "& and |, or use with_kind('intensity') if they are amounts after all"
+                f"{symbol} takes intensities and both images hold labels, which are names, not amounts; combine masks "
+                "by & and |, or use with_kind('intensity') if they are amounts after all"
             )
     elif isinstance(other, _NUMBERS):
-        _check_amounts(image, symbol)
+        check_amounts(image, symbol)
         base, images = image, (image,)
         operands = [without_wrapping(image.voxels), _number(image, other, symbol)]
     else:
@@ -178,7 +178,7 @@ def _calculated(image: Any, other: Any, symbol: str, *, is_reflected: bool = Fal
 
 
 def _unary(image: Any, name: str) -> Any:
-    _check_amounts(image, {"negative": "-"}.get(name, name))
+    check_amounts(image, {"negative": "-"}.get(name, name))
     voxels = without_wrapping(image.voxels)
     dtype = _wide_enough((image.dtype,), (voxels.dtype,))
     return image.with_voxels(_computed(voxels, name=name, dtype=dtype, is_mask=(False,)))
@@ -197,16 +197,17 @@ def _same_rank(*operands: Any) -> tuple[Any, ...]:
     return tuple(operand.reshape((1,) * (rank - operand.ndim) + operand.shape) for operand in operands)
 
 
-def _check_amounts(image: Any, symbol: str) -> None:
+def check_amounts(image: Any, operation: str) -> None:
+    """Raises `ValueError` for a label image, where an operation takes intensities."""
     if image.kind == "label":
         raise ValueError(
-            f"{symbol} takes intensities and this image holds labels, which are names, not amounts; if they are amounts after "
-            "all, use image.with_kind('intensity')"
+            f"{operation} takes intensities and this image holds labels, which are names, not amounts; if they are "
+            "amounts after all, use image.with_kind('intensity')"
         )
 
 
 def _wide_enough(images: tuple[Any, ...], operands: tuple[Any, ...]) -> np.dtype:
-    """float32, or complex64 where an operand is complex; twice as wide where an image is and x64 is on."""
+    """Returns float32, or complex64 where an operand is complex; the 64-bit kind for 64-bit images while x64 is on."""
     is_complex = any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in operands)
     narrow, wide = (np.complex64, np.complex128) if is_complex else (np.float32, np.float64)
     is_wide = any(np.dtype(dtype) in (np.float64, np.complex128) for dtype in images)
@@ -214,7 +215,7 @@ def _wide_enough(images: tuple[Any, ...], operands: tuple[Any, ...]) -> np.dtype
 
 
 def _number(image: Any, value: Any, symbol: str) -> Any:
-    """Brings numbers to a shape that broadcasts against the voxels."""
+    """Gives numbers a shape that broadcasts against the voxels."""
     array, name = as_array(value, f"the number beside {symbol}"), f"the number beside {symbol}"
     if array.ndim >= 3 and tuple(array.shape)[-3:] in (image.shape, tuple(image.voxels.shape)[-3:]):
         raise ValueError(
@@ -223,12 +224,11 @@ def _number(image: Any, value: Any, symbol: str) -> Any:
         )
     if not is_traced(array) and array.dtype.kind in "biu":
         array = np.asarray(array, np.float64)
-    array, depth = aligned(array, image.batch_shape, image.channels, name), len(image.batch_shape)
-    return array.reshape((*array.shape[:depth], 1, 1, 1, *array.shape[depth:])) if array.ndim else array
+    return with_space_axes(array, image.batch_shape, image.channels, name)
 
 
 def _paired(image: Any, other: Any, symbol: str) -> tuple[Any, Any, Any]:
-    """Returns the image that the result resembles, and the voxels of both, which broadcast."""
+    """Returns the image whose geometry, kind and metadata the result gets, and the voxels of both, which broadcast."""
     name = f"the image beside {symbol}"
     longer, shorter = (image, other) if image.batch_shape or not other.batch_shape else (other, image)
     check_grids(longer, shorter, name, batch="same or none")
@@ -243,7 +243,7 @@ def _paired(image: Any, other: Any, symbol: str) -> tuple[Any, Any, Any]:
 
 
 def _repeated(image: Any, longer: Any) -> Any:
-    """The metadata of an image, for each item where it meets a batch."""
+    """Returns the metadata of an image, repeated for each item where the other image is a batch."""
     if image.metadata is None or isinstance(image.metadata, tuple) or not longer.batch_shape:
         return image.metadata
     return (image.metadata,) * longer.batch_shape[0] if len(longer.batch_shape) == 1 else None
@@ -269,11 +269,11 @@ def _compared(image: Any, other: Any, symbol: str) -> Any:
 
 
 def compared(image: Any, number: Any, symbol: str) -> Any:
-    """Compares voxels with a number: exactly where it is known and they are integers, whatever float32 can hold.
+    """Compares voxels with a number. A known number is compared with integers exactly, also where float32 would round.
 
     Args:
-        image: Real voxels.
-        number: Broadcasts against the voxels; NaN compares as False.
+        image: An image with real voxels.
+        number: An array that broadcasts against the voxels; NaN compares as False.
         symbol: "<", "<=", ">" or ">=".
     """
     voxels = without_wrapping(image.voxels)
@@ -285,7 +285,7 @@ def compared(image: Any, number: Any, symbol: str) -> Any:
 
 
 def _integer_bound(number: np.ndarray, symbol: str, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, str]:
-    """Writes a comparison with any number as one with an integer of a dtype, and says whether it can be true at all."""
+    """Rewrites a comparison with any number as one with an integer of a dtype, and tells whether it can be true."""
     way = ">=" if symbol in (">", ">=") else "<="
     whole = {">": np.floor(number) + 1, ">=": np.ceil(number), "<=": np.floor(number), "<": np.ceil(number) - 1}[symbol]
     limits = np.iinfo(dtype)
@@ -308,7 +308,7 @@ def _compare(a: Shaped[Array, ...], b: Shaped[Array, ...], name: str, dtype: np.
 
 
 def _common(a: Any, b: Any) -> np.dtype:
-    """The dtype that two images are compared in: an integer one that holds both, else floating point."""
+    """Returns the dtype for comparing two images: an integer one that holds both, else floating point."""
     if all(np.issubdtype(dtype, np.bool_) or jnp.issubdtype(dtype, np.integer) for dtype in (a, b)):
         found = np.promote_types(np.promote_types(a, b), np.uint8)
         if jnp.issubdtype(found, np.integer) and jax.dtypes.canonicalize_dtype(found).itemsize == found.itemsize:
@@ -361,20 +361,20 @@ def _indexed(image: Any, key: Any) -> Any:
     whole = (*keys[:at], *(slice(None),) * (total - given), *keys[at + 1 :])
     if any(not (isinstance(each, slice) and each == slice(None)) for each in whole[:inner]):
         raise ValueError(
-            f"image[...] takes channels, the axes after i, j, k, and this indexes space or the batch: {key!r}; the image has "
-            f"batch {image.batch_shape} and channels {image.channels}. Cut space by crop, take items by unstack"
+            f"image[...] takes channels, the axes after i, j, k, and this indexes space or the batch: {key!r}; the "
+            f"image has batch {image.batch_shape} and channels {image.channels}. Cut space by crop, take items by "
+            "unstack"
         )
     voxels, chosen = image.voxels, whole[inner:]
     _check_within(voxels.shape[inner:], [each for each in chosen if each is not None], key)
-    if any(isinstance(each, jax.core.Tracer) for each in chosen):
+    if is_traced(*chosen):
         voxels = jnp.asarray(unchanging(voxels))
-    is_known = not any(isinstance(each, jax.core.Tracer) for each in (voxels, *chosen))
-    with eagerly() if is_known else contextlib.nullcontext():
+    with at_once(voxels, *chosen):
         return dataclasses.replace(image, voxels=voxels[(*(slice(None),) * inner, *chosen)])
 
 
 def _check_within(channels: tuple[int, ...], keys: list[Any], key: Any) -> None:
-    """Raises `IndexError` for a known channel that does not exist: JAX would take the last one."""
+    """Raises `IndexError` for a known channel that does not exist, where JAX would silently take the last one."""
     for count, each in zip(channels, keys, strict=False):
         if isinstance(each, int | np.integer) and not isinstance(each, bool) and not -count <= each < count:
             raise IndexError(f"index {each} is out of bounds for {count} channels, in image[{key!r}]")

@@ -1,4 +1,4 @@
-"""A value that an operation takes once, per item of a batch or per channel: one rule for all of them, NumPy's broadcasting."""
+"""Values that operations take once, per item of a batch or per channel, by one rule: NumPy's broadcasting."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from medjax._geometry._grid import is_traced
+from medjax._geometry._numbers import is_traced
 
-__all__ = ["aligned", "as_array", "check_real"]
+__all__ = ["aligned", "as_array", "check_real", "with_space_axes"]
 
 Shape = tuple[Any, ...]
 
 
 def as_array(value: Any, name: str) -> Any:
-    """Reads a number or a (nested) sequence of numbers: known ones as NumPy, traced ones as a traced array.
+    """Reads a number or a (nested) sequence of numbers: known numbers as NumPy, traced ones as a traced array.
 
     Args:
         value: Numbers, real, complex or boolean.
         name: The argument that an error names.
 
     Raises:
-        ValueError: it holds anything else, or rows of different lengths.
+        ValueError: the value holds anything else, or rows of different lengths.
     """
     if is_traced(value):
         import jax.numpy as jnp
@@ -37,7 +37,7 @@ def as_array(value: Any, name: str) -> Any:
 
 
 def check_real(array: Any, name: str, given: Any) -> None:
-    """Raises `ValueError` for complex numbers where real ones are meant: a cast would drop the imaginary part."""
+    """Raises `ValueError` for complex numbers where only real ones make sense: a cast would drop the imaginary part."""
     if array.dtype.kind == "c":
         raise ValueError(f"{name} must be real, as the image is, got {given!r}")
 
@@ -45,21 +45,22 @@ def check_real(array: Any, name: str, given: Any) -> None:
 def aligned(value: Any, batch: Shape, channels: Shape, name: str, *, tail: Shape = ()) -> Any:
     """Gives a value the axes of `(*batch, *channels)`, each of its length or 1, by NumPy's rules of broadcasting.
 
-    With channels `(c,)` is one per channel and `(b, 1)` one per item, also where b = c; without channels `(b,)` is one
-    per item. So the size of a batch never changes what a value means.
+    For an image with channels, `(c,)` means one value per channel and `(b, 1)` one per item, even where b = c. For an
+    image without channels, `(b,)` means one per item. So the size of a batch never changes the meaning of a value.
 
     Args:
-        value: A number or an array; with `tail` an array of such, as a centre is of three numbers.
+        value: A number or an array. With `tail` each value is itself an array, such as a centre of three numbers.
         batch: Batch axes of the image.
-        channels: Channel axes of the image; `()` for what cannot differ between channels.
+        channels: Channel axes of the image; `()` for a value that cannot differ between channels.
         name: The argument that an error names.
         tail: Axes of one value.
 
     Returns:
-        One value as it is, `(*tail)`; several as `(*batch, *channels, *tail)`, with 1 where they are shared.
+        One value as it is, `(*tail)`; several values as `(*batch, *channels, *tail)`, with length 1 where they are
+        shared.
 
     Raises:
-        ValueError: the shape does not broadcast; the message says which do, and how to reshape this one.
+        ValueError: the shape does not broadcast; the message lists the shapes that do, and how to reshape this one.
 
     Example:
         >>> [aligned(np.ones(shape), (2,), (3,), "fill").shape for shape in [(), (3,), (2, 1), (2, 3)]]
@@ -73,6 +74,17 @@ def aligned(value: Any, batch: Shape, channels: Shape, name: str, *, tail: Shape
     if not fits or any(n not in (1, m) for n, m in zip(lead, wanted[missing:], strict=True)):
         raise ValueError(_message(shape, tuple(batch), tuple(channels), name, tail))
     return array.reshape((1,) * missing + shape) if lead else array
+
+
+def with_space_axes(value: Any, batch: Shape, channels: Shape, name: str) -> Any:
+    """Gives a value, by the rule of `aligned`, axes of length 1 for i, j, k, so that it broadcasts against the voxels.
+
+    Example:
+        >>> with_space_axes(np.ones((2, 1)), (2,), (3,), "fill").shape
+        (2, 1, 1, 1, 1)
+    """
+    array, depth = aligned(value, batch, channels, name), len(batch)
+    return array.reshape((*array.shape[:depth], 1, 1, 1, *array.shape[depth:])) if array.ndim else array
 
 
 def _message(shape: Shape, batch: Shape, channels: Shape, name: str, tail: Shape) -> str:

@@ -1,4 +1,4 @@
-"""An image as a notebook shows it: three orthogonal slices, made with nothing but NumPy and zlib.
+"""The picture of an image in a notebook: three orthogonal slices, made with NumPy and zlib alone.
 
 Slices are shown as radiologists read them: the patient's right at the left, anterior or superior at the top. A panel
 follows the image's own axes, so on an oblique scan its letters name the nearest anatomical directions.
@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from medjax._geometry._grid import Grid
+from medjax._geometry._numbers import is_traced
 from medjax._geometry._orientation import reorientation
 from medjax._kernels._compiled import eagerly
 
@@ -38,7 +39,7 @@ class Panel:
     Attributes:
         name: "axial", "coronal" or "sagittal", after the nearest plane.
         pixels: `(rows, columns)`, the first row at the top.
-        extent: Left, right, bottom and top edge in mm along the panel's two directions, from the centre that was asked for.
+        extent: Left, right, bottom and top edge in mm along the panel's two directions, from the centre of the view.
         edges: Letters at the left, right, bottom and top.
     """
 
@@ -59,9 +60,8 @@ def panels(voxels: Any, grid: Grid, center: np.ndarray | None = None) -> list[Pa
     middle = grid.center if center is None else np.asarray(center, np.float64)
     axes, flips = reorientation(grid.affine, "LPS")
     sign = np.where(np.array(flips)[np.argsort(axes)], -1, 1)
-    near = sign * np.floor(
-        sign * grid.index(middle) + 0.5 + 1e-6
-    )  # between two slices the left, posterior, superior one
+    # Between two slices the left, posterior or superior one is taken.
+    near = sign * np.floor(sign * grid.index(middle) + 0.5 + 1e-6)
     near = near.clip(0, np.array(grid.shape) - 1).astype(int)
     shown = []
     for name, cut, across, down, is_upright in _PANELS:
@@ -76,7 +76,7 @@ def panels(voxels: Any, grid: Grid, center: np.ndarray | None = None) -> list[Pa
 
 
 def _cut(voxels: Any, axis: int, number: int) -> np.ndarray:
-    """One slice, first channel, on the host; only that much of a device array is copied."""
+    """Returns one slice of the first channel on the host; only the slice is copied from a device."""
     place = [slice(None)] * 3 + [0] * (voxels.ndim - 3)
     place[axis] = number
     with eagerly():
@@ -84,7 +84,7 @@ def _cut(voxels: Any, axis: int, number: int) -> np.ndarray:
 
 
 def _reach(grid: Grid, axis: int, is_flipped: bool, middle: np.ndarray) -> tuple[float, float]:
-    """Where the outer faces lie along an axis, in mm from a world point, in display direction."""
+    """Returns the positions of the outer faces along an axis, in mm from a world point, in display direction."""
     direction = grid.direction[:, axis] * (-1 if is_flipped else 1)
     ends = [-0.5, grid.shape[axis] - 0.5]
     first = float(direction @ (np.asarray(grid.origin) - middle))
@@ -97,13 +97,13 @@ def grey_range(shown: Sequence[Panel]) -> tuple[float, float]:
     values = np.concatenate([panel.pixels.ravel() for panel in shown]).astype(np.float64)
     values = values[np.isfinite(values)]
     low, high = np.percentile(values, (0.5, 99.5)) if values.size else (0.0, 1.0)
-    if low == high and values.size:  # mostly background: show what there is
+    if low == high and values.size:  # mostly background: show the whole range
         low, high = values.min(), values.max()
     return float(low), float(high if high > low else low + 1.0)
 
 
 def to_grey(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Maps values to 0 ... 255; what is not a number is black."""
+    """Maps values to 0 ... 255; NaN becomes black."""
     with np.errstate(invalid="ignore", over="ignore"):
         grey = (pixels.astype(np.float64) - low) / (high - low)
     return (np.nan_to_num(grey, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1) * 255).astype(np.uint8)
@@ -117,7 +117,7 @@ def to_colours(labels: np.ndarray) -> np.ndarray:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Encodes an 8-bit picture, grey `(rows, columns)` or colour `(rows, columns, 3)`, as PNG, with nothing but zlib.
+    """Encodes an 8-bit picture, grey `(rows, columns)` or colour `(rows, columns, 3)`, as PNG, with zlib alone.
 
     Source: PNG specification, third edition, section 5 (signature, IHDR, IDAT, IEND).
     """
@@ -135,15 +135,13 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def html(text: str, voxels: Any, affine: Any, kind: str) -> str:
-    """Returns a line of text and three orthogonal slices in true proportion, as a notebook shows an image.
+    """Returns a line of text and three orthogonal slices in true proportion, as HTML for a notebook.
 
-    Of a batch the first item is shown, of several channels the first; what is traced or complex has no picture.
+    The picture shows the first item of a batch and the first of several channels. Traced and complex images have none.
     """
     text = f"<code>{_html.escape(text)}</code>"
-    is_concrete = all(
-        isinstance(x, np.ndarray | jax.Array) and not isinstance(x, jax.core.Tracer) for x in (voxels, affine)
-    )
-    if not is_concrete or np.iscomplexobj(voxels):
+    is_known = all(isinstance(x, np.ndarray | jax.Array) and not is_traced(x) for x in (voxels, affine))
+    if not is_known or np.iscomplexobj(voxels):
         return text
     first = (0,) * (affine.ndim - 2)
     with eagerly():  # a known image may be shown while a trace is under way

@@ -1,11 +1,12 @@
-"""Whether two images lie on one grid: one tolerance for every operation that takes two."""
+"""The check that two images lie on one grid, with one tolerance for every operation that takes two images."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-import jax
 import numpy as np
+
+from medjax._geometry._numbers import is_traced
 
 __all__ = ["check_grids"]
 
@@ -17,8 +18,8 @@ def check_grids(image: Any, other: Any, name: str, *, batch: Literal["same", "sa
     """Checks that two images lie on one grid: no corner of one is further than `_SAME_GRID_MM` from the other's.
 
     Args:
-        image: The image it is about.
-        other: The image that must lie on its grid; a traced affine is taken to be right.
+        image: The image that gives the grid.
+        other: The image that must lie on it; a traced affine is taken to be right.
         name: The argument that an error names.
         batch: Whether `other` may also be one for all items.
 
@@ -31,7 +32,7 @@ def check_grids(image: Any, other: Any, name: str, *, batch: Literal["same", "sa
             f"{name} is {other.batch_shape + other.shape} and the image {image.batch_shape + image.shape}; "
             "bring it to the image's grid with resample_to_image"
         )
-    if any(isinstance(affine, jax.core.Tracer) for affine in (image.affine, other.affine)):
+    if is_traced(image.affine, other.affine):
         return
     corners = np.array(np.meshgrid(*((0.0, n - 1.0) for n in image.shape), indexing="ij")).reshape(3, 8)
     homogeneous = np.concatenate([corners, np.ones((1, 8))])

@@ -1,4 +1,4 @@
-"""Images in a batch, and a batch in its images."""
+"""Images stacked into a batch, and a batch split into images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._image._image import Image, as_images, check_image, on_host
+from medjax._image._image import Image, affine_on_host, as_images, check_image
 
 __all__ = ["stack", "unstack"]
 
@@ -43,10 +43,11 @@ def stack(images: Sequence[Image]) -> Image:
         found, wanted = (image.voxels.shape, image.dtype, image.kind), (first.voxels.shape, first.dtype, first.kind)
         if found != wanted:
             raise ValueError(
-                f"image {number} has shape, dtype and kind {found}, image 0 has {wanted}; bring them to one grid first (crop_or_pad)"
+                f"image {number} has shape, dtype and kind {found}, image 0 has {wanted}; bring them to one grid first "
+                "(crop_or_pad)"
             )
     xp = np if all(isinstance(image.voxels, np.ndarray) for image in images) else jax.numpy
-    affines = [on_host(image.affine) for image in images]
+    affines = [affine_on_host(image.affine) for image in images]
     xa = np if all(isinstance(affine, np.ndarray) for affine in affines) else jax.numpy
     known: Any = tuple(image.metadata for image in images)
     metadata = known if any(item is not None for item in known) else None
@@ -54,7 +55,7 @@ def stack(images: Sequence[Image]) -> Image:
 
 
 def unstack(batch: Image) -> list[Image]:
-    """Splits a batch along its first axis into images; the reverse of `stack`.
+    """Splits a batch along its first axis into images, as the reverse of `stack`.
 
     Args:
         batch: An image with at least one batch axis.
@@ -73,6 +74,6 @@ def unstack(batch: Image) -> list[Image]:
     check_image(batch, "batch")
     if not batch.batch_shape:
         raise ValueError("unstack needs a batch; this image has no batch axis")
-    affine, count = on_host(batch.affine), batch.batch_shape[0]
+    affine, count = affine_on_host(batch.affine), batch.batch_shape[0]
     metadata = batch.metadata if isinstance(batch.metadata, tuple) else (batch.metadata,) * count
     return [Image(batch.voxels[n], affine[n], batch.kind, metadata[n]) for n in range(count)]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from medjax._geometry._grid import spacing_of, together
+from medjax._geometry._grid import spacing_of
+from medjax._geometry._numbers import is_traced, together
+from medjax._geometry._types import PerItem, StaticSize, Unit
+from medjax._image._checks import check_choice, three_integers
 from medjax._image._image import Image
 from medjax._image._per_item import aligned, as_array
-from medjax._intensity._arguments import is_concrete, voxels_of
+from medjax._intensity._parameters import voxels_of
 from medjax._kernels._axis_matrix import TRUNCATE, along_axes, gaussian_matrix
 from medjax._kernels._batch import keeping_sharding
 from medjax._kernels._compiled import compiled
@@ -21,21 +24,22 @@ from medjax._kernels._values import as_float
 
 __all__ = ["gaussian_blur", "median_filter"]
 
-# How many times an axis and its mirror image are repeated on either side: for a traced sigma, and at most.
+# Repeats of an axis and its mirror image on either side: for a traced sigma, and the most for any sigma.
 _TRACED_PERIODS, _MOST_PERIODS = 4, 64
 
 
-def gaussian_blur(image: Image, sigma: Any, *, unit: Literal["mm", "voxel"] = "mm") -> Image:
+def gaussian_blur(image: Image, sigma: PerItem, *, unit: Unit = "mm") -> Image:
     r"""Smooths with a Gaussian, $\exp(-d^2 / 2 \sigma^2)$ of the distance along each axis, cut off at $4 \sigma$.
 
-    As `scipy.ndimage.gaussian_filter` with `mode="reflect"` and `truncate=4`, sigma in voxels being
-    sigma / spacing: the kernel has `2 int(4 sigma + 0.5) + 1` voxels and sums to 1. So it runs along the image's own axes,
-    by the same length in mm; an axis of one voxel stays as it is.
+    The result is that of `scipy.ndimage.gaussian_filter` with `mode="reflect"`, `truncate=4` and sigma / spacing
+    voxels. The kernel has `2 int(4 sigma + 0.5) + 1` voxels and sums to 1. It runs along the image's own axes, with the
+    same length in mm along each. An axis of one voxel stays as it is.
 
     Args:
         image: Intensities, any batch, any channels.
-        sigma: Standard deviation, 0 or more: one number, or what broadcasts to `(*batch, *channels)`: `(c,)` per channel,
-            `(b, 1)` per item, `(b,)` per item without channels. The full width at half maximum is 2.355 sigma.
+        sigma: Standard deviation, 0 or more: one number, or an array that broadcasts to `(*batch, *channels)`: `(c,)`
+            per channel, `(b, 1)` per item, `(b,)` per item without channels. The full width at half maximum is 2.355
+            sigma.
         unit: "mm", or "voxel" for voxels along each axis.
 
     Returns:
@@ -45,9 +49,9 @@ def gaussian_blur(image: Image, sigma: Any, *, unit: Literal["mm", "voxel"] = "m
         ValueError: the image holds labels, sigma is negative, not finite or of another shape, or the unit is unknown.
 
     Transforms:
-        Differentiable in voxels, `sigma` and the affine; the kernel's end has no derivative. Compiles once per shape and dtype,
-        not per sigma, as long as sigma does not exceed half the length of an axis. A traced sigma above twice the length of
-        an axis is taken for that: both give the mean of the line to a thousandth.
+        Differentiable in voxels, `sigma` and the affine; the kernel's end has no derivative. Compiles once per shape
+        and dtype, not per sigma, as long as sigma does not exceed half the length of an axis. A traced sigma above
+        twice the length of an axis is replaced by that length: both give the mean of the line to a thousandth.
 
     Example:
         >>> image = mj.Image.from_array(np.eye(1, 5).reshape(5, 1, 1), spacing=(2, 1, 1))
@@ -55,13 +59,12 @@ def gaussian_blur(image: Image, sigma: Any, *, unit: Literal["mm", "voxel"] = "m
         [0.641, 0.296, 0.058, 0.005, 0.0]
     """
     voxels = voxels_of(image, "gaussian_blur")
-    if unit not in ("mm", "voxel"):
-        raise ValueError(f"unit must be 'mm' or 'voxel', got {unit!r}")
+    check_choice(unit, "unit", get_args(Unit))
     width = _in_voxels(image, sigma, unit)
     widths, radii, periods = [], [], []
     for axis, size in enumerate(image.shape):
         own, count = width[..., axis], _TRACED_PERIODS
-        if is_concrete(own):
+        if not is_traced(own):
             count = int(np.clip(np.ceil(np.floor(TRUNCATE * own.max() + 0.5) / (2 * size)), 1, _MOST_PERIODS))
         xp = own.__array_namespace__()
         own = xp.minimum(own, 2 * size * count / TRUNCATE)
@@ -72,9 +75,9 @@ def gaussian_blur(image: Image, sigma: Any, *, unit: Literal["mm", "voxel"] = "m
 
 
 def _in_voxels(image: Image, sigma: Any, unit: str) -> Any:
-    """Sigma in voxels along each axis, `(*batch, *channels, 3)` with 1 where it is shared."""
+    """Returns sigma in voxels along each axis, `(*batch, *channels, 3)`, with length 1 along axes that share it."""
     value = as_array(sigma, "sigma")
-    if is_concrete(value) and not (np.isfinite(value).all() and (value >= 0).all()):
+    if not is_traced(value) and not (np.isfinite(value).all() and (value >= 0).all()):
         raise ValueError(f"sigma must be finite and not negative, got {value.tolist()}")
     lead, tail = len(image.batch_shape), len(image.channels)
     value = aligned(value, image.batch_shape, image.channels, "sigma")
@@ -82,7 +85,7 @@ def _in_voxels(image: Image, sigma: Any, unit: str) -> Any:
     _, (value, spacing) = together(value, spacing)
     value = value.reshape(value.shape or (1,) * (lead + tail))[..., None]
     width = value / spacing.reshape(*spacing.shape[:-1], *(1,) * tail, 3)
-    if is_concrete(width):  # items of one spacing share a matrix
+    if not is_traced(width):  # items of one spacing share a matrix
         for axis in range(lead + tail):
             first = width.take([0], axis)
             width = first if (width == first).all() else width
@@ -104,12 +107,12 @@ def _blurred(
     return keeping_sharding(blurred, depth)(voxels, widths, radii)
 
 
-def median_filter(image: Image, size: Any) -> Image:
-    """Replaces each voxel by the median of the box around it, which takes out specks and keeps edges.
+def median_filter(image: Image, size: StaticSize) -> Image:
+    """Replaces each voxel by the median of the box around it, which removes specks and keeps edges.
 
-    As `scipy.ndimage.median_filter` with `mode="reflect"`: beyond the edge the image is mirrored, d c b a | a b c d. Of an even
-    number of voxels the upper of the two in the middle is taken, so that each result is a voxel of the image; an even size
-    reaches one voxel further down than up.
+    The result is that of `scipy.ndimage.median_filter` with `mode="reflect"`: beyond the edge the image is mirrored, d
+    c b a | a b c d. An even number of voxels gives the upper of the two in the middle, so each result is a voxel of the
+    image. An even size reaches one voxel further down than up.
 
     Args:
         image: Intensities, any batch, any channels.
@@ -122,8 +125,8 @@ def median_filter(image: Image, size: Any) -> Image:
         ValueError: the image holds labels, or the size is not positive integers.
 
     Transforms:
-        `jit`, `vmap`, differentiable in the voxels: the gradient goes to the voxel that was picked, to equal ones in equal
-        parts. Compiles once per shape, dtype and size.
+        `jit`, `vmap`, differentiable in the voxels: the gradient goes to the voxel that was picked, and equal voxels
+        share it. Compiles once per shape, dtype and size.
 
     Example:
         >>> image = mj.Image.from_array(np.array([1.0, 9.0, 2.0, 3.0]).reshape(4, 1, 1))
@@ -131,10 +134,7 @@ def median_filter(image: Image, size: Any) -> Image:
         [1.0, 2.0, 3.0, 3.0]
     """
     voxels = voxels_of(image, "median_filter")
-    box = np.asarray(size)
-    if box.shape not in ((), (3,)) or box.dtype.kind not in "iu" or (box < 1).any():
-        raise ValueError(f"size must be one integer or three, at least 1 (voxels); got {size!r}")
-    sizes = tuple(np.broadcast_to(box, (3,)).tolist())
+    sizes = three_integers(size, "size", least=1)
     return image.with_voxels(_median(voxels, sizes, len(image.batch_shape)))
 
 

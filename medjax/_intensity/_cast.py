@@ -1,4 +1,4 @@
-"""Other dtypes: rounded, within limits, never wrapped around."""
+"""Conversion to other dtypes: values are rounded and limited, and never wrap around."""
 
 from __future__ import annotations
 
@@ -8,34 +8,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax._geometry._numbers import is_traced
+from medjax._geometry._types import DTypeLike
 from medjax._image._image import Image, check_image
 from medjax._space import _pending
 
 __all__ = ["cast"]
 
 
-def cast(image: Image, dtype: Any) -> Image:
-    """Converts voxels to another dtype: to the nearest value that it has, and never around its limits.
+def cast(image: Image, dtype: DTypeLike) -> Image:
+    """Converts voxels to the nearest value of another dtype, and never wraps around its limits.
 
-    Integers are rounded half to even, and what lies beyond the dtype's limits becomes the limit, as ITK's resampling does it;
-    NaN becomes 0. Floating-point dtypes round as usual, and finite voxels beyond their limits become the limit too (65504 for
-    float16); NaN and infinities stay. Inside `fuse` an interpolation that waits ends with the cast, in one pass: a CT that
-    was stored as int16 comes out as int16, and the float32 volume never exists.
+    An integer dtype rounds half to even. A value beyond its limits becomes the limit, as in ITK's resampling, and NaN
+    becomes
+    0. A floating-point dtype rounds as usual. Finite voxels beyond its limits become the limit too (65504 for float16),
+       and
+    NaN and infinities stay. Inside `fuse` the cast joins an interpolation that waits: a CT that was stored as int16
+    comes out as int16, and the float32 volume never exists.
 
     Args:
-        image: Any batch and channels. Labels are names: each must be kept, so a dtype that cannot hold them all is refused.
+        image: Any batch and channels. Labels are names and each must be kept, so a dtype that cannot hold all is
+            refused.
         dtype: A real dtype, such as "int16", `np.float32` or `jnp.bfloat16`.
 
     Returns:
         The image with voxels of that dtype; geometry, kind and metadata kept.
 
     Raises:
-        ValueError: labels that might not fit, or a floating-point dtype for them; complex voxels; a boolean or complex
-            dtype; 64 bits where x64 is off.
+        ValueError: labels might not fit, or the dtype for them is floating-point; the voxels are complex; the dtype is
+            boolean or complex, or has 64 bits while x64 is off.
 
     Transforms:
-        To floating point differentiable in the voxels; to integers the gradient is zero, as that of rounding. Compiles once
-        per shape and dtypes.
+        A cast to floating point is differentiable in the voxels. A cast to integers has gradient 0, as rounding has.
+        Compiles once per shape and dtypes.
 
     Example:
         >>> image = mj.Image.from_array(np.array([-0.5, 1.5, 1e6, np.nan]).reshape(4, 1, 1))
@@ -65,7 +70,8 @@ def _known(dtype: Any) -> np.dtype:
         raise ValueError(f"dtype must be an integer or a floating-point one, got {target}; {hint}")
     if jax.dtypes.canonicalize_dtype(target) != target:
         raise ValueError(
-            f"dtype={target} needs 64 bits: jax.config.update('jax_enable_x64', True), or take {jax.dtypes.canonicalize_dtype(target)}"
+            f"dtype={target} needs 64 bits: jax.config.update('jax_enable_x64', True), or take "
+            f"{jax.dtypes.canonicalize_dtype(target)}"
         )
     return target
 
@@ -75,7 +81,7 @@ def _check_labels(image: Image, target: np.dtype) -> None:
         raise ValueError(f"labels are integers, got dtype={target}; if they are amounts, image.with_kind('intensity')")
     if np.can_cast(image.dtype, target):
         return
-    if isinstance(image.voxels, jax.core.Tracer):
+    if is_traced(image.voxels):
         raise ValueError(f"inside jit it is unknown whether labels of {image.dtype} fit {target}: cast them outside")
     stored, limits = np.asarray(image.voxels), np.iinfo(target)
     low, high = stored.min(), stored.max()

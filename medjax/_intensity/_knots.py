@@ -1,41 +1,71 @@
-"""Piecewise linear maps between the percentiles of two images: what Nyul's method and histogram matching share."""
+"""Piecewise linear maps between the percentiles of two images, for Nyul's method and for histogram matching."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
+from jaxtyping import Array, Float, Int, Shaped, UInt32
 
-from medjax._intensity._arguments import Number, is_concrete
+from medjax._geometry._numbers import is_traced
+from medjax._image._image import Image
+from medjax._intensity._parameters import Number, mask_for
 from medjax._intensity._percentile import percentiles_of_rows, to_rows
 from medjax._intensity._statistics import is_large, selected, spatial_axes, spread_of
 from medjax._kernels._values import as_float
 
-__all__ = ["Background", "background_of", "foreground_percentiles", "piecewise_linear"]
+__all__ = ["Background", "Foreground", "check_background", "foreground_percentiles", "piecewise_linear"]
 
-# None: nothing is background. "mean": what lies below the mean. A number: what does not lie above it.
+# None: nothing is background. "mean": all voxels below the mean are. A number: all voxels that do not exceed it are.
 Background = Literal["mean"] | Number | None
 Rule = Literal["none", "mean", "number"]
 
 
-def background_of(background: Any) -> tuple[Rule, Any]:
-    """Returns a background rule as its static name and its traced number.
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["mask", "threshold"], meta_fields=["rule"])
+@dataclasses.dataclass(frozen=True)
+class Foreground:
+    """The voxels that an image's percentiles are taken from: those that a mask and a background rule leave.
 
-    Raises:
-        ValueError: it is neither `None`, "mean" nor a finite number.
+    Attributes:
+        mask: A mask of the voxels inside that broadcasts against the image, or `None`.
+        threshold: The number of the rule "number".
+        rule: The kind of background, static.
     """
-    if background is None:
-        return "none", 0.0
-    if isinstance(background, str):
-        if background != "mean":
-            raise ValueError(f"background must be None, 'mean' or a number, got {background!r}")
-        return "mean", 0.0
-    if is_concrete(background) and not _is_number(background):
+
+    mask: Any
+    threshold: Any
+    rule: Rule
+
+    @staticmethod
+    def of(image: Image, mask: Any, background: Any, name: str = "mask") -> Foreground:
+        """Checks a mask and a background rule, and brings them into the form that kernels take.
+
+        Raises:
+            ValueError: the mask does not fit the image, or the background is neither `None`, "mean" nor a finite
+                number.
+        """
+        check_background(background)
+        rule: Rule = "none" if background is None else "mean" if isinstance(background, str) else "number"
+        return Foreground(mask_for(image, mask, name), background if rule == "number" else 0.0, rule)
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether neither mask nor background leaves a voxel out."""
+        return self.mask is None and self.rule == "none"
+
+
+def check_background(background: Any) -> None:
+    """Raises `ValueError` for a background that is neither `None`, "mean" nor one number, finite or traced."""
+    if background is None or is_traced(background) or _is_number(background):
+        return
+    if not isinstance(background, str):
         raise ValueError(f"background must be None, 'mean' or one finite number, got {background!r}")
-    return "number", background
+    if background != "mean":
+        raise ValueError(f"background must be None, 'mean' or a number, got {background!r}")
 
 
 def _is_number(value: Any) -> bool:
@@ -47,27 +77,25 @@ def _is_number(value: Any) -> bool:
 
 def foreground_percentiles(
     voxels: Shaped[Array, "*shape"],
-    mask: Bool[Array, "*inside"] | None,
+    foreground: Foreground,
     shares: UInt32[Array, "k limbs"],
-    rule: Rule,
-    threshold: Any,
     batch_ndim: int,
     is_counted: bool = False,
 ) -> tuple[Float[Array, "rows k"], Int[Array, "*count"] | None]:
-    """Returns the percentiles of the foreground, one row per item and channel, and how many voxels it has.
+    """Returns the percentiles of the foreground, one row per item and channel, and its number of voxels.
 
-    The foreground is what is inside the mask and not background; where that is nothing, the mask alone, and where that
-    is nothing, everything finite. The count is `None` where neither mask nor background was asked for, unless
-    `is_counted` and there may be voxels that are not finite.
+    The foreground is inside the mask and not background. If it is empty, the mask alone counts; if that is empty too,
+    all finite voxels count. The count is `None` without mask and background, unless `is_counted` is set and some voxels
+    may not be finite.
     """
     axes, x = spatial_axes(batch_ndim), as_float(voxels)
-    where, count = selected(voxels, mask, axes, is_counted)
-    if rule != "none":
-        if rule == "mean":
+    where, count = selected(voxels, foreground.mask, axes, is_counted)
+    if foreground.rule != "none":
+        if foreground.rule == "mean":
             spread = spread_of(x, where, axes, jnp.asarray(0, x.dtype))
             is_foreground = spread.above(x) >= spread.mean
         else:
-            is_foreground = x > jnp.asarray(threshold, x.dtype)
+            is_foreground = x > jnp.asarray(foreground.threshold, x.dtype)
         inside = is_foreground if where is None else is_foreground & where
         left = inside.sum(axes, keepdims=True, dtype=jnp.int32)
         count = left if count is None else jnp.minimum(count, left)
@@ -79,20 +107,20 @@ def foreground_percentiles(
 def piecewise_linear(
     x: Float[Array, "rows n"], knots: Float[Array, "rows k"], values: Float[Array, "rows k"]
 ) -> Float[Array, "rows n"]:
-    """Maps each row's knots, which do not fall, to its values, linearly between them and on beyond the ends.
+    """Maps each row's knots, which do not fall, to its values, linearly between them and beyond the ends.
 
-    Equal knots (many voxels of one value, such as background) count as one, at the mean of their values: a segment
-    without width has no slope.
+    Equal knots (many voxels of one value, such as background) count as one with the mean of their values, since a
+    segment without width has no slope.
     """
-    # Powers of 2, which round nothing; selected, as a factor 1 could be contracted with a sum, which rounds otherwise.
-    # Of values as many are added up as there are knots.
+    # Powers of 2 round nothing. They are selected, since XLA could contract a factor of 1 with a sum and round
+    # differently. The values need more room: as many of them are added up as there are knots.
     is_high, is_far = (is_large(ends).any(1, keepdims=True) for ends in (values, knots))
     x, knots = (jnp.where(is_far, v * 2.0**-4, v) for v in (x, knots))
     values = jnp.where(is_high, values * 2.0**-16, values)
     is_same = knots[:, :, None] == knots[:, None, :]
     values = jnp.where(is_same, values[:, None, :], 0).sum(2) / is_same.sum(2).astype(values.dtype)
     width, rise = jnp.diff(knots), jnp.diff(values)
-    # Not only 0: a width so small that the slope would overflow has none either. Two factors, as 1 / max is subnormal.
+    # A width so small that the slope would overflow counts as 0. There are two factors because 1 / max is subnormal.
     has_slope = width * 2.0 ** (jnp.finfo(x.dtype).maxexp - 28) > jnp.abs(rise) * 2.0**-27
     y = _mapped(x, knots, values, jnp.where(has_slope, rise / jnp.where(has_slope, width, 1), 0))
     return jnp.where(is_high, y * 2.0**16, y)
@@ -105,7 +133,7 @@ def _mapped(
     values: Float[Array, "rows k"],
     slopes: Float[Array, "rows s"],
 ) -> Float[Array, "rows n"]:
-    """Adds up the rise of each segment as far as `x` has come through it: three to five times as fast as a table look-up."""
+    """Adds up the rise of each segment as far as `x` reaches into it: 3 to 5 times as fast as a table look-up."""
     y, last = values[:, :1], slopes.shape[1] - 1
     for n in range(last + 1):
         start, stop = knots[:, n : n + 1], knots[:, n + 1 : n + 2]
@@ -117,12 +145,12 @@ def _mapped(
 
 @_mapped.defjvp
 def _mapped_jvp(primals: Any, tangents: Any) -> Any:
-    """The derivative looks up each voxel's one segment: through the sum it would be reduced once for every segment."""
+    """Looks up each voxel's one segment: a derivative through the sum would need one reduction per segment."""
     return _mapped(*primals), jax.jvp(_looked_up, primals, tangents)[1]
 
 
 def _looked_up(x: Any, knots: Any, values: Any, slopes: Any) -> Any:
-    """The same map by table: the voxel's segment by bisection, then its start, value and slope."""
+    """Does the same by table: finds each voxel's segment by bisection, then its start, value and slope."""
     rows, segments = slopes.shape
     row = jnp.arange(rows, dtype=jnp.int32)[:, None]
 

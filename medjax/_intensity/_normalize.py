@@ -8,16 +8,11 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt32
 
+from medjax._geometry._types import Range
+from medjax._image._checks import check_choice, check_not_empty
 from medjax._image._image import Image
-from medjax._intensity._arguments import (
-    Number,
-    check_not_empty,
-    is_pair,
-    mask_for,
-    percentiles_of,
-    range_for,
-    voxels_of,
-)
+from medjax._image._types import MaskLike
+from medjax._intensity._parameters import Number, is_pair, mask_for, percentiles_of, range_for, voxels_of
 from medjax._intensity._percentile import beside_voxels, fixed_point, percentiles_of_rows, to_rows
 from medjax._intensity._statistics import (
     apply_to_finite,
@@ -37,29 +32,29 @@ __all__ = ["min_max_normalize", "percentile_normalize", "z_score_normalize"]
 Result = tuple[Float[Array, "*shape"], Int[Array, "*count"] | None]
 
 
-def z_score_normalize(image: Image, *, mask: Any = None, ddof: Literal[0, 1] = 1) -> Image:
+def z_score_normalize(image: Image, *, mask: MaskLike | None = None, ddof: Literal[0, 1] = 1) -> Image:
     r"""Shifts and scales intensities to mean 0 and standard deviation 1.
 
-    $y = (x - \bar x) / s$ with $s^2 = \sum (x - \bar x)^2 / (n - \mathrm{ddof})$ over the voxels inside the mask; voxels outside
-    are mapped by the same numbers. `ddof=1`, the default, is what SimpleITK's `Normalize`, TorchIO's `ZNormalization` and
-    MedImages.jl do; `ddof=0` is MONAI's `NormalizeIntensity` and NumPy's `std`.
+    $y = (x - \bar x) / s$ with $s^2 = \sum (x - \bar x)^2 / (n - \mathrm{ddof})$ over the voxels inside the mask. The
+    same numbers map the voxels outside. SimpleITK's `Normalize`, TorchIO's `ZNormalization` and MedImages.jl have
+    `ddof=1`, the default; MONAI's `NormalizeIntensity` and NumPy's `std` have `ddof=0`.
 
-    Statistics are taken per item of a batch and per channel, over finite voxels only: NaN and infinite voxels do not
-    count, and come back as they are, so an image without a finite voxel as a whole. A constant image (standard deviation exactly 0) gives $x - \bar x$, so 0 where
-    it is constant, as in MONAI; TorchIO raises there.
+    Statistics are taken per item of a batch and per channel, over finite voxels only. Voxels that are not finite stay
+    as they are. A constant image (standard deviation exactly 0) gives $x - \bar x$, which is 0 where it is constant.
+    MONAI does the same; TorchIO raises an error.
 
     Args:
         image: Intensities, any batch, any channels.
-        mask: Where statistics are taken, not zero inside: an `Image` on the same grid, or an array `(i, j, k)`,
-            `(*batch, i, j, k)` or of the voxels' shape, booleans or integers. Default everywhere.
-        ddof: Degrees of freedom taken off the count.
+        mask: The voxels that statistics are taken from, where it is not 0: an `Image` on the same grid, or an array
+            `(i, j, k)`, `(*batch, i, j, k)` or of the voxels' shape, booleans or integers. Default all.
+        ddof: Degrees of freedom that are subtracted from the count.
 
     Returns:
         The image with float32 voxels (float64 if they were and x64 is on), without unit.
 
     Raises:
-        ValueError: the image holds labels, the mask lies on another grid, or it selects no finite voxel of an item. Under
-            a transformation, where that cannot be seen, an empty mask counts as none: all finite voxels are used.
+        ValueError: the image holds labels, the mask lies on another grid, or it selects no finite voxel of an item.
+            Inside a transformation, where an empty mask cannot be seen, it is ignored: all finite voxels are used.
 
     Transforms:
         Differentiable in voxels, with finite gradients. Compiles once per shape and dtype.
@@ -69,11 +64,17 @@ def z_score_normalize(image: Image, *, mask: Any = None, ddof: Literal[0, 1] = 1
         >>> mj.z_score_normalize(image, mask=image.voxels < 5).voxels.ravel().tolist()
         [-1.0, 0.0, 1.0, 8.0]
     """
-    voxels, inside = voxels_of(image, "z_score_normalize"), mask_for(image, mask)
     if ddof not in (0, 1):
         raise ValueError(f"ddof must be 0 or 1, got {ddof!r}")
-    out, count = _z_score(voxels, inside, ddof, batch_ndim=len(image.batch_shape))
-    check_not_empty(count, "z_score_normalize", "mask")
+    return _normalized(image, mask, "z_score_normalize", functools.partial(_z_score, ddof=ddof))
+
+
+def _normalized(image: Image, mask: Any, operation: str, kernel: Any, range: Any = None) -> Image:
+    """Checks image, mask and range, and gives the image the voxels that a kernel makes of them."""
+    voxels, inside = voxels_of(image, operation), mask_for(image, mask)
+    ends = () if range is None else (range_for(image, range),)
+    out, count = kernel(voxels, inside, *ends, batch_ndim=len(image.batch_shape))
+    check_not_empty(count, f"{operation}: mask selects no finite voxel")
     return image.with_voxels(out)
 
 
@@ -93,57 +94,53 @@ def _z_score(
     return apply_to_finite(lambda x: (found.above(x) - found.mean) / deviation, x, voxels), count
 
 
-def min_max_normalize(image: Image, *, range: tuple[Any, Any] = (0.0, 1.0), mask: Any = None) -> Image:
+def min_max_normalize(image: Image, *, range: Range = (0.0, 1.0), mask: MaskLike | None = None) -> Image:
     r"""Maps the lowest and highest intensity onto the ends of a range, linearly.
 
-    $y = a + (b - a)\,(x - \min x) / (\max x - \min x)$ for the range $(a, b)$, extremes over the voxels inside the mask; voxels
-    outside are mapped by the same line and may leave the range (`clip` them if they must not). The same as
-    SimpleITK's `RescaleIntensity`, TorchIO's `RescaleIntensity` without a mask, and MONAI's `ScaleIntensity` per channel;
-    with a mask TorchIO clips to the extremes of the mask, this does not.
+    $y = a + (b - a)\,(x - \min x) / (\max x - \min x)$ for the range $(a, b)$, with the extremes of the voxels inside
+    the mask. The same line maps the voxels outside, which may leave the range (`clip` them if they must not).
+    SimpleITK's `RescaleIntensity`, TorchIO's `RescaleIntensity` without a mask, and MONAI's `ScaleIntensity` per
+    channel do the same. With a mask TorchIO clips to the extremes of the mask, and this does not.
 
-    Statistics are taken per item of a batch and per channel, over finite voxels only: NaN and infinite voxels do not
-    count, and come back as they are, so an image without a finite voxel as a whole. A constant image becomes $a$ everywhere (MONAI and TorchIO leave it as it is).
+    Statistics are taken per item of a batch and per channel, over finite voxels only. Voxels that are not finite stay
+    as they are. A constant image becomes $a$ everywhere (MONAI and TorchIO leave it as it is).
 
     Args:
         image: Intensities, any batch, any channels.
-        range: What the lowest and highest voxel become: two numbers, or for each end what
-            broadcasts to `(*batch, *channels)`, as in `clip`.
-        mask: Where the extremes are taken, as in `z_score_normalize`. Default everywhere.
+        range: The results for the lowest and the highest voxel: two numbers, or for each end an array that broadcasts
+            to `(*batch, *channels)`, as in `clip`.
+        mask: The voxels that the extremes are taken from, as in `z_score_normalize`. Default all.
 
     Returns:
         The image with float32 voxels (float64 if they were and x64 is on).
 
     Raises:
-        ValueError: the image holds labels, the range does not rise or is too wide, the mask lies on another grid, or it selects no finite
-            voxel of an item. Under a transformation an empty mask counts as none.
+        ValueError: the image holds labels, the range does not rise or is too wide, the mask lies on another grid, or it
+            selects no finite voxel of an item. Inside a transformation an empty mask is ignored.
 
     Transforms:
-        Differentiable in voxels (the extremes' gradient is shared by the voxels that attain them) and `range`. Compiles
-        once per shape and dtype, not per range.
+        Differentiable in voxels (the voxels that attain an extreme share its gradient) and `range`. Compiles once per
+        shape and dtype, not per range.
 
     Example:
         >>> image = mj.Image.from_array(np.array([-1000, 0, 1000], np.int16).reshape(3, 1, 1))
         >>> mj.min_max_normalize(image, range=(-1, 1)).voxels.ravel().tolist()
         [-1.0, 0.0, 1.0]
     """
-    voxels, inside = voxels_of(image, "min_max_normalize"), mask_for(image, mask)
-    out, count = _min_max(voxels, inside, *range_for(image, range), batch_ndim=len(image.batch_shape))
-    check_not_empty(count, "min_max_normalize", "mask")
-    return image.with_voxels(out)
+    return _normalized(image, mask, "min_max_normalize", _min_max, range)
 
 
 @functools.partial(compiled, static_argnames="batch_ndim")
 def _min_max(
     voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
-    low: Num[Array, "*low"],
-    high: Num[Array, "*high"],
+    ends: tuple[Num[Array, "*low"], Num[Array, "*high"]],
     batch_ndim: int,
 ) -> Result:
     axes, x = spatial_axes(batch_ndim), as_float(voxels)
     where, count = selected(voxels, mask, axes)
     bottom, top = over_finite(lambda where: extremes(x, where, axes), x, where, mask)
-    low, high = low.astype(x.dtype), high.astype(x.dtype)
+    low, high = (end.astype(x.dtype) for end in ends)
     return apply_to_finite(lambda x: stretched(x, bottom, top, low, high), x, voxels), count
 
 
@@ -151,36 +148,37 @@ def percentile_normalize(
     image: Image,
     *,
     percentiles: tuple[Number, Number] = (1.0, 99.0),
-    range: tuple[Any, Any] = (0.0, 1.0),
-    mask: Any = None,
+    range: Range = (0.0, 1.0),
+    mask: MaskLike | None = None,
     outside: Literal["clip", "extend"] = "clip",
 ) -> Image:
     r"""Maps two percentiles of the intensities onto the ends of a range, linearly.
 
-    $y = a + (b - a)\,(x - p_1) / (p_2 - p_1)$ for the range $(a, b)$. Percentiles are NumPy's (`method="linear"`) and exact for
-    any number of voxels below 2^31, found without sorting. `outside="clip"` limits the result to the range, as TorchIO's
-    `RescaleIntensity(percentiles=...)` and nnU-Net do; `"extend"` continues the line, as MONAI's
-    `ScaleIntensityRangePercentiles(clip=False)`. TorchIO clips first and then maps the extremes of what is left, which
-    is the same wherever a voxel lies at or beyond each percentile.
+    $y = a + (b - a)\,(x - p_1) / (p_2 - p_1)$ for the range $(a, b)$. Percentiles are those of NumPy's
+    `method="linear"`. They are exact for any number of voxels below 2^31, and found without sorting. `outside="clip"`
+    limits the result to the range, as TorchIO's `RescaleIntensity(percentiles=...)` and nnU-Net do. `"extend"`
+    continues the line, as MONAI's `ScaleIntensityRangePercentiles(clip=False)` does. TorchIO clips first and then maps
+    the extremes of the clipped voxels, which gives the same wherever a voxel lies at or beyond each percentile.
 
-    Statistics are taken per item of a batch and per channel, over finite voxels only. NaN comes back as NaN, and an
-    infinite voxel as it is or clipped, also where an image has no finite one. Where both percentiles are equal (a constant image, or one that is nearly all
-    background) everything becomes $a$: choose wider percentiles or a mask.
+    Statistics are taken per item of a batch and per channel, over finite voxels only. NaN stays NaN. An infinite voxel
+    stays infinite or is clipped, even in an image without a finite voxel. Where both percentiles are equal (a constant
+    image, or one that is nearly all background) everything becomes $a$: choose wider percentiles or a mask.
 
     Args:
         image: Intensities, any batch, any channels.
         percentiles: Lower and upper, within 0 to 100.
-        range: What the two percentiles become: two numbers, or for each end what
-            broadcasts to `(*batch, *channels)`, as in `clip`.
-        mask: Where the percentiles are taken, as in `z_score_normalize`. Default everywhere.
-        outside: What becomes of voxels beyond the percentiles.
+        range: The results for the two percentiles: two numbers, or for each end an array that broadcasts to
+            `(*batch, *channels)`, as in `clip`.
+        mask: The voxels that the percentiles are taken from, as in `z_score_normalize`. Default all.
+        outside: "clip" limits voxels beyond the percentiles, "extend" maps them by the same line.
 
     Returns:
         The image with float32 voxels (float64 if they were and x64 is on).
 
     Raises:
-        ValueError: the image holds labels or 2^31 voxels or more, percentiles or range do not rise, the range is too wide, the mask lies on another
-            grid, or it selects no finite voxel of an item. Under a transformation an empty mask counts as none.
+        ValueError: the image holds labels or 2^31 voxels or more, percentiles or range do not rise, the range is too
+            wide, the mask lies on another grid, or it selects no finite voxel of an item. Inside a transformation an
+            empty mask is ignored.
 
     Transforms:
         Differentiable in voxels (through the two voxels that a percentile lies between) and `range`. Compiles once per
@@ -193,27 +191,24 @@ def percentile_normalize(
         >>> mj.percentile_normalize(image, percentiles=(10, 90), outside="extend").voxels[0, 0, 0].item()
         -0.125
     """
-    voxels, inside = voxels_of(image, "percentile_normalize"), mask_for(image, mask)
-    if outside not in ("clip", "extend"):
-        raise ValueError(f"outside must be 'clip' or 'extend', got {outside!r}")
+    check_choice(outside, "outside", ("clip", "extend"))
     if not is_pair(percentiles):
         raise ValueError(f"percentiles must be two numbers (lower, upper), got {percentiles!r}")
     shares = fixed_point(percentiles_of(percentiles))
-    ends = range_for(image, range)
-    depth = len(image.batch_shape)
-    kernel = functools.partial(_percentile, batch_ndim=depth, is_clipped=outside == "clip")
-    out, count = keeping_sharding(kernel, depth)(voxels, inside, shares, *ends)
-    check_not_empty(count, "percentile_normalize", "mask")
-    return image.with_voxels(out)
+
+    def kernel(*operands: Any, batch_ndim: int) -> Any:
+        mapped = functools.partial(_percentile, shares=shares, batch_ndim=batch_ndim, is_clipped=outside == "clip")
+        return keeping_sharding(mapped, batch_ndim)(*operands)
+
+    return _normalized(image, mask, "percentile_normalize", kernel, range)
 
 
 @functools.partial(compiled, static_argnames=("batch_ndim", "is_clipped"))
 def _percentile(
     voxels: Shaped[Array, "*shape"],
     mask: Bool[Array, "*inside"] | None,
+    ends: tuple[Num[Array, "*low"], Num[Array, "*high"]],
     shares: UInt32[Array, "k limbs"],
-    low: Num[Array, "*low"],
-    high: Num[Array, "*high"],
     batch_ndim: int,
     is_clipped: bool,
 ) -> Result:
@@ -222,6 +217,6 @@ def _percentile(
     inside = jnp.ones(voxels.shape, bool) if where is None else where
     found = percentiles_of_rows(to_rows(voxels, batch_ndim), to_rows(inside, batch_ndim), shares)
     bottom, top = (beside_voxels(found[:, n], voxels.shape, batch_ndim) for n in (0, 1))
-    low, high = low.astype(x.dtype), high.astype(x.dtype)
+    low, high = (end.astype(x.dtype) for end in ends)
     out = apply_to_finite(lambda x: stretched(x, bottom, top, low, high), x, voxels)
     return (jnp.minimum(jnp.maximum(out, low), high) if is_clipped else out), count

@@ -1,9 +1,9 @@
 """Exact percentiles of any number of voxels without sorting, differentiable, one row of values at a time.
 
-The voxel of a given rank is found digit by digit: the floats' bits, made to sort as integers, are counted by their
-highest 11 bits, then, among those that share a found digit, by the next (a radix selection). All ranks of all rows go
-together, in three passes for float32 and two for int16. (Measured, 256x256x128 float32 on 4 cores: 50-80 ms for any number
-of ranks up to 256; `jnp.sort` 2250 ms, `np.percentile` 112 ms.)
+A radix selection finds the voxel of a given rank digit by digit. The floats' bits are changed so that they sort as
+integers. They are counted by their highest 11 bits, and those that share a found digit are counted by the next bits.
+All ranks of all rows go together, in three passes for float32 and two for int16. (Measured, 256x256x128 float32 on 4
+cores: 50-80 ms for any number of ranks up to 256; `jnp.sort` 2250 ms, `np.percentile` 112 ms.)
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32, Num, Shaped, UInt, UInt32
 
-from medjax._intensity._arguments import Number
+from medjax._intensity._parameters import Number
 from medjax._kernels._values import as_float
 
 __all__ = ["beside_voxels", "fixed_point", "from_rows", "percentiles_of_rows", "to_rows"]
 
-# Digits of at most this many bits: their counts stay in a core's cache.
+# Digits have at most this many bits, so that their counts stay in a core's cache.
 _DIGIT_BITS = 11
 # A percentile as a share of 1 has 64 binary places, in limbs of 16 bits that multiply within 32.
 _PLACES = 64
@@ -33,9 +33,9 @@ _LIMBS = _PLACES // 16 + 1
 
 
 def fixed_point(percentiles: Sequence[Number] | np.ndarray) -> np.ndarray:
-    """Returns percentiles as shares of 1 in fixed point, `(k, 5)` uint32: 16-bit limbs, lowest first, of 64 binary places.
+    """Returns percentiles as shares of 1 in fixed point, `(k, 5)` uint32: 16-bit limbs, lowest first, of 64 places.
 
-    float32 cannot hold a rank beyond 2^24; integers are exact with x64 off too.
+    float32 cannot hold a rank beyond 2^24. Integers are exact even while x64 is off.
 
     Example:
         >>> from medjax._intensity._percentile import fixed_point
@@ -72,14 +72,14 @@ def beside_voxels(row_values: Any, shape: tuple[int, ...], batch_ndim: int) -> A
 def percentiles_of_rows(
     voxels: Shaped[Array, "rows n"], where: Bool[Array, "rows n"], shares: UInt32[Array, "k limbs"]
 ) -> Float[Array, "rows k"]:
-    """Returns percentiles of each row, NumPy's `method="linear"`, over the voxels where `where`; 0 where there are none.
+    """Returns percentiles of each row by NumPy's `method="linear"`; a row without selected voxels gives 0.
 
     The percentile lies at the real-valued rank share * (count - 1), between two voxels.
 
     Args:
-        voxels: Numbers; those where `where` must be finite.
-        where: Which count.
-        shares: From `fixed_point`.
+        voxels: Numbers; the selected ones must be finite.
+        where: Which voxels are selected.
+        shares: The result of `fixed_point`.
     """
     if voxels.dtype == bool:
         voxels = voxels.astype(jnp.uint8)
@@ -90,7 +90,7 @@ def percentiles_of_rows(
     between = _ranks(count, shares)[1].astype(lower.dtype)
     step = upper - lower
     found = jnp.where(between < 0.5, lower + step * between, upper - step * (1 - between))
-    # Further apart than the largest number: a mean of both, which neither overflows nor is needed elsewhere.
+    # Two voxels further apart than the largest number: this mean of both does not overflow.
     found = jnp.where(jnp.isfinite(step), found, lower * (1 - between) + upper * between)
     return jnp.where(count[:, None] > 0, found, 0)
 
@@ -119,13 +119,13 @@ def _ranks(
 def _neighbours(
     x: Float[Array, "rows n"], where: Bool[Array, "rows n"], shares: UInt32[Array, "k limbs"]
 ) -> tuple[Float[Array, "rows k"], Float[Array, "rows k"], Int32[Array, " rows"]]:
-    """Returns the voxels on both sides of each percentile, and how many voxels count."""
+    """Returns the voxels on both sides of each percentile, and the number of selected voxels."""
     return _select(x, where, shares)
 
 
 @_neighbours.defjvp
 def _neighbours_jvp(primals: Any, tangents: Any) -> Any:
-    """A voxel of given rank moves as the voxels that hold its value do; equal voxels share it evenly."""
+    """Moves the voxel of a given rank as the voxels that hold its value move; equal voxels share the change evenly."""
     x, where, _ = primals
     lower, upper, count = _neighbours(*primals)
     rows, k = lower.shape
@@ -147,7 +147,7 @@ def _neighbours_jvp(primals: Any, tangents: Any) -> Any:
 @jax.custom_batching.custom_vmap
 def _select(x: Num[Array, "rows n"], where: Bool[Array, "rows n"], shares: UInt32[Array, "k limbs"]) -> Any:
     """Radix selection; returns the voxels at the floor of each rank and at the next, and the count of each row."""
-    # A barrier, or XLA folds the selection over an image that is constant in a jitted function, which takes minutes.
+    # Without a barrier XLA folds the selection over an image that is a constant of a jitted function, for minutes.
     keys, bits = _sortable(lax.optimization_barrier(x))
     rows, k = x.shape[0], 2 * shares.shape[0]
     row = jnp.arange(rows, dtype=jnp.int32)[:, None]
@@ -169,7 +169,7 @@ def _select(x: Num[Array, "rows n"], where: Bool[Array, "rows n"], shares: UInt3
         before = jnp.take_along_axis(up_to, jnp.maximum(chosen - 1, 0)[:, :, None], axis=2)[:, :, 0]
         rank = rank - jnp.where(chosen > 0, before, 0)
         found = (found << width) | chosen.astype(keys.dtype)
-        # Ranks that agree so far share a group; a voxel belongs to the group of its digits, or to none (-1).
+        # Ranks with equal digits so far share a group. A voxel belongs to the group of its digits, or to none (-1).
         cell = held * size + chosen
         held = (cell[:, :, None] == cell[:, None, :]).argmax(2).astype(jnp.int32)
         members = jnp.full((rows, groups * size), -1, jnp.int32).at[row, cell].set(row * k + held)
@@ -180,7 +180,7 @@ def _select(x: Num[Array, "rows n"], where: Bool[Array, "rows n"], shares: UInt3
 
 
 def _running_totals(counts: Int32[Array, "rows groups size"]) -> Int32[Array, "rows groups size"]:
-    """The cumulative sum of the last axis, a power of 2, as two small matrix products: `cumsum` takes long to compile."""
+    """Sums the last axis, a power of 2, cumulatively by two small matrix products; `cumsum` takes long to compile."""
     rows, groups, size = counts.shape
     inner = 2 ** (size.bit_length() // 2)
     blocks = counts.reshape(rows, groups, size // inner, inner)
@@ -191,7 +191,7 @@ def _running_totals(counts: Int32[Array, "rows groups size"]) -> Int32[Array, "r
 
 @_select.def_vmap
 def _select_vmap(size: int, is_batched: Any, x: Any, where: Any, shares: Any) -> Any:
-    """A mapped axis becomes more rows: one scatter over flat counts is three times as fast as a batched one."""
+    """Turns a mapped axis into more rows: one scatter over flat counts is three times as fast as a batched one."""
     if is_batched[2]:
         raise ValueError("percentiles cannot be mapped over; map over images")
     x, where = (v if b else jnp.broadcast_to(v, (size, *v.shape)) for v, b in zip((x, where), is_batched, strict=False))
@@ -200,7 +200,7 @@ def _select_vmap(size: int, is_batched: Any, x: Any, where: Any, shares: Any) ->
 
 
 def _sortable(x: Num[Array, "rows n"]) -> tuple[UInt[Array, "rows n"], int]:
-    """Returns unsigned integers that sort as the numbers do, and their bits."""
+    """Returns unsigned integers that sort as the numbers do, and their number of bits."""
     bits = 8 * x.dtype.itemsize
     unsigned = jnp.dtype(f"uint{bits}")
     if jnp.issubdtype(x.dtype, jnp.unsignedinteger):
@@ -209,7 +209,8 @@ def _sortable(x: Num[Array, "rows n"]) -> tuple[UInt[Array, "rows n"], int]:
     top = jnp.asarray(2 ** (bits - 1), unsigned)
     if jnp.issubdtype(x.dtype, jnp.integer):
         return keys ^ top, bits
-    # IEEE 754: magnitudes sort as integers; a negative float's bits are all turned, a positive one's sign only.
+    # IEEE 754: magnitudes sort as integers. All bits of a negative float are flipped, and only the sign of a positive
+    # one.
     return jnp.where(keys >= top, ~keys, keys ^ top), bits
 
 

@@ -1,6 +1,6 @@
 """Statistics of voxels, arrays in and arrays out: per item and per channel, over finite voxels inside a mask.
 
-Everything here is traced; axes are static. `where` is `None` for every voxel.
+All functions run inside a trace with static axes. `where` is `None` where every voxel counts.
 """
 
 from __future__ import annotations
@@ -36,16 +36,18 @@ def selected(
     axes: Axes,
     is_counted: bool = False,
 ) -> tuple[Bool[Array, "*shape"] | None, Int[Array, "*kept"] | None]:
-    """Says which voxels statistics are taken of: the finite ones inside the mask, or all finite ones if that leaves none.
+    """Selects the voxels for statistics: the finite ones inside the mask, or all finite ones if the mask leaves none.
 
     Args:
-        voxels: The image's.
-        mask: What is inside, or `None`.
-        axes: Those of space.
-        is_counted: Whether finite voxels are counted without a mask too; integers never are, being finite.
+        voxels: Voxels of the image.
+        mask: The voxels inside, or `None`.
+        axes: Axes of space.
+        is_counted: Whether finite voxels are counted without a mask too. Integers are never counted, since all are
+            finite.
 
     Returns:
-        `where`, or `None` for every voxel, and how many voxels the mask left, or `None` where nothing was counted.
+        `where`, or `None` for every voxel; and the number of voxels that the mask left, or `None` where nothing was
+        counted.
     """
     finite = jnp.isfinite(voxels) if jnp.issubdtype(voxels.dtype, jnp.floating) else None
     if mask is None:
@@ -60,9 +62,9 @@ def selected(
 
 
 def over_finite(statistics: Any, x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None, mask: Any) -> Any:
-    """Returns `statistics(where)`, or the same of all voxels where all are finite and there is no mask.
+    """Returns `statistics(where)`, or `statistics(None)` where all voxels are finite and there is no mask.
 
-    That is most images, and reductions without a condition are two to three times as fast on a CPU.
+    Most images are like that, and reductions without a condition are two to three times as fast on a CPU.
     """
     if where is None or mask is not None:
         return statistics(where)
@@ -70,15 +72,15 @@ def over_finite(statistics: Any, x: Float[Array, "*shape"], where: Bool[Array, "
 
 
 def is_large(x: Any) -> Any:
-    """Whether a number is so large that its difference from another may overflow, or the reciprocal of that be subnormal."""
+    """Whether a number is so large that a difference may overflow, or its reciprocal may be subnormal."""
     return jnp.abs(x) > jnp.finfo(x.dtype).max * 2.0**-60
 
 
 class Spread(NamedTuple):
-    """Mean and variance of `above(x)`, the distance from the lowest voxel in a power of 2.
+    """Mean and variance of `above(x)`, the distance from the lowest voxel, scaled by a power of 2.
 
-    A mean of `x` itself would be rounded, where the offset is large, by a good part of the deviation; and squares of very
-    large or small numbers are beyond float32. Numbers whose distance would be beyond it too are shrunk.
+    Where the offset is large, rounding would change a mean of `x` itself by a good part of the deviation. Squares of
+    very large or small numbers do not fit float32. Numbers whose distance does not fit it either are shrunk.
     """
 
     lowest: Any
@@ -96,15 +98,15 @@ def _above(x: Any, lowest: Any, is_shrunk: Any, scale: Any) -> Any:
 
 
 def _shrunk(x: Any, is_shrunk: Any) -> Any:
-    # A selection, not a factor: a product could be contracted with the sum that follows, which rounds otherwise.
+    # A selection, not a factor: XLA could contract a product with the sum that follows and round differently.
     return jnp.where(is_shrunk, x * 2.0**-4, x)
 
 
 def spread_of(x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None, axes: Axes, ddof: Any) -> Spread:
-    """Returns mean and variance, with `ddof` degrees of freedom taken off, above the lowest voxel; 0 of no voxels.
+    """Returns mean and variance above the lowest voxel, with `ddof` degrees of freedom subtracted; 0 without voxels.
 
-    The corrected two-pass algorithm: exact for a constant image, whatever its value, and as accurate as the dtype
-    allows where the mean is large beside the deviation.
+    This is the corrected two-pass algorithm. It is exact for a constant image of any value, and as accurate as the
+    dtype allows where the mean is much larger than the deviation.
 
     Source: Chan, Golub, LeVeque, "Algorithms for computing the sample variance", Am. Stat. 37 (1983), equation 1.7.
     """
@@ -112,7 +114,7 @@ def spread_of(x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None, ax
     lowest, highest = extremes(lax.stop_gradient(x), where, axes)
     is_shrunk, most = is_large(lowest), jnp.finfo(x.dtype).maxexp - 8
     width = _shrunk(highest, is_shrunk) - _shrunk(lowest, is_shrunk)
-    # A power of 2, so that scaling rounds nothing; it makes the distance in a constant image that of `x` itself.
+    # A power of 2, so that scaling rounds nothing; a constant image keeps the scale of `x` itself.
     exponent = jnp.where(width > 0, jnp.frexp(width)[1], jnp.where(is_shrunk, -4, 0))
     scale = jnp.ldexp(jnp.ones_like(lowest), -jnp.clip(exponent, -most, most))
     above = _above(x if where is None else jnp.where(where, x, lowest), lowest, is_shrunk, scale)
@@ -125,7 +127,7 @@ def spread_of(x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None, ax
 
 
 def _count(x: Any, where: Any, axes: Axes) -> Any:
-    """How many voxels, at least 1."""
+    """Returns the number of voxels, at least 1."""
     if where is None:
         size = 1
         for axis in axes:
@@ -137,7 +139,7 @@ def _count(x: Any, where: Any, axes: Axes) -> Any:
 def extremes(
     x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None, axes: Axes
 ) -> tuple[Float[Array, "*kept"], Float[Array, "*kept"]]:
-    """Returns the lowest and the highest voxel; 0 and 0 of no voxels."""
+    """Returns the lowest and the highest voxel, or 0 and 0 without voxels."""
     if where is None:
         return x.min(axes, keepdims=True), x.max(axes, keepdims=True)
     x = jnp.where(where, x, 0)  # a gradient must not meet NaN
@@ -148,10 +150,10 @@ def extremes(
 
 
 def stretched(x: Any, bottom: Any, top: Any, low: Any, high: Any) -> Any:
-    """Maps `bottom` to `low` and `top` to `high` linearly; everything to `low` where bottom and top are equal.
+    """Maps `bottom` to `low` and `top` to `high` linearly, or everything to `low` where bottom and top are equal.
 
-    The ends are met exactly and nothing between them leaves the range, which rounding alone would not give. What lies
-    so far beyond the ends that its place cannot be held becomes infinite.
+    The ends are met exactly and no value between them leaves the range, in spite of rounding. A value so far beyond the
+    ends that the dtype cannot hold the result becomes infinite.
     """
     is_shrunk = is_large(bottom) | is_large(top)
     start = _shrunk(bottom, is_shrunk)
@@ -166,12 +168,12 @@ def stretched(x: Any, bottom: Any, top: Any, low: Any, high: Any) -> Any:
 
 
 def apply_to_finite(function: Any, x: Float[Array, "*shape"], voxels: Shaped[Array, "*shape"]) -> Any:
-    """Returns `function(x)`, but voxels that are not finite as they are: no NaN of theirs reaches another's gradient.
+    """Returns `function(x)`, and keeps voxels that are not finite, so that no NaN reaches another voxel's gradient.
 
     Args:
-        function: Elementwise, of float voxels.
+        function: An elementwise function of float voxels.
         x: `voxels` as floats.
-        voxels: As they came: integers are all finite.
+        voxels: The original voxels; integers are all finite.
     """
     if not jnp.issubdtype(voxels.dtype, jnp.floating):
         return function(x)

@@ -1,4 +1,4 @@
-"""From intensities to masks: between two numbers, or by Otsu's choice of one."""
+"""Masks from intensities: between two numbers, or above Otsu's threshold."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Shaped
 
+from medjax._geometry._numbers import is_traced
+from medjax._geometry._types import AnyArray, PerItem
+from medjax._image._checks import check_count, check_not_empty
 from medjax._image._image import Image
 from medjax._image._operators import compared
-from medjax._intensity._arguments import check_not_empty, is_concrete, mask_for, number_for, voxels_of
+from medjax._image._types import MaskLike
+from medjax._intensity._parameters import limits_for, mask_for, voxels_of
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
-from medjax._mask import check_count
 
 __all__ = ["otsu_threshold", "threshold"]
 
 
-def threshold(image: Image, low: Any, *, high: Any = None) -> Image:
-    r"""Marks the voxels whose intensity lies within limits: $low \le x \le high$, as SimpleITK's `BinaryThreshold`.
+def threshold(image: Image, low: PerItem | None, *, high: PerItem | None = None) -> Image:
+    r"""Marks the voxels whose intensity lies within limits, $low \le x \le high$, as SimpleITK's `BinaryThreshold`.
 
     Args:
         image: Intensities, any batch, any channels.
-        low: Lowest value inside, in the image's unit: one number, or what broadcasts to `(*batch, *channels)`: `(c,)` per
-            channel, `(b, 1)` per item, `(b,)` per item without channels. `None` for no limit.
+        low: Lowest value inside, in the image's unit: one number, or an array that broadcasts to `(*batch, *channels)`:
+            `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels. `None` for no limit.
         high: Highest value inside, likewise.
 
     Returns:
-        A label image of booleans, same geometry and metadata. NaN is outside.
+        A label image of booleans with the same geometry and metadata. NaN is outside.
 
     Raises:
         ValueError: the image holds labels, `low` is above `high`, or a limit is NaN or of another shape.
 
     Transforms:
-        `jit`, `vmap`; no gradient, since the result jumps. Compiles once per shape and dtype, not per limit.
+        `jit`, `vmap`; there is no gradient, since the result jumps. Compiles once per shape and dtype, not per limit.
 
     Example:
         >>> image = mj.Image.from_array(np.array([-2000, 40, 3000], np.int16).reshape(3, 1, 1))
@@ -45,12 +48,9 @@ def threshold(image: Image, low: Any, *, high: Any = None) -> Image:
         [False, True, False]
     """
     voxels_of(image, "threshold")
-    low = number_for(image, -np.inf if low is None else low, "low", allow_infinite=True)
-    high = number_for(image, np.inf if high is None else high, "high", allow_infinite=True)
-    if is_concrete(low) and is_concrete(high) and (low > high).any():
-        raise ValueError(f"low must not be above high, got {low.tolist()} and {high.tolist()}")
+    least, most = limits_for(image, low, high)
     return dataclasses.replace(
-        image, voxels=_both(compared(image, low, ">="), compared(image, high, "<=")), kind="label"
+        image, voxels=_both(compared(image, least, ">="), compared(image, most, "<=")), kind="label"
     )
 
 
@@ -59,27 +59,30 @@ def _both(a: Bool[Array, "*shape"], b: Bool[Array, "*shape"]) -> Bool[Array, "*s
     return a & b
 
 
-def otsu_threshold(image: Image, *, mask: Any = None, bins: int = 128) -> Any:
-    """Returns the intensity that splits the voxels into two classes whose means lie furthest apart (Otsu).
+def otsu_threshold(image: Image, *, mask: MaskLike | None = None, bins: int = 128) -> AnyArray:
+    """Returns Otsu's threshold: the intensity that gives two classes of voxels with the largest variance between them.
 
-    The value of SimpleITK's `OtsuThresholdImageFilter`: a histogram of equal bins from the smallest to the largest voxel (of
-    8-bit voxels over all 256 values), and of the bins' upper ends the first with the largest variance between the classes;
-    cut to an integer for integer voxels. ITK marks the voxels up to it; the bright class is `image > otsu_threshold(image)`.
+    The value is that of SimpleITK's `OtsuThresholdImageFilter`. The histogram has equal bins from the smallest to the
+    largest voxel; for 8-bit voxels they span all 256 values. The threshold is the upper end of the first bin that gives
+    the largest variance between the classes, cut to an integer for integer voxels. ITK marks the voxels up to it. The
+    bright class is `image > otsu_threshold(image)`.
 
     Args:
         image: Intensities, any batch, any channels.
-        mask: Which voxels count: an image on the same grid or an array, as in `z_score_normalize`. Default all finite ones.
+        mask: The voxels that count: an image on the same grid or an array, as in `z_score_normalize`. Default all
+            finite ones.
         bins: Number of bins of the histogram.
 
     Returns:
-        `(*batch, *channels)`, float64 NumPy where concrete; it broadcasts against the image in comparisons.
+        `(*batch, *channels)`, float64 NumPy where it is known; it broadcasts against the image in comparisons.
 
     Raises:
-        ValueError: the image holds labels, the mask leaves no finite voxel or lies on another grid, or `bins` is below 2.
+        ValueError: the image holds labels, the mask leaves no finite voxel or lies on another grid, or `bins` is below
+            2.
 
     Transforms:
-        `jit`, `vmap`; no gradient. Traced images are binned in float32, so a voxel at the border of a bin may fall on either
-        side. Compiles once per shape, dtype and `bins`.
+        `jit`, `vmap`; there is no gradient. Traced images are binned in float32, so a voxel at the border of a bin may
+        fall on either side. Compiles once per shape, dtype and `bins`.
 
     Example:
         >>> image = mj.Image.from_array(np.array([0, 1, 2, 50, 51, 52], np.float32).reshape(6, 1, 1))
@@ -87,7 +90,7 @@ def otsu_threshold(image: Image, *, mask: Any = None, bins: int = 128) -> Any:
         (2.0314, [False, False, False, True, True, True])
 
     Source:
-        Otsu N, IEEE Trans. Syst. Man Cybern. 9:62 (1979), equation 14; bins as of ITK 5's ImageToHistogramFilter.
+        Otsu N, IEEE Trans. Syst. Man Cybern. 9:62 (1979), equation 14; bins as in ITK 5's ImageToHistogramFilter.
     """
     voxels, inside = voxels_of(image, "otsu_threshold"), mask_for(image, mask)
     check_count(bins, "bins")
@@ -96,7 +99,7 @@ def otsu_threshold(image: Image, *, mask: Any = None, bins: int = 128) -> Any:
     depth = len(image.batch_shape) + len(image.channels)
     values = _by_item(voxels, inside, len(image.batch_shape))
     low, high, count = _ends(*values)
-    check_not_empty(count, "otsu_threshold", "the mask" if mask is not None else "the image")
+    check_not_empty(count, f"otsu_threshold: the {'image has' if mask is None else 'mask selects'} no finite voxel")
     dtype = np.dtype(values[0].dtype)
     edges = _edges(low, high, dtype, bins)
     counts = _binned(*values, _as_voxels(edges[..., :-1], values[0].dtype), depth)
@@ -105,7 +108,7 @@ def otsu_threshold(image: Image, *, mask: Any = None, bins: int = 128) -> Any:
 
 @functools.partial(compiled, static_argnums=2)
 def _by_item(voxels: Shaped[Array, ...], inside: Any, depth: int) -> tuple[Shaped[Array, ...], Bool[Array, ...]]:
-    """Voxels and which of them count, `(*batch, *channels, n)`."""
+    """Returns the voxels and which of them count, `(*batch, *channels, n)`."""
     where = jnp.isfinite(voxels) if jnp.issubdtype(voxels.dtype, jnp.floating) else jnp.ones(voxels.shape, bool)
     where = where if inside is None else where & inside
     tail = voxels.ndim - depth - 3
@@ -125,8 +128,8 @@ def _ends(values: Shaped[Array, "*lead n"], where: Bool[Array, "*lead n"]) -> tu
 
 
 def _edges(low: Any, high: Any, dtype: np.dtype, bins: int) -> Any:
-    """Borders of the bins, `(*lead, bins + 1)`: as ITK's, whose widths are float32 and the rest float64 where known."""
-    is_known = is_concrete(low)
+    """Returns the borders of the bins, `(*lead, bins + 1)`, as ITK has them: widths in float32, the rest in float64."""
+    is_known = not is_traced(low)
     xp: Any = np if is_known else jnp
     wide = np.float64 if is_known else jax.dtypes.canonicalize_dtype(np.float64)
     low, high = (xp.asarray(end).astype(wide) for end in (low, high))
@@ -142,8 +145,8 @@ def _edges(low: Any, high: Any, dtype: np.dtype, bins: int) -> Any:
 
 
 def _as_voxels(edges: Any, dtype: Any) -> Any:
-    """Rounds known borders up to the next value that voxels can have, so that voxels compare with them exactly."""
-    if not is_concrete(edges):
+    """Rounds known borders up to the next value of the voxels' dtype, so that voxels compare with them exactly."""
+    if is_traced(edges):
         return edges
     if jnp.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)
@@ -168,14 +171,14 @@ def _binned(
 
 
 def _split(counts: Any, edges: Any, dtype: np.dtype) -> Any:
-    """The upper end of the first bin after which the variance between the classes is largest."""
-    if is_concrete(counts, edges):
+    """Returns the upper end of the first bin that gives the largest variance between the classes."""
+    if not is_traced(counts, edges):
         xp: Any = np
         counts = np.asarray(counts, np.float64)
     else:
         xp, counts = jnp, counts.astype(edges.dtype)
     middle = (edges[..., :-1] + edges[..., 1:]) / 2
-    if xp is jnp:  # float32 keeps differences, not squares of what is far from 0
+    if xp is jnp:  # float32 keeps small differences, but not squares of large numbers
         middle = middle - middle[..., :1]
     total = counts.sum(-1, keepdims=True)
     below, moment = xp.cumsum(counts, -1)[..., :-1], xp.cumsum(counts * middle, -1)

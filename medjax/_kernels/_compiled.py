@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._fork import refuse_in_fork
-from medjax._geometry._grid import is_traced, read_only
+from medjax._geometry._numbers import is_traced, read_only
 from medjax._kernels._jax import is_jit_disabled, trace_state
 
-__all__ = ["compiled", "eagerly", "unchanging"]
+__all__ = ["at_once", "compiled", "eagerly", "unchanging"]
 
 with jax.ensure_compile_time_eval():  # this module may be imported in a trace
     _AT_ONCE = trace_state()
@@ -107,6 +107,11 @@ def eagerly() -> contextlib.AbstractContextManager[Any]:
     """Within it known arrays are computed at once, also where a trace of the caller's is under way."""
     is_at_once = trace_state() == _AT_ONCE
     return contextlib.nullcontext() if is_at_once else jax.ensure_compile_time_eval()  # which compiles of its own
+
+
+def at_once(*values: Any) -> contextlib.AbstractContextManager[Any]:
+    """Within it JAX computes with these values at once if all are known, also while a trace of the caller's is under way."""
+    return contextlib.nullcontext() if is_traced(*values) else eagerly()
 
 
 def unchanging(array: Any) -> Any:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from medjax._geometry._grid import read_only
+from medjax._geometry._numbers import read_only
 from medjax._kernels._compiled import compiled, unchanging
 
 __all__ = ["as_dtype", "as_float", "filled", "rounded", "without_wrapping"]

@@ -1,29 +1,25 @@
-"""Masks and label maps: what they cover, where it lies, and how well two of them agree."""
+"""Masks and label maps: regions, their place and shape, and the agreement of two masks."""
 
 from medjax._mask._agreement import SurfaceDistances, dice, surface_distances
-from medjax._mask._arguments import at_once, check_count, check_same_grid, is_concrete, labels_of, voxel_volume
 from medjax._mask._morphology import closing, dilate, erode, fill_holes, opening
 from medjax._mask._regions import BoundingBox, bounding_box, connected_components, label_volumes, one_hot
 from medjax._mask._shape import MaskPoints, barycenter, mask_points, max_radius
 from medjax._mask._statistics import RegionStatistics, region_statistics, sums_of
+from medjax._mask._voxels import labels_of
 
 __all__ = [
     "BoundingBox",
     "MaskPoints",
     "RegionStatistics",
     "SurfaceDistances",
-    "at_once",
     "barycenter",
     "bounding_box",
-    "check_count",
-    "check_same_grid",
     "closing",
     "connected_components",
     "dice",
     "dilate",
     "erode",
     "fill_holes",
-    "is_concrete",
     "label_volumes",
     "labels_of",
     "mask_points",
@@ -33,5 +29,4 @@ __all__ = [
     "region_statistics",
     "sums_of",
     "surface_distances",
-    "voxel_volume",
 ]

@@ -1,44 +1,48 @@
-"""How well two masks agree: overlap and distances between their surfaces."""
+"""Agreement of two masks: their overlap and the distances between their surfaces."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from medjax._geometry._numbers import is_traced
+from medjax._geometry._types import AnyArray, Leaf
+from medjax._image._checks import check_same_grid
 from medjax._image._image import Image
 from medjax._kernels._batch import over_batch
-from medjax._kernels._compiled import compiled
+from medjax._kernels._compiled import at_once, compiled
 from medjax._lazy import public
-from medjax._mask._arguments import at_once, check_same_grid, is_concrete, labels_of, weights_of
+from medjax._mask._voxels import labels_of, weights_of
 from medjax._optional import optional
 
 __all__ = ["SurfaceDistances", "dice", "surface_distances"]
 
 
-def dice(mask: Image, reference: Image, *, num_classes: int | None = None) -> Any:
+def dice(mask: Image, reference: Image, *, num_classes: int | None = None) -> AnyArray:
     r"""Returns the Dice coefficient, $2 \sum a b / (\sum a + \sum b)$, of two masks or of each label.
 
     Args:
-        mask: Booleans and integers count 1 where they are not 0; fractions (a soft mask, within 0 to 1) as they are. Any
-            batch, any channels (such as of `one_hot`).
+        mask: Booleans and integers count 1 where they are not 0; fractions (a soft mask, within 0 to 1) as they are.
+            Any batch, any channels (such as of `one_hot`).
         reference: On the same grid, with as many channels.
-        num_classes: `None` compares what is not 0 (or soft weights). A number compares labels 0 to `num_classes - 1`.
+        num_classes: `None` compares all voxels that are not 0 (or soft weights). A number compares labels 0 to
+            `num_classes - 1`.
 
     Returns:
         `(*batch, *channels)`, or `(*batch, num_classes)`, float32; 1 where both are empty.
 
     Raises:
-        ValueError: the grids or channels differ, labels are out of range, or a concrete mask holds NaN or
-            what is not within 0 to 1.
+        ValueError: the grids or channels differ, labels are out of range, or a known mask holds NaN or a number outside
+            0 to 1.
 
     Transforms:
-        `jit`, `vmap`, differentiable in soft voxels (also where both are empty: gradient 0). Traced NaN gives NaN. Compiles once per shape and
-        `num_classes`.
+        `jit`, `vmap`, differentiable in soft voxels; the gradient is 0 where both masks are empty. Traced NaN gives
+        NaN. Compiles once per shape and `num_classes`.
 
     Example:
         >>> a = mj.Image.from_array(np.array([1, 1, 1, 0]).reshape(4, 1, 1), kind="label")
@@ -47,8 +51,8 @@ def dice(mask: Image, reference: Image, *, num_classes: int | None = None) -> An
         0.666667
 
     Source:
-        Dice LR, Ecology 26:297 (1945). Soft: sums of the values themselves, not of their squares as in V-Net (Milletari
-        et al. 2016); both agree on crisp masks.
+        Dice LR, Ecology 26:297 (1945). Soft masks: sums of the values themselves, not of their squares as in V-Net
+        (Milletari et al. 2016). Both agree on crisp masks.
     """
     check_same_grid(mask, reference, "reference")
     if num_classes is not None:
@@ -109,24 +113,25 @@ class SurfaceDistances(NamedTuple):
         [6.0, 6.0, 6.0]
     """
 
-    hausdorff_mm: Any
-    hd95_mm: Any
-    mean_mm: Any
+    hausdorff_mm: Leaf
+    hd95_mm: Leaf
+    mean_mm: Leaf
 
 
 def surface_distances(mask: Image, reference: Image, *, num_classes: int | None = None) -> SurfaceDistances:
     """Measures how far the surfaces of two masks lie apart, in mm.
 
-    A surface is the set of voxels of a mask with at least one of their six face neighbours outside it (beyond the edge of
-    the image counts as outside), each standing for its centre. From each point of one surface the distance to the nearest
-    point of the other is measured in world space, so spacing, obliqueness and shear count. The Hausdorff distance is the
-    maximum over both directions; HD95 the larger of the two directed 95th percentiles (linear interpolation between
-    ranks), not the percentile of both sets pooled; the mean is taken over all points of both surfaces.
+    A surface is the set of voxels of a mask that have at least one of their six face neighbours outside it. Each voxel
+    stands for its centre, and beyond the edge of the image is outside. From each point of one surface the distance to
+    the nearest point of the other is measured in world space, so spacing, obliqueness and shear count. The Hausdorff
+    distance is the maximum over both directions. HD95 is the larger of the two directed 95th percentiles (with linear
+    interpolation between ranks), not the percentile of both sets pooled. The mean is taken over all points of both
+    surfaces.
 
     Args:
         mask: Booleans or integers, any batch, no channels.
         reference: On the same grid.
-        num_classes: `None` compares what is not 0. A number compares each label 0 to `num_classes - 1`.
+        num_classes: `None` compares all voxels that are not 0. A number compares each label 0 to `num_classes - 1`.
 
     Returns:
         Distances in mm, one per item (and label). 0 where both are empty, infinite where only one is.
@@ -150,7 +155,7 @@ def surface_distances(mask: Image, reference: Image, *, num_classes: int | None 
         google-deepmind/surface-distance take the same maximum of directed percentiles.
     """
     check_same_grid(mask, reference, "reference")
-    if not is_concrete(mask.voxels, reference.voxels, mask.affine):
+    if is_traced(mask.voxels, reference.voxels, mask.affine):
         raise ValueError("surface_distances runs on the host: call it outside jit, vmap and grad")
     found, true = (np.asarray(labels_of(x, num_classes, "surface_distances")) for x in (mask, reference))
     matrices = mask.grid.affine[..., :3, :3].reshape(-1, 3, 3)
@@ -175,7 +180,7 @@ def _distances(found: np.ndarray, true: np.ndarray, matrix: np.ndarray) -> tuple
 
 
 def surface_points(inside: np.ndarray) -> np.ndarray:
-    """Indices, `(n, 3)`, of the voxels with a face neighbour outside."""
+    """Returns the indices, `(n, 3)`, of the voxels that have a face neighbour outside."""
     padded = np.pad(inside, 1)
     core = (slice(1, -1),) * 3
     enclosed = inside.copy()

@@ -4,55 +4,58 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Shaped
 
-from medjax._geometry._grid import inverse_3x3, is_traced, together
+from medjax._geometry._grid import inverse_3x3
+from medjax._geometry._numbers import is_traced, together
+from medjax._geometry._types import PerItem, Unit
+from medjax._image._checks import check_choice
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import aligned, as_array
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
-from medjax._mask._arguments import channels_first, is_concrete, labels_of
+from medjax._mask._voxels import channels_first, labels_of
 from medjax._optional import optional
 
 __all__ = ["closing", "dilate", "erode", "fill_holes", "opening"]
 
-Unit = Literal["mm", "voxel"]
-# A voxel lies within a radius up to this part of it beyond, so that 3 voxels of 0.7 mm are within 2.1 mm, also in float32.
+# A radius reaches further by this part of itself, so that 3 voxels of 0.7 mm lie within 2.1 mm in float32 as well.
 _ROUNDING = 1e-5
-# How many voxels a ball whose geometry is traced may reach along an axis by slices, of a volume padded by as many; one that
-# reaches further is gathered, which is slower.
+# Reaches in voxels up to which a ball of traced geometry is taken in slices of a volume that is padded by as many. A
+# ball that reaches further is gathered, which is slower.
 _NEAR = (4, 12)
 
 
-def dilate(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
-    """Grows a mask by a ball; of intensities, takes the largest within a ball around each voxel.
+def dilate(image: Image, radius: PerItem, *, unit: Unit = "mm") -> Image:
+    """Grows a mask by a ball; for intensities, takes the largest value within a ball around each voxel.
 
-    The ball holds the voxels whose centres lie within the radius, in the world, so spacing, obliqueness and shear count. A mask
-    (labels or booleans) is `scipy.ndimage.binary_dilation`: all that is not 0 is one region, and the result is 0 and 1.
-    Intensities are `scipy.ndimage.grey_dilation`, with the ball as footprint. What lies beyond the edge of the image does not
-    count.
+    The ball holds the voxels whose centres lie within the radius in the world, so spacing, obliqueness and shear count.
+    A mask (labels or booleans) gives the result of `scipy.ndimage.binary_dilation`: all voxels that are not 0 are one
+    region, and the result is 0 and 1. Intensities give that of `scipy.ndimage.grey_dilation` with the ball as
+    footprint. Beyond the edge of the image nothing counts.
 
     Args:
         image: A mask or intensities, any batch, any channels, each for itself.
-        radius: 0 or more: one number, or what broadcasts to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item,
-            `(b,)` per item without channels.
+        radius: 0 or more: one number, or an array that broadcasts to `(*batch, *channels)`: `(c,)` per channel, `(b,
+            1)` per item, `(b,)` per item without channels.
         unit: "mm", or "voxel" for voxels along each axis.
 
     Returns:
         The image with voxels of the same dtype; geometry, kind and metadata kept.
 
     Raises:
-        ValueError: the voxels are complex, the radius is negative, not finite or of another shape, or the unit is unknown.
+        ValueError: the voxels are complex, the radius is negative, not finite or of another shape, or the unit is
+            unknown.
 
     Transforms:
-        `jit`, `vmap`. Intensities are differentiable in the voxels: the gradient goes to the voxel that was taken; in reverse
-        mode only where radius and geometry are known. Compiles once per shape, dtype and, where they are known, extent of the
-        ball in voxels.
+        `jit`, `vmap`. Intensities are differentiable in the voxels: the gradient goes to the voxel that was taken.
+        Reverse mode needs a known radius and geometry. Compiles once per shape and dtype, and where radius and geometry
+        are known once per extent of the ball in voxels.
 
     Example:
         >>> voxels = np.zeros((5, 5, 1), bool)
@@ -64,11 +67,11 @@ def dilate(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
     return _morphed(image, radius, unit, ("dilate",), "dilate")
 
 
-def erode(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
-    """Shrinks a mask by a ball; of intensities, takes the smallest within a ball around each voxel.
+def erode(image: Image, radius: PerItem, *, unit: Unit = "mm") -> Image:
+    """Shrinks a mask by a ball; for intensities, takes the smallest value within a ball around each voxel.
 
-    As `dilate` of what is outside: `scipy.ndimage.binary_erosion` with `border_value=1`, for the edge of the image is not the edge
-    of the mask, and `scipy.ndimage.grey_erosion`.
+    This is `dilate` of the outside. A mask gives the result of `scipy.ndimage.binary_erosion` with `border_value=1`,
+    since the edge of the image is not the edge of the mask. Intensities give that of `scipy.ndimage.grey_erosion`.
 
     Args:
         image: As for `dilate`.
@@ -92,8 +95,8 @@ def erode(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
     return _morphed(image, radius, unit, ("erode",), "erode")
 
 
-def opening(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
-    """Takes out what a ball does not fit into: `erode`, then `dilate`.
+def opening(image: Image, radius: PerItem, *, unit: Unit = "mm") -> Image:
+    """Removes the parts that a ball does not fit into: `erode`, then `dilate`.
 
     Args:
         image: As for `dilate`.
@@ -117,8 +120,8 @@ def opening(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
     return _morphed(image, radius, unit, ("erode", "dilate"), "opening")
 
 
-def closing(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
-    """Fills what a ball outside does not fit into: `dilate`, then `erode`.
+def closing(image: Image, radius: PerItem, *, unit: Unit = "mm") -> Image:
+    """Fills the gaps that a ball does not fit into: `dilate`, then `erode`.
 
     Args:
         image: As for `dilate`.
@@ -143,12 +146,12 @@ def closing(image: Image, radius: Any, *, unit: Unit = "mm") -> Image:
 
 
 def fill_holes(mask: Image) -> Image:
-    """Fills the holes of a mask: what is outside and not connected to the edge of the image by faces.
+    """Fills the holes of a mask: voxels outside it that no path over faces connects to the edge of the image.
 
-    On the host, by `scipy.ndimage.binary_fill_holes`.
+    It runs on the host, by `scipy.ndimage.binary_fill_holes`.
 
     Args:
-        mask: Booleans or integers, all that is not 0 taken together, any batch, no channels.
+        mask: Booleans or integers; all voxels that are not 0 are one region. Any batch, no channels.
 
     Returns:
         The image with 0 and 1 in the same dtype; geometry, kind and metadata kept.
@@ -167,7 +170,7 @@ def fill_holes(mask: Image) -> Image:
         27
     """
     check_image(mask, "mask")
-    if not is_concrete(mask.voxels):
+    if is_traced(mask.voxels):
         raise ValueError("fill_holes runs on the host: call it outside jit, vmap and grad")
     inside = np.asarray(labels_of(mask, None, "fill_holes"))
     filled = optional("scipy.ndimage", "fill_holes").binary_fill_holes
@@ -179,12 +182,12 @@ def fill_holes(mask: Image) -> Image:
 
 
 class _Ball(NamedTuple):
-    """A ball as lines along i, known or traced: line n lies at `j[n], k[n]` and runs from `low[n]` to `high[n]`.
+    """A ball of voxels, known or traced, which `_line` cuts into lines along i.
 
     Attributes:
         matrix: Index to mm, `(..., 3, 3)`.
         radius: In mm, `(...,)`.
-        reach: How many voxels it reaches along each axis, `(..., 3)`.
+        reach: How many voxels the ball reaches along each axis, `(..., 3)`.
     """
 
     matrix: Any
@@ -214,7 +217,7 @@ def _ball(image: Image, radius: Any, unit: str, operation: str) -> _Ball:
 
 
 def _line(ball: _Ball, j: Any, k: Any) -> tuple[Any, Any]:
-    """First and last i of the ball's line at `j, k`, `(...,)`; the first lies above the last where there is none."""
+    """Returns first and last i of the ball's line at `j, k`, `(...,)`; an empty line has its first above its last."""
     xp = ball.matrix.__array_namespace__()
     a, b, c = (ball.matrix[..., axis] for axis in range(3))
     side = b * j[..., None] + c * k[..., None]
@@ -227,7 +230,7 @@ def _line(ball: _Ball, j: Any, k: Any) -> tuple[Any, Any]:
 
 
 def _known_lines(ball: _Ball) -> np.ndarray:
-    """The lines `(j, k, low, high)`, `(..., n, 4)`, of all balls; those that a smaller one lacks are empty."""
+    """Returns the lines `(j, k, low, high)`, `(..., n, 4)`, of all balls; a smaller ball has empty lines."""
     most = ball.reach.reshape(-1, 3).max(0)
     j, k = np.meshgrid(*(np.arange(-n, n + 1) for n in most[1:]), indexing="ij")
     j, k = (x.reshape(-1, *(1,) * ball.radius.ndim) for x in (j, k))
@@ -242,14 +245,13 @@ def _known_lines(ball: _Ball) -> np.ndarray:
 
 def _morphed(image: Image, radius: Any, unit: str, steps: tuple[str, ...], operation: str) -> Image:
     check_image(image, f"{operation}: the image")
-    if unit not in ("mm", "voxel"):
-        raise ValueError(f"unit must be 'mm' or 'voxel', got {unit!r}")
+    check_choice(unit, "unit", get_args(Unit))
     if jnp.issubdtype(image.dtype, jnp.complexfloating):
         raise ValueError(f"{operation} takes real voxels, got {image.dtype}; take the magnitude first, abs(image)")
     is_mask = image.kind == "label" or np.issubdtype(image.dtype, np.bool_)
     ball = _ball(image, radius, unit, operation)
     work = _Work(steps, is_mask, len(image.batch_shape), len(image.channels), tuple(n == 1 for n in ball.radius.shape))
-    if is_concrete(ball.radius, ball.matrix):
+    if not is_traced(ball.radius, ball.matrix):
         lines = _known_lines(ball)
         reach = tuple(int(n) for n in ball.reach.reshape(-1, 3).max(0))
         length = int((lines[..., 3] - lines[..., 2]).max()) + 1
@@ -258,11 +260,11 @@ def _morphed(image: Image, radius: Any, unit: str, steps: tuple[str, ...], opera
 
 
 class _Work(NamedTuple):
-    """What is static about a call.
+    """The static part of a call.
 
     Attributes:
         steps: "dilate" and "erode", in their order.
-        is_mask: Whether all that is not 0 is one region.
+        is_mask: Whether all voxels that are not 0 are one region.
         depth: Number of batch axes.
         tail: Number of channel axes.
         shared: For each batch and channel axis whether its items share a ball.
@@ -292,7 +294,7 @@ def _by_known_lines(
 
 @functools.partial(compiled, static_argnums=2)
 def _by_traced_lines(voxels: Shaped[Array, ...], ball: Any, work: _Work) -> Shaped[Array, ...]:
-    """One choice for the whole batch: under `vmap` a choice of each item's would compute all there is to choose from."""
+    """Makes one choice for the whole batch: under `vmap`, a choice per item would compute all alternatives."""
     most = tuple(n - 1 for n in voxels.shape[work.depth : work.depth + 3])
     reach = ball.reach.reshape(-1, 3).max(0)
 
@@ -312,7 +314,7 @@ def _by_traced_lines(voxels: Shaped[Array, ...], ball: Any, work: _Work) -> Shap
 
 
 def _largest_of(count: Any, over_line_of: Any) -> Any:
-    """A function of a volume and lines: the largest voxel of the first `count` lines around each voxel."""
+    """Returns a function of a volume and lines: the largest voxel of the first `count` lines around each voxel."""
 
     def largest(volume: Any, lines: Any) -> Any:
         over_line = over_line_of(volume)
@@ -326,7 +328,7 @@ def _largest_of(count: Any, over_line_of: Any) -> Any:
 
 
 def _traced_lines(ball: _Ball, near: tuple[int, ...]) -> tuple[Any, Any]:
-    """The lines `(..., n, 4)` of all balls that reach no further than `near`, and how many in front are not empty."""
+    """Returns the lines `(..., n, 4)` of balls that reach no further than `near`, and how many in front are used."""
     j, k = np.meshgrid(*(np.arange(-n, n + 1, dtype=ball.radius.dtype) for n in near[1:]), indexing="ij")
     at = [jnp.asarray(x.reshape(-1, *(1,) * ball.radius.ndim)) for x in (j, k)]
     low, high = _line(_Ball(*(x[None] for x in ball)), *at)
@@ -337,7 +339,7 @@ def _traced_lines(ball: _Ball, near: tuple[int, ...]) -> tuple[Any, Any]:
 
 
 def _over_line(volume: Any, reach: tuple[int, ...], levels: int) -> Any:
-    """The largest voxel of a line around each voxel, by slices of a volume that is padded by the ball's reach."""
+    """Takes the largest voxel of a line around each voxel, by slices of a volume that is padded by the ball's reach."""
     low = _lowest(volume.dtype)
     runs = _runs(jnp.pad(volume, [(n, n) for n in reach], constant_values=low), levels)
 
@@ -354,7 +356,7 @@ def _over_line(volume: Any, reach: tuple[int, ...], levels: int) -> Any:
 
 
 def _over_any_line(volume: Any) -> Any:
-    """The same by gathers: only i is padded, so that a ball may reach through the whole image."""
+    """Does the same by gathers: only i is padded, so that a ball may reach through the whole image."""
     low, (ni, nj, nk) = _lowest(volume.dtype), volume.shape
     padded = jnp.pad(volume, [(ni - 1, ni - 1), (0, 0), (0, 0)], constant_values=low)
     runs = _runs(padded, int(math.log2(2 * ni - 1)))
@@ -376,7 +378,7 @@ def _over_any_line(volume: Any) -> Any:
 
 
 def _runs(volume: Any, levels: int) -> Any:
-    """The largest of 1, 2, 4, ... voxels from each voxel on along i, stacked in front."""
+    """Returns the largest of the 1, 2, 4, ... voxels that start at each voxel along i, stacked in front."""
     found = [volume]
     for level in range(levels):
         last, step = found[-1], 2**level
@@ -386,7 +388,7 @@ def _runs(volume: Any, levels: int) -> Any:
 
 
 def _halves(first: Any, last: Any) -> tuple[Any, Any]:
-    """Two runs cover a line: of which level they are, and where the second one starts."""
+    """Returns the level of the two runs that cover a line, and where the second one starts."""
     length = jnp.maximum(last - first + 1, 1)
     level = 31 - jax.lax.clz(length)
     return level, last + 1 - (jnp.int32(1) << level)
@@ -397,7 +399,7 @@ def _lowest(dtype: Any) -> Any:
 
 
 def _each(largest: Any, voxels: Any, lines: Any, work: _Work) -> Any:
-    """Does the steps for each item and channel: the smallest is the largest of what is turned over."""
+    """Does the steps for each item and channel: the smallest voxel is the largest one of the reversed values."""
     steps, is_mask, depth, tail, shared = work
     dtype = voxels.dtype
     values = voxels.astype(bool).astype(np.uint8) if is_mask else voxels

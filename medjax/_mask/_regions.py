@@ -1,4 +1,4 @@
-"""What labels cover: one channel per class, volumes, bounding boxes and connected components."""
+"""Regions of labels: one channel per class, volumes, bounding boxes and connected components."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from medjax._geometry._grid import voxel_volume
+from medjax._geometry._numbers import is_traced
+from medjax._geometry._types import AnyArray, DTypeLike, Leaf
 from medjax._image._image import Image, check_image
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
 from medjax._lazy import public
-from medjax._mask._arguments import is_concrete, labels_of, voxel_volume
+from medjax._mask._voxels import labels_of
 from medjax._optional import optional
 
 __all__ = ["BoundingBox", "bounding_box", "connected_components", "label_volumes", "one_hot"]
 
 
-def one_hot(mask: Image, num_classes: int | None = None, *, dtype: Any = np.float32) -> Image:
-    """Gives every label a channel of its own, trailing: 1 where the voxel has that label, else 0.
+def one_hot(mask: Image, num_classes: int | None = None, *, dtype: DTypeLike = np.float32) -> Image:
+    """Gives every label its own trailing channel: 1 where the voxel has that label, else 0.
 
-    The result is an intensity image, so that resampling it gives each class's share of a voxel.
+    The result is an intensity image, so resampling it gives each class's share of a voxel.
 
     Args:
         mask: Booleans or integers, any batch, no channels.
-        num_classes: `None` takes all voxels that are not 0 together and adds no channel. A number gives that many
-            channels: channel c is label c, 0 the background.
-        dtype: Of the result.
+        num_classes: `None` marks all voxels that are not 0 and adds no channel. A number gives that many channels:
+            channel c is label c, and channel 0 is the background.
+        dtype: Dtype of the result.
 
     Returns:
         `(*batch, i, j, k)` or `(*batch, i, j, k, num_classes)`, same geometry and metadata.
@@ -57,23 +60,23 @@ def _one_hot(labels: Int[Array, "*shape"], num_classes: int | None, dtype: Any) 
     return labels.astype(dtype) if num_classes is None else jax.nn.one_hot(labels, num_classes, dtype=dtype)
 
 
-def label_volumes(mask: Image, num_classes: int | None = None) -> Any:
+def label_volumes(mask: Image, num_classes: int | None = None) -> AnyArray:
     """Returns the volume of a mask, or of every label, in mm3: number of voxels times the volume of one.
 
     Args:
         mask: Booleans or integers, any batch, no channels.
         num_classes: `None` measures all voxels that are not 0 as one region. A number measures labels 0 to
-            `num_classes - 1`, 0 being what has no label.
+            `num_classes - 1`; label 0 is the background.
 
     Returns:
-        `(*batch,)` or `(*batch, num_classes)` mm3, the label as last index; float64 NumPy where concrete.
+        `(*batch,)` or `(*batch, num_classes)` mm3, the label as last index; float64 NumPy where it is known.
 
     Raises:
         ValueError: the voxels are not integers, or a label is not within 0 to `num_classes - 1`.
 
     Transforms:
-        `jit`, `vmap`, differentiable in the affine. Compiles once per shape and `num_classes`. Traced labels out of range
-        are left out.
+        `jit`, `vmap`, differentiable in the affine. Compiles once per shape and `num_classes`. Traced labels out of
+        range are left out.
 
     Example:
         >>> mask = mj.Image.from_array(np.array([0, 2, 1, 2]).reshape(4, 1, 1), spacing=(1, 2, 2.5), kind="label")
@@ -83,7 +86,7 @@ def label_volumes(mask: Image, num_classes: int | None = None) -> Any:
     labels, affine = labels_of(mask, num_classes, "label_volumes"), mask.grid.affine
     counts = _counts(labels, len(mask.batch_shape), num_classes)
     volume = voxel_volume(affine) if num_classes is None else voxel_volume(affine)[..., None]
-    if is_concrete(counts, affine):
+    if not is_traced(counts, affine):
         return np.asarray(counts, np.float64) * volume
     volume = jnp.asarray(volume, jax.dtypes.canonicalize_dtype(np.float64))
     return counts.astype(volume.dtype) * volume
@@ -102,11 +105,11 @@ def _counts(labels: Int[Array, "*shape"], batch_axes: int, classes: int | None) 
 
 @public("medjax")
 class BoundingBox(NamedTuple):
-    """The smallest box of voxels around something; `crop(image, *box)` cuts it out.
+    """The smallest box of voxels around a mask; `crop(image, *box)` cuts it out.
 
     Attributes:
         start: First index along each axis, `(*batch, 3)` or `(*batch, num_classes, 3)` int32.
-        size: Voxels along each axis, 0 where there is nothing.
+        size: Voxels along each axis, 0 where the mask is empty.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(24).reshape(2, 3, 4) > 20)
@@ -115,8 +118,8 @@ class BoundingBox(NamedTuple):
         ([1, 2, 1], [1, 1, 3], (1, 1, 3))
     """
 
-    start: Any
-    size: Any
+    start: Leaf
+    size: Leaf
 
 
 jax.export.register_namedtuple_serialization(BoundingBox, serialized_name="medjax.BoundingBox")
@@ -127,11 +130,12 @@ def bounding_box(mask: Image, *, num_classes: int | None = None) -> BoundingBox:
 
     Args:
         mask: Booleans or integers, any batch, no channels.
-        num_classes: `None` takes all voxels that are not 0 together; a number gives a box for each label 0 to
+        num_classes: `None` gives one box for all voxels that are not 0. A number gives a box for each label 0 to
             `num_classes - 1`.
 
     Returns:
-        First index and size; NumPy where concrete. An empty mask, or a label that does not occur, has start and size 0.
+        First index and size; NumPy where they are known. An empty mask, or a label that does not occur, has start and
+        size 0.
 
     Raises:
         ValueError: the voxels are not integers, or a label is not within 0 to `num_classes - 1`.
@@ -148,7 +152,7 @@ def bounding_box(mask: Image, *, num_classes: int | None = None) -> BoundingBox:
     """
     labels = labels_of(mask, num_classes, "bounding_box")
     start, size = _boxes(labels, len(mask.batch_shape), num_classes)
-    return BoundingBox(np.asarray(start), np.asarray(size)) if is_concrete(start) else BoundingBox(start, size)
+    return BoundingBox(np.asarray(start), np.asarray(size)) if not is_traced(start) else BoundingBox(start, size)
 
 
 @functools.partial(compiled, static_argnums=(1, 2))
@@ -169,17 +173,18 @@ def _box(inside: Bool[Array, "i j k"]) -> tuple[Int[Array, " 3"], Int[Array, " 3
 
 
 def connected_components(mask: Image, *, connectivity: Literal[6, 18, 26] = 6) -> Image:
-    """Numbers the connected parts of a mask from 1 by falling number of voxels; 0 is the background.
+    """Numbers the connected parts of a mask from 1, the largest first; 0 is the background.
 
-    On the host, by `scipy.ndimage.label`; parts of one size keep the order in which a scan (last axis fastest) meets them.
+    It runs on the host, by `scipy.ndimage.label`. Parts of one size keep the order in which a scan meets them (last
+    axis fastest).
 
     Args:
-        mask: Booleans or integers, all that is not 0 taken together, any batch, no channels.
-        connectivity: Which voxels are neighbours: those that share a face (6, as SimpleITK's and SciPy's default), also
-            an edge (18), also a corner (26).
+        mask: Booleans or integers; all voxels that are not 0 are one region. Any batch, no channels.
+        connectivity: 6 makes neighbours of voxels that share a face (the default of SimpleITK and SciPy), 18 also of
+            those that share an edge, 26 also of those that share a corner.
 
     Returns:
-        Label image, int32, same geometry and metadata; the largest label is the number of parts.
+        A label image, int32, with the same geometry and metadata. The largest label is the number of parts.
 
     Raises:
         ValueError: the mask is traced or holds fractions, or the connectivity is unknown.
@@ -196,7 +201,7 @@ def connected_components(mask: Image, *, connectivity: Literal[6, 18, 26] = 6) -
     check_image(mask, "mask")
     if connectivity not in (6, 18, 26):
         raise ValueError(f"connectivity must be 6, 18 or 26 neighbours, got {connectivity}")
-    if not is_concrete(mask.voxels):
+    if is_traced(mask.voxels):
         raise ValueError("connected_components runs on the host: call it outside jit, vmap and grad")
     ndimage = optional("scipy.ndimage", "connected_components")
     inside = np.asarray(labels_of(mask, None, "connected_components"))

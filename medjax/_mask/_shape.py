@@ -1,9 +1,9 @@
-"""Where a mask lies: its centre of mass, its reach and its points."""
+"""Place and extent of a mask: its centre of mass, its radius and its points."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.export
@@ -12,43 +12,36 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from medjax._geometry._grid import product, transformed
+from medjax._geometry._numbers import is_traced
+from medjax._geometry._types import AnyArray, Frame, Leaf, Points
+from medjax._image._checks import check_choice, check_count, check_not_empty
 from medjax._image._image import Image
 from medjax._image._per_item import aligned, as_array
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
 from medjax._lazy import public
-from medjax._mask._arguments import (
-    batch_first,
-    check_count,
-    check_not_empty,
-    float_like,
-    inside_of,
-    is_concrete,
-    weights_of,
-)
+from medjax._mask._voxels import batch_first, float_like, inside_of, weights_of
 
 __all__ = ["MaskPoints", "barycenter", "mask_points", "max_radius"]
 
-Frame = Literal["world", "index"]
 
-
-def barycenter(mask: Image, *, frame: Frame | str = "world") -> Any:
+def barycenter(mask: Image, *, frame: Frame = "world") -> AnyArray:
     """Returns the centre of mass of a mask: the mean position of its voxel centres, weighted by their values.
 
     Args:
-        mask: Booleans and integers count 1 where they are not 0; fractions (a soft mask, not negative) as weights. Any
+        mask: Booleans and integers count 1 where they are not 0. Fractions (a soft mask, not negative) are weights. Any
             batch, any channels.
         frame: "world" for LPS mm, "index" for a continuous voxel index.
 
     Returns:
-        `(*batch, *channels, 3)`, float64 NumPy where concrete.
+        `(*batch, *channels, 3)`, float64 NumPy where it is known.
 
     Raises:
-        ValueError: a concrete mask is empty or holds NaN, infinity or a negative weight, or the frame is unknown.
+        ValueError: a known mask is empty or holds NaN, infinity or a negative weight, or the frame is unknown.
 
     Transforms:
-        `jit`, `vmap`, differentiable in soft voxels and in the affine. Compiles once per shape. A traced mask that is
-        empty gives the centre of the field of view, with zero gradient.
+        `jit`, `vmap`, differentiable in soft voxels and in the affine. Compiles once per shape. An empty traced mask
+        gives the centre of the field of view, with zero gradient.
 
     Example:
         >>> voxels = np.zeros((4, 4, 4), bool)
@@ -57,24 +50,19 @@ def barycenter(mask: Image, *, frame: Frame | str = "world") -> Any:
         >>> mj.barycenter(mask).tolist(), mj.barycenter(mask, frame="index").tolist()
         ([13.0, 2.0, 0.0], [1.5, 2.0, 0.0])
     """
-    _check_frame(frame)
+    check_choice(frame, "frame", get_args(Frame))
     weights = weights_of(mask, most=np.inf)
     marginals = [float_like(line) for line in _marginals(weights)]
-    check_not_empty(marginals[0].sum(-1), "barycenter")
+    check_not_empty(marginals[0].sum(-1), "barycenter: the mask is empty")
     index = _mean_index(marginals)
     return index if frame == "index" else _world(mask, index)
-
-
-def _check_frame(frame: str) -> None:
-    if frame not in ("world", "index"):
-        raise ValueError(f"frame must be 'world' (LPS mm) or 'index', got {frame!r}")
 
 
 @compiled
 def _marginals(
     weights: Num[Array, "*lead i j k"],
 ) -> tuple[Num[Array, "*lead i"], Num[Array, "*lead j"], Num[Array, "*lead k"]]:
-    """Sums over all but one axis: all that a centre of mass needs, and small enough to finish in float64 on the host."""
+    """Sums over all axes but one. A centre of mass needs no more, and the host can finish the rest in float64."""
     return weights.sum((-2, -1)), weights.sum((-3, -1)), weights.sum((-3, -2))
 
 
@@ -93,28 +81,29 @@ def _mean_index(marginals: list[Any]) -> Any:
 
 
 def _world(mask: Image, index: Any) -> Any:
-    """World position, LPS mm, of an index per item and channel, `(*batch, *channels, 3)`."""
+    """Returns the world position, LPS mm, of an index per item and channel, `(*batch, *channels, 3)`."""
     affine = batch_first(mask.grid.affine, mask)
     affine, index = float_like(affine, index), float_like(index, affine)
     return transformed(affine[..., :3, :3], index) + affine[..., :3, 3]
 
 
-def max_radius(mask: Image, center: Any = None) -> Any:
+def max_radius(mask: Image, center: Points | None = None) -> AnyArray:
     """Returns the largest distance in mm from a centre to the centre of any voxel of a mask.
 
     Args:
         mask: All voxels that are not 0. Any batch, any channels.
-        center: World position, LPS mm, `(3,)`, or what broadcasts to `(*batch, *channels, 3)`. Default the `barycenter`.
+        center: World position, LPS mm, `(3,)`, or an array that broadcasts to `(*batch, *channels, 3)`. Default the
+            `barycenter`.
 
     Returns:
-        `(*batch, *channels)` mm, float64 NumPy where concrete.
+        `(*batch, *channels)` mm, float64 NumPy where it is known.
 
     Raises:
-        ValueError: a concrete mask is empty or holds NaN or infinity, or the centre is no point.
+        ValueError: a known mask is empty or holds NaN or infinity, or the centre is no point.
 
     Transforms:
-        `jit`, `vmap`, differentiable in `center` and in the affine. Compiles once per shape. A traced mask that is empty
-        gives 0.
+        `jit`, `vmap`, differentiable in `center` and in the affine. Compiles once per shape. An empty traced mask gives
+        0.
 
     Example:
         >>> voxels = np.zeros((4, 4, 4), bool)
@@ -125,22 +114,22 @@ def max_radius(mask: Image, center: Any = None) -> Any:
     """
     inside = inside_of(mask)
     lead = inside.shape[:-3]
-    center = barycenter(mask) if center is None else as_array(center, "center")
+    middle = barycenter(mask) if center is None else as_array(center, "center")
     affine = batch_first(mask.grid.affine, mask)
-    affine, center = float_like(affine, center), float_like(center, affine)
-    center = aligned(center, mask.batch_shape, mask.channels, "center", tail=(3,))
-    if is_concrete(center) and not np.isfinite(center).all():
-        raise ValueError(f"center must be finite, LPS mm, got {center.tolist()}")
+    affine, middle = float_like(affine, middle), float_like(middle, affine)
+    middle = aligned(middle, mask.batch_shape, mask.channels, "center", tail=(3,))
+    if not is_traced(middle) and not np.isfinite(middle).all():
+        raise ValueError(f"center must be finite, LPS mm, got {middle.tolist()}")
     xp = affine.__array_namespace__()
-    center = xp.broadcast_to(center.reshape((1,) * (len(lead) + 1 - center.ndim) + center.shape), (*lead, 3))
+    middle = xp.broadcast_to(middle.reshape((1,) * (len(lead) + 1 - middle.ndim) + middle.shape), (*lead, 3))
     matrix = xp.broadcast_to(affine[..., :3, :3], (*lead, 3, 3))
-    offset = xp.broadcast_to(affine[..., :3, 3], (*lead, 3)) - center
+    offset = xp.broadcast_to(affine[..., :3, 3], (*lead, 3)) - middle
     farthest, is_there = _farthest(inside, _single(matrix), _single(offset))
-    check_not_empty(is_there, "max_radius")
+    check_not_empty(is_there, "max_radius: the mask is empty")
     index = float_like(farthest, affine)
     matrix, offset = float_like(matrix, farthest), float_like(offset, farthest)
     distance = _length(transformed(matrix, index) + offset)
-    return distance if is_concrete(is_there) else jnp.where(is_there, distance, 0.0)
+    return distance if not is_traced(is_there) else jnp.where(is_there, distance, 0.0)
 
 
 def _single(value: Any) -> Any:
@@ -148,7 +137,7 @@ def _single(value: Any) -> Any:
 
 
 def _length(vector: Any) -> Any:
-    """Euclidean length, with gradient 0 at 0."""
+    """Returns the Euclidean length, with gradient 0 at 0."""
     xp = vector.__array_namespace__()
     squared = (vector * vector).sum(-1)
     is_zero = squared == 0
@@ -159,7 +148,7 @@ def _length(vector: Any) -> Any:
 def _farthest(
     inside: Bool[Array, "*lead i j k"], matrix: Float[Array, "*lead 3 3"], offset: Float[Array, "*lead 3"]
 ) -> tuple[Int[Array, "*lead 3"], Bool[Array, "*lead"]]:
-    """Index of the voxel whose `matrix @ index + offset` is longest, and whether there is one."""
+    """Returns the index of the voxel with the longest `matrix @ index + offset`, and whether any voxel is inside."""
 
     def farthest(
         inside: Bool[Array, "i j k"], matrix: Float[Array, "3 3"], offset: Float[Array, " 3"]
@@ -182,11 +171,11 @@ def _farthest(
 
 @public("medjax")
 class MaskPoints(NamedTuple):
-    """Positions of a mask's voxels, a fixed number of rows.
+    """Positions of a mask's voxels, in a fixed number of rows.
 
     Attributes:
         points: `(*batch, *channels, max_points, 3)`; rows from `count` on repeat the first.
-        count: Rows that hold a voxel of their own, `(*batch, *channels)` int32.
+        count: Number of rows that hold distinct voxels, `(*batch, *channels)` int32.
 
     Example:
         >>> points, count = mj.mask_points(mj.Image.from_array(np.eye(2, dtype=bool)[..., None], spacing=3.0), 3)
@@ -194,18 +183,18 @@ class MaskPoints(NamedTuple):
         ([[0.0, 0.0, 0.0], [3.0, 3.0, 0.0], [0.0, 0.0, 0.0]], 2)
     """
 
-    points: Any
-    count: Any
+    points: Leaf
+    count: Leaf
 
 
 jax.export.register_namedtuple_serialization(MaskPoints, serialized_name="medjax.MaskPoints")
 
 
-def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -> MaskPoints:
+def mask_points(mask: Image, max_points: int, *, frame: Frame = "world") -> MaskPoints:
     """Returns the voxel centres of a mask as a fixed number of points.
 
-    A mask with more voxels than that gives every n-th of them, evenly spread over the scan order (last axis fastest); one
-    with fewer is filled up with its first point, which changes no distance, hull or bounding box.
+    A mask with more voxels gives every n-th of them, evenly spread over the scan order (last axis fastest). A mask with
+    fewer voxels repeats its first point, which changes no distance, hull or bounding box.
 
     Args:
         mask: All voxels that are not 0. Any batch, any channels.
@@ -213,11 +202,11 @@ def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -
         frame: "world" for LPS mm, "index" for voxel indices.
 
     Returns:
-        Points, `(*batch, *channels, max_points, 3)`, and how many rows count. World points are float64 NumPy where
-        concrete, indices int32. An empty mask has count 0, and its rows hold voxel (0, 0, 0).
+        Points, `(*batch, *channels, max_points, 3)`, and how many rows count. World points are float64 NumPy where they
+        are known, and indices are int32. An empty mask has count 0, and its rows hold voxel (0, 0, 0).
 
     Raises:
-        ValueError: `max_points` is not positive, a concrete mask holds NaN or infinity, or the frame is unknown.
+        ValueError: `max_points` is not positive, a known mask holds NaN or infinity, or the frame is unknown.
 
     Transforms:
         `jit`, `vmap`, differentiable in the affine. Compiles once per shape and `max_points`.
@@ -228,10 +217,10 @@ def mask_points(mask: Image, max_points: int, *, frame: Frame | str = "world") -
         >>> points.tolist(), int(count)
         ([[2.0, 0.0, 0.0], [6.0, 0.0, 0.0], [2.0, 0.0, 0.0]], 2)
     """
-    _check_frame(frame)
+    check_choice(frame, "frame", get_args(Frame))
     check_count(max_points, "max_points")
     index, count = _scattered(inside_of(mask), max_points)
-    if is_concrete(index):
+    if not is_traced(index):
         index, count = np.asarray(index), np.asarray(count)
     if frame == "index":
         return MaskPoints(index, count)

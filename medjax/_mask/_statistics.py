@@ -4,48 +4,50 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from medjax._geometry._grid import voxel_volume
+from medjax._geometry._numbers import is_traced
+from medjax._geometry._types import Leaf, Number
+from medjax._image._checks import check_same_grid
 from medjax._image._image import Image, check_image
+from medjax._image._operators import check_amounts
+from medjax._image._result import result
 from medjax._kernels._batch import over_batch
-from medjax._kernels._compiled import compiled
+from medjax._kernels._compiled import at_once, compiled
 from medjax._kernels._values import as_float, without_wrapping
 from medjax._lazy import public
-from medjax._mask._arguments import at_once, check_same_grid, is_concrete, labels_of, voxel_volume
+from medjax._mask._voxels import labels_of
 
 __all__ = ["RegionStatistics", "region_statistics", "sums_of"]
 
-# A sum of float32 is made of partial sums of so many voxels at most, which keeps it exact to 1e-6 over 1e8 voxels.
+# Sums in float32 add up partial sums of at most this many voxels, which keeps them right to 1e-6 over 1e8 voxels.
 _ADDED_AT_ONCE = 64
 
 
 @public("medjax")
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["voxel_count", "volume_ml", "mean", "std", "min", "max", "median", "percentiles"],
-    meta_fields=[],
-)
+@result
 @dataclasses.dataclass(frozen=True)
 class RegionStatistics:
     """Measures of a region, `(*batch, *channels)`, or of every label, `(*batch, *channels, num_classes)`.
 
-    The values are of the finite voxels, in the image's unit; NaN where a label has none.
+    Values are statistics of the finite voxels, in the image's unit. They are NaN for a label without a finite voxel.
 
     Attributes:
         voxel_count: Number of voxels of the region, int32, `(*batch,)` or `(*batch, num_classes)`.
-        volume_ml: Their volume in ml, of the same shape.
+        volume_ml: Volume of these voxels in ml, of the same shape.
         mean: Mean.
         std: Standard deviation, over n.
         min: Smallest value.
         max: Largest value.
         median: The 50th percentile.
-        percentiles: The percentiles asked for, as last axis.
+        percentiles: The requested percentiles, as last axis.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(8.0).reshape(2, 2, 2), spacing=10.0)
@@ -54,48 +56,44 @@ class RegionStatistics:
         (4, 4.0, 5.5, 7.0)
     """
 
-    voxel_count: Any
-    volume_ml: Any
-    mean: Any
-    std: Any
-    min: Any
-    max: Any
-    median: Any
-    percentiles: Any
-
-
-jax.export.register_pytree_node_serialization(
-    RegionStatistics,
-    serialized_name="medjax.RegionStatistics",
-    serialize_auxdata=lambda aux: b"",
-    deserialize_auxdata=lambda raw: (),
-)
+    voxel_count: Leaf
+    volume_ml: Leaf
+    mean: Leaf
+    std: Leaf
+    min: Leaf
+    max: Leaf
+    median: Leaf
+    percentiles: Leaf
 
 
 def region_statistics(
-    image: Image, mask: Image, *, num_classes: int | None = None, percentiles: Any = (10, 25, 50, 75, 90)
+    image: Image,
+    mask: Image,
+    *,
+    num_classes: int | None = None,
+    percentiles: Number | Sequence[Number] | np.ndarray = (10, 25, 50, 75, 90),
 ) -> RegionStatistics:
     """Measures the voxels of a region, or of every label of a label map.
 
-    Percentiles are NumPy's "linear" ones. NaN and infinite voxels are left out of the values, not of the volume.
+    Percentiles are those of NumPy's method "linear". NaN and infinite voxels count for the volume, not for the values.
 
     Args:
         image: Intensities, any batch, any channels.
         mask: On the same grid, booleans or integers, without channels; one for each item of a batch, or one for all.
         num_classes: `None` measures all voxels that are not 0 as one region. A number measures labels 0 to
-            `num_classes - 1`, 0 being what has no label.
-        percentiles: Which, within 0 to 100; any number of them.
+            `num_classes - 1`; label 0 is the background.
+        percentiles: Any number of percentiles, within 0 to 100.
 
     Returns:
         The measures, float32 (float64 if the voxels are and x64 is on), with the label as last axis.
 
     Raises:
-        ValueError: the mask lies on another grid, has channels or holds fractions, a label is not below `num_classes`, or a
-            percentile is not within 0 to 100.
+        ValueError: the mask lies on another grid, has channels or holds fractions, a label is not below `num_classes`,
+            or a percentile is not within 0 to 100.
 
     Transforms:
-        `jit`, `vmap`, differentiable in `image.voxels` (percentiles: in the voxels that were picked). Compiles once per shape,
-        dtype, `num_classes` and percentiles. Traced labels out of range are left out.
+        `jit`, `vmap`, differentiable in `image.voxels` (percentiles: in the voxels that were picked). Compiles once per
+        shape, dtype, `num_classes` and percentiles. Traced labels out of range are left out.
 
     Example:
         >>> image = mj.Image.from_array(np.array([1.0, 2.0, 4.0, 8.0, 9.0]).reshape(5, 1, 1), spacing=10.0)
@@ -105,16 +103,12 @@ def region_statistics(
         ([1.0, 3.0, 8.5], [1.0, 3.0, 8.5], [1, 2, 2])
 
     Source:
-        Image Biomarker Standardisation Initiative, reference manual, section 3.3 (intensity-based statistical features);
-        percentiles there are of the nearest rank.
+        Image Biomarker Standardisation Initiative, reference manual, section 3.3 (intensity-based statistical
+        features). Its percentiles take the nearest rank.
     """
     check_image(image, "image")
     check_same_grid(image, mask, "mask", batch="same or none")
-    if image.kind == "label":
-        raise ValueError(
-            "region_statistics takes intensities and this image holds labels, which are names, not amounts; if they are "
-            "amounts after all, use image.with_kind('intensity')"
-        )
+    check_amounts(image, "region_statistics")
     shares = _shares(percentiles)
     labels, affine = labels_of(mask, num_classes, "region_statistics"), image.grid.affine
     count, values = _measured(
@@ -130,7 +124,7 @@ def region_statistics(
 
 
 def _shares(percentiles: Any) -> tuple[float, ...]:
-    if not is_concrete(*jax.tree.leaves(percentiles)):
+    if is_traced(percentiles):
         raise ValueError("percentiles must be plain numbers: they choose voxels by rank, which has no derivative")
     try:
         found = np.asarray(percentiles, np.float64).reshape(-1)
@@ -177,7 +171,7 @@ def _measured(
 def _measure(
     values: Float[Array, "i j k"], ids: Int[Array, "i j k"], *, classes: int, shares: tuple[float, ...]
 ) -> dict[str, Float[Array, ...]]:
-    """Statistics of each class, over its finite voxels: one sort by class and value serves all that go by rank."""
+    """Takes statistics of each class over its finite voxels; one sort by class and value serves all ranks."""
     values, ids = values.reshape(-1), ids.reshape(-1)
     ids = jnp.where(jnp.isfinite(values), ids, classes)
     values = jnp.where(ids < classes, values, 0)
@@ -191,7 +185,7 @@ def _measure(
 
     def percentile(share: float) -> Any:
         rank = last.astype(values.dtype) * share
-        # Ranks of more than 2^24 voxels need integers; float32 holds the rest of the division.
+        # Ranks above 2^24 need integers; float32 is enough for the remainder.
         whole = jnp.minimum(jnp.floor(rank).astype(jnp.int32), last)
         part = rank - whole.astype(values.dtype)
         below, above = at(whole), at(jnp.minimum(whole + 1, last))
@@ -212,7 +206,7 @@ def _measure(
 
 
 def sums_of(values: Float[Array, " n"], ids: Int[Array, " n"], classes: int) -> Float[Array, " l"]:
-    """Sum of each class, by partial sums of neighbours."""
+    """Sums each class, by partial sums of neighbouring voxels."""
     parts = -(-ids.size // _ADDED_AT_ONCE)
     part = ids * parts + jnp.arange(ids.size, dtype=ids.dtype) // _ADDED_AT_ONCE
     return jax.ops.segment_sum(values, part, classes * parts).reshape(classes, parts).sum(-1)

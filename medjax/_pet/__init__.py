@@ -1,4 +1,4 @@
-"""Standardised uptake values: what a PET header says of the dose and the patient, and the factor that follows from it."""
+"""Standardised uptake values: the factor that follows from dose and patient in a PET header, and statistics."""
 
 from medjax._pet._factor import SuvFactor, suv_factor, to_suv
 from medjax._pet._rules import decay_reference

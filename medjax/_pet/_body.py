@@ -1,4 +1,4 @@
-"""What an SUV is normalised by: body weight, lean body mass, body surface area or ideal weight."""
+"""The normalisers of an SUV: body weight, lean body mass, body surface area and ideal weight."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Normalizer:
         suv_type: SUV Type (0054,1006), PS3.3 table C.8-60.
         unit: Unit of the SUV, with Units (0054,1001) as DICOM writes it.
         rule: The formula: kg or m2 from weight W in kg, height H in cm and body mass index B in kg/m2.
-        formulas: The same for men and for women.
+        formulas: The formula for men and for women.
     """
 
     suv_type: str
@@ -100,7 +100,7 @@ class Body:
 
     Attributes:
         amount: The normaliser, in g, or in cm2 for body surface area.
-        weight_kg, height_m, sex: What it was computed from; `None` where it is not needed.
+        weight_kg, height_m, sex: The inputs of the formula; `None` where the formula does not need one.
     """
 
     amount: float
@@ -125,8 +125,9 @@ def body_size(kind: str, header: Header, findings: Findings) -> Body:
         _check_lean_mass(norm, weight, 100 * (height or 0.0), sexes, findings)
     if amount <= 0:
         raise ValueError(
-            f"{norm.rule} is {amount:.3g} for {named('PatientWeight')} {weight:g} kg and {named('PatientSize')} {height:g} m: "
-            "the formula does not hold for this patient; choose another norm, such as 'bw' or 'lbm_janmahasatian'"
+            f"{norm.rule} is {amount:.3g} for {named('PatientWeight')} {weight:g} kg and {named('PatientSize')} "
+            f"{height:g} m: the formula does not hold for this patient; choose another norm, such as 'bw' or "
+            "'lbm_janmahasatian'"
         )
     return Body(amount * (1000 if norm.unit == "g/ml" else 1e4), weight, height, sex)
 
@@ -159,7 +160,8 @@ def _read_sex(header: Header, findings: Findings) -> str:
     sex = (header.text("PatientSex") or "").upper()
     if sex not in ("M", "F", "O"):
         raise ValueError(
-            f"{named('PatientSex')} is {repr(sex) if sex else 'missing'}, but the formula needs 'M' or 'F'; state it by tags={{'PatientSex': 'F'}}"
+            f"{named('PatientSex')} is {repr(sex) if sex else 'missing'}, but the formula needs 'M' or 'F'; state it "
+            "by tags={'PatientSex': 'F'}"
         )
     if sex == "O":
         findings.note(f"{named('PatientSex')} is 'O': the mean of the formulas for men and women is used")
@@ -171,6 +173,6 @@ def _check_lean_mass(norm: Normalizer, weight: float, height: float, sexes: str,
     step = 1e-3
     if any(norm.formulas[s](weight + step, height) < norm.formulas[s](weight, height) for s in sexes):
         findings.warn(
-            f"{named('PatientWeight')} {weight:g} kg at {named('PatientSize')} {height / 100:g} m is beyond the range of "
-            f"{norm.rule.split(':')[0]}, which falls with growing weight there; norm='lbm_janmahasatian' holds"
+            f"{named('PatientWeight')} {weight:g} kg at {named('PatientSize')} {height / 100:g} m is beyond the range "
+            f"of {norm.rule.split(':')[0]}, which falls with growing weight there; norm='lbm_janmahasatian' holds"
         )

@@ -1,11 +1,11 @@
-"""From PET activity to SUV: the factor with the rule that gave it, and the image that says it holds SUV."""
+"""SUV from PET activity: the factor with its rule, and the converted image."""
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -23,7 +23,7 @@ from medjax._pet._rules import Outcome, apply_rule
 
 __all__ = ["SuvFactor", "holds_suv", "suv_factor", "to_suv"]
 
-# Attributes of the source that do not hold for voxels in SUV; Units and SUVType are set anew.
+# Attributes of the source that do not hold for voxels in SUV. Units and SUVType are set to new values.
 _UNTRUE = (
     "RescaleIntercept",
     "RescaleSlope",
@@ -38,32 +38,36 @@ Quantity = float | tuple[float, ...] | tuple[tuple[float, ...], ...]
 Moment = str | tuple[str, ...] | tuple[tuple[str, ...], ...]
 
 
+SuvFactorOrTuple: TypeAlias = Any
+"""One record, or for a batch a tuple of records."""
+
+
 @public("medjax")
 @dataclasses.dataclass(frozen=True)
 class SuvFactor:
-    """The factor from an image's values to SUV, and the rule that gave it; `to_dict` makes JSON of it.
+    """The factor from an image's values to SUV, with the rule that gave it; `to_dict` converts it for JSON.
 
-    Quantities that differ between slices are tuples, one entry per slice, or per slice and volume. What the rule does not
-    use is `None`.
+    Quantities that differ between slices are tuples with one entry per slice, or per slice and volume. Quantities that
+    the rule does not use are `None`.
 
     Attributes:
         factor: SUV = factor * voxel.
-        norm: What the dose is divided by, as given to `suv_factor`.
+        norm: The normaliser, as given to `suv_factor`.
         unit: "g/ml" or "cm2/ml".
         rule: The equation, with c the voxel, N the normaliser, D the dose in Bq, t the uptake time and T the half-life.
         units: Units (0054,1001) of the source.
         decay_correction: Decay Correction (0054,1102) of the source: "START", "ADMIN" or "NONE".
-        reference_time: Time that the activity refers to, local, ISO 8601.
-        reference_time_source: The attribute it comes from.
-        injection_time: Time of the injection, local, ISO 8601.
-        injection_time_source: The attribute it comes from.
+        reference_time: Local time that the activity refers to, ISO 8601.
+        reference_time_source: The attribute that it comes from.
+        injection_time: Local time of the injection, ISO 8601.
+        injection_time_source: The attribute that it comes from.
         uptake_s: Seconds between injection and reference.
-        decay_factor: What is left of the dose at the reference time, 0 to 1.
+        decay_factor: Fraction of the dose that is left at the reference time, 0 to 1.
         dose_bq: Injected dose in Bq.
         half_life_s: Half-life in s.
         normalizer: N in g, or in cm2 for body surface area.
         normalizer_rule: Its formula.
-        weight_kg, height_m, sex: What N was computed from.
+        weight_kg, height_m, sex: The inputs of N's formula.
         notes: Assumptions that were made, each with the attribute's name and number.
     """
 
@@ -89,11 +93,11 @@ class SuvFactor:
     notes: tuple[str, ...] = ()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Takes a pickle's fields; those of 0.1.0 call the norm `kind`."""
+        """Reads the fields of a pickle; pickles of 0.1.0 call the norm `kind`."""
         vars(self).update({"norm" if name == "kind" else name: value for name, value in state.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields that hold something, in JSON's types, for a log.
+        """Returns the fields that have a value, in JSON's types, for a log.
 
         Example:
             >>> mj.SuvFactor(1.0, "bw", "g/ml", "GML, BW: SUV = c", "GML").to_dict()
@@ -103,41 +107,45 @@ class SuvFactor:
         return {name: _listed(value) for name, value in fields.items() if value not in (None, ())}
 
 
-def suv_factor(image: Image, norm: SuvNorm | str = "bw", *, tags: Mapping[str, Any] | None = None) -> Any:
-    """Computes the factor from a PET image's values to standardised uptake values, and says by which rule.
+def suv_factor(image: Image, norm: SuvNorm = "bw", *, tags: Mapping[str, Any] | None = None) -> SuvFactorOrTuple:
+    """Computes the factor from a PET image's values to standardised uptake values, with the rule that gave it.
 
-    `SUV = c N / (D 2^(-t / T))`: activity concentration c in Bq/ml, normaliser N (1 g of body weight for "bw"), injected
-    dose D in Bq, T the half-life, and t the time from the injection to the moment that c is decay-corrected to. Units
-    (0054,1001) may be BQML, CNTS (with Philips' private factors), GML or CM2ML; Decay Correction (0054,1102) START, ADMIN
-    (then t is 0) or NONE (each slice by its own acquisition time and frame duration). The moment that START means is, in
-    this order: SeriesDate and SeriesTime if no slice was acquired earlier; the private time of GE (0009,100D) or Siemens
-    (0071,1022) if its date is one of the public ones and no slice was acquired earlier; the time computed backwards from
-    Frame Reference Time (0054,1300); the earliest acquisition. The injection is Radiopharmaceutical Start DateTime
-    (0018,1078), else Start Time (0018,1072) on that day, or on the day before if it is later. Dates always count. Computed
-    on the host in float64.
+    The equation is `SUV = c N / (D 2^(-t / T))`, with the activity concentration c in Bq/ml, the normaliser N (body
+    weight in g for "bw"), the injected dose D in Bq, the half-life T, and the time t from the injection to the moment
+    that c is decay-corrected to. It is computed on the host in float64.
+
+    - Units (0054,1001) may be BQML, CNTS (with Philips' private factors), GML or CM2ML.
+    - Decay Correction (0054,1102) may be START, ADMIN (then t is 0) or NONE (then each slice has its own acquisition
+      time and frame duration).
+    - The moment of START is the first of these: SeriesDate and SeriesTime if no slice was acquired earlier; the private
+      time of GE (0009,100D) or Siemens (0071,1022) if its date is one of the public ones and no slice was acquired
+      earlier; the time computed backwards from Frame Reference Time (0054,1300); the earliest acquisition.
+    - The injection is Radiopharmaceutical Start DateTime (0018,1078), else Start Time (0018,1072) on the day of that
+      moment, or on the day before if it would be later. Dates always count.
 
     Args:
-        image: A PET image whose `metadata.extra` holds the DICOM header, as the DICOM reader fills it. For a batch, one
-            metadata per item.
-        norm: What the dose is divided by: "bw" body weight; "lbm_james", "lbm_morgan", "lbm_janmahasatian" lean body mass
-            (James is DICOM's LBMJAMES128, Morgan its LBM; both fail for the very obese); "bsa" body surface area
+        image: A PET image whose `metadata.extra` holds the DICOM header, as the DICOM reader fills it. A batch needs
+            one metadata per item.
+        norm: The normaliser of the dose: "bw" body weight; "lbm_james", "lbm_morgan", "lbm_janmahasatian" lean body
+            mass (James is DICOM's LBMJAMES128, Morgan its LBM; both fail for the very obese); "bsa" body surface area
             (Du Bois); "ibw" ideal body weight.
-        tags: Values by DICOM keyword that replace or complete the header's, such as `{"PatientWeight": 71.0}`. They make
-            an image from a format without header convertible too.
+        tags: Values by DICOM keyword that replace or complete the header's, such as `{"PatientWeight": 71.0}`. With
+            them images from formats without a header can be converted too.
 
     Returns:
-        A `SuvFactor`, the factor with its rule; for a batch a tuple of them, one per item.
+        A `SuvFactor`, the factor with its rule. A batch gives a tuple with one per item.
 
     Raises:
-        ValueError: the image has no metadata or already holds SUV, or an attribute is missing, impossible or contradicts
-            another; the message gives its name, number and value.
+        ValueError: the image has no metadata or already holds SUV, or an attribute is missing, is impossible or
+            contradicts another. The message gives its name, number and value.
 
     Warns:
         ImageFileWarning: a value was read as another unit (weight in g, dose in MBq, height in cm), a lean body mass is
-            out of its formula's range, a time had to be assumed, or a scanner's private time is impossible and not used.
+            out of its formula's range, a time had to be assumed, or a scanner's private time is impossible and not
+            used.
 
     Transforms:
-        Host only: metadata is not known inside `jit`. Multiply there by the factor, or close over the image.
+        Host only: metadata is not known inside `jit`. Multiply by the factor there, or close over the image.
 
     Example:
         >>> tags = {"Units": "BQML", "DecayCorrection": "ADMIN", "CorrectedImage": ["ATTN", "DECY"],
@@ -148,8 +156,8 @@ def suv_factor(image: Image, norm: SuvNorm | str = "bw", *, tags: Mapping[str, A
         (0.0002, 'BQML, ADMIN: SUV = c N / D')
 
     Source:
-        PS3.3 sections C.8.9.1 to C.8.9.4; QIBA, vendor-neutral pseudo-code for SUV (2012); Vácha M et al., manual for SUV
-        computation (github.com/oncoray/suv_computation, 2026).
+        PS3.3 sections C.8.9.1 to C.8.9.4; QIBA, vendor-neutral pseudo-code for SUV (2012); Vácha M et al., manual for
+        SUV computation (github.com/oncoray/suv_computation, 2026).
     """
     if norm not in NORMS:
         raise ValueError(f"norm={norm!r} is not one of {', '.join(NORMS)}; lean body mass has three formulas, name one")
@@ -161,13 +169,13 @@ def suv_factor(image: Image, norm: SuvNorm | str = "bw", *, tags: Mapping[str, A
 
 
 def _per_item(image: Image) -> tuple[Metadata, ...]:
-    """The metadata of a single image, or of each item of a batch."""
+    """Returns the metadata of a single image, or of each item of a batch."""
     known = image.metadata
     items = known if isinstance(known, tuple) else (known,) * (image.batch_shape or (1,))[0]
     if len(image.batch_shape) > 1 or any(item is None for item in items):
         raise ValueError(
-            "the image has no metadata, or a batch not one for each item: inside jit, vmap or grad close over the image, or "
-            "multiply by suv_factor(image).factor; else give it the header by with_metadata"
+            "the image has no metadata, or a batch not one for each item: inside jit, vmap or grad close over the "
+            "image, or multiply by suv_factor(image).factor; else give it the header by with_metadata"
         )
     return tuple(item for item in items if item is not None)
 
@@ -218,7 +226,7 @@ def _record(found: Outcome, norm: str, notes: tuple[str, ...]) -> SuvFactor:
 
 
 def _plain(values: np.ndarray) -> Any:
-    """A scalar where all slices agree, else nested tuples."""
+    """Returns a scalar where all slices agree, else nested tuples."""
     first = values.flat[0]
     return _first_plain(first) if all(value == first for value in values.flat) else _tupled(values.tolist())
 
@@ -235,28 +243,29 @@ def _listed(value: Any) -> Any:
     return list(map(_listed, value)) if isinstance(value, tuple) else value
 
 
-def to_suv(image: Image, norm: SuvNorm | str = "bw", *, tags: Mapping[str, Any] | None = None) -> Image:
-    """Converts a PET image to standardised uptake values; the result says that it holds them, and by which rule.
+def to_suv(image: Image, norm: SuvNorm = "bw", *, tags: Mapping[str, Any] | None = None) -> Image:
+    """Converts a PET image to standardised uptake values; the result's metadata state them and their rule.
 
     Args:
-        image: As for `suv_factor`: any batch, time as a trailing axis. Convert before cropping or reorienting along the
-            slices if the factor may differ between them, and before rotating or warping: an image does not tell that its
-            content was moved on its own grid.
+        image: As for `suv_factor`: any batch, time as a trailing axis. If the factor may differ between slices, convert
+            before cropping or reorienting along them, and before rotating or warping: an image does not tell whether
+            its content was moved on its grid.
         norm: As for `suv_factor`.
         tags: As for `suv_factor`.
 
     Returns:
         The image in g/ml (cm2/ml for "bsa"), float32 (float64 if x64 is on and the data is float64). Its
-        `metadata.subtype` is "SUVbw" or alike, `metadata.extra["suv"]` the factor and its rule, Units (0054,1001) and
-        SUVType (0054,1006) are set, and what described the old values (rescale slope, window) is gone.
+        `metadata.subtype` is "SUVbw" or similar, and `metadata.extra["suv"]` holds the factor and its rule. Units
+        (0054,1001) and SUVType (0054,1006) are set. Attributes of the old values (rescale slope, window) are gone.
 
     Raises:
-        ValueError: as `suv_factor`, also for an image that already holds SUV; or the factor differs between slices and
-            the slices are not those of the header any more.
+        ValueError: as `suv_factor`; also where the factor differs between slices and the slices are no longer those of
+            the header.
 
     Transforms:
-        One multiplication on the device, differentiable in `image.voxels`; compiles once per shape and dtype, never per
-        scan. Metadata is not known inside `jit`: close over the image, `jit(lambda v: to_suv(image.with_voxels(v)))`.
+        It is one multiplication on the device, differentiable in `image.voxels`. Compiles once per shape and dtype,
+        never per scan. Metadata is not known inside `jit`: close over the image, `jit(lambda v:
+        to_suv(image.with_voxels(v)))`.
 
     Example:
         >>> tags = {"Units": "BQML", "DecayCorrection": "ADMIN", "CorrectedImage": ["ATTN", "DECY"],
@@ -284,12 +293,12 @@ def _multiply(voxels: Num[Array, "*shape"], factor: Float[Array, "*ones"]) -> Fl
 
 
 def _on_voxels(image: Image, record: SuvFactor, metadata: Metadata, affine: np.ndarray | None) -> np.ndarray:
-    """One item's factor, shaped to multiply its `(i, j, k, *channels)` voxels."""
+    """Returns one item's factor in a shape that multiplies its `(i, j, k, *channels)` voxels."""
     values, slices, channels = np.asarray(record.factor, np.float64), image.shape[2], image.channels
     if values.ndim and values.shape != (slices, *channels)[: values.ndim]:
         raise ValueError(
-            f"the factor differs between slices, {values.shape}, but the image has {slices} slices and channels {channels}: "
-            "convert to SUV before cropping or resampling"
+            f"the factor differs between slices, {values.shape}, but the image has {slices} slices and channels "
+            f"{channels}: convert to SUV before cropping or resampling"
         )
     if values.ndim and affine is not None:
         _check_slices_are_where_they_were(metadata, affine, image.shape)
@@ -297,9 +306,9 @@ def _on_voxels(image: Image, record: SuvFactor, metadata: Metadata, affine: np.n
 
 
 def _check_slices_are_where_they_were(metadata: Metadata, affine: np.ndarray, shape: tuple[int, ...]) -> None:
-    """A factor per slice needs each slice in the plane that the file has it in: none may be flipped, moved or tilted.
+    """Checks that each slice lies in its plane of the file, as a factor per slice needs it.
 
-    Within its plane it may have been cropped, flipped or turned.
+    A slice may have been cropped, flipped or turned within its plane, but not flipped, moved or tilted out of it.
     """
     positions = _stated(metadata, "ImagePositionPatient", 3)
     if positions is None or len(positions) != shape[2]:
@@ -313,13 +322,13 @@ def _check_slices_are_where_they_were(metadata: Metadata, affine: np.ndarray, sh
     apart = max(np.abs((steps + end - positions) @ normal).max() for end in ends)
     if apart > 0.5 * np.linalg.norm(affine[:3, 2]):
         raise ValueError(
-            f"the factor differs between slices, and the image's slices lie up to {apart:.3g} mm from where the header has them: "
-            "convert to SUV before flipping, reorienting or rotating"
+            f"the factor differs between slices, and the image's slices lie up to {apart:.3g} mm from where the header "
+            "has them: convert to SUV before flipping, reorienting or rotating"
         )
 
 
 def _stated(metadata: Metadata, keyword: str, count: int) -> np.ndarray | None:
-    """The header's vectors of each slice, `(k, count)`, of its first volume; one for all slices is `(1, count)`."""
+    """Returns the header's vectors of the first volume's slices, `(k, count)`; `(1, count)` for one that all share."""
     values = metadata.extra.get("per_slice", {}).get(keyword)
     values = [metadata.extra.get(keyword)] if values is None else values
     return None if values[0] is None else np.asarray(values, np.float64).reshape(len(values), -1)[:, :count]
@@ -331,7 +340,7 @@ def _as_suv(metadata: Metadata, record: SuvFactor) -> Metadata:
     if "per_slice" in extra:
         extra["per_slice"] = {key: value for key, value in extra["per_slice"].items() if key not in _UNTRUE}
     extra |= {"Units": normalizer.units, "SUVType": normalizer.suv_type, "suv": record.to_dict()}
-    if record.decay_correction == "NONE":  # the factor made up for the decay until the injection
+    if record.decay_correction == "NONE":  # the factor corrected the decay since the injection
         extra |= {"DecayCorrection": "ADMIN", "CorrectedImage": [*_as_list(extra.get("CorrectedImage")), "DECY"]}
     display = {key: value for key, value in metadata.display.items() if key not in _UNTRUE}
     subtype = f"SUV{record.norm}"

@@ -1,4 +1,4 @@
-"""What a PET header states: values by DICOM keyword, with the tag at hand for messages, and dates as times."""
+"""The values of a PET header by DICOM keyword, with their tags for messages, and dates as times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 __all__ = ["TAGS", "Findings", "Header", "moment", "named"]
 
-# Public attributes, PS3.6; those of the radiopharmaceutical lie in its sequence (0054,0016), PS3.3 section C.8.9.2.
+# Public attributes, PS3.6. Those of the radiopharmaceutical lie in its sequence (0054,0016), PS3.3 section C.8.9.2.
 _RADIOPHARMACEUTICAL = {
     "RadiopharmaceuticalStartTime": "(0018,1072)",
     "RadiopharmaceuticalStartDateTime": "(0018,1078)",
@@ -54,7 +54,7 @@ TAGS = {
 
 
 def named(keyword: str) -> str:
-    """An attribute as messages name it.
+    """Returns an attribute's name and number for a message.
 
     Example:
         >>> named("PatientWeight")
@@ -65,7 +65,7 @@ def named(keyword: str) -> str:
 
 @dataclasses.dataclass
 class Findings:
-    """What is worth saying of a header: assumptions that the result states, and oddities that the user is warned of."""
+    """Remarks about a header: notes on assumptions, which the result states, and warnings about oddities."""
 
     notes: list[str] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
@@ -80,12 +80,12 @@ class Findings:
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """A PET header in the form of `Metadata.extra`, and the values that the caller states in its place.
+    """A PET header in the form of `Metadata.extra`, and the values that the caller states instead.
 
     Attributes:
         extra: Attributes by keyword; those that differ between slices under "per_slice", private ones under "private".
-        stated: The caller's values by keyword; they come first.
-        slices: How many slices the image has.
+        stated: The caller's values by keyword, which take precedence.
+        slices: The number of slices of the image.
     """
 
     extra: Mapping[str, Any]
@@ -97,7 +97,7 @@ class Header:
             raise ValueError(f"tags={unknown} are not used for SUV; the keywords that are: {', '.join(TAGS)}")
 
     def value(self, keyword: str) -> Any:
-        """The one value of the whole series, `None` where it is not stated.
+        """Returns the one value of the whole series, or `None` where the header does not state it.
 
         Raises:
             ValueError: the value differs between slices, or there are several radiopharmaceuticals.
@@ -108,20 +108,20 @@ class Header:
         return value
 
     def text(self, keyword: str) -> str | None:
-        """The one value as text without padding, `None` where it is not stated or empty."""
+        """Returns the one value as text without padding, or `None` where it is not stated or empty."""
         value = self.value(keyword)
         return (str(value).strip() or None) if value is not None else None
 
     def number(self, keyword: str) -> float | None:
-        """The one value as a number, `None` where it is not stated."""
+        """Returns the one value as a number, or `None` where it is not stated."""
         value = self.text(keyword)
         return None if value is None else _number(keyword, value)
 
     def positive(self, keyword: str, unit: str, hint: str) -> float:
-        """The one value as a positive number.
+        """Returns the one value as a positive number.
 
         Raises:
-            ValueError: it is missing, zero or negative; `hint` says what to do.
+            ValueError: the value is missing, zero or negative; `hint` names the remedy.
         """
         value = self.number(keyword)
         if value is None:
@@ -131,12 +131,12 @@ class Header:
         return value
 
     def numbers(self, keyword: str) -> np.ndarray | None:
-        """A value that may differ between slices: float64 of shape `()`, `(k,)` or `(k, t)`, `None` if not stated."""
+        """Returns a value that may differ between slices: float64 `()`, `(k,)` or `(k, t)`, or `None` if not stated."""
         texts = self.texts(keyword)
         return None if texts is None else np.vectorize(lambda v: _number(keyword, v), otypes=[np.float64])(texts)
 
     def texts(self, keyword: str) -> np.ndarray | None:
-        """A value that may differ between slices: text of shape `()`, `(k,)` or `(k, t)`, `None` if not stated.
+        """Returns a value that may differ between slices: text `()`, `(k,)` or `(k, t)`, or `None` if not stated.
 
         Raises:
             ValueError: some slices state the value and others do not.
@@ -172,7 +172,7 @@ class Header:
         return items[0]
 
     def _private(self, name: str) -> tuple[Mapping[str, Any], str]:
-        """Where a private attribute lies: its block is the one whose creator is the vendor's (PS3.5 section 7.8.1)."""
+        """Finds a private attribute: it lies in the block whose creator is the vendor (PS3.5 section 7.8.1)."""
         creator, usual = _PRIVATE[name]
         attributes = self.extra.get("private", {})
         for tag, value in attributes.items():
@@ -204,8 +204,8 @@ def moment(text: str, keyword: str, zone: str | None = None) -> dt.datetime:
 
     Args:
         text: The DT value, or a DA value followed by a TM value.
-        keyword: What an error names.
-        zone: Timezone Offset From UTC (0008,0201) of the header, to which a time with its own offset is brought.
+        keyword: The attribute that an error names.
+        zone: Timezone Offset From UTC (0008,0201) of the header. A time with another offset is converted to it.
 
     Raises:
         ValueError: the text is no date with a time.
@@ -235,7 +235,7 @@ def moment(text: str, keyword: str, zone: str | None = None) -> dt.datetime:
 
 
 def _shift(offset: str | None) -> dt.timedelta:
-    """`+0130` as a duration."""
+    """Reads an offset such as `+0130` as a duration."""
     found = re.fullmatch(r"([+-])(\d{2})(\d{2})", offset or "")
     if found is None:
         raise ValueError(f"{named('TimezoneOffsetFromUTC')} holds {offset!r}, not +HHMM or -HHMM")

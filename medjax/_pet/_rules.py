@@ -1,7 +1,7 @@
-"""The factor from stored activity to SUV, by what the header says the voxels hold.
+"""The factor from stored activity to SUV, by the header's statement about the voxels.
 
-`SUV = c N / D`: activity concentration c, normaliser N and the dose D at the time that c refers to. Everything here runs on
-the host in float64; quantities are scalars, or `(k,)` or `(k, t)` where they differ between slices.
+`SUV = c N / D`: activity concentration c, normaliser N and the dose D at the time that c refers to. All functions run
+on the host in float64. Quantities are scalars, or `(k,)` or `(k, t)` where they differ between slices.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from medjax._pet._times import Uptake, aligned, reference_times, uptake_until_ac
 __all__ = ["Outcome", "apply_rule", "decay_reference"]
 
 _SUV_TYPES = {norm.suv_type: kind for kind, norm in NORMS.items()}
-# Half-life of fluorine-18 in s: 6586.2, with what vendors round it to (6588, 6600).
+# Half-life of fluorine-18 in s: 6586.2. Vendors round it to 6588 or 6600.
 _FLUORINE_18 = (6500.0, 6700.0)
 _IS_FLUORINE_18 = re.compile(r"c-111a1|fluorine|\b18\W*f\b|\bf\W*18\b")
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """A factor and everything that it was computed from; what a rule does not use is `None`."""
+    """A factor and the quantities that it was computed from; those that a rule does not use are `None`."""
 
     factor: np.ndarray
     units: str
@@ -45,7 +45,7 @@ def apply_rule(header: Header, kind: str, findings: Findings) -> Outcome:
     """Chooses the rule by Units (0054,1001) and applies it.
 
     Raises:
-        ValueError: a value is missing or impossible, or the voxels hold nothing that an SUV can be made of.
+        ValueError: a value is missing or impossible, or the voxels hold a quantity that gives no SUV.
     """
     units = (header.text("Units") or "").upper()
     _check_corrections(header)
@@ -56,13 +56,13 @@ def apply_rule(header: Header, kind: str, findings: Findings) -> Outcome:
     if units in ("GML", "CM2ML"):
         return _from_suv(header, kind, units, findings)
     raise ValueError(
-        f"{named('Units')} is {units or 'missing'}: an SUV can be made of BQML, GML, CM2ML, and of CNTS with Philips' private "
-        "factors; state what the voxels hold by tags={'Units': 'BQML'} if you know it"
+        f"{named('Units')} is {units or 'missing'}: an SUV can be made of BQML, GML, CM2ML, and of CNTS with Philips' "
+        "private factors; state what the voxels hold by tags={'Units': 'BQML'} if you know it"
     )
 
 
 def _check_corrections(header: Header) -> None:
-    """Attenuation must have been corrected and values scaled without an offset, PS3.3 section C.8.9.4."""
+    """Checks that attenuation was corrected and that values are scaled without an offset, PS3.3 section C.8.9.4."""
     if "ATTN" not in _corrections(header):
         raise ValueError(
             f"{named('CorrectedImage')} lacks ATTN: without attenuation correction an image holds no uptake; if it was "
@@ -90,7 +90,7 @@ def _from_activity(
     scale: str = "",
     to_bqml: np.ndarray | None = None,
 ) -> Outcome:
-    """Bq/ml, or what `to_bqml` makes Bq/ml of, to SUV by how decay was corrected for, Decay Correction (0054,1102)."""
+    """Converts Bq/ml to SUV by the rule for Decay Correction (0054,1102); `to_bqml` converts other units first."""
     correction = (header.text("DecayCorrection") or "").upper()
     _check_decay(header, correction)
     dose, body = _dose(header, findings), body_size(kind, header, findings)
@@ -112,16 +112,16 @@ def _from_activity(
 
 
 def decay_reference(metadata: Metadata) -> dt.datetime | None:
-    """The one moment to which a series with DecayCorrection START is corrected, local time; `None` where there is none.
+    """Returns the one moment to which a series with DecayCorrection START is corrected, local time, or `None`.
 
-    What saves a derived series states it, so that it stays known when slices or private attributes are left out.
+    A derived series states it when it is saved, so that it stays known without some slices or private attributes.
     """
     header = Header(metadata.extra, {}, 0)
     try:
         if (header.text("DecayCorrection") or "").upper() != "START":
             return None
         times, _ = reference_times(header, _half_life(header), Findings())
-    except ValueError:  # no SUV can be had from this header anyway
+    except ValueError:  # this header gives no SUV anyway
         return None
     first, last = times.min(), times.max()
     return first if last - first < dt.timedelta(milliseconds=1) else None
@@ -133,12 +133,13 @@ def _check_decay(header: Header, correction: str) -> None:
     is_corrected = "DECY" in _corrections(header)
     if is_corrected == (correction == "NONE"):
         raise ValueError(
-            f"{named('DecayCorrection')} is {correction}, but {named('CorrectedImage')} {'lists' if is_corrected else 'lacks'} DECY"
+            f"{named('DecayCorrection')} is {correction}, but {named('CorrectedImage')} "
+            f"{'lists' if is_corrected else 'lacks'} DECY"
         )
 
 
 def _mean_fraction(header: Header, uptake: Uptake, half_life: float) -> np.ndarray:
-    """Mean over each frame of what is left of the dose: decay until the frame, and within it (C.8.9.4.1.5)."""
+    """Returns the mean fraction of the dose over each frame: decay until the frame and within it (C.8.9.4.1.5)."""
     duration = header.numbers("ActualFrameDuration")
     if duration is None or duration.min() <= 0:
         found = "missing" if duration is None else f"{duration.min():g} ms"
@@ -150,13 +151,13 @@ def _mean_fraction(header: Header, uptake: Uptake, half_life: float) -> np.ndarr
 
 
 def _product(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
-    """Multiplies quantities that are each of the series, of a slice or of a volume."""
+    """Multiplies two quantities, each given for the series, per slice, or per slice and volume."""
     one, other = aligned(np.asarray(a), np.asarray(b))
     return np.asarray(one * other)
 
 
 def _from_counts(header: Header, kind: str, findings: Findings) -> Outcome:
-    """Philips counts, by the private factor to SUVbw, else by the one to Bq/ml."""
+    """Converts Philips counts by the private factor to SUVbw, else by the private factor to Bq/ml."""
     to_suv = header.numbers("PhilipsSUVScaleFactor")
     if to_suv is not None and (to_suv > 0).all():
         body = None if kind == "bw" else body_size(kind, header, findings)
@@ -182,7 +183,7 @@ def _from_counts(header: Header, kind: str, findings: Findings) -> Outcome:
 
 
 def _from_suv(header: Header, kind: str, units: str, findings: Findings) -> Outcome:
-    """Voxels that already hold an SUV, of the kind that SUV Type (0054,1006) names: unchanged, or renormalised."""
+    """Keeps voxels that already hold the SUV of SUV Type (0054,1006), or changes their normaliser."""
     default = "BW" if units == "GML" else "BSA"
     suv_type = (header.text("SUVType") or default).upper()
     held = _SUV_TYPES.get(suv_type)
@@ -196,7 +197,7 @@ def _from_suv(header: Header, kind: str, units: str, findings: Findings) -> Outc
 
 
 def _dose(header: Header, findings: Findings) -> float:
-    """Radionuclide Total Dose (0018,1074) in Bq, PS3.3 section C.8.9.2."""
+    """Reads Radionuclide Total Dose (0018,1074) in Bq, PS3.3 section C.8.9.2."""
     hint = "state it by tags={'RadionuclideTotalDose': becquerels}"
     dose = header.positive("RadionuclideTotalDose", "Bq", hint)
     if 1e5 <= dose <= 1e11:
@@ -208,7 +209,7 @@ def _dose(header: Header, findings: Findings) -> float:
 
 
 def _half_life(header: Header) -> float:
-    """Radionuclide Half Life (0018,1075) in s."""
+    """Reads Radionuclide Half Life (0018,1075) in s."""
     hint = "state it by tags={'RadionuclideHalfLife': seconds}"
     half_life = header.positive("RadionuclideHalfLife", "s", hint)
     codes = header.value("RadionuclideCodeSequence") or []

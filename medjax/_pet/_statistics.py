@@ -8,41 +8,39 @@ import math
 from typing import Any
 
 import jax
-import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
-from medjax._geometry._grid import inverse_3x3
+from medjax._geometry._grid import inverse_3x3, voxel_volume
+from medjax._geometry._types import Leaf
+from medjax._image._checks import check_same_grid
 from medjax._image._image import Image
+from medjax._image._result import result
 from medjax._kernels._batch import over_batch
-from medjax._kernels._compiled import compiled
+from medjax._kernels._compiled import at_once, compiled
 from medjax._kernels._values import without_wrapping
 from medjax._lazy import public
-from medjax._mask import at_once, check_same_grid, labels_of, sums_of, voxel_volume
+from medjax._mask import labels_of, sums_of
 from medjax._pet._factor import holds_suv
 
 __all__ = ["SuvStatistics", "suv_statistics"]
 
 # Radius of a sphere of 1 cm3, in mm.
 PEAK_RADIUS_MM = 10 * (3 / (4 * math.pi)) ** (1 / 3)
-# Cells per axis into which a voxel is cut where it meets the sphere.
+# A voxel that meets the sphere is cut into this many cells per axis.
 _POINTS = 5
-# How many voxels the sphere may reach from its centre where the geometry is traced: enough for voxels of 0.5 mm.
+# Where the geometry is traced, the sphere may reach this many voxels from its centre: enough for voxels of 0.5 mm.
 _TRACED_REACH = 13
 
 
 @public("medjax")
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["mean", "max", "peak", "total", "volume_ml", "tlg_g", "voxel_count"],
-    meta_fields=[],
-)
+@result
 @dataclasses.dataclass(frozen=True)
 class SuvStatistics:
-    """Measures of a region, `(*batch,)`, or of every label, `(*batch, num_classes)`. All are 0 where a label has no voxel.
+    """Measures of a region, `(*batch,)`, or of every label, `(*batch, num_classes)`; all 0 for a label without voxels.
 
-    Units are those of an image in g/ml; of one in cm2/ml (SUVbsa) they are cm2/ml, and cm2 for `tlg_g`.
+    Units are those of an image in g/ml. An image in cm2/ml (SUVbsa) gives cm2/ml, and cm2 for `tlg_g`.
 
     Attributes:
         mean: Mean SUV, g/ml.
@@ -60,50 +58,42 @@ class SuvStatistics:
         (3.0, 4.0, 12.0)
     """
 
-    mean: Any
-    max: Any
-    peak: Any
-    total: Any
-    volume_ml: Any
-    tlg_g: Any
-    voxel_count: Any
-
-
-jax.export.register_pytree_node_serialization(
-    SuvStatistics,
-    serialized_name="medjax.SuvStatistics",
-    serialize_auxdata=lambda aux: b"",
-    deserialize_auxdata=lambda raw: (),
-)
+    mean: Leaf
+    max: Leaf
+    peak: Leaf
+    total: Leaf
+    volume_ml: Leaf
+    tlg_g: Leaf
+    voxel_count: Leaf
 
 
 def suv_statistics(image: Image, mask: Image, *, num_classes: int | None = None) -> SuvStatistics:
     """Measures the uptake in a region, or in every label of a label map.
 
     The peak is the largest mean over a sphere of 1 cm3 (radius 6.2035 mm) whose centre is the centre of a voxel of the
-    region. The sphere may reach beyond the region. A voxel counts by the part of it that lies inside the sphere, summed
-    over 5 x 5 x 5 cells (so also for oblique voxels; the sphere's volume is right to 0.5 % for voxels of 4 mm); IBSI counts
-    whole voxels, by their centres. What lies beyond the field of view, or is not finite, does not count for the peak; a
-    NaN inside the region makes its mean, total and maximum NaN.
+    region. The sphere may reach beyond the region. Each voxel is weighted by its part inside the sphere, which is
+    summed over 5 x 5 x 5 cells, for oblique voxels as well. The sphere's volume is right to 0.5 % for voxels of 4 mm.
+    IBSI counts whole voxels by their centres. Space beyond the field of view and voxels that are not finite do not
+    count for the peak. A NaN inside the region makes its mean, total and maximum NaN.
 
     Args:
-        image: SUV in g/ml (cm2/ml of "bsa"), no channels, any batch.
+        image: SUV in g/ml (cm2/ml for "bsa"), no channels, any batch.
         mask: On the same grid, booleans or integers, one per item of a batch.
         num_classes: `None` measures all voxels that are not 0 as one region. A number measures labels 0 to
-            `num_classes - 1`, 0 being what has no label.
+            `num_classes - 1`; label 0 is the background.
 
     Returns:
-        The measures, float32, `(*batch,)` or `(*batch, num_classes)` with the label as last index; 0 for an empty region,
-        which `voxel_count` tells from a cold one.
+        The measures, float32, `(*batch,)` or `(*batch, num_classes)` with the label as last index. They are 0 for an
+        empty region; `voxel_count` distinguishes it from a cold one.
 
     Raises:
         ValueError: the mask lies on another grid or holds fractions, a label is not below `num_classes`, or the image's
             metadata says that it does not hold SUV.
 
     Transforms:
-        `jit`, `vmap`, and differentiable in `image.voxels`. Compiles once per shape, `num_classes` and, where the geometry
-        is concrete, the sphere's extent in voxels. Traced: labels beyond `num_classes` are left out, and the peak is NaN
-        where voxels are smaller than 0.5 mm.
+        `jit`, `vmap`, and differentiable in `image.voxels`. Compiles once per shape and `num_classes`, and where the
+        geometry is known once per extent of the sphere in voxels. Traced labels beyond `num_classes` are left out. With
+        a traced geometry the peak is NaN where voxels are smaller than 0.5 mm.
 
     Example:
         >>> image = mj.Image.from_array(np.full((9, 9, 9), 2.0), spacing=4.0)
@@ -113,8 +103,9 @@ def suv_statistics(image: Image, mask: Image, *, num_classes: int | None = None)
         [2.0, 2.0, 5.184, 10.368]
 
     Source:
-        Peak: Wahl RL et al., From RECIST to PERCIST, J Nucl Med 50 (suppl 1):122S (2009), a sphere of about 1.2 cm diameter
-        placed for the highest mean; QIBA profile FDG-PET/CT. IBSI calls it the global intensity peak (0F91).
+        Peak: Wahl RL et al., From RECIST to PERCIST, J Nucl Med 50 (suppl 1):122S (2009), a sphere of about 1.2 cm
+        diameter at the place of the highest mean; QIBA profile FDG-PET/CT. IBSI calls it the global intensity peak
+        (0F91).
     """
     _check(image, mask)
     labels = labels_of(mask, num_classes)
@@ -132,7 +123,8 @@ def _check(image: Image, mask: Image) -> None:
     check_same_grid(image, mask, "mask")
     if image.channels or mask.channels:
         raise ValueError(
-            f"suv_statistics takes one value per voxel; channels are {image.channels} and {mask.channels}: index them first"
+            f"suv_statistics takes one value per voxel; channels are {image.channels} and {mask.channels}: index "
+            "them first"
         )
     for metadata in image.metadata if isinstance(image.metadata, tuple) else (image.metadata,):
         if metadata is not None and metadata.extra.get("Units") not in (None, "GML") and not holds_suv(metadata):
@@ -142,7 +134,7 @@ def _check(image: Image, mask: Image) -> None:
 
 
 def _reach(affine: Any) -> tuple[int, int, int]:
-    """How many voxels the sphere spans on either side of its centre, along each axis."""
+    """Returns the voxels that the sphere spans on either side of its centre, along each axis."""
     if not isinstance(affine, np.ndarray):
         return (_TRACED_REACH,) * 3
     rows = inverse_3x3(affine[..., :3, :3])
@@ -151,11 +143,11 @@ def _reach(affine: Any) -> tuple[int, int, int]:
 
 
 def sphere_weights(matrix: Any, reach: tuple[int, int, int]) -> Any:
-    """The part of each voxel around a centre that lies inside the sphere, `(..., 2 ri + 1, 2 rj + 1, 2 rk + 1)`.
+    """Returns the part of each voxel that lies inside a sphere around a centre, `(..., 2 ri + 1, 2 rj + 1, 2 rk + 1)`.
 
     Args:
         matrix: `(..., 3, 3)` index to mm.
-        reach: Voxels on either side of the centre. Where the sphere reaches further the weights are NaN.
+        reach: Voxels on either side of the centre. The weights are NaN where the sphere reaches further.
     """
     xp = matrix.__array_namespace__()
     within = (np.arange(_POINTS) + 0.5) / _POINTS - 0.5
@@ -182,7 +174,7 @@ def _measured(voxels: Any, labels: Any, sphere: Any, classes: int) -> Any:
 def _measure(
     voxels: Num[Array, "i j k"], labels: Int[Array, "i j k"], sphere: Float[Array, "u v w"], classes: int
 ) -> tuple[Int[Array, " l"], Float[Array, " l"], Float[Array, " l"], Float[Array, " l"]]:
-    """Count, sum, maximum and peak of each label; labels below 0 count nowhere."""
+    """Returns count, sum, maximum and peak of each label; labels below 0 count nowhere."""
     values = voxels.astype(jnp.float32)
     ids = jnp.where((labels >= 0) & (labels < classes), labels, classes).reshape(-1)
     count = jax.ops.segment_sum(jnp.ones_like(ids), ids, classes + 1)[:classes]
@@ -194,7 +186,7 @@ def _measure(
 
 
 def _sphere_mean(values: Float[Array, "i j k"], sphere: Float[Array, "u v w"]) -> Float[Array, "i j k"]:
-    """Mean over the sphere around each voxel, by Fourier transform: the cost does not grow with the sphere."""
+    """Takes the mean over the sphere around each voxel by Fourier transform; a larger sphere costs no more."""
     is_known = jnp.isfinite(values)
     weights = jax.lax.stop_gradient(sphere.astype(values.dtype))
     summed, weight = (_convolved(x, weights) for x in (jnp.where(is_known, values, 0.0), is_known.astype(values.dtype)))
@@ -202,7 +194,7 @@ def _sphere_mean(values: Float[Array, "i j k"], sphere: Float[Array, "u v w"]) -
 
 
 def _convolved(values: Float[Array, "i j k"], weights: Float[Array, "u v w"]) -> Float[Array, "i j k"]:
-    """Sum of the neighbours times weights that are symmetric about their centre, with zeros beyond the edge."""
+    """Sums the neighbours times weights that are symmetric about their centre, with zeros beyond the edge."""
     sizes = tuple(_quick_length(max(n + m // 2, m)) for n, m in zip(values.shape, weights.shape, strict=True))
     padded = jnp.pad(weights, [(0, n - m) for n, m in zip(sizes, weights.shape, strict=True)])
     kernel = jnp.roll(padded, [-(m // 2) for m in weights.shape], (0, 1, 2))

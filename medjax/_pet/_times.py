@@ -1,4 +1,4 @@
-"""When the activity was decay-corrected to and when the dose was given, from the dates that a PET header states."""
+"""The reference time of the decay correction and the time of the injection, from the dates of a PET header."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ __all__ = [
     "uptake_until_reference",
 ]
 
-# More than this many half-lives after the injection nothing is left to image: the dates do not belong together.
+# After this many half-lives there is no activity left to image: the dates do not belong together.
 _MOST_HALF_LIVES = 10
-# Scanners cut or round one of two equal times to whole seconds.
+# Scanners round or truncate one of two equal times to whole seconds.
 _ROUNDING_SECONDS = 1.0
-# A time of day without a date leaves open which day it was once the tracer lives longer than this.
+# With a longer half-life than this, a time of day without a date may mean another day.
 _LONG_LIVED_SECONDS = 10 * 3600.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Uptake:
-    """From injection to the time that the voxels' activity refers to.
+    """The time from the injection to the reference time of the voxels' activity.
 
     Attributes:
-        reference: Times, an object array of shape `()`, `(k,)` or `(k, t)`.
-        reference_source: Which attributes they come from.
+        reference: Reference times, an object array of shape `()`, `(k,)` or `(k, t)`.
+        reference_source: The attributes that they come from.
         injection: Time of the injection.
-        injection_source: Which attribute it comes from.
-        seconds: Time between them, float64, shaped as `reference`.
+        injection_source: The attribute that it comes from.
+        seconds: Time between the two, float64, in the shape of `reference`.
     """
 
     reference: np.ndarray
@@ -48,13 +48,13 @@ class Uptake:
 
 
 def uptake_until_reference(header: Header, half_life: float, findings: Findings) -> Uptake:
-    """The time over which the dose decayed until the reference time of an image with DecayCorrection START."""
+    """Returns the time from the injection to the reference time of an image with DecayCorrection START."""
     reference, source = reference_times(header, half_life, findings)
     return _uptake(header, reference, source, half_life, findings)
 
 
 def uptake_until_acquisition(header: Header, half_life: float, findings: Findings) -> Uptake:
-    """The time from the injection to each slice's own acquisition, for an image with DecayCorrection NONE."""
+    """Returns the time from the injection to each slice's acquisition, for an image with DecayCorrection NONE."""
     return _uptake(header, _acquired(header), _both("AcquisitionDate", "AcquisitionTime"), half_life, findings)
 
 
@@ -63,27 +63,30 @@ def _uptake(header: Header, reference: np.ndarray, source: str, half_life: float
     seconds = np.vectorize(lambda time: (time - injection).total_seconds(), otypes=[np.float64])(reference)
     if seconds.min() < 0:
         raise ValueError(
-            f"the uptake time is negative: {injection_source} is {-seconds.min() / 60:.1f} min after the reference time, {source}; "
-            "state the right times by tags={...}"
+            f"the uptake time is negative: {injection_source} is {-seconds.min() / 60:.1f} min after the reference "
+            f"time, {source}; state the right times by tags={...}"
         )
     if seconds.max() > _MOST_HALF_LIVES * half_life:
         raise ValueError(
             f"the uptake time, from {injection_source} to {source}, is {seconds.max() / 3600:.1f} h or "
-            f"{seconds.max() / half_life:.0f} half-lives: these times do not belong together; state the right ones by tags={{...}}"
+            f"{seconds.max() / half_life:.0f} half-lives: these times do not belong together; state the right ones by "
+            "tags={...}"
         )
     return Uptake(reference, source, injection, injection_source, seconds)
 
 
 def reference_times(header: Header, half_life: float, findings: Findings) -> tuple[np.ndarray, str]:
-    """The time that START means, in the order of the IBSI/OncoRay manual (github.com/oncoray/suv_computation, 2026).
+    """Returns the reference time of DecayCorrection START, and the attributes that it comes from.
 
-    1. SeriesDate and SeriesTime where no slice was acquired before it: a series made from another one, or stored later,
-       carries its own, later time (QIBA's pseudo-code, "happy path", makes the same test).
-    2. The vendor's own scan or decay time, where its date is one of the public ones: de-identification shifts those only;
-       and where no slice was acquired before it, as for 1.
-    3. Backwards from each slice: its activity is that of the moment T_ave into the frame, which lies Frame Reference Time
-       after the reference (PS3.3 section C.8.9.4.1.5).
-    4. The earliest acquisition, right only if the first bed position is here.
+    The order is that of the IBSI/OncoRay manual (github.com/oncoray/suv_computation, 2026):
+
+    1. SeriesDate and SeriesTime, if no slice was acquired earlier. A series that was derived from another one, or
+       stored later, states its own, later time. QIBA's pseudo-code ("happy path") makes the same test.
+    2. The vendor's private scan or decay time, if its date is one of the public dates (de-identification shifts only
+       those) and no slice was acquired earlier.
+    3. The time computed backwards from each slice: its activity is that of the moment T_ave into the frame, which is
+       Frame Reference Time after the reference (PS3.3 section C.8.9.4.1.5).
+    4. The earliest acquisition. It is right only if the series contains the first bed position.
     """
     if (stated := header.text("DecayCorrectionDateTime")) is not None:  # enhanced PET
         return _moments(header, np.array(stated, object), "DecayCorrectionDateTime"), named("DecayCorrectionDateTime")
@@ -119,14 +122,14 @@ def _vendor_time(
         if late <= _ROUNDING_SECONDS:
             return times, named(keyword)
         findings.warn(
-            f"{named(keyword)} is not used: it lies {late / 60:.1f} min after {_both('AcquisitionDate', 'AcquisitionTime')}, "
-            "and decay is corrected to the start of the acquisition"
+            f"{named(keyword)} is not used: it lies {late / 60:.1f} min after "
+            f"{_both('AcquisitionDate', 'AcquisitionTime')}, and decay is corrected to the start of the acquisition"
         )
     return None
 
 
 def _back_computed(header: Header, acquired: np.ndarray, half_life: float) -> np.ndarray | None:
-    """Reference times per slice; `None` where a slice has no Frame Reference Time, or the 0 that some vendors put there."""
+    """Returns reference times per slice, or `None` where Frame Reference Time is missing or 0, as for some vendors."""
     after_ms, duration_ms = header.numbers("FrameReferenceTime"), header.numbers("ActualFrameDuration")
     if after_ms is None or duration_ms is None or after_ms.min() <= 0 or duration_ms.min() <= 0:
         return None
@@ -141,9 +144,9 @@ def _back_computed(header: Header, acquired: np.ndarray, half_life: float) -> np
 
 
 def mean_activity_time(duration: np.ndarray, half_life: float) -> np.ndarray:
-    """Seconds into a frame at which the activity equals the frame's mean, PS3.3 section C.8.9.4.1.5.
+    """Returns the seconds into a frame at which the activity equals the frame's mean, PS3.3 section C.8.9.4.1.5.
 
-    `T_ave = ln(x / (1 - exp(-x))) / decay`, with `x = decay T`, a little before half of the frame.
+    `T_ave = ln(x / (1 - exp(-x))) / decay`, with `x = decay T`, is a little before the middle of the frame.
 
     Example:
         >>> round(float(mean_activity_time(np.array(300.0), 6586.2)), 3)
@@ -154,14 +157,17 @@ def mean_activity_time(duration: np.ndarray, half_life: float) -> np.ndarray:
 
 
 def _doubt_earliest(header: Header, acquired: np.ndarray, findings: Findings) -> None:
-    text = f"the reference time is the earliest acquisition, {_both('AcquisitionDate', 'AcquisitionTime')}: right only if the first bed position is here"
+    text = (
+        f"the reference time is the earliest acquisition, {_both('AcquisitionDate', 'AcquisitionTime')}: right only if "
+        "the first bed position is here"
+    )
     slices, are_several = header.number("NumberOfSlices"), any(time != acquired.flat[0] for time in acquired.flat)
     is_doubtful = are_several if slices is None else slices > header.slices
     (findings.warn if is_doubtful else findings.note)(text)
 
 
 def _injection(header: Header, reference: dt.datetime, half_life: float, findings: Findings) -> tuple[dt.datetime, str]:
-    """Start DateTime, else Start Time on the day of the reference, or on the day before if that is later."""
+    """Reads Start DateTime, else Start Time on the day of the reference, or on the day before if it would be later."""
     keyword = "RadiopharmaceuticalStartDateTime"
     if (text := header.text(keyword)) is not None:
         zone = _zone(header)
@@ -175,7 +181,7 @@ def _injection(header: Header, reference: dt.datetime, half_life: float, finding
         raise ValueError(
             f"{named('RadiopharmaceuticalStartDateTime')} and {named(keyword)} are missing; state one by tags={{...}}"
         )
-    time = moment(f"{reference.year:04}{reference:%m%d}{text}", keyword)  # %Y need not have four digits
+    time = moment(f"{reference.year:04}{reference:%m%d}{text}", keyword)  # %Y may have fewer than four digits
     if time > reference:
         try:
             time -= dt.timedelta(days=1)
@@ -212,7 +218,10 @@ def _moments(header: Header, texts: np.ndarray, keyword: str) -> np.ndarray:
 
 
 def _zone(header: Header) -> str | None:
-    """The zone of times without an offset, PS3.3 section C.12.1.1.8; not stated, that of a scan time which has one."""
+    """Returns the UTC offset for times that state none: Timezone Offset From UTC, else the offset of a scan time.
+
+    Source: PS3.3 section C.12.1.1.8.
+    """
     if (stated := header.text("TimezoneOffsetFromUTC")) is not None:
         return stated
     scanned = (header.texts(keyword) for keyword in ("DecayCorrectionDateTime", "AcquisitionDateTime"))
@@ -220,13 +229,13 @@ def _zone(header: Header) -> str | None:
 
 
 def _offset(text: str) -> str | None:
-    """The offset from UTC at the end of a DT value."""
+    """Returns the offset from UTC at the end of a DT value."""
     found = re.search(r"[+-]\d{4}$", text)
     return found and found[0]
 
 
 def aligned(a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
-    """Gives two values, each of the series `()`, of slices `(k,)` or of volumes `(k, t)`, shapes that broadcast."""
+    """Gives two values shapes that broadcast; each is for the series `()`, per slice `(k,)`, or per volume `(k, t)`."""
     rank = max(a.ndim, b.ndim)
     return [x.reshape(x.shape + (1,) * (rank - x.ndim)) if x.ndim else x for x in (a, b)]
 

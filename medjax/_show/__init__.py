@@ -1,1 +1,1 @@
-"""Figures."""
+"""Figures with matplotlib."""

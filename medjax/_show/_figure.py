@@ -16,10 +16,10 @@ __all__ = ["save_comparison"]
 def save_comparison(
     before: Image, after: Image, path: str | os.PathLike[str], titles: tuple[str, str] = ("before", "after")
 ) -> None:
-    """Writes a PNG with three orthogonal slices of two images, to be compared.
+    """Writes a PNG that compares three orthogonal slices of two images. Needs matplotlib.
 
-    Both are cut through the centre of `before`, shown in millimetres over one field of view with one grey window, their
-    voxels as they are (no smoothing). Images are single, of several channels the first is shown. Needs matplotlib.
+    Both images are cut through the centre of `before`. They are shown in millimetres over one field of view, with one
+    grey window and without smoothing. Each is a single image, and the first of several channels is shown.
     """
     backend, figures = (optional(f"matplotlib.{name}", "a picture") for name in ("backends.backend_agg", "figure"))
     center = before.grid.center
@@ -42,7 +42,7 @@ def save_comparison(
 
 
 def _layout(views: Sequence[Box]) -> tuple[list[list[Box]], tuple[float, float]]:
-    """Places two columns of panels in one scale; returns their boxes in parts of the figure, and its size in inches."""
+    """Places two columns of panels in one scale; returns boxes as fractions of the figure, and its size in inches."""
     gap, title, column = 0.3, 0.4, 5.2
     sizes = [(view[1] - view[0], abs(view[3] - view[2])) for view in views]
     scale = column / max(width for width, _ in sizes)  # inches per mm
@@ -58,7 +58,7 @@ def _layout(views: Sequence[Box]) -> tuple[list[list[Box]], tuple[float, float]]
 
 
 def _field_of_view(row: Sequence[Panel]) -> Box:
-    """The least window that holds all panels; the vertical direction is theirs."""
+    """Returns the smallest window that holds all panels, with the vertical direction of the panels."""
     left, right = min(panel.extent[0] for panel in row), max(panel.extent[1] for panel in row)
     ends = [end for panel in row for end in panel.extent[2:]]
     bottom, top = (min(ends), max(ends)) if row[0].extent[2] < row[0].extent[3] else (max(ends), min(ends))

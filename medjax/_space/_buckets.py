@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._geometry._grid import is_traced
+from medjax._geometry._numbers import is_traced
 
 __all__ = ["aligned_empty", "flattened", "give_back", "is_bucketing", "on_device", "shape_buckets", "strides_of"]
 

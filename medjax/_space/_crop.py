@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._geometry._grid import Grid, as_triple, is_traced, on_host, product, together
+from medjax._geometry._grid import Grid, four_by_four, transformed
+from medjax._geometry._numbers import as_triple, is_traced, on_host, together
+from medjax._geometry._types import Fill, StaticSize, StaticTriple, Triple, Unit
+from medjax._image._checks import check_choice, check_same_grid, three_integers
 from medjax._image._fill import background, host_background
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import aligned, check_real
+from medjax._image._types import MaskLike
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
-from medjax._mask import check_same_grid
 from medjax._space._pending import rearrange
 
 __all__ = ["crop", "crop_or_pad", "crop_to_mask", "pad", "translate"]
@@ -23,16 +26,7 @@ __all__ = ["crop", "crop_or_pad", "crop_to_mask", "pad", "translate"]
 PadMode = Literal["constant", "edge", "reflect"]
 
 
-def _three_integers(value: Any, name: str, *, least: int) -> tuple[int, int, int]:
-    """Reads one integer or three, none below `least`."""
-    array = np.asarray(value)
-    if array.shape not in ((), (3,)) or array.dtype.kind not in "iu" or (array < least).any():
-        raise ValueError(f"{name} must be one integer or three, at least {least}; got {value!r}")
-    i, j, k = np.broadcast_to(array, (3,)).tolist()
-    return i, j, k
-
-
-def crop(image: Image, start: Any, size: Any) -> Image:
+def crop(image: Image, start: Triple, size: StaticSize) -> Image:
     """Cuts out a box of voxels; each keeps its world position.
 
     Args:
@@ -58,7 +52,7 @@ def crop(image: Image, start: Any, size: Any) -> Image:
     """
     check_image(image, "image")
     grid, batch = image.grid, image.batch_shape
-    box = _three_integers(size, "size", least=1)
+    box = three_integers(size, "size", least=1)
     room = np.asarray(grid.shape) - box
     if is_traced(start):
         start = jnp.asarray(start)
@@ -104,7 +98,9 @@ def _boxed_on_device(voxels: jax.Array, start: jax.Array, size: tuple[int, int, 
     return over_batch(one, depth, (0, 0 if start.ndim > 1 else None))(voxels, start)
 
 
-def pad(image: Image, before: Any, after: Any, *, mode: PadMode = "constant", fill: Any = None) -> Image:
+def pad(
+    image: Image, before: StaticSize, after: StaticSize, *, mode: PadMode = "constant", fill: Fill | None = None
+) -> Image:
     """Adds voxels around an image; the ones it has keep their values and world positions.
 
     Args:
@@ -133,7 +129,7 @@ def pad(image: Image, before: Any, after: Any, *, mode: PadMode = "constant", fi
         ([-1.0, 0.0, 1.0, 2.0], (-2.0, 0.0, 0.0))
     """
     check_image(image, "image")
-    low, high = _three_integers(before, "before", least=0), _three_integers(after, "after", least=0)
+    low, high = three_integers(before, "before", least=0), three_integers(after, "after", least=0)
     if mode not in ("constant", "edge", "reflect"):
         raise ValueError(f"mode must be 'constant', 'edge' or 'reflect', got {mode!r}")
     if mode != "constant" and fill is not None:
@@ -226,7 +222,7 @@ def _pad_on_device(
     )
 
 
-def crop_or_pad(image: Image, size: Any, *, fill: Any = None) -> Image:
+def crop_or_pad(image: Image, size: StaticSize, *, fill: Fill | None = None) -> Image:
     """Brings an image to a size about its centre, cropping the axes that are longer and padding those that are shorter.
 
     An odd difference leaves the extra voxel at the high end: `(n - size) // 2` voxels go before, the rest after, and
@@ -251,7 +247,7 @@ def crop_or_pad(image: Image, size: Any, *, fill: Any = None) -> Image:
         [9.0, 0.0, 1.0, 2.0, 3.0, 4.0, 9.0, 9.0]
     """
     check_image(image, "image")
-    wanted = np.asarray(_three_integers(size, "size", least=1))
+    wanted = np.asarray(three_integers(size, "size", least=1))
     shape = np.asarray(image.shape)
     surplus, lack = np.maximum(shape - wanted, 0), np.maximum(wanted - shape, 0)
     if surplus.any() and lack.any() and fill is None:
@@ -262,7 +258,7 @@ def crop_or_pad(image: Image, size: Any, *, fill: Any = None) -> Image:
     return pad(image, lack // 2, lack - lack // 2, fill=fill) if lack.any() else image
 
 
-def crop_to_mask(image: Image, mask: Image | Any, *, margin: Any = 0, unit: Literal["voxel", "mm"] = "voxel") -> Image:
+def crop_to_mask(image: Image, mask: MaskLike, *, margin: StaticTriple = 0, unit: Unit = "voxel") -> Image:
     """Crops to the smallest box that holds a mask, plus a margin, as far as the image goes.
 
     Args:
@@ -281,9 +277,8 @@ def crop_to_mask(image: Image, mask: Image | Any, *, margin: Any = 0, unit: Lite
         [3.0, 4.0, 5.0]
     """
     check_image(image, "image")
-    if unit not in ("voxel", "mm"):
-        raise ValueError(f"unit must be 'voxel' or 'mm', got {unit!r}")
-    around = _margin_in_voxels(image, margin) if unit == "mm" else np.array(_three_integers(margin, "margin", least=0))
+    check_choice(unit, "unit", get_args(Unit))
+    around = _margin_in_voxels(image, margin) if unit == "mm" else np.array(three_integers(margin, "margin", least=0))
     if image.batch_shape:
         raise ValueError("the items of a batch would get different sizes: unstack it, or crop to a common box")
     check_image(mask, "mask", or_array=True)
@@ -313,7 +308,7 @@ def _margin_in_voxels(image: Image, margin: Any) -> np.ndarray:
     return np.ceil(length / np.asarray(spacing) - 1e-6).astype(int)
 
 
-def translate(image: Image, offset: Any, *, unit: Literal["voxel", "mm"] = "voxel") -> Image:
+def translate(image: Image, offset: Triple, *, unit: Unit = "voxel") -> Image:
     """Moves an image in the world by changing its header; no voxel changes.
 
     Args:
@@ -334,8 +329,7 @@ def translate(image: Image, offset: Any, *, unit: Literal["voxel", "mm"] = "voxe
     """
     check_image(image, "image")
     grid = image.grid
-    if unit not in ("voxel", "mm"):
-        raise ValueError(f"unit must be 'voxel' or 'mm', got {unit!r}")
+    check_choice(unit, "unit", get_args(Unit))
     shift, affine = on_host(offset), grid.affine
     batch = image.batch_shape
     if shift.shape not in ((3,), (*batch, 3)) or (isinstance(shift, np.ndarray) and not np.isfinite(shift).all()):
@@ -344,7 +338,7 @@ def translate(image: Image, offset: Any, *, unit: Literal["voxel", "mm"] = "voxe
         )
     xp, (affine, shift) = together(affine, shift)
     shift = xp.broadcast_to(shift, (*batch, 3))
-    moved = product(affine[..., :3, :3], shift[..., None]) if unit == "voxel" else shift[..., None]
-    origin = affine[..., :3, 3:] + moved
-    affine = xp.concatenate([xp.concatenate([affine[..., :3, :3], origin], axis=-1), affine[..., 3:, :]], axis=-2)
+    linear = affine[..., :3, :3]
+    moved = transformed(linear, shift) if unit == "voxel" else shift
+    affine = four_by_four(linear, affine[..., :3, 3] + moved)
     return rearrange(image, Grid(grid.shape, affine), lambda voxels: voxels)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from medjax._image._image import Image
+from medjax._image._image import Image, check_image
 from medjax._space._pending import Pending
 
 __all__ = ["fuse"]
@@ -63,7 +63,10 @@ def _is_image(value: Any) -> bool:
 
 
 def _begun(value: Any) -> Any:
-    return Pending.of(value) if isinstance(value, Image) and not isinstance(value, Pending) else value
+    if isinstance(value, Pending) or not isinstance(value, Image):
+        return value
+    check_image(value, "an argument of the fused function")
+    return Pending.of(value)
 
 
 def _ended(value: Any) -> Any:

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._geometry._grid import Grid, inverse_3x3, on_host, product, same_rank, together, transformed
+from medjax._geometry._grid import Grid, inverse_3x3, product, same_rank, transformed
+from medjax._geometry._numbers import on_host, together
 from medjax._geometry._transform import About, AffineTransform, DisplacementField, stages
 from medjax._image._dtypes import compute_dtype
 from medjax._kernels._batch import broadcast

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._fork import refuse_in_fork
+from medjax._geometry._types import Array, Number, Voxels
 from medjax._kernels._compiled import unchanging
 from medjax._kernels._gather import sample
 from medjax._kernels._prefilter import prefiltered_along
@@ -36,11 +37,11 @@ _PAD = 12
 
 
 def map_coordinates(
-    input: Any,
-    coordinates: Any,
+    input: Voxels,
+    coordinates: Voxels,
     order: int = 1,
     mode: Mode = "constant",
-    cval: Any = 0.0,
+    cval: complex | Number | Array = 0.0,
     prefilter: bool = True,
 ) -> jax.Array:
     """Interpolates an array at given coordinates by splines, as `scipy.ndimage.map_coordinates` does.
@@ -88,12 +89,11 @@ def map_coordinates(
     order = int(order)
     if volume.dtype in (jnp.float16, jnp.bfloat16):
         raise ValueError(f"{volume.dtype} is too coarse to interpolate in: pass input.astype(jnp.float32)")
-    if len(coordinates) != volume.ndim:
-        raise ValueError(
-            f"coordinates must be (rank, ...), one row per axis of {volume.shape}; got {len(coordinates)} rows"
-        )
+    rows: Any = coordinates
+    if len(rows) != volume.ndim:
+        raise ValueError(f"coordinates must be (rank, ...), one row per axis of {volume.shape}; got {len(rows)} rows")
     real = jnp.float64 if volume.dtype in (jnp.float64, jnp.complex128) or _is_wide(volume.dtype) else jnp.float32
-    points = _stacked(coordinates, real)
+    points = _stacked(rows, real)
     if volume.size == 0:
         raise ValueError(f"input of shape {volume.shape} is empty: there is nothing to interpolate")
     if jnp.issubdtype(volume.dtype, jnp.complexfloating):

@@ -9,8 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._geometry._grid import Grid, direction_of, on_host, product, together
+from medjax._geometry._grid import Grid, check_grid, direction_of, four_by_four, product
+from medjax._geometry._numbers import on_host, together
 from medjax._geometry._transform import About, AffineTransform, DisplacementField, Transform
+from medjax._geometry._types import AffineLike, AnyArray, Axis, Degrees, Fill, Points, Triple, Voxels
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import aligned
 from medjax._space._pending import resample
@@ -20,8 +22,11 @@ from medjax._space._reorient import axis_number
 __all__ = ["affine_matrix", "affine_transform", "compose", "rotate", "warp"]
 
 
-def affine_matrix(translation: Any = 0, rotation: Any = 0, scale: Any = 1, shear: Any = 0) -> Any:
+def affine_matrix(translation: Triple = 0, rotation: Triple = 0, scale: Triple = 1, shear: Triple = 0) -> AnyArray:
     r"""Builds a 4x4 world matrix, $M = T\,R\,Sh\,S$ with $R = R_z R_y R_x$: scales first, translates last.
+
+    Which way it maps is said where it is used: `affine_transform(image, matrix)` moves content by it, it pushes;
+    `AffineTransform.of(matrix)` takes the value at a point from where it leads, it pulls.
 
     Args:
         translation: mm along the world's L, P, S axes; one number or `(*batch, 3)`.
@@ -41,6 +46,11 @@ def affine_matrix(translation: Any = 0, rotation: Any = 0, scale: Any = 1, shear
     Example:
         >>> mj.affine_matrix(translation=(1, 2, 3), rotation=(0, 0, 90)).round(12).tolist()[:2]
         [[0.0, -1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 2.0]]
+        >>> image, right = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1)), mj.affine_matrix(translation=(1, 0, 0))
+        >>> mj.affine_transform(image, right, fill=-1.0).voxels[:, 0, 0].tolist()   # pushes
+        [-1.0, 0.0, 1.0, 2.0]
+        >>> mj.affine_transform(image, mj.AffineTransform.of(right), fill=-1.0).voxels[:, 0, 0].tolist()   # pulls
+        [1.0, 2.0, 3.0, -1.0]
     """
     xp, parts = together(translation, rotation, scale, shear)
     for name, part in zip(("translation", "rotation", "scale", "shear"), parts, strict=True):
@@ -59,20 +69,14 @@ def affine_matrix(translation: Any = 0, rotation: Any = 0, scale: Any = 1, shear
         turns.append(_matrix(xp, rows))
     shears = _matrix(xp, [[one, lean[..., 0], lean[..., 1]], [zero, one, lean[..., 2]], [zero, zero, one]])
     linear = functools.reduce(product, (turns[2], turns[1], turns[0], shears)) * size[..., None, :]
-    return _four_by_four(xp, linear, move)
+    return four_by_four(linear, move)
 
 
 def _matrix(xp: Any, rows: list[list[Any]]) -> Any:
     return xp.stack([xp.stack(row, axis=-1) for row in rows], axis=-2)
 
 
-def _four_by_four(xp: Any, linear: Any, translation: Any) -> Any:
-    top = xp.concatenate([linear, translation[..., None]], axis=-1)
-    last = xp.broadcast_to(xp.asarray([0, 0, 0, 1], dtype=top.dtype), (*top.shape[:-2], 1, 4))
-    return xp.concatenate([top, last], axis=-2)
-
-
-def compose(*matrices: Any) -> Any:
+def compose(*matrices: AffineLike) -> AnyArray:
     """Multiplies 4x4 matrices: `compose(a, b)` applies `b` first, then `a`.
 
     Args:
@@ -97,13 +101,13 @@ def compose(*matrices: Any) -> Any:
 
 def rotate(
     image: Image,
-    axis: int | str,
-    degrees: Any,
+    axis: Axis,
+    degrees: Degrees,
     *,
-    center: Any = None,
+    center: Points | None = None,
     expand: bool = False,
     interpolation: Interpolation | None = None,
-    fill: Any = None,
+    fill: Fill | None = None,
 ) -> Image:
     """Turns the content of an image about one of its axes, rigidly, in world millimetres.
 
@@ -139,7 +143,7 @@ def rotate(
     angle = aligned(angle, image.batch_shape, (), "degrees")
     xp, (angle, affine) = together(angle, grid.affine)
     pole = direction_of(affine)[..., :, number]
-    transform = _about(grid, _four_by_four(xp, _turn(xp, pole, -angle), xp.zeros_like(pole)), center, number)
+    transform = _about(grid, four_by_four(_turn(xp, pole, -angle), xp.zeros_like(pole)), center, number)
     target = _expanded(grid, transform.inverse()) if expand else grid
     return resample(image, target, transform, interpolation=interpolation, fill=fill)
 
@@ -186,14 +190,14 @@ def _expanded(grid: Grid, content: AffineTransform) -> Grid:
 
 def affine_transform(
     image: Image,
-    matrix: Any,
+    matrix: AffineLike | Transform,
     *,
-    center: Any = None,
+    center: Points | None = None,
     grid: Grid | None = None,
     interpolation: Interpolation | None = None,
-    fill: Any = None,
+    fill: Fill | None = None,
 ) -> Image:
-    """Moves the content of an image by an affine map of the world.
+    """Moves the content of an image by an affine map of the world: by a matrix that pushes, or a transform that pulls.
 
     A matrix pushes: it says where content goes, as in `rotate`; a point at $x$ moves to $L (x - c) + c + t$. A transform pulls,
     as in `resample_to_image` and ITK: it says where the output comes from. The example shows both with one translation.
@@ -213,8 +217,8 @@ def affine_transform(
         ValueError: the matrix is not (..., 4, 4), or is known and singular, or a transform comes with a centre.
 
     Transforms:
-        Differentiable in the voxels, `matrix`, `center` and `fill`. Compiles once per shape, not per matrix. A traced matrix
-        that is singular gives NaN.
+        Differentiable in the voxels, `matrix`, `center` and `fill`. Compiles once per shape, not per matrix. A
+        traced matrix that is singular gives NaN.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1))
@@ -231,12 +235,14 @@ def affine_transform(
         raise ValueError(f"a transform has its own centre: leave center out, got {center!r}, or give a matrix")
     else:
         transform = matrix
-    if grid is not None and not isinstance(grid, Grid):
-        raise ValueError(f"grid must be a Grid, got {type(grid).__name__}; Grid.of makes one")
+    if grid is not None:
+        check_grid(grid, "grid")
     return resample(image, image.grid if grid is None else grid, transform, interpolation=interpolation, fill=fill)
 
 
-def warp(image: Image, displacement: Any, *, interpolation: Interpolation | None = None, fill: Any = None) -> Image:
+def warp(
+    image: Image, displacement: Voxels, *, interpolation: Interpolation | None = None, fill: Fill | None = None
+) -> Image:
     """Samples an image at displaced points: the value at world point $x$ comes from $x + u(x)$ (ITK's sense).
 
     Args:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from medjax._geometry._grid import Grid, check_size
+from medjax._geometry._grid import Grid
+from medjax._geometry._numbers import check_size
 from medjax._geometry._transform import CompositeTransform
 from medjax._image._dtypes import result_dtype
 from medjax._image._image import Image, flattened, flattened_with_keys, unflattened

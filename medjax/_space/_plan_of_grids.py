@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import numpy as np
 
-from medjax._geometry._grid import Grid
+from medjax._geometry._grid import Grid, check_grid
+from medjax._geometry._transform import Transform
+from medjax._geometry._types import AnyArray, DTypeLike, Fill, Voxels
 from medjax._lazy import public
 from medjax._space._execute import execute
 from medjax._space._plan import Bands, Points
@@ -43,7 +44,7 @@ class Plan:
     shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     interpolation: Interpolation = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, voxels: Any, fill: Any = None) -> Any:
+    def __call__(self, voxels: Voxels, fill: Fill | None = None) -> AnyArray:
         """Samples an array.
 
         Args:
@@ -74,10 +75,10 @@ class Plan:
 def plan(
     grid: Grid,
     target_grid: Grid,
-    transform: Any = None,
+    transform: Transform | None = None,
     *,
     interpolation: Interpolation = "linear",
-    dtype: Any = np.float32,
+    dtype: DTypeLike = np.float32,
 ) -> Plan:
     """Plans how arrays on one grid are resampled onto another, for any number of arrays.
 
@@ -110,9 +111,8 @@ def plan(
         >>> jax.grad(lambda x: p(x).sum())(voxels).ravel().tolist()
         [0.5, 0.5, 0.5, 0.5]
     """
-    for name, given in (("grid", grid), ("target_grid", target_grid)):
-        if not isinstance(given, Grid):
-            raise TypeError(f"{name} must be a mj.Grid, as image.grid is, got {type(given).__name__}")
+    check_grid(grid, "grid", "image.grid is one")
+    check_grid(target_grid, "target_grid", "image.grid is one")
     if not isinstance(interpolation, str) or interpolation not in ORDERS:
         raise ValueError(f"interpolation must be one of {list(ORDERS)}, got {interpolation!r}")
     real = np.dtype(dtype)

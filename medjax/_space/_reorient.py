@@ -11,6 +11,7 @@ import numpy as np
 
 from medjax._geometry._grid import Grid
 from medjax._geometry._orientation import check_code, reorientation
+from medjax._geometry._types import Axis, Orientation
 from medjax._image._image import Image, check_image
 from medjax._kernels._compiled import compiled
 from medjax._space._pending import rearrange
@@ -20,15 +21,15 @@ __all__ = ["change_orientation", "flip"]
 _AXES = {"i": 0, "j": 1, "k": 2}
 
 
-def axis_number(axis: Any) -> int:
-    """Reads an image axis, 0, 1, 2 or "i", "j", "k"."""
+def axis_number(axis: Any, name: str = "axis") -> int:
+    """Reads an image axis, 0, 1, 2 or "i", "j", "k"; `name` is the argument that an error names."""
     number = _AXES.get(axis, axis) if isinstance(axis, str) else axis
     if not isinstance(number, int | np.integer) or isinstance(number, bool) or number not in (0, 1, 2):
-        raise ValueError(f"axis must be 0, 1, 2 or 'i', 'j', 'k', got {axis!r}")
+        raise ValueError(f"{name} must be 0, 1, 2 or 'i', 'j', 'k', got {axis!r}")
     return int(number)
 
 
-def change_orientation(image: Image, orientation: str) -> Image:
+def change_orientation(image: Image, orientation: Orientation) -> Image:
     """Permutes and flips the axes until they run along given anatomical directions; every voxel stays where it is.
 
     Exact: no interpolation, no voxel changed, each one's world position kept. An oblique grid takes the nearest of the 48
@@ -73,7 +74,7 @@ def change_orientation(image: Image, orientation: str) -> Image:
     return rearrange(image, target, lambda voxels: turned(voxels, axes, flips, depth), effect="reorders")
 
 
-def flip(image: Image, axes: Any) -> Image:
+def flip(image: Image, axes: Axis | Sequence[Axis]) -> Image:
     """Reverses index axes; every voxel stays where it is in the world, and the affine says so.
 
     This changes how the scan is stored, not what it shows. To mirror the content itself, flip and put the old affine
@@ -100,7 +101,7 @@ def flip(image: Image, axes: Any) -> Image:
     """
     check_image(image, "image")
     listed = list(axes) if isinstance(axes, Iterable) and not isinstance(axes, str) else [axes]
-    numbers = [axis_number(axis) for axis in listed]
+    numbers = [axis_number(axis, "axes") for axis in listed]
     if len(set(numbers)) != len(numbers):
         raise ValueError(f"axes must differ, got {listed}")
     flips = tuple(axis in numbers for axis in range(3))

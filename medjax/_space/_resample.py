@@ -7,8 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medjax._geometry._grid import Grid, as_triple, check_positive, rescaled_size, spacing_of, together
+from medjax._geometry._grid import Grid, check_grid, rescaled_size, spacing_of
+from medjax._geometry._numbers import as_triple, check_positive, together
 from medjax._geometry._transform import Transform
+from medjax._geometry._types import Fill, StaticSize, StaticTriple, Triple
+from medjax._image._checks import three_integers
 from medjax._image._image import Image, check_image
 from medjax._space._pending import resample
 from medjax._space._planning import Interpolation
@@ -20,13 +23,13 @@ Anchor = Literal["center", "first"]
 
 def resample_to_spacing(
     image: Image,
-    spacing: Any,
+    spacing: Triple,
     *,
     anchor: Anchor = "center",
-    size: Any = None,
+    size: StaticSize | None = None,
     antialias: bool = False,
     interpolation: Interpolation | None = None,
-    fill: Any = None,
+    fill: Fill | None = None,
 ) -> Image:
     r"""Resamples an image onto voxels of the given size; its axes keep their directions.
 
@@ -76,7 +79,7 @@ def resample_to_spacing(
     if anchor not in ("center", "first"):
         raise ValueError(f"anchor must be 'center' or 'first', got {anchor!r}")
     grid = image.grid
-    shape = _known_size(grid, new) if size is None else _as_size(size)
+    shape = _known_size(grid, new) if size is None else three_integers(size, "size", least=1)
     sigma = _smoothing(image, new) if antialias else None
     target = _respaced(grid, new, shape, anchor)
     return resample(image, target, interpolation=interpolation, fill=fill, sigma=sigma)
@@ -96,13 +99,6 @@ def _known_size(grid: Grid, spacing: Any) -> tuple[int, ...]:
             f"the items of this batch have different spacings and would get the sizes {sorted(sizes)}: pass size=(i, j, k)"
         )
     return sizes.pop()
-
-
-def _as_size(size: Any) -> tuple[int, ...]:
-    array = np.asarray(size)
-    if array.shape not in ((), (3,)) or array.dtype.kind not in "iu" or (array < 1).any():
-        raise ValueError(f"size must be one positive integer or three, got {size!r}")
-    return tuple(int(n) for n in np.broadcast_to(array, (3,)))
 
 
 def _smoothing(image: Any, spacing: Any) -> tuple[float, ...]:
@@ -142,7 +138,7 @@ def resample_to_grid(
     *,
     transform: Transform | None = None,
     interpolation: Interpolation | None = None,
-    fill: Any = None,
+    fill: Fill | None = None,
 ) -> Image:
     r"""Resamples an image onto any grid, optionally through a world-to-world transform.
 
@@ -178,8 +174,7 @@ def resample_to_grid(
         [0.5, 1.5, 2.5]
     """
     check_image(image, "image")
-    if not isinstance(grid, Grid):
-        raise ValueError(f"grid must be a Grid, got {type(grid).__name__}; resample_to_image takes an image")
+    check_grid(grid, "grid", "resample_to_image takes an image, Grid.of makes one")
     if transform is None:
         _warn_if_apart(image, grid)
     return resample(image, grid, transform, interpolation=interpolation, fill=fill)
@@ -191,7 +186,7 @@ def resample_to_image(
     *,
     transform: Transform | None = None,
     interpolation: Interpolation | None = None,
-    fill: Any = None,
+    fill: Fill | None = None,
 ) -> Image:
     """Resamples an image onto another image's grid; the moving image first, the reference second.
 
@@ -249,7 +244,7 @@ def _overlap(one: Grid, other: Grid) -> bool:
     return bool((np.abs(normals @ (one.center - other.center)) < reach * (1 - 1e-9)).all())
 
 
-def scale(image: Image, factor: Any, *, interpolation: Interpolation | None = None) -> Image:
+def scale(image: Image, factor: StaticTriple, *, interpolation: Interpolation | None = None) -> Image:
     """Changes the number of voxels by a factor, keeping the field of view: the spacing changes inversely.
 
     The new size is `max(1, round(n * factor))`; the new spacing is the extent divided by it, so that the extent is kept

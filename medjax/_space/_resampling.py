@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from medjax._geometry._grid import Grid, is_traced, on_host
+from medjax._geometry._grid import Grid
+from medjax._geometry._numbers import is_traced, on_host
 from medjax._image._dtypes import compute_dtype
 from medjax._kernels._batch import broadcast
 from medjax._space._execute import execute

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medjax._errors import UnsupportedFileError
+from medjax._geometry._types import DTypeLike
 from medjax._image._image import Image, Kind, check_image, image_from, locked
 from medjax._image._metadata import Metadata
 from medjax.io._disk._opened import as_path
@@ -22,7 +22,11 @@ ALL_FORMATS = (*FORMATS, Format("3D Slicer scene", "_mrb", (".mrb",), lambda hea
 
 
 def load_image(
-    path: str | os.PathLike[str], modality: str | None = None, *, kind: Kind | None = None, dtype: Any = None
+    path: str | os.PathLike[str],
+    modality: str | None = None,
+    *,
+    kind: Kind | None = None,
+    dtype: DTypeLike | None = None,
 ) -> Image:
     """Loads an image from a file, or a DICOM series from a folder.
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from medjax._errors import ImageFileError, UnsupportedFileError
-from medjax._geometry._grid import on_host
-from medjax._geometry._transform import AffineTransform, stages
+from medjax._geometry._numbers import on_host
+from medjax._geometry._transform import AffineTransform, CompositeTransform, stages
 from medjax.io._disk._atomic import atomic_file
 from medjax.io._disk._opened import as_path, opened
 from medjax.io._disk._single import check_known
@@ -76,7 +76,7 @@ def load_transform(path: str | os.PathLike[str]) -> AffineTransform:
     return AffineTransform.of(product)
 
 
-def save_transform(transform: Any, path: str | os.PathLike[str]) -> None:
+def save_transform(transform: AffineTransform | CompositeTransform, path: str | os.PathLike[str]) -> None:
     """Saves a linear transform exactly, as ITK's AffineTransform in text form. Written beside the target and renamed.
 
     Args:

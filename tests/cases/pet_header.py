@@ -59,7 +59,7 @@ def oblique(*spacing: float) -> np.ndarray:
     return affine
 
 
-def factor(image: Any, kind: str = "bw", **tags: Any) -> Any:
+def factor(image: Any, kind: Any = "bw", **tags: Any) -> Any:
     """The bare factor of a single image."""
     found = mj.suv_factor(image, kind, tags=tags or None)
     assert isinstance(found, mj.SuvFactor)

@@ -100,7 +100,7 @@ def composite(image: Image) -> mj.CompositeTransform:
     single = one_of(image)
     grid = near(single, 5, (6, 7, 5), angle=10.0)
     field = mj.DisplacementField.of(smooth_field(grid.shape, 1.5, 2), grid.affine)
-    return mj.CompositeTransform((mj.AffineTransform.of(MATRIX, center=single.grid.center), field))
+    return mj.CompositeTransform.of(mj.AffineTransform.of(MATRIX, center=single.grid.center), field)
 
 
 def indices(shape: tuple[int, ...]) -> np.ndarray:

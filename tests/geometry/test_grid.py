@@ -20,7 +20,6 @@ import medjax as mj
 from medjax import Grid, Image
 from medjax._geometry._grid import (
     affine_from,
-    as_triple,
     check_affine,
     direction_of,
     index_map,
@@ -31,6 +30,7 @@ from medjax._geometry._grid import (
     shear_degrees,
     spacing_of,
 )
+from medjax._geometry._numbers import as_triple
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -133,7 +133,7 @@ def test_masks_may_be_arrays_but_no_paths() -> None:
         given, maker = FOREIGN[name]
         for call in (mj.z_score_normalize, mj.crop_to_mask):
             with pytest.raises(ValueError, match=f"mask must be an Image or an array.*{maker}"):
-                call(IMAGE, mask=given)  # type: ignore[operator]
+                call(IMAGE, mask=given)  # type: ignore[arg-type, operator]
     assert mj.crop_to_mask(IMAGE, ARRAY).shape == (4, 4, 4)
 
 
@@ -149,13 +149,14 @@ def test_several_images_where_one_belongs() -> None:
 
 
 @pytest.mark.parametrize("name", ["text", "path", "SimpleITK", "nibabel"])
+@pytest.mark.usefixtures("unchecked")
 def test_voxels_that_are_no_array(name: str) -> None:
     given, maker = FOREIGN[name]
     for make in (Image.from_array, IMAGE.with_voxels):
         with pytest.raises(ValueError, match=f"voxels must be an array.*{maker}"):
-            make(given)
+            make(given)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=r"voxels must be an array, got an Image.*image\.voxels"):
-            make(IMAGE)
+            make(IMAGE)  # type: ignore[arg-type]
 
 
 def test_affine_in_ras() -> None:

@@ -32,7 +32,10 @@ PLACE_OF = {room: place for place, room in enumerate(ROOMS + FORMER)}
 WITHOUT_JAX = [
     "medjax",
     "medjax.io",
-    *(f"medjax.{name}" for name in ("_geometry._grid", "_geometry._orientation", "_image._metadata")),
+    *(
+        f"medjax.{name}"
+        for name in ("_geometry._grid", "_geometry._numbers", "_geometry._orientation", "_image._metadata")
+    ),
 ]
 
 # Loaded on use only.

@@ -44,7 +44,7 @@ def expected() -> dict[str, Any]:
         "grid": mj.Grid.of((2, 3, 4), spacing=2.0),
         "metadata": mj.Metadata(modality="PT", patient_id="x"),
         "affine": mj.AffineTransform.of(np.diag([1.0, 2.0, 3.0, 1.0])),
-        "composite": mj.CompositeTransform(()),
+        "composite": mj.CompositeTransform.of(),
         "field": mj.DisplacementField.of(np.zeros((1, 1, 1, 3)), np.eye(4)),
         "box": mj.BoundingBox(np.array([0, 0, 1], np.int32), np.array([2, 2, 1], np.int32)),
         "points": mj.MaskPoints(np.array([[0.0, 0, 1], [1, 0, 1]]), np.array(2, np.int32)),

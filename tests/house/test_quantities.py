@@ -97,7 +97,7 @@ def test_millilitres_and_cubic_millimetres() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bw", "lbm_james", "lbm_morgan", "lbm_janmahasatian", "ibw", "bsa"])
-def test_unit_of_a_factor_follows_from_its_kind(kind: str) -> None:
+def test_unit_of_a_factor_follows_from_its_kind(kind: Any) -> None:
     found: Any = mj.suv_factor(pet(), kind)
     stated = units()
     wanted = "cm2/ml" if kind == "bsa" else "g/ml"

@@ -303,15 +303,6 @@ def test_metadata_of_one_batch_item_never_moves_to_another() -> None:
         assert moved.metadata is None
 
 
-def test_compilation_cache_forgets_the_first_patient() -> None:
-    operation = jax.jit(lambda x: x)
-    a, b = patient_scan("a"), patient_scan("b")
-    treedef: Any = jax.tree.structure(a)
-    operation(a)
-    assert treedef == jax.tree.structure(b)  # what the cache does when b comes
-    assert jax.tree.unflatten(treedef, jax.tree.leaves(a)).metadata is None
-
-
 def test_two_devices_keep_scans_apart(tmp_path: Any) -> None:
     """A batch that is sharded over two devices comes back without metadata and with the right voxels."""
     import os

@@ -26,7 +26,7 @@ from medjax._show._figure import save_comparison
 SHAPE = (5, 6, 7)
 
 
-def head(code: str = "LPS", **options: Any) -> Image:
+def head(code: Any = "LPS", **options: Any) -> Image:
     """A volume with a mark on its left, on its back and on its top face, stored in any orientation."""
     voxels = np.zeros(SHAPE, np.float32)
     voxels[4, 3, 3], voxels[2, 5, 3], voxels[2, 3, 6], voxels[2, 3, 3] = 1.0, 2.0, 3.0, 4.0

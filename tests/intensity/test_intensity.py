@@ -424,7 +424,7 @@ WRONG = {
     "rescale shape": (lambda i: ANY.rescale(i, [1, 2], 0), r"slope must be one number; got shape \(2,\)"),
     "linear width": (lambda i: ANY.window(i, 0, 0.5), "width must be at least 1"),
     "exact width": (lambda i: ANY.window(i, 0, 0, function="linear_exact"), "width must be above 0"),
-    "function": (lambda i: ANY.window(i, 0, 1, function="LINEAR"), "linear, linear_exact, sigmoid"),
+    "function": (lambda i: ANY.window(i, 0, 1, function="LINEAR"), "'linear', 'linear_exact' or 'sigmoid'"),
     "range order": (lambda i: ANY.min_max_normalize(i, range=(1, 1)), "range must rise"),
     "range length": (lambda i: ANY.min_max_normalize(i, range=(1, 2, 3)), "two numbers"),
     "ddof": (lambda i: ANY.z_score_normalize(i, ddof=2), "ddof must be 0 or 1"),

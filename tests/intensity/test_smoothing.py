@@ -142,7 +142,7 @@ def test_median_of_batches_signs_and_gradients() -> None:
         (lambda x: mj.gaussian_blur(x, 1.0, unit=WRONG), "unit must be 'mm' or 'voxel', got 'cm'"),
         (lambda x: mj.gaussian_blur(x > 0, 1.0), "gaussian_blur takes intensities and this image holds labels"),
         (lambda x: mj.median_filter(x, 0), "size must be one integer or three, at least 1"),
-        (lambda x: mj.median_filter(x, 1.5), "size must be one integer"),
+        (lambda x: mj.median_filter(x, 1.5), "size must be one integer"),  # type: ignore[arg-type]
         (lambda x: mj.median_filter(x > 0, 3), "median_filter takes intensities"),
         (lambda x: mj.gaussian_blur(x.voxels, 1.0), "must be an Image, got ndarray"),
     ],

@@ -162,7 +162,7 @@ DROP = {
 def test_what_describes_values_goes_with_them(tmp_path: Path, name: str, dtype: Any) -> None:
     import nibabel as nib
 
-    mj.save_image({**KEEP, **DROP}[name](statistic(tmp_path, dtype)), tmp_path / "a.nii")
+    mj.save_image({**KEEP, **DROP}[name](statistic(tmp_path, dtype)), tmp_path / "a.nii")  # type: ignore[operator]
     header: Any = nib.load(tmp_path / "a.nii").header  # type: ignore[attr-defined]
     found = [float(header[field]) for field in ("cal_min", "cal_max", "intent_code", "intent_p1")]
     label = 1002.0 if name == "a label map" else 0.0

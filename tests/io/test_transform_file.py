@@ -81,7 +81,7 @@ def test_a_saved_composite_is_its_stages_one_after_the_other(tmp_path: Path) -> 
     center = np.asarray(image.grid.center)
     first = mj.AffineTransform.of(MATRIX, center=center + np.array([0.5, -0.4, 1.0]))
     second = mj.AffineTransform.of(mj.affine_matrix(rotation=(5, 10, -20), scale=1.2), center=center)
-    both = mj.CompositeTransform((first, second))
+    both = mj.CompositeTransform.of(first, second)
     save_transform(both, tmp_path / "both.tfm")
     direct = mj.resample_to_image(image, image, transform=both, fill=0.0)
     loaded = load_transform(tmp_path / "both.tfm")
@@ -167,12 +167,13 @@ def test_damaged_files_load_or_are_refused(tmp_path: Path) -> None:
     assert 50 < refused < 300
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_cannot_be_saved(tmp_path: Path) -> None:
     path, affine = tmp_path / "t.tfm", mj.AffineTransform.of(MATRIX)
     with pytest.raises(UnsupportedFileError, match=r"\.tfm or \.txt"):
         save_transform(affine, tmp_path / "t.h5")
     with pytest.raises(ValueError, match="got a DisplacementField"):
-        save_transform(mj.DisplacementField.of(np.zeros((2, 2, 2, 3)), np.eye(4)), path)
+        save_transform(mj.DisplacementField.of(np.zeros((2, 2, 2, 3)), np.eye(4)), path)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="one by one"):
         save_transform(mj.AffineTransform.of(np.stack([MATRIX, MATRIX])), path)
     with pytest.raises(ValueError, match="jax transformation"):

@@ -168,10 +168,11 @@ def test_empty_masks_are_named() -> None:
     np.testing.assert_array_equal(gradient, 0)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_unknown_frame_is_refused() -> None:
     for operation in (mj.barycenter, lambda image, frame: mj.mask_points(image, 3, frame=frame)):
         with pytest.raises(ValueError, match="frame must be 'world'"):
-            operation(label_image(blob(1)), frame="voxel")
+            operation(label_image(blob(1)), frame="voxel")  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------------ max_radius

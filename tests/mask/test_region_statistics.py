@@ -185,7 +185,7 @@ def test_a_batch_is_covered_whole_and_what_is_traced_is_refused() -> None:
     with pytest.raises(ValueError, match="spacing must be positive"):
         Grid.covering(image, 0)
     with pytest.raises(ValueError, match="image must be an Image or a Grid, got int"):
-        Grid.covering(3, 1.0)
+        Grid.covering(3, 1.0)  # type: ignore[arg-type]
 
 
 def test_a_margin_in_mm() -> None:

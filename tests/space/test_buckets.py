@@ -153,7 +153,7 @@ def test_long_rows_run_either_way(axis: int, step: tuple[int, int, int]) -> None
     shape = [9, 7, 8]
     shape[axis] = 330
     for image in (scan(12, tuple(shape), dtype=np.int16), labels(12, tuple(shape))):
-        seen = mj.flip(image, [d for d in range(3) if step[d] < 0])
+        seen = mj.flip(image, [d for d in range(3) if step[d] < 0])  # type: ignore[misc]
         for spacing in (0.7, 1.6, 13.0):
             compare(partial(mj.resample_to_spacing, spacing=spacing), seen)
             compare(partial(mj.resample_to_spacing, spacing=spacing), mj.change_orientation(seen, "SAR"))
@@ -222,9 +222,9 @@ def test_twenty_shapes_need_few_compilations(interpolation: Any, compilations: A
             voxels = rng.integers(-1000, 1000, shape).astype(np.int16)
             affine = oblique_affine(rng.uniform(-10, 10, 3), rng.uniform(0.7, 3.0, 3))
             image = Image.from_array(voxels, affine=affine)
-            turned = mj.change_orientation(image, ["RAS", "LPI", "SRA"][number % 3])
+            turned = mj.change_orientation(image, ["RAS", "LPI", "SRA"][number % 3])  # type: ignore[arg-type]
             mj.resample_to_spacing(turned, 2.0, interpolation=interpolation)
-            mj.rotate(image, number % 3, 7.0 * number + 1.0, interpolation=interpolation)
+            mj.rotate(image, number % 3, 7.0 * number + 1.0, interpolation=interpolation)  # type: ignore[arg-type]
     assert compilations.count <= 12, compilations.count
 
 

@@ -197,7 +197,7 @@ WRONG: Any = "wrong"
         ),
         (lambda x: mj.crop(x, (-1, 0, 0), 3), r"from \[-1, 0, 0\] does not lie inside"),
         (lambda x: mj.crop(x, 0, (3, 0, 3)), r"size must be one integer or three, at least 1; got \(3, 0, 3\)"),
-        (lambda x: mj.crop(x, 0, 2.5), r"size must be one integer or three, at least 1; got 2.5"),
+        (lambda x: mj.crop(x, 0, 2.5), r"size must be one integer or three, at least 1; got 2.5"),  # type: ignore[arg-type]
         (
             lambda x: mj.crop(x, (0.5, 0, 0), 3),
             r"start must be three integers, or one such triple per item; got \(0.5, 0, 0\)",
@@ -228,7 +228,7 @@ WRONG: Any = "wrong"
             r"offset must be three finite numbers, or one triple per item of the batch \(\); got \(1, 2\)",
         ),
         (lambda x: mj.translate(x, (1, 2, np.nan)), "offset must be three finite numbers"),
-        (lambda x: mj.translate(x, (1, 2, 3), unit=WRONG), "unit must be 'voxel' or 'mm', got 'wrong'"),
+        (lambda x: mj.translate(x, (1, 2, 3), unit=WRONG), "unit must be 'mm' or 'voxel', got 'wrong'"),
         (lambda x: mj.translate(x, np.ones((2, 3))), r"offset .*batch"),
     ],
 )

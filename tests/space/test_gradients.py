@@ -62,12 +62,10 @@ def everything(kind: Any, given: dict[str, Any]) -> Any:
     """A resampling in which every differentiable parameter takes part."""
     p = PARAMETERS | given
     built = mj.affine_matrix(p["translation"], p["rotation"], p["scale"], p["shear"])
-    transform = mj.CompositeTransform(
-        (
-            mj.AffineTransform.of(built, center=p["center"]),
-            mj.DisplacementField.of(p["displacement"], IMAGE.affine),
-            mj.AffineTransform.of(p["matrix"], center=IMAGE.grid.center),
-        )
+    transform = mj.CompositeTransform.of(
+        mj.AffineTransform.of(built, center=p["center"]),
+        mj.DisplacementField.of(p["displacement"], IMAGE.affine),
+        mj.AffineTransform.of(p["matrix"], center=IMAGE.grid.center),
     )
     image, grid = mj.Image(p["voxels"], p["source"]), mj.Grid(GRID.shape, p["target"])
     return mj.resample_to_grid(image, grid, transform=transform, interpolation=kind, fill=p["fill"]).voxels

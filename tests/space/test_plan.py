@@ -119,5 +119,5 @@ def test_wrong_arguments(unchecked: None) -> None:
 
 def test_a_wrong_type_is_named(unchecked: None) -> None:
     image = scan()
-    with pytest.raises(TypeError, match=r"target_grid must be a mj\.Grid, as image\.grid is, got Image"):
+    with pytest.raises(ValueError, match=r"target_grid must be a Grid, got Image; image\.grid is one"):
         mj.plan(image.grid, image)  # type: ignore[arg-type]

@@ -393,12 +393,12 @@ PLAIN_MATRIX: Any = np.eye(4)
         (lambda x: mj.resample_to_spacing(x, np.nan), "spacing must be one finite number or three, got nan"),
         (lambda x: mj.resample_to_spacing(x, (1, np.inf, 1)), "spacing must be one finite number or three"),
         (lambda x: mj.resample_to_spacing(x, (1, 1)), r"spacing must be one finite number or three, got \(1, 1\)"),
-        (lambda x: mj.resample_to_spacing(x, 1, size=0), "size must be one positive integer or three, got 0"),
+        (lambda x: mj.resample_to_spacing(x, 1, size=0), "size must be one integer or three, at least 1; got 0"),
         (
             lambda x: mj.resample_to_spacing(x, 1, size=(3, 3)),
-            r"size must be one positive integer or three, got \(3, 3\)",
+            r"size must be one integer or three, at least 1; got \(3, 3\)",
         ),
-        (lambda x: mj.resample_to_spacing(x, 1, size=2.5), "size must be one positive integer or three, got 2.5"),
+        (lambda x: mj.resample_to_spacing(x, 1, size=2.5), "size must be one integer or three, at least 1; got 2.5"),  # type: ignore[arg-type]
         (
             lambda x: mj.resample_to_spacing(x, 1, anchor=LAST),
             "anchor must be 'center' or 'first', got 'last'",
@@ -442,6 +442,7 @@ def test_a_traced_spacing_needs_a_size() -> None:
     np.testing.assert_allclose(traced, plain, rtol=0, atol=2000 * 1e-4)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_spacing_that_is_traced_itself() -> None:
     """It would decide a shape; with the size given it decides nothing else, and has a gradient."""
     with pytest.raises(ValueError, match=r"the new size follows from the spacing, which is traced here: pass size="):

@@ -28,7 +28,7 @@ def test_positive_degrees_are_right_handed_about_the_axis(axis: int) -> None:
     """In an LPS grid a point on the next axis turns towards the one after."""
     image = blob((21, 21, 21), np.eye(4), 2.0, np.full(3, 10.0) + 5.0 * np.eye(3)[(axis + 1) % 3])
     for name in (axis, "ijk"[axis]):
-        found = centroid(mj.rotate(image, name, 90.0)) - 10.0
+        found = centroid(mj.rotate(image, name, 90.0)) - 10.0  # type: ignore[arg-type]
         np.testing.assert_allclose(found, 5.0 * np.eye(3)[(axis + 2) % 3], atol=0.05)  # the tail ends at the edge
 
 
@@ -42,7 +42,7 @@ def test_axis_is_the_images_own() -> None:
 
 @pytest.mark.parametrize("degrees", [7.0, 45.0, -120.0])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_expand_holds_all_content_and_little_else(axis: int, degrees: float) -> None:
+def test_expand_holds_all_content_and_little_else(axis: Any, degrees: float) -> None:
     image = Image.from_array(np.ones(SHAPE, np.float32), affine=oblique_affine())
     out = mj.rotate(image, axis, degrees, expand=True, fill=0)
     np.testing.assert_allclose(out.spacing, image.spacing, rtol=1e-12)
@@ -107,6 +107,24 @@ def test_affine_transform_is_the_inverse_of_the_transform_of_resampling() -> Non
     np.testing.assert_allclose(
         out.voxels, mj.resample_to_image(image, image, transform=content.inverse()).voxels, rtol=0, atol=ROUNDING
     )
+
+
+def test_a_matrix_pushes_and_a_transform_pulls() -> None:
+    """By hand: one voxel to the right, and the value from one voxel to the right; a batch and a traced transform too."""
+    image = Image.from_array(np.arange(4.0, dtype=np.float32).reshape(4, 1, 1))
+    right = mj.affine_matrix(translation=(1, 0, 0))
+    pull = mj.AffineTransform.of(right)
+    pushed, pulled = [-1.0, 0.0, 1.0, 2.0], [1.0, 2.0, 3.0, -1.0]
+    assert mj.affine_transform(image, right, fill=-1.0).voxels.ravel().tolist() == pushed
+    assert mj.affine_transform(image, pull, fill=-1.0).voxels.ravel().tolist() == pulled
+    assert mj.affine_transform(image, pull.inverse(), fill=-1.0).voxels.ravel().tolist() == pushed
+    traced = jax.jit(lambda t: mj.affine_transform(image, t, fill=-1.0).voxels)(pull)
+    np.testing.assert_allclose(traced.ravel(), pulled, atol=1e-6)
+    both = mj.AffineTransform.of(np.stack([right, np.linalg.inv(right)]))
+    out = mj.affine_transform(mj.stack([image, image]), both, fill=-1.0)
+    assert out.voxels.reshape(2, 4).tolist() == [pulled, pushed]
+    grid = Grid.of((2, 1, 1), origin=(1, 0, 0))
+    assert mj.affine_transform(image, pull, grid=grid).voxels.ravel().tolist() == [2.0, 3.0]
 
 
 def test_a_mirror_of_the_content() -> None:
@@ -226,9 +244,9 @@ def wrong(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: mj.rotate(x, 3, 5.0), "axis must be 0, 1, 2 or 'i', 'j', 'k', got 3"),
-        (lambda x: mj.rotate(x, "x", 5.0), "axis must be 0, 1, 2 or 'i', 'j', 'k', got 'x'"),
-        (lambda x: mj.rotate(x, True, 5.0), "axis must be .* got True"),
+        (lambda x: mj.rotate(x, 3, 5.0), "axis must be 0, 1, 2 or 'i', 'j', 'k', got 3"),  # type: ignore[arg-type]
+        (lambda x: mj.rotate(x, "x", 5.0), "axis must be 0, 1, 2 or 'i', 'j', 'k', got 'x'"),  # type: ignore[arg-type]
+        (lambda x: mj.rotate(x, True, 5.0), "axis must be .* got True"),  # type: ignore[arg-type]
         (lambda x: mj.rotate(x, 0, np.nan), "degrees must be finite, got nan"),
         (lambda x: mj.rotate(x, 0, np.ones(2)), r"degrees must be one number; got shape \(2,\)"),
         (lambda x: mj.rotate(x, 0, 5.0, center=(1, 2)), r"center must be three numbers, LPS mm; got shape \(2,\)"),
@@ -285,7 +303,7 @@ def wrong(value: Any) -> Any:
         (lambda x: mj.DisplacementField.of(np.zeros((2, 2, 2, 3)), np.eye(4) * np.nan), "affine must be finite"),
         (lambda x: mj.warp(x, np.zeros((*x.shape, 3), complex)), "displacement field is .* got complex128"),
         (
-            lambda x: mj.warp(x, mj.DisplacementField.of(np.zeros((*x.shape, 3)), x.affine)),
+            lambda x: mj.warp(x, mj.DisplacementField.of(np.zeros((*x.shape, 3)), x.affine)),  # type: ignore[arg-type]
             "displacement must be an array",
         ),
         (
@@ -296,8 +314,8 @@ def wrong(value: Any) -> Any:
         ),
         (lambda x: mj.affine_transform(x, np.eye(4), grid=wrong((3, 3, 3))), "grid must be a Grid, got tuple"),
         (lambda x: mj.rotate(x, wrong(np.array([0, 1])), 3.0), "axis must be 0, 1, 2"),
-        (lambda x: mj.rotate(x, 0, "10"), "expected real numbers, got '10'"),
-        (lambda x: mj.rotate(x, 0, 3.0, fill="min"), "fill must be a number.* got 'min'"),
+        (lambda x: mj.rotate(x, 0, "10"), "expected real numbers, got '10'"),  # type: ignore[arg-type]
+        (lambda x: mj.rotate(x, 0, 3.0, fill="min"), "fill must be a number.* got 'min'"),  # type: ignore[arg-type]
         (lambda x: mj.resample_to_image(x, x.grid), "reference must be an Image, got Grid; resample_to_grid takes"),
     ],
 )
@@ -346,9 +364,9 @@ def test_a_small_matrix_is_not_a_singular_one() -> None:
 BENT: dict[str, Callable[[Any, Any], Any]] = {
     "coarse": lambda coarse, own: coarse,
     "own": lambda coarse, own: own,
-    "own, then coarse": lambda coarse, own: mj.CompositeTransform((coarse, own)),
-    "coarse, then own": lambda coarse, own: mj.CompositeTransform((own, coarse)),
-    "with an affine": lambda coarse, own: mj.CompositeTransform((mj.AffineTransform.of(MATRIX), own, coarse)),
+    "own, then coarse": lambda coarse, own: mj.CompositeTransform.of(coarse, own),
+    "coarse, then own": lambda coarse, own: mj.CompositeTransform.of(own, coarse),
+    "with an affine": lambda coarse, own: mj.CompositeTransform.of(mj.AffineTransform.of(MATRIX), own, coarse),
 }
 
 

@@ -30,7 +30,7 @@ OPERATIONS: dict[str, Callable[[mj.Image], Any]] = {
     "grid": lambda image: mj.resample_to_grid(image, REFERENCE.grid),
     "transform": lambda image: mj.resample_to_image(image, REFERENCE, transform=TURN),
     "composite": lambda image: mj.resample_to_image(
-        image, REFERENCE, transform=mj.CompositeTransform((TURN, FIELD)), fill=0.0
+        image, REFERENCE, transform=mj.CompositeTransform.of(TURN, FIELD), fill=0.0
     ),
     "scale": lambda image: mj.scale(image, 1.4),
     "rotate": lambda image: mj.rotate(image, "k", 10.0),
@@ -124,7 +124,7 @@ run = jax.export.deserialize(bytearray(open(sys.argv[1], "rb").read()))
 image = mj.Image.from_array(np.load(sys.argv[2]), spacing=2.0, metadata=mj.Metadata(patient_id="B"))
 field = mj.DisplacementField.of(np.full((5, 5, 5, 3), 0.3, np.float32), np.eye(4))
 turn = mj.AffineTransform.of(mj.affine_matrix(rotation=(1, 2, 3)))
-out, mask = run.call(image, mj.CompositeTransform((turn, field)))
+out, mask = run.call(image, mj.CompositeTransform.of(turn, field))
 assert isinstance(out, mj.Image) and (out.kind, mask.kind) == ("intensity", "label"), (out.kind, mask.kind)
 assert out.metadata is None
 np.save(sys.argv[3], out.voxels)
@@ -134,7 +134,7 @@ np.save(sys.argv[3], out.voxels)
 def test_a_new_process_calls_what_this_one_exported(tmp_path: Path) -> None:
     image = mj.Image.from_array(RNG.normal(size=(8, 7, 6)).astype(np.float32), spacing=2.0)
     image = image.with_metadata(mj.Metadata(patient_id="A"))
-    transform = mj.CompositeTransform((TURN, FIELD))
+    transform = mj.CompositeTransform.of(TURN, FIELD)
 
     def moved(image: mj.Image, transform: mj.CompositeTransform) -> tuple[mj.Image, mj.Image]:
         out = mj.resample_to_image(image, image, transform=transform, fill=0.0)

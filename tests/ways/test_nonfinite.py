@@ -77,7 +77,7 @@ def test_reaches_as_far_as_its_weight(way: str, value: float) -> None:
 def test_flip_commutes(way: str, place: tuple[int, ...], value: float) -> None:
     image = Image.from_array(spoiled(value, place), spacing=3.0)
     axes = ("i", "j", "k")
-    turned = mj.flip(WAYS[way](mj.flip(image, axes), 1.0), axes)
+    turned = mj.flip(WAYS[way](mj.flip(image, axes), 1.0), axes)  # type: ignore[arg-type]
     np.testing.assert_allclose(turned.voxels, WAYS[way](image, 1.0).voxels, rtol=1e-6)
 
 

@@ -16,6 +16,7 @@ import medjax as mj
 
 # Public functions without a row, and why.
 WITHOUT_ROW = {
+    "keep_metadata": "metadata around any function, see tests/image/test_keep_metadata.py",
     "load_image": "a way: the loaded image",
     "save_image": "files take what is known",
     "shape_buckets": "a way: within buckets",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax._geometry._grid import is_traced
+from medjax._geometry._numbers import is_traced
 from medjax._image._image import Image
 
 __all__ = ["check_known", "check_single", "single_on_host"]

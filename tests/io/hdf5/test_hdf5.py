@@ -52,7 +52,7 @@ def test_round_trip_across_chunks(tmp_path: Path, shape: tuple[int, ...], order:
 def test_views_big_endian_and_jax_voxels_are_stored_as_seen(tmp_path: Path) -> None:
     whole = voxels_of("i2", (9, 8, 7))
     for name, voxels in {"view": whole[::-2, 1:, ::3], "big": whole.astype(">i2"), "jax": jnp.asarray(whole)}.items():
-        io.save_hdf5(tmp_path / "a.h5", mj.Image.from_array(voxels), name=name)
+        io.save_hdf5(tmp_path / "a.h5", mj.Image.from_array(voxels), name=name)  # type: ignore[arg-type]
         found = io.load_hdf5(tmp_path / "a.h5", name=name).voxels
         assert found.dtype == np.dtype("i2")
         assert found.dtype.isnative

@@ -1,6 +1,6 @@
-"""Checks what callers hand to an intensity operation, on the host, and brings it into the form the kernels take.
+"""Arguments of intensity operations, checked on the host and brought into the form that kernels take.
 
-Values are checked where they are concrete; a tracer passes, and the operation's docstring says what then happens.
+Known values are checked. Traced values pass, and the operation's docstring says how it treats them.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from medjax._geometry._grid import is_traced
+from medjax._geometry._numbers import is_traced
+from medjax._image._checks import check_same_grid
 from medjax._image._image import Image, check_image
-from medjax._image._per_item import aligned
-from medjax._kernels._compiled import unchanging
+from medjax._image._operators import check_amounts
+from medjax._image._per_item import with_space_axes
+from medjax._kernels._compiled import at_once, unchanging
 from medjax._kernels._values import without_wrapping
-from medjax._mask import at_once, check_same_grid, is_concrete
 
 __all__ = [
     "Number",
     "as_numbers",
-    "check_not_empty",
-    "is_concrete",
     "is_pair",
+    "limits_for",
     "mask_for",
     "number_for",
     "percentiles_of",
@@ -31,7 +31,7 @@ __all__ = [
     "voxels_of",
 ]
 
-# What a caller may write for a number: annotations are checked at run time in the tests, where int is not float.
+# A number in an annotation: the tests check annotations at run time, where int is not float.
 Number = float | int | np.number
 
 
@@ -39,14 +39,10 @@ def voxels_of(image: Image, operation: str) -> Any:
     """Returns an image's voxels in a form that jit takes without loss.
 
     Raises:
-        ValueError: it is no image, or holds labels or complex numbers.
+        ValueError: the argument is no image, or the image holds labels or complex numbers.
     """
     check_image(image, f"{operation}: the image")
-    if image.kind == "label":
-        raise ValueError(
-            f"{operation} takes intensities and this image holds labels, which are names, not amounts; "
-            "if they are amounts after all, use image.with_kind('intensity')"
-        )
+    check_amounts(image, operation)
     voxels = image.voxels
     if np.issubdtype(voxels.dtype, np.complexfloating):
         raise ValueError(f"{operation} takes real voxels, got {voxels.dtype}; take the magnitude first")
@@ -54,23 +50,22 @@ def voxels_of(image: Image, operation: str) -> Any:
 
 
 def number_for(image: Image, value: Any, name: str, *, allow_infinite: bool = False) -> Any:
-    """Returns a parameter, one number or some per item and channel, shaped to broadcast against the voxels.
+    """Returns a parameter, one number or several per item and channel, in a shape that broadcasts against the voxels.
 
     Args:
-        image: The image it is for.
+        image: The image that the parameter is for.
         value: A number, or an array that broadcasts to `(*batch, *channels)`.
         name: The argument that an error names.
-        allow_infinite: Whether infinity has a meaning here.
+        allow_infinite: Whether infinity makes sense.
 
     Raises:
-        ValueError: the shape does not fit, or a concrete value is not a (finite) number.
+        ValueError: the shape does not fit, or a known value is not a (finite) number.
     """
     if not is_traced(value):
         value = as_numbers(value, name)
         if np.isnan(value).any() or not (allow_infinite or np.isfinite(value).all()):
             raise ValueError(f"{name} must be {'a number' if allow_infinite else 'finite'}, got {value.tolist()}")
-    value, depth = aligned(value, image.batch_shape, image.channels, name), len(image.batch_shape)
-    return value.reshape((*value.shape[:depth], 1, 1, 1, *value.shape[depth:])) if value.ndim else value
+    return with_space_axes(value, image.batch_shape, image.channels, name)
 
 
 def as_numbers(value: Any, name: str) -> np.ndarray:
@@ -83,28 +78,41 @@ def as_numbers(value: Any, name: str) -> np.ndarray:
 
 
 def is_pair(value: Any) -> bool:
-    """Whether something has two entries."""
+    """Whether a value has two entries."""
     try:
         return len(value) == 2
     except TypeError:
         return False
 
 
+def limits_for(image: Image, low: Any, high: Any) -> tuple[Any, Any]:
+    """Returns a lower and an upper limit, each as `number_for` does; `None` is no limit.
+
+    Raises:
+        ValueError: a limit is NaN or of another shape, or `low` is known to be above `high`.
+    """
+    low = number_for(image, -np.inf if low is None else low, "low", allow_infinite=True)
+    high = number_for(image, np.inf if high is None else high, "high", allow_infinite=True)
+    if not is_traced(low, high) and (low > high).any():
+        raise ValueError(f"low must not be above high, got {low.tolist()} and {high.tolist()}")
+    return low, high
+
+
 def range_for(image: Image, range: tuple[Any, Any], name: str = "range") -> tuple[Any, Any]:
     """Returns the two ends of an output range, each as `number_for` does.
 
     Raises:
-        ValueError: there are not two ends, the first is not below the second, or they are further apart than the largest
-            number of the result.
+        ValueError: there are not two ends, the first is not below the second, or their difference exceeds the largest
+            number of the result's dtype.
     """
     if not is_pair(range):
         raise ValueError(f"{name} must be two numbers (low, high), got {range!r}")
     low, high = (number_for(image, end, name) for end in range)
-    if is_concrete(low) and is_concrete(high) and not (low < high).all():
+    if not is_traced(low, high) and not (low < high).all():
         raise ValueError(f"{name} must rise from low to high, got {range!r}")
     dtype = np.float64 if image.dtype == np.float64 and jax.config.read("jax_enable_x64") else np.float32
     with np.errstate(over="ignore", invalid="ignore"):
-        if is_concrete(low, high) and not np.isfinite(np.asarray(high, dtype) - np.asarray(low, dtype)).all():
+        if not is_traced(low, high) and not np.isfinite(np.asarray(high, dtype) - np.asarray(low, dtype)).all():
             raise ValueError(f"{name} must be no wider than the largest {np.dtype(dtype)}, got {range!r}")
     return low, high
 
@@ -120,7 +128,7 @@ def percentiles_of(percentiles: Any) -> tuple[float, ...]:
         given = tuple(percentiles)
     except TypeError:
         raise ValueError(f"{rule}, got {percentiles!r}") from None
-    if not is_concrete(*given):
+    if is_traced(*given):
         raise ValueError("percentiles must be plain numbers: they choose voxels by rank, which has no derivative")
     try:
         found = tuple(float(percentile) for percentile in given)
@@ -133,10 +141,10 @@ def percentiles_of(percentiles: Any) -> tuple[float, ...]:
 
 
 def mask_for(image: Image, mask: Any, name: str = "mask") -> Any:
-    """Returns a mask shaped to broadcast against the voxels, or `None`; what is not zero is inside.
+    """Returns a mask in a shape that broadcasts against the voxels, or `None`. Voxels that are not 0 are inside.
 
     Args:
-        image: The image it is for.
+        image: The image that the mask is for.
         mask: An `Image` on the same grid, or an array: `(i, j, k)` for all items, `(*batch, i, j, k)`, or with the
             image's channels as well. Booleans or integers.
         name: The argument that an error names.
@@ -169,13 +177,3 @@ def mask_for(image: Image, mask: Any, name: str = "mask") -> Any:
         )
     with at_once(mask):
         return (unchanging(mask) if mask.dtype == bool else mask != 0).reshape(forms[mask.shape])
-
-
-def check_not_empty(count: Any, operation: str, what: str, verb: str = "selects") -> None:
-    """Raises `ValueError` where a concrete count of voxels is zero; `None` or a tracer passes."""
-    if count is None or not is_concrete(count):
-        return
-    empty = np.argwhere(np.asarray(count).reshape(-1) == 0).ravel()
-    if empty.size:
-        where = "" if np.size(count) == 1 else f" in item (and channel) {empty.tolist()} of {np.size(count)}"
-        raise ValueError(f"{operation}: {what} {verb} no finite voxel{where}; there is nothing to take statistics of")

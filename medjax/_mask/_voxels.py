@@ -1,72 +1,36 @@
-"""What operations on masks take: labels, weights and grids, checked where they are concrete."""
+"""Masks as operations read them: labels, weights, or the voxels inside. Known values are checked."""
 
 from __future__ import annotations
 
-import contextlib
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax._geometry._numbers import is_traced
+from medjax._image._checks import check_count
 from medjax._image._image import Image, check_image
-from medjax._image._same_grid import check_grids
-from medjax._kernels._compiled import eagerly, unchanging
+from medjax._kernels._compiled import at_once, unchanging
 
 __all__ = [
-    "at_once",
     "batch_first",
     "channels_first",
-    "check_count",
-    "check_not_empty",
-    "check_same_grid",
     "float_like",
     "inside_of",
-    "is_concrete",
     "labels_of",
-    "voxel_volume",
     "weights_of",
 ]
 
-# By how much interpolation in float32 may leave the range of weights.
+# Interpolation in float32 may leave the range of weights by this much.
 _ROUNDING = 1e-5
 
 
-def is_concrete(*values: Any) -> bool:
-    """Whether the values' numbers are known now, not only inside a transformation."""
-    return not any(isinstance(value, jax.core.Tracer) for value in values)
-
-
-def check_count(value: Any, name: str) -> None:
-    """Raises `ValueError` unless a static number is a whole one, at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise ValueError(f"{name} must be an integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
-
-
-def check_same_grid(image: Image, other: Image, name: str, *, batch: Literal["same", "same or none"] = "same") -> None:
-    """Checks that two images lie on one grid, as `check_grids` does, and are images at all.
-
-    Args:
-        image: The image it is about.
-        other: What must lie on its grid; a traced affine is taken to be right.
-        name: The argument that an error names.
-        batch: Whether `other` may also be one for all items.
-
-    Raises:
-        ValueError: shape, batch or affine differ, or one is no image.
-    """
-    check_image(image, "image")
-    check_image(other, name)
-    check_grids(image, other, name, batch=batch)
-
-
 def labels_of(mask: Image, num_classes: int | None, operation: str = "this operation") -> Any:
-    """Returns labels as int32, `(*batch, i, j, k)`; without `num_classes` 1 wherever the mask is not 0.
+    """Returns labels as int32, `(*batch, i, j, k)`; without `num_classes` they are 1 wherever the mask is not 0.
 
     Raises:
-        ValueError: the mask holds fractions or has channels, or a concrete label is not within 0 to `num_classes - 1`.
+        ValueError: the mask holds fractions or has channels, or a known label is not within 0 to `num_classes - 1`.
     """
     check_image(mask, "mask")
     voxels = mask.voxels
@@ -83,7 +47,7 @@ def labels_of(mask: Image, num_classes: int | None, operation: str = "this opera
     with at_once(voxels):
         if num_classes is None:
             return voxels.astype(bool).astype(np.int32)
-        if is_concrete(voxels):
+        if not is_traced(voxels):
             low, high = int(voxels.min()), int(voxels.max())
             if low < 0 or high >= num_classes:
                 raise ValueError(
@@ -93,18 +57,19 @@ def labels_of(mask: Image, num_classes: int | None, operation: str = "this opera
 
 
 def weights_of(mask: Image, name: str = "mask", *, most: float | None = None) -> Any:
-    """Returns what each voxel counts, channels before space: 1 where integers are not 0, fractions as they are.
+    """Returns the weight of each voxel, channels before space: 1 where integers are not 0, fractions as they are.
 
     Integers and booleans become int32, so that counts are exact.
 
     Args:
         mask: Any batch, any channels.
         name: The argument that an error names.
-        most: The largest weight that has a meaning, the least being 0; `None` where all that is not 0 counts alike.
+        most: The largest weight that makes sense (the smallest is 0), or `None` where all voxels that are not 0 count
+            alike.
 
     Raises:
-        ValueError: the voxels are no numbers, or a concrete one is NaN or infinite, which would make every sum or mean so,
-            or lies outside 0 to `most`.
+        ValueError: the voxels are no numbers; a known one is NaN or infinite, which would spoil every sum and mean; or
+            a known one lies outside 0 to `most`.
     """
     check_image(mask, name)
     voxels = mask.voxels
@@ -113,7 +78,7 @@ def weights_of(mask: Image, name: str = "mask", *, most: float | None = None) ->
             raise ValueError(f"a mask holds booleans, integers or fractions, got {voxels.dtype}")
         with at_once(voxels):
             voxels = voxels.astype(np.float32) if voxels.dtype.itemsize < 4 else unchanging(voxels)
-            if is_concrete(voxels):
+            if not is_traced(voxels):
                 _check_weights(voxels, name, most)
             return channels_first(voxels, mask)
     with at_once(voxels):
@@ -125,11 +90,6 @@ def inside_of(mask: Image) -> Any:
     weights = weights_of(mask)
     with at_once(weights):
         return weights != 0
-
-
-def at_once(*values: Any) -> contextlib.AbstractContextManager[Any]:
-    """Within it JAX computes with these values at once if all are known, though a trace of the caller's be under way."""
-    return eagerly() if is_concrete(*values) else contextlib.nullcontext()
 
 
 def _check_weights(voxels: Any, name: str, most: float | None) -> None:
@@ -147,8 +107,8 @@ def _check_weights(voxels: Any, name: str, most: float | None) -> None:
     if low < -rounding or high > most + rounding:
         bounds = "must not be negative" if most == np.inf else f"must be within 0 to {most:g}"
         raise ValueError(
-            f"the {name} has weights from {low:g} to {high:g}: they {bounds}; compare it first, such as voxels > 0.5, or limit "
-            f"it, clip({name}, 0, {'None' if most == np.inf else f'{most:g}'})"
+            f"the {name} has weights from {low:g} to {high:g}: they {bounds}; compare it first, such as voxels > 0.5, "
+            f"or limit it, clip({name}, 0, {'None' if most == np.inf else f'{most:g}'})"
         )
 
 
@@ -165,25 +125,8 @@ def batch_first(affine: Any, image: Image) -> Any:
     return affine.reshape(affine.shape[:lead] + (1,) * len(image.channels) + affine.shape[lead:])
 
 
-def voxel_volume(affine: Any) -> Any:
-    """Returns the volume of a voxel in mm3, `(*batch,)`: the determinant of the affine's linear part."""
-    a, b, c = (affine[..., :3, axis] for axis in range(3))
-    xp = affine.__array_namespace__()
-    return abs((a * xp.linalg.cross(b, c)).sum(-1))
-
-
 def float_like(value: Any, *others: Any) -> Any:
-    """Returns a value as float64 NumPy where it and the others are concrete, else as a traceable float array."""
-    if is_concrete(value, *others):
+    """Returns a value as float64 NumPy where it and the others are known, else as a float array of JAX."""
+    if not is_traced(value, *others):
         return np.asarray(value, np.float64)
     return jnp.asarray(value, jax.dtypes.canonicalize_dtype(np.float64))
-
-
-def check_not_empty(amount: Any, operation: str) -> None:
-    """Raises `ValueError` where a concrete amount of mask is not positive; a tracer passes."""
-    if not is_concrete(amount):
-        return
-    empty = np.argwhere(np.asarray(amount).reshape(-1) <= 0).ravel()
-    if empty.size:
-        where = "" if np.size(amount) == 1 else f" in item (and channel) {empty.tolist()} of {np.size(amount)}"
-        raise ValueError(f"{operation}: the mask is empty{where}")
