@@ -1,0 +1,248 @@
+"""A phantom: layers of shapes painted one over the other, evaluated at points or on the lattice of a grid.
+
+The label of a point is that of the last layer that holds it. A value is painted likewise, with the share of each layer
+that its blurred shape has at the point; spheres come last and are added to what surrounds them, so that a blurred sphere
+in even surroundings is exact.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from medjax._geometry._grid import Grid
+from medjax.datasets._shapes import Ellipsoid, Shape
+from medjax.datasets._spread import SIGMA_PER_FWHM, sphere_share
+
+__all__ = ["Layer", "Lesion", "Phantom"]
+
+_SLAB_VOXELS = 2**19
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """The points that lie in all of some shapes, with their label and their value in each channel."""
+
+    label: int
+    shapes: tuple[Shape, ...]
+    values: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesion:
+    """A ball of even uptake, and the truth about it.
+
+    Attributes:
+        label: Its value in the label map.
+        site: Where it lies.
+        center_mm: LPS mm.
+        radius_mm: In mm.
+        suv: True uptake in g/ml, before any point spread.
+        background_suv: Uptake of what surrounds it.
+        hu: Its attenuation in Hounsfield units.
+    """
+
+    label: int
+    site: str
+    center_mm: tuple[float, float, float]
+    radius_mm: float
+    suv: float
+    background_suv: float
+    hu: float
+
+    @property
+    def volume_ml(self) -> float:
+        """`4/3 pi r^3`."""
+        return 4.0 / 3.0 * np.pi * self.radius_mm**3 / 1000.0
+
+    @property
+    def tlg(self) -> float:
+        """Total lesion glycolysis in g: uptake times volume."""
+        return self.suv * self.volume_ml
+
+
+class Phantom:
+    """Labels and values by formula, at any point of the world.
+
+    Attributes:
+        names: Name of each label.
+        lesions: The lesions, which are also labels.
+        volumes_ml: Volume of each structure that one formula gives, by name; lesions inside count with their organ.
+    """
+
+    def __init__(
+        self,
+        layers: tuple[Layer, ...],
+        names: Mapping[int, str],
+        background: Mapping[str, float],
+        *,
+        lesions: tuple[Lesion, ...] = (),
+        volumes_ml: Mapping[str, float] | None = None,
+    ):
+        self.names, self.lesions = dict(names), lesions
+        self.volumes_ml = {**(volumes_ml or {}), **{self.names[one.label]: one.volume_ml for one in lesions}}
+        self._background = dict(background)
+        self._layers = layers
+
+    def __repr__(self) -> str:
+        return f"Phantom({len(self.names)} labels, {len(self.lesions)} lesions)"
+
+    def labels(self, points: Any) -> np.ndarray:
+        """Labels at points.
+
+        Args:
+            points: `(..., 3)`, LPS mm.
+
+        Returns:
+            `(...)`, uint8, the same on every platform.
+        """
+        where, shape = _three(points)
+        labels = np.zeros(where[0].shape, np.uint8)
+        _paint((*self._layers, *map(_layer_of, self.lesions)), where, "", 0.0, labels, None)
+        return labels.reshape(shape)
+
+    def values(self, channel: str, points: Any, *, fwhm_mm: float = 0.0) -> np.ndarray:
+        """Values without noise at points.
+
+        Args:
+            channel: One of those that the phantom has: "hu" and "suv", or "t1".
+            points: `(..., 3)`, LPS mm.
+            fwhm_mm: Full width at half maximum of the Gaussian point spread; 0: sharp edges.
+
+        Returns:
+            `(...)`, float32, equal on every platform to 1e-6 of the range.
+
+        Raises:
+            ValueError: the phantom has no such channel, or the width is negative.
+        """
+        where, shape = _three(points)
+        sigma = self._sigma(channel, fwhm_mm)
+        values = np.full(where[0].shape, self._background[channel], np.float32)
+        _paint(self._layers, where, channel, sigma, None, values)
+        for one in self.lesions:
+            self._add_lesion(one, where, channel, sigma, values)
+        return values.reshape(shape)
+
+    def on_grid(self, grid: Grid, channel: str, *, fwhm_mm: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and values without noise at the voxel centres of a grid: what `labels` and `values` give there.
+
+        Args:
+            grid: Any spacing and orientation, single and concrete.
+            channel: As for `values`.
+            fwhm_mm: As for `values`.
+
+        Returns:
+            `(i, j, k)`: labels, uint8, and values, float32.
+
+        Raises:
+            ValueError: the phantom has no such channel, or the width is negative.
+        """
+        sigma = self._sigma(channel, fwhm_mm)
+        labels = np.zeros(grid.shape, np.uint8)
+        values = np.full(grid.shape, self._background[channel], np.float32)
+        rows = max(1, _SLAB_VOXELS // max(1, grid.shape[1] * grid.shape[2]))
+
+        def fill(start: int) -> None:
+            slab = slice(start, start + rows)
+            for layer in self._layers:
+                for part, points in _parts(grid, slab, _box(layer), 4.0 * sigma):
+                    _paint((layer,), points, channel, sigma, labels[part], values[part])
+            for one in self.lesions:
+                ball = _layer_of(one)
+                for part, points in _parts(grid, slab, _box(ball), 6.0 * sigma):
+                    _paint((ball,), points, channel, sigma, labels[part], None)
+                    self._add_lesion(one, points, channel, sigma, values[part])
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            list(pool.map(fill, range(0, grid.shape[0], rows)))
+        return labels, values
+
+    def _sigma(self, channel: str, fwhm_mm: float) -> float:
+        if channel not in self._background:
+            raise ValueError(f"channel must be one of {', '.join(self._background)}, got {channel!r}")
+        if not (np.isfinite(fwhm_mm) and fwhm_mm >= 0):
+            raise ValueError(f"fwhm_mm must be finite and at least 0, got {fwhm_mm!r}")
+        return float(fwhm_mm) * SIGMA_PER_FWHM
+
+    def _add_lesion(
+        self, one: Lesion, points: tuple[np.ndarray, ...], channel: str, sigma: float, values: np.ndarray
+    ) -> None:
+        """Adds a lesion: blurred uptake by its closed form, all else as a layer."""
+        if channel != "suv" or sigma == 0.0:
+            _paint((_layer_of(one),), points, channel, sigma, None, values)
+            return
+        u, v, w = (axis - c for axis, c in zip(points, one.center_mm, strict=True))
+        share = sphere_share(np.sqrt(u * u + v * v + w * w), one.radius_mm, sigma)
+        values += ((one.suv - one.background_suv) * share).astype(np.float32)
+
+
+def _layer_of(one: Lesion) -> Layer:
+    ball = Ellipsoid(one.center_mm, (one.radius_mm, one.radius_mm, one.radius_mm))
+    return Layer(one.label, (ball,), {"suv": one.suv, "hu": one.hu})
+
+
+def _three(points: Any) -> tuple[tuple[np.ndarray, ...], tuple[int, ...]]:
+    """Flat coordinates, and the shape that results have."""
+    points = np.asarray(points, np.float64)
+    if points.ndim == 0 or points.shape[-1] != 3:
+        raise ValueError(f"points are (..., 3), LPS mm, got shape {points.shape}")
+    return tuple(np.ascontiguousarray(points[..., axis]).reshape(-1) for axis in range(3)), points.shape[:-1]
+
+
+def _box(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+    boxes = [shape.box for shape in layer.shapes]
+    return np.max([low for low, _ in boxes], axis=0), np.min([high for _, high in boxes], axis=0)
+
+
+def _paint(
+    layers: tuple[Layer, ...],
+    points: tuple[np.ndarray, ...],
+    channel: str,
+    sigma: float,
+    labels: np.ndarray | None,
+    values: np.ndarray | None,
+) -> None:
+    """Paints layers over labels and values in place."""
+    for layer in layers:
+        levels = [shape.level(*points) for shape in layer.shapes]
+        inside = levels[0] <= 0.0
+        for level in levels[1:]:
+            inside = inside & (level <= 0.0)
+        if labels is not None:
+            np.copyto(labels, np.uint8(layer.label), where=inside)
+        if values is None:
+            continue
+        value = np.float32(layer.values[channel])
+        if sigma == 0.0:
+            np.copyto(values, value, where=inside)
+            continue
+        share = layer.shapes[0].share(levels[0], *points, sigma)
+        for shape, level in zip(layer.shapes[1:], levels[1:], strict=True):
+            share = share * shape.share(level, *points, sigma)
+        values += (value - values) * share
+
+
+def _parts(
+    grid: Grid, slab: slice, box: tuple[np.ndarray, np.ndarray], margin_mm: float
+) -> Iterator[tuple[tuple[slice, ...], tuple[np.ndarray, ...]]]:
+    """The block of a slab's voxels that a box can touch, if there is one, and coordinates of their centres."""
+    low, high = box[0] - margin_mm, box[1] + margin_mm
+    affine = np.asarray(grid.affine, np.float64)
+    inverse = np.linalg.inv(affine[:3, :3])
+    middle = inverse @ ((low + high) / 2 - affine[:3, 3])
+    reach = np.abs(inverse) @ ((high - low) / 2) + 0.01
+    first = np.maximum(np.ceil(middle - reach), [slab.start, 0, 0]).astype(int)
+    last = np.minimum(np.floor(middle + reach) + 1, [min(slab.stop, grid.shape[0]), *grid.shape[1:]]).astype(int)
+    if (first >= last).any():
+        return
+    index = np.ix_(*(np.arange(a, b, dtype=np.float64) for a, b in zip(first, last, strict=True)))
+    points = []
+    for row in affine[:3]:  # one term at a time: the order of the sums is the same for every library
+        terms = [row[axis] * index[axis] for axis in range(3) if row[axis] != 0.0]
+        points.append(sum(terms[1:], terms[0]) + row[3])
+    yield tuple(slice(a, b) for a, b in zip(first, last, strict=True)), tuple(points)
