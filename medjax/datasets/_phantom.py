@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -146,15 +146,18 @@ class Phantom:
         labels = np.zeros(grid.shape, np.uint8)
         values = np.full(grid.shape, self._background[channel], np.float32)
         rows = max(1, _SLAB_VOXELS // max(1, grid.shape[1] * grid.shape[2]))
+        lattice = _Lattice(grid)
+        layers = [(layer, lattice.block(_box(layer), 4.0 * sigma)) for layer in self._layers]
+        balls = [(one, _layer_of(one)) for one in self.lesions]
+        added = [(one, ball, lattice.block(_box(ball), 6.0 * sigma)) for one, ball in balls]
 
         def fill(start: int) -> None:
-            slab = slice(start, start + rows)
-            for layer in self._layers:
-                for part, points in _parts(grid, slab, _box(layer), 4.0 * sigma):
-                    _paint((layer,), points, channel, sigma, labels[part], values[part])
-            for one in self.lesions:
-                ball = _layer_of(one)
-                for part, points in _parts(grid, slab, _box(ball), 6.0 * sigma):
+            for layer, block in layers:
+                if part := _within(block, start, start + rows):
+                    _paint((layer,), lattice.points(part), channel, sigma, labels[part], values[part])
+            for one, ball, block in added:
+                if part := _within(block, start, start + rows):
+                    points = lattice.points(part)
                     _paint((ball,), points, channel, sigma, labels[part], None)
                     self._add_lesion(one, points, channel, sigma, values[part])
 
@@ -227,22 +230,35 @@ def _paint(
         values += (value - values) * share
 
 
-def _parts(
-    grid: Grid, slab: slice, box: tuple[np.ndarray, np.ndarray], margin_mm: float
-) -> Iterator[tuple[tuple[slice, ...], tuple[np.ndarray, ...]]]:
-    """The block of a slab's voxels that a box can touch, if there is one, and coordinates of their centres."""
-    low, high = box[0] - margin_mm, box[1] + margin_mm
-    affine = np.asarray(grid.affine, np.float64)
-    inverse = np.linalg.inv(affine[:3, :3])
-    middle = inverse @ ((low + high) / 2 - affine[:3, 3])
-    reach = np.abs(inverse) @ ((high - low) / 2) + 0.01
-    first = np.maximum(np.ceil(middle - reach), [slab.start, 0, 0]).astype(int)
-    last = np.minimum(np.floor(middle + reach) + 1, [min(slab.stop, grid.shape[0]), *grid.shape[1:]]).astype(int)
-    if (first >= last).any():
-        return
-    index = np.ix_(*(np.arange(a, b, dtype=np.float64) for a, b in zip(first, last, strict=True)))
-    points = []
-    for row in affine[:3]:  # one term at a time: the order of the sums is the same for every library
-        terms = [row[axis] * index[axis] for axis in range(3) if row[axis] != 0.0]
-        points.append(sum(terms[1:], terms[0]) + row[3])
-    yield tuple(slice(a, b) for a, b in zip(first, last, strict=True)), tuple(points)
+Block = tuple[slice, ...]
+
+
+class _Lattice:
+    """The voxel centres of a grid, block by block."""
+
+    def __init__(self, grid: Grid):
+        self._affine, self._shape = np.asarray(grid.affine, np.float64), grid.shape
+        self._inverse = np.linalg.inv(self._affine[:3, :3])
+
+    def block(self, box: tuple[np.ndarray, np.ndarray], margin_mm: float) -> Block:
+        """The voxels that a box with a margin can touch; rounding may add some, which the levels then leave out."""
+        middle = self._inverse @ ((box[0] + box[1]) / 2 - self._affine[:3, 3])
+        reach = np.abs(self._inverse) @ ((box[1] - box[0]) / 2 + margin_mm) + 0.01
+        first = np.maximum(np.ceil(middle - reach), 0).astype(int)
+        last = np.minimum(np.floor(middle + reach) + 1, self._shape).astype(int)
+        return tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
+
+    def points(self, block: Block) -> tuple[np.ndarray, ...]:
+        """Coordinates of the centres, LPS mm; one term at a time, so that every library sums in the same order."""
+        index = np.ix_(*(np.arange(part.start, part.stop, dtype=np.float64) for part in block))
+        points = []
+        for row in self._affine[:3]:
+            terms = [row[axis] * index[axis] for axis in range(3) if row[axis] != 0.0]
+            points.append(sum(terms[1:], terms[0]) + row[3])
+        return tuple(points)
+
+
+def _within(block: Block, start: int, stop: int) -> Block | None:
+    """The part of a block in some rows of the first axis, if there is any."""
+    part = (slice(max(block[0].start, start), min(block[0].stop, stop)), *block[1:])
+    return part if all(one.start < one.stop for one in part) else None

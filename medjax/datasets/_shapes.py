@@ -66,17 +66,22 @@ def _distance(level: np.ndarray, index: np.ndarray, norm: np.ndarray, least: flo
 
 def _blurred(level: np.ndarray, index: np.ndarray, distance: np.ndarray, bend: np.ndarray, sigma: float) -> np.ndarray:
     share = (level <= 0.0).astype(np.float32)
-    share.reshape(-1)[index] = half_space_share(distance, bend, sigma)
+    share.reshape(-1)[index] = half_space_share(distance.astype(np.float32), bend.astype(np.float32), sigma)
     return share
 
 
 def _at(index: np.ndarray, shape: tuple[int, ...], *coordinates: np.ndarray) -> list[np.ndarray]:
     """Coordinates of the voxels with these flat indices."""
-    full = np.unravel_index(index, shape)
+    if len(shape) == 1:
+        return [values[index] for values in coordinates]
+    i, jk = np.divmod(index, shape[1] * shape[2])
+    j, k = np.divmod(jk, shape[2])
     taken = []
     for values in coordinates:
-        lead = len(shape) - values.ndim
-        taken.append(values[tuple(full[lead + a] if values.shape[a] > 1 else 0 for a in range(values.ndim))])
+        flat, n = np.zeros(1, index.dtype), values.shape
+        for at, size in zip((i, j, k), n, strict=True):
+            flat = flat * size + at if size > 1 else flat
+        taken.append(values.reshape(-1)[flat])
     return taken
 
 
@@ -153,14 +158,14 @@ class Loft:
         nodes, weights = np.polynomial.legendre.leggauss(5)
         middle, half = (cuts[1:] + cuts[:-1]) / 2, (cuts[1:] - cuts[:-1]) / 2
         at = middle[:, None] + half[:, None] * nodes
-        (_, _, a, b), cap = self._section(at)
+        (_, _, a, b), _, cap, _ = self._section(at)
         return float((np.pi * a * b * (1.0 - cap) * weights * half[:, None]).sum())
 
     @property
     def box(self) -> Box:
         """From many sections, a little wider than they are."""
         t = np.linspace(self.knots[0][0], self.knots[-1][0], 16 * len(self.knots) + 1)
-        (p, q, a, b), _ = self._section(t)
+        (p, q, a, b), *_ = self._section(t)
         low, high = np.empty(3), np.empty(3)
         low[self.axis], high[self.axis] = t[0], t[-1]
         for other, middle, half in zip(self._others, (p, q), (a, b), strict=True):
@@ -171,22 +176,24 @@ class Loft:
     def _others(self) -> tuple[int, int]:
         return tuple(a for a in range(3) if a != self.axis)  # type: ignore[return-value]
 
-    def _section(self, t: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """Centre and half axes at positions along the axis, and what the caps take from 1."""
-        at = [knot[0] for knot in self.knots]
-        segment = np.clip(np.searchsorted(np.array(at), t, side="right") - 1, 0, len(at) - 2)
-        first, last = np.array(at)[segment], np.array(at)[segment + 1]
-        s = np.clip((t - first) / (last - first), 0.0, 1.0)
-        columns = []
+    def _section(self, t: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray, np.ndarray]:
+        """Centre and half axes at positions along the axis, their derivatives, what the caps take from 1, its derivative."""
+        at = np.array([knot[0] for knot in self.knots])
+        segment = np.clip(np.searchsorted(at, t, side="right") - 1, 0, len(at) - 2)
+        width = (at[1:] - at[:-1])[segment]
+        s = np.clip((t - at[segment]) / width, 0.0, 1.0)
+        columns, slopes = [], []
         for column in range(1, 5):
-            y = [knot[column] for knot in self.knots]
-            slope = _slopes(at, y)
-            y0, y1 = np.array(y)[segment], np.array(y)[segment + 1]
-            m0, m1 = np.array(slope)[segment] * (last - first), np.array(slope)[segment + 1] * (last - first)
-            columns.append(y0 + s * (m0 + s * (3.0 * (y1 - y0) - 2.0 * m0 - m1 + s * (2.0 * (y0 - y1) + m0 + m1))))
+            y = np.array([knot[column] for knot in self.knots])
+            slope = np.array(_slopes(at.tolist(), y.tolist()))
+            y0, step = y[segment], (y[1:] - y[:-1])[segment]
+            m0, m1 = slope[segment] * width, slope[segment + 1] * width
+            second, third = 3.0 * step - 2.0 * m0 - m1, m0 + m1 - 2.0 * step
+            columns.append(y0 + s * (m0 + s * (second + s * third)))
+            slopes.append((m0 + s * (2.0 * second + s * (3.0 * third))) / width)
         below = np.maximum(0.0, 1.0 - (t - at[0]) / self.caps[0])
         above = np.maximum(0.0, 1.0 - (at[-1] - t) / self.caps[1])
-        return columns, below * below + above * above
+        return columns, slopes, below * below + above * above, above / self.caps[1] - below / self.caps[0]
 
     def _ordered(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         points = (x, y, z)
@@ -195,28 +202,23 @@ class Loft:
     def level(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """`((p - p0) / a)^2 + ((q - q0) / b)^2 + c - 1`: terms of two axes, added once."""
         p, q, t = self._ordered(x, y, z)
-        (p0, q0, a, b), cap = self._section(t)
+        (p0, q0, a, b), _, cap, _ = self._section(t)
         u, v = (p - p0) / a, (q - q0) / b
         return u * u + (v * v + (cap - 1.0))
 
     def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, sigma: float) -> np.ndarray:
-        """Distance from the gradient, whose part along the axis is a difference over 0.02 mm."""
-        least = min(min(knot[3:]) for knot in self.knots)
-        index = _near_surface(level, 1.5 / min(least, *self.caps), 4.0 * sigma)
-        p, q, t = self._ordered(*_at(index, level.shape, x, y, z))
-        (p0, q0, a, b), _ = self._section(t)
+        """Distance from the gradient, whose terms are those of two axes; bend: that of the section."""
+        least = min(*(min(knot[3:]) for knot in self.knots), *self.caps)
+        index = _near_surface(level, 1.3 / least, 4.0 * sigma)
+        p, q, t = self._ordered(x, y, z)
+        (p0, q0, a, b), (dp, dq, da, db), _, half_cap = self._section(t)
         u, v = (p - p0) / (a * a), (q - q0) / (b * b)
-
-        def part(at: np.ndarray) -> np.ndarray:
-            (p1, q1, a1, b1), cap = self._section(at)
-            return ((p - p1) / a1) ** 2 + ((q - q1) / b1) ** 2 + cap
-
-        w = (part(t + 0.01) - part(t - 0.01)) / 0.04
-        norm = np.maximum(np.sqrt(u * u + v * v + w * w), 1e-9)
-        flat = np.maximum(u * u + v * v, 1e-24)
-        round_the_axis = (u * u / (b * b) + v * v / (a * a)) / flat  # curvature of the section, times 2 norm
-        distance = _distance(level, index, norm, min(least, *self.caps))
-        return _blurred(level, index, distance, round_the_axis / (2.0 * norm), sigma)
+        terms = (u, v, half_cap - u * dp - u * u * a * da, -v * dq - v * v * b * db, 1.0 / (a * a), 1.0 / (b * b))
+        u, v, w, more, a, b = _at(index, level.shape, *terms)
+        w, u, v = w + more, u * u, v * v
+        norm = np.maximum(np.sqrt(u + v + w * w), 1e-9)
+        bend = (u * b + v * a) / (np.maximum(u + v, 1e-24) * 2.0 * norm)
+        return _blurred(level, index, _distance(level, index, norm, least), bend, sigma)
 
 
 def _slopes(at: list[float], y: list[float]) -> list[float]:

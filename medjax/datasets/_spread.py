@@ -30,7 +30,7 @@ def half_space_share(distance: np.ndarray, bend: np.ndarray, sigma: float) -> np
     t = np.clip(distance / sigma, -6.0, 6.0)
     density = _density(t)
     share = _upper_tail(t, density) - np.clip(sigma * bend, -0.5, 0.5) * density
-    return np.clip(share, 0.0, 1.0).astype(np.float32)
+    return np.clip(share, 0.0, 1.0).astype(np.float32, copy=False)
 
 
 def sphere_share(distance: np.ndarray, radius: float, sigma: float) -> np.ndarray:

@@ -8,13 +8,11 @@ differs in stature, girth, positions, sizes and uptakes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
-
-from medjax.datasets._phantom import Layer, Lesion, Phantom
+from medjax.datasets._build import Build
+from medjax.datasets._phantom import Lesion, Phantom
 from medjax.datasets._random import Draws
-from medjax.datasets._shapes import Bands, Ellipsoid, Folds, Loft, Outside, Shape, turn_about
+from medjax.datasets._shapes import Ellipsoid, Folds, Outside, turn_about
 
 __all__ = ["FIRST_LESION", "LABELS", "SITES", "trunk"]
 
@@ -63,60 +61,22 @@ SITES: Mapping[str, tuple[tuple[float, float, float], float, str, float]] = {
 }
 
 
-class _Body:
-    """Makes shapes of a patient's size, and collects layers."""
+class _Body(Build):
+    """A patient's size, girth and uptakes."""
 
     def __init__(self, seed: int):
-        self._draws = Draws(seed, "body")
-        self.girth = (self._between(0.92, 1.06), self._between(0.9, 1.08))
-        self.stature = self._between(0.94, 1.04)
-        self.fat_mm = self._between(11.0, 24.0)
-        self.uptake = {name: suv for name, (_, suv) in _TISSUE.items()}
+        draws = Draws(seed, "body")
+        width, depth = draws.uniform(0.92, 1.06), draws.uniform(0.9, 1.08)
+        stature = draws.uniform(0.94, 1.04)
+        self.fat_mm = draws.uniform(11.0, 24.0)
+        uptake = {name: suv for name, (_, suv) in _TISSUE.items()}
         for name, low, high in (("heart", 0.5, 1.7), ("bladder", 0.5, 2.0), ("pelvis", 0.6, 1.5), ("grey", 0.8, 1.2)):
-            self.uptake[name] *= self._between(low, high)
+            uptake[name] *= draws.uniform(low, high)
         for name in ("liver", "spleen", "blood", "spine", "muscle", "kidney", "stomach", "bowel"):
-            self.uptake[name] *= self._between(0.88, 1.12)
-        self.layers: list[Layer] = []
-        self.volumes: dict[str, float] = {}
-
-    def _between(self, low: float, high: float) -> float:
-        return self._draws.uniform(low, high)
-
-    @property
-    def scale(self) -> tuple[float, float, float]:
-        return (*self.girth, self.stature)
-
-    def ball(self, center: Any, half: Any, turn: np.ndarray | None = None) -> Ellipsoid:
-        """An ellipsoid in the patient's size."""
-        at = tuple(float(c) * s for c, s in zip(center, self.scale, strict=True))
-        return Ellipsoid(at, tuple(float(a) * s for a, s in zip(half, self.scale, strict=True)), turn)  # type: ignore[arg-type]
-
-    def organ(self, center: Any, half: Any, turn: np.ndarray | None = None, shift: float = 4.0) -> Ellipsoid:
-        """An ellipsoid whose place and size differ from patient to patient."""
-        size = self._between(0.93, 1.07)
-        moved = [c + self._between(-shift, shift) for c in center]
-        return self.ball(moved, [a * size for a in half], turn)
-
-    def loft(self, axis: int, knots: Any, caps: tuple[float, float]) -> Loft:
-        """A loft in the patient's size."""
-        along, (p, q) = self.scale[axis], [self.scale[a] for a in range(3) if a != axis]
-        scaled = tuple((t * along, x * p, y * q, a * p, b * q) for t, x, y, a, b in knots)
-        return Loft(axis, scaled, (caps[0] * along, caps[1] * along))
-
-    def bands(self, normal: Any, offset: float, width: float, period: float = 1e6) -> Bands:
-        """Slabs across z in the patient's size: the tilt is kept."""
-        s = self.stature
-        return Bands(normal, offset * s, width * s, period * s)
-
-    def add(self, label: str, tissue: str, *shapes: Shape) -> None:
-        """Paints a tissue over what is there."""
-        number = next(n for n, name in LABELS.items() if name == label)
-        values = {"hu": float(_TISSUE[tissue][0]), "suv": self.uptake[tissue]}
-        self.layers.append(Layer(number, shapes, values))
-
-    def keep_volume(self, label: str, shape: Ellipsoid | Loft) -> None:
-        """Notes the volume of a structure that nothing but lesions cuts."""
-        self.volumes[label] = shape.volume_mm3 / 1000.0
+            uptake[name] *= draws.uniform(0.88, 1.12)
+        tissues = {name: {"hu": float(hu), "suv": uptake[name]} for name, (hu, _) in _TISSUE.items()}
+        super().__init__(draws, (width, depth, stature), LABELS, tissues)
+        self.liver_size, self.liver_lift = draws.uniform(0.95, 1.04), draws.uniform(-6.0, 4.0)
 
 
 def trunk(seed: int, lesions: int) -> Phantom:
@@ -128,15 +88,15 @@ def trunk(seed: int, lesions: int) -> Phantom:
     _chest(body)
     _abdomen(body)
     _pelvis(body)
-    background = {"hu": -1000.0, "suv": 0.0}
     found = _lesions(seed, body, lesions)
     names = {**LABELS, **{one.label: f"lesion_{n + 1}" for n, one in enumerate(found)}}
-    return Phantom(tuple(body.layers), names, background, lesions=found, volumes_ml=body.volumes)
+    air = {"hu": -1000.0, "suv": 0.0}
+    return Phantom(tuple(body.layers), names, air, lesions=found, volumes_ml=body.volumes_ml)
 
 
 # Outline of the trunk without its fat: z, centre x and y, half axes. The shoulders are wide, the waist is narrow.
 _TRUNK = (
-    (-330.0, 0, 14, 152, 88),
+    (-350.0, 0, 14, 156, 92),
     (-250.0, 0, 14, 158, 100),
     (-150.0, 0, 6, 142, 94),
     (-60.0, 0, 2, 138, 92),
@@ -151,10 +111,10 @@ def _outline(body: _Body) -> None:
     """Skin and fat, muscle, the fat of the belly; neck, arms above the head, thighs."""
     f = body.fat_mm
     fat = [(t, x, y + (0 if t > 0 else -2), a + f, b + f * 0.9) for t, x, y, a, b in _TRUNK]
-    body.add("fat", "fat", body.loft(2, fat, (60, 55)))
+    body.add("fat", "fat", body.loft(2, fat, (44, 55)))
     limbs = []
     for side in (-1, 1):
-        legs = ((-520.0, side * 88, 18, 66, 70), (-400.0, side * 88, 20, 78, 82), (-280.0, side * 82, 14, 78, 84))
+        legs = ((-640.0, side * 88, 18, 62, 66), (-420.0, side * 86, 20, 78, 82), (-262.0, side * 78, 14, 80, 90))
         arm = ((150.0, side * 150, 22, 36, 38), (230.0, side * 172, 12, 42, 42), (330.0, side * 152, 2, 40, 42))
         arm += ((500.0, side * 118, -12, 36, 38), (620.0, side * 92, -20, 34, 36))
         limbs += [(side, legs, (30.0, 70.0)), (side, arm, (60.0, 40.0))]
@@ -164,7 +124,7 @@ def _outline(body: _Body) -> None:
             body.add(tissue, tissue, body.loft(2, [(t, x, y, a + grown - 8, b + grown - 8) for t, x, y, a, b in knots], caps))
     neck = ((196.0, 0, 20, 72, 52), (250.0, 0, 14, 58, 58), (330.0, 0, 2, 56, 64), (372.0, 0, 6, 56, 62))
     body.add("fat", "fat", body.loft(2, [(t, x, y, a + 5, b + 5) for t, x, y, a, b in neck], (30, 40)))
-    body.add("muscle", "muscle", body.loft(2, _TRUNK, (60, 50)))
+    body.add("muscle", "muscle", body.loft(2, _TRUNK, (44, 50)))
     body.add("muscle", "muscle", body.loft(2, neck, (30, 40)))
     cavity = ((-205.0, 0, -12, 96, 58), (-130.0, 0, -20, 116, 64), (-50.0, 0, -16, 120, 72), (40.0, 0, -8, 124, 82))
     body.add("fat", "fat", body.loft(2, cavity, (70, 60)))
@@ -179,17 +139,21 @@ def _head(body: _Body) -> None:
     body.add("bone", "bone", body.ball((0, 2, 422), (74, 94, 91)))
     brain = body.ball((0, 2, 424), (67, 86, 83))
     body.add("fluid", "fluid", brain)
-    body.add("muscle", "muscle", brain, Bands((0.0, 0.0, 1.0), 300.0, 170.0 * body.stature))
+    body.add("muscle", "muscle", brain, body.bands((0.0, 0.0, 1.0), 300.0, 170.0))
     grey = body.ball((0, 2, 425), (64, 83, 80))
-    above = Outside(Bands((0.0, 0.0, 1.0), 300.0 * body.stature, 176.0 * body.stature))
+    above = Outside(body.bands((0.0, 0.0, 1.0), 300.0, 176.0))
     body.add("brain_grey", "grey", grey, above)
     body.add("brain_white", "white", body.ball((0, 2, 425), (58, 77, 74)), above, cortex)
     body.add("brain_white", "white", body.ball((0, 2, 430), (44, 62, 50)), above)
     for side in (-1, 1):
         body.add("brain_grey", "grey", body.ball((side * 24, 2, 424), (12, 24, 14), turn_about(2, 0.12 * side)))
         body.add("fluid", "fluid", body.ball((side * 11, -4, 440), (6, 34, 11), turn_about(2, 0.08 * side)))
+        body.add("brain_grey", "grey", body.ball((side * 38, -8, 379), (20, 38, 19)))
+        body.add("brain_white", "white", body.ball((side * 38, -8, 379), (11, 27, 11)))
+    base = body.bands((0.0, 0.0, 1.0), 350.0, 14.0)
+    body.add("bone", "bone", body.ball((0, -20, 350), (60, 62, 30)), base)
     body.add("brain_grey", "grey", body.ball((0, 52, 376), (46, 30, 21)))
-    body.add("brain_white", "white", body.ball((0, 22, 374), (14, 14, 30)))
+    body.add("brain_white", "white", body.ball((0, 22, 374), (14, 14, 34)))
     for side in (-1, 1):
         body.add("bone", "bone", body.ball((side * 32, -72, 388), (19, 22, 18)))
         body.add("fat", "fat", body.ball((side * 32, -74, 388), (17, 24, 16)))
@@ -232,11 +196,11 @@ def _skeleton(body: _Body) -> None:
 
 def _spine(body: _Body) -> None:
     """Vertebrae with discs between, arches and spinous processes around a canal, the sacrum."""
-    line = ((-172.0, 0, 38, 24, 18), (-120.0, 0, 24, 25, 18), (-40.0, 0, 26, 24, 18), (60.0, 0, 48, 19, 16))
-    line += ((150.0, 0, 56, 15, 13), (240.0, 0, 34, 12, 10), (330.0, 0, 26, 11, 9))
+    line = ((-172.0, 0, 38, 24, 18), (-120.0, 0, 24, 25, 18), (-40.0, 0, 26, 24, 18), (60.0, 0, 42, 19, 16))
+    line += ((150.0, 0, 48, 15, 13), (240.0, 0, 26, 12, 9), (330.0, 0, 16, 11, 8))
     discs = body.bands((0.0, 0.0, 1.0), -172.0, 7.0, 33.0)
     behind = [(t, x, y + b + 12, a * 0.75, 15) for t, x, y, a, b in line]
-    process = [(t, x, y + b + 30, 5, 20) for t, x, y, a, b in line]
+    process = [(t, x, y + b + 24, 4, 17) for t, x, y, a, b in line]
     gaps = body.bands((0.0, 0.35, 1.0), -160.0, 15.0, 33.0)
     body.add("spine", "spine", body.loft(2, process, (8, 8)), Outside(gaps))
     wide = [(t, x, y + b + 6, a * 1.75, 5) for t, x, y, a, b in line]
@@ -285,16 +249,18 @@ def _abdomen(body: _Body) -> None:
     """Liver and gallbladder, spleen, stomach, bowel, kidneys, the vena cava."""
     wall = body.loft(2, ((-225.0, 0, -14, 84, 46), (-120.0, 0, -26, 104, 52), (-40.0, 0, -24, 110, 50)), (50, 24))
     low = Outside(body.ball((0, 60, -90), (140, 58, 150)))
-    body.add("bowel", "bowel", wall, low, Folds(58.0, (0.1, 0.35, 0.6), 0.0, 0.42))
-    body.add("gas", "gas", wall, low, Folds(58.0, (0.1, 0.35, 0.6), 0.0, 0.055))
+    loops = (0.1, 0.35, 0.6)
+    body.add("bowel", "bowel", wall, low, Folds(66.0, loops, 0.33, 9.0))
+    body.add("gas", "gas", wall, low, Folds(66.0, loops, 1.2, 9.0), Outside(body.ball((0, 20, -100), (140, 46, 150))))
     for side in (-1, 1):
         colon = ((-165.0, side * 96, -6, 20, 19), (-70.0, side * 104, 4, 18, 18))
         body.add("bowel", "bowel", body.loft(2, colon, (20, 20)))
         body.add("gas", "gas", body.loft(2, [(t, x, y - 6, 11, 9) for t, x, y, _, _ in colon], (20, 20)))
         psoas = ((-230.0, side * 62, -2, 17, 18), (-150.0, side * 46, 16, 22, 22), (-50.0, side * 32, 28, 12, 12))
         body.add("muscle", "muscle", body.loft(2, psoas, (16, 20)))
-    body.add("muscle", "muscle", body.ball((74, 12, -2), (58, 62, 26)))
-    liver = body.loft(0, _jittered(body, _LIVER), (30, 34))
+    body.add("muscle", "muscle", body.ball((74, 12, -6), (56, 62, 22)))
+    size, lift = body.liver_size, body.liver_lift
+    liver = body.loft(0, [(t, p, q + lift, a * size, b * size) for t, p, q, a, b in _LIVER], (30, 34))
     body.add("liver", "liver", liver)
     body.keep_volume("liver", liver)
     body.add("blood", "blood", body.loft(2, ((-140.0, -22, 0, 11, 9), (-60.0, -24, 2, 12, 10), (-30.0, -24, 4, 12, 10)), (8, 8)))
@@ -324,11 +290,6 @@ _LIVER = (
 )
 
 
-def _jittered(body: _Body, knots: Any) -> tuple[tuple[float, ...], ...]:
-    size, lift = body._between(0.95, 1.04), body._between(-6.0, 4.0)
-    return tuple((t, p, q + lift, a * size, b * size) for t, p, q, a, b in knots)
-
-
 def _pelvis(body: _Body) -> None:
     """Bladder, rectum, gallbladder bed."""
     body.add("fat", "fat", body.ball((0, 6, -262), (58, 56, 46)))
@@ -353,5 +314,5 @@ def _lesions(seed: int, body: _Body, count: int) -> tuple[Lesion, ...]:
         radius = round(draws.uniform(0.45 * most, most), 2)
         at = tuple(round(c * s + draws.uniform(-3.0, 3.0), 2) for c, s in zip(center, body.scale, strict=True))
         suv = round(draws.uniform(6.0, 16.0), 2)
-        found.append(Lesion(FIRST_LESION + n, name, at, radius, suv, body.uptake[tissue], float(hu)))  # type: ignore[arg-type]
+        found.append(Lesion(FIRST_LESION + n, name, at, radius, suv, body.tissues[tissue]["suv"], float(hu)))  # type: ignore[arg-type]
     return tuple(found)
