@@ -128,7 +128,9 @@ class Ellipsoid:
         u = [axis - c for axis, c in zip(_at(index, level.shape, x, y, z), self.center, strict=True)]
         grad = [M[r][0] * u[0] + M[r][1] * u[1] + M[r][2] * u[2] for r in range(3)]
         norm = np.maximum(np.sqrt(grad[0] * grad[0] + grad[1] * grad[1] + grad[2] * grad[2]), 1e-9)
-        along = sum(grad[r] * (M[r][0] * grad[0] + M[r][1] * grad[1] + M[r][2] * grad[2]) for r in range(3)) / (norm * norm)
+        along = sum(grad[r] * (M[r][0] * grad[0] + M[r][1] * grad[1] + M[r][2] * grad[2]) for r in range(3)) / (
+            norm * norm
+        )
         bend = (M[0][0] + M[1][1] + M[2][2] - along) / (2.0 * norm)
         return _blurred(level, index, _distance(level, index, norm, min(self.half)), bend, sigma)
 

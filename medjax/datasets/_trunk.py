@@ -121,7 +121,9 @@ def _outline(body: _Body) -> None:
     for grown in (f * 0.7, 0.0):
         tissue = "fat" if grown else "muscle"
         for _, knots, caps in limbs:
-            body.add(tissue, tissue, body.loft(2, [(t, x, y, a + grown - 8, b + grown - 8) for t, x, y, a, b in knots], caps))
+            body.add(
+                tissue, tissue, body.loft(2, [(t, x, y, a + grown - 8, b + grown - 8) for t, x, y, a, b in knots], caps)
+            )
     neck = ((196.0, 0, 20, 72, 52), (250.0, 0, 14, 58, 58), (330.0, 0, 2, 56, 64), (372.0, 0, 6, 56, 62))
     body.add("fat", "fat", body.loft(2, [(t, x, y, a + 5, b + 5) for t, x, y, a, b in neck], (30, 40)))
     body.add("muscle", "muscle", body.loft(2, _TRUNK, (44, 50)))
@@ -133,7 +135,11 @@ def _outline(body: _Body) -> None:
 def _head(body: _Body) -> None:
     """Scalp, skull, brain with a grey rind and folds, ventricles, face, jaw and airways."""
     cortex = Folds(24.0, (0.13, 0.41, 0.27), 0.42, 9.0)
-    body.add("fat", "fat", body.ball((0, 2, 420), (80, 100, 98)), )
+    body.add(
+        "fat",
+        "fat",
+        body.ball((0, 2, 420), (80, 100, 98)),
+    )
     body.add("muscle", "muscle", body.ball((0, -46, 352), (58, 54, 66)))
     body.add("muscle", "muscle", body.ball((0, 2, 420), (76, 96, 94)))
     body.add("bone", "bone", body.ball((0, 2, 422), (74, 94, 91)))
@@ -162,7 +168,11 @@ def _head(body: _Body) -> None:
         body.add("airway", "airway", body.ball((side * 27, -66, 352), (17, 21, 17)))
         body.add("bone", "bone", body.ball((side * 38, -46, 310), (6, 40, 12), turn_about(2, -0.3 * side)))
     body.add("airway", "airway", body.ball((0, -70, 360), (9, 26, 18)))
-    body.add("airway", "airway", body.loft(2, ((238.0, 0, -14, 8, 8), (300.0, 0, -14, 11, 8), (356.0, 0, -30, 11, 9)), (12, 12)))
+    body.add(
+        "airway",
+        "airway",
+        body.loft(2, ((238.0, 0, -14, 8, 8), (300.0, 0, -14, 11, 8), (356.0, 0, -30, 11, 9)), (12, 12)),
+    )
     body.add("muscle", "muscle", body.ball((0, -56, 318), (22, 30, 14)))
 
 
@@ -173,12 +183,24 @@ def _skeleton(body: _Body) -> None:
     inner = body.loft(2, [(t, x, y, a - 8, b - 8) for t, x, y, a, b in cage], (30, 40))
     ribs = body.bands((0.0, -0.5, 1.0), 4.0, 10.5, 27.0)
     body.add("bone", "bone", outer, Outside(inner), ribs, Outside(body.ball((0, -92, -66), (100, 70, 100))))
-    body.add("bone", "marrow", body.loft(2, ((52.0, 0, -86, 17, 6), (120.0, 0, -72, 15, 6), (196.0, 0, -38, 24, 7)), (20, 12)))
+    body.add(
+        "bone",
+        "marrow",
+        body.loft(2, ((52.0, 0, -86, 17, 6), (120.0, 0, -72, 15, 6), (196.0, 0, -38, 24, 7)), (20, 12)),
+    )
     for side in (-1, 1):
         body.add("bone", "bone", body.ball((side * 72, -24, 214), (66, 8, 7), turn_about(2, side * 0.22)))
         body.add("bone", "bone", body.ball((side * 112, 66, 150), (38, 6, 62), turn_about(2, side * -0.22)))
         body.add("bone", "bone", body.ball((side * 158, 18, 212), (25, 25, 25)))
-        body.add("bone", "bone", body.loft(2, ((206.0, side * 160, 16, 13, 13), (340.0, side * 148, 2, 11, 11), (520.0, side * 110, -14, 12, 12)), (12, 12)))
+        body.add(
+            "bone",
+            "bone",
+            body.loft(
+                2,
+                ((206.0, side * 160, 16, 13, 13), (340.0, side * 148, 2, 11, 11), (520.0, side * 110, -14, 12, 12)),
+                (12, 12),
+            ),
+        )
         wing = body.ball((side * 92, 32, -192), (12, 62, 64), turn_about(2, side * 0.36))
         body.add("bone", "bone", wing)
         body.add("bone", "marrow", body.ball((side * 92, 32, -192), (8, 57, 58), turn_about(2, side * 0.36)))
@@ -263,7 +285,11 @@ def _abdomen(body: _Body) -> None:
     liver = body.loft(0, [(t, p, q + lift, a * size, b * size) for t, p, q, a, b in _LIVER], (30, 34))
     body.add("liver", "liver", liver)
     body.keep_volume("liver", liver)
-    body.add("blood", "blood", body.loft(2, ((-140.0, -22, 0, 11, 9), (-60.0, -24, 2, 12, 10), (-30.0, -24, 4, 12, 10)), (8, 8)))
+    body.add(
+        "blood",
+        "blood",
+        body.loft(2, ((-140.0, -22, 0, 11, 9), (-60.0, -24, 2, 12, 10), (-30.0, -24, 4, 12, 10)), (8, 8)),
+    )
     stomach = body.organ((52, -34, -20), (34, 34, 46), turn_about(1, -0.3))
     body.add("stomach", "stomach", stomach)
     body.add("gas", "gas", body.ball((58, -52, -6), (20, 12, 18)))
