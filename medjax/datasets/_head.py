@@ -13,10 +13,11 @@ from medjax.datasets._shapes import Folds, Outside, Shape, turn_about
 
 __all__ = ["HEAD_LABELS", "head"]
 
-HEAD_LABELS = {
-    **{0: "background", 1: "skin", 2: "muscle", 3: "skull", 4: "csf", 5: "grey", 6: "white", 7: "deep_grey"},
-    **{8: "ventricles", 9: "cerebellum", 10: "brainstem", 11: "eyes", 12: "airway", 13: "marker"},
-}
+_NAMES = (
+    *("background", "skin", "muscle", "skull", "csf", "grey", "white", "deep_grey", "ventricles", "cerebellum"),
+    *("brainstem", "eyes", "airway", "marker"),
+)
+HEAD_LABELS = dict(enumerate(_NAMES))
 _T1 = {
     "skin": 620.0,
     "muscle": 300.0,

@@ -11,7 +11,7 @@ from medjax._image._image import image_from
 from medjax._image._metadata import Metadata
 from medjax.datasets._head import head
 from medjax.datasets._header import Study
-from medjax.datasets._random import Draws, check_seed
+from medjax.datasets._random import Draws, check_seed, normal
 from medjax.datasets._sample import Sample, check_grid, check_number
 
 __all__ = ["Bias", "head_mr"]
@@ -81,9 +81,9 @@ def head_mr(
     if bias:
         values *= phantom.at_voxels(grid, gain.of)
     if noise:
-        draws, deviation = Draws(seed, "mr noise"), np.float32(_NOISE * noise)
-        values += draws.normal(values.shape) * deviation
-        other = draws.normal(values.shape) * deviation
+        deviation = np.float32(_NOISE * noise)
+        values += normal(seed, "mr noise 1", values.shape) * deviation
+        other = normal(seed, "mr noise 2", values.shape) * deviation
         np.sqrt(values * values + other * other, out=values)
     return Sample(
         name=f"head_mr-{seed}",

@@ -11,14 +11,14 @@ from medjax._image._image import Image, image_from
 from medjax._image._metadata import Metadata
 from medjax.datasets._header import Study
 from medjax.datasets._phantom import Phantom
-from medjax.datasets._random import Draws, check_seed
+from medjax.datasets._random import check_seed, normal
 from medjax.datasets._sample import Sample, check_grid, check_number
 from medjax.datasets._trunk import FIRST_LESION, SITES, trunk
 
-__all__ = ["activity", "pet_ct"]
+__all__ = ["BOX", "activity", "examination", "pet_ct"]
 
 # From the thighs to the vertex, of the largest patient.
-_LOW, _HIGH = (-232.0, -160.0, -468.0), (232.0, 160.0, 556.0)
+BOX = (-232.0, -160.0, -468.0), (232.0, 160.0, 556.0)
 _CT_FWHM_MM, _CT_NOISE_HU = 1.4, 12.0
 # Standard deviation in g/ml at an uptake of 1 g/ml and 4 mm voxels; it grows with the root of uptake and with 1 / volume.
 _PET_NOISE = 0.09
@@ -75,26 +75,32 @@ def pet_ct(
     if isinstance(lesions, bool) or not isinstance(lesions, int) or not 0 <= lesions <= len(SITES):
         raise ValueError(f"lesions must be a whole number from 0 to {len(SITES)}, got {lesions!r}")
     noise, fwhm_mm = check_number("noise", noise), check_number("fwhm_mm", fwhm_mm)
-    ct_grid = check_grid(grid, spacing, _LOW, _HIGH, "spacing" if grid is None else "grid")
-    of_pet = check_grid(pet_grid, pet_spacing, _LOW, _HIGH, "pet_spacing" if pet_grid is None else "pet_grid")
-    phantom, study = trunk(seed, lesions), Study(seed)
-    labels, hu = phantom.on_grid(ct_grid, "hu", fwhm_mm=_CT_FWHM_MM)
-    _add_noise(hu, Draws(seed, "ct noise"), np.float32(_CT_NOISE_HU * noise))
-    of_pet_labels, suv = phantom.on_grid(of_pet, "suv", fwhm_mm=fwhm_mm)
-    volume = abs(float(np.linalg.det(of_pet.affine[:3, :3])))
-    _add_noise(suv, Draws(seed, "pet noise"), _PET_NOISE * noise * np.sqrt(64.0 / volume) * np.sqrt(suv))
+    ct_grid = check_grid(grid, spacing, *BOX, "spacing" if grid is None else "grid")
+    of_pet = check_grid(pet_grid, pet_spacing, *BOX, "pet_spacing" if pet_grid is None else "pet_grid")
+    return examination(seed, 1, lesions=lesions, grid=ct_grid, pet_grid=of_pet, fwhm_mm=fwhm_mm, noise=noise)
+
+
+def examination(
+    seed: int, visit: int, *, lesions: int, grid: Grid, pet_grid: Grid, fwhm_mm: float = 6.0, noise: float = 1.0
+) -> Sample:
+    """One visit of a patient; later ones show the same lesions, larger or smaller, under a dose and at a time of their own."""
+    phantom, study = trunk(seed, lesions, visit), Study(seed, visit)
+    labels, hu = phantom.on_grid(grid, "hu", fwhm_mm=_CT_FWHM_MM)
+    _add_noise(hu, seed, f"ct noise {visit}", np.float32(_CT_NOISE_HU * noise))
+    found, suv = phantom.on_grid(pet_grid, "suv", fwhm_mm=fwhm_mm)
+    volume = abs(float(np.linalg.det(pet_grid.affine[:3, :3])))
+    _add_noise(suv, seed, f"pet noise {visit}", np.float32(_PET_NOISE * noise * np.sqrt(64.0 / volume)) * np.sqrt(suv))
     np.maximum(suv, 0.0, out=suv)
-    of_pet_labels[of_pet_labels < FIRST_LESION] = 0
+    found[found < FIRST_LESION] = 0
     np.clip(np.rint(hu, out=hu), -1024, 3071, out=hu)
-    ct, pet = study.ct(), study.pet(of_pet.shape[2])
-    anatomy = Metadata(patient_id=study.patient_id)
+    of_label = Metadata(patient_id=study.patient_id)
     return Sample(
         name=f"pet_ct-{seed}",
         images={
-            "ct": image_from(hu.astype(np.int16), ct_grid.affine, "intensity", ct),
-            "pet": image_from(suv, of_pet.affine, "intensity", pet),
-            "labels": image_from(labels, ct_grid.affine, "label", anatomy),
-            "lesions": image_from(of_pet_labels, of_pet.affine, "label", anatomy),
+            "ct": image_from(hu.astype(np.int16), grid.affine, "intensity", study.ct()),
+            "pet": image_from(suv, pet_grid.affine, "intensity", study.pet(pet_grid.shape[2])),
+            "labels": image_from(labels, grid.affine, "label", of_label),
+            "lesions": image_from(found, pet_grid.affine, "label", of_label),
         },
         truth=_truth(phantom, study, fwhm_mm),
     )
@@ -112,15 +118,13 @@ def _truth(phantom: Phantom, study: Study, fwhm_mm: float) -> dict[str, Any]:
     }
 
 
-def _add_noise(values: np.ndarray, draws: Draws, deviation: Any) -> None:
-    """Adds normal noise in place; the numbers follow from seed and shape, and are drawn even where they count for nothing."""
+def _add_noise(values: np.ndarray, seed: int, name: str, deviation: Any) -> None:
     if np.any(deviation):
-        values += np.multiply(draws.normal(values.shape), deviation, dtype=np.float32)
+        values += normal(seed, name, values.shape) * deviation
 
 
-def activity(pet: Image, seed: int) -> Image:
-    """The PET of a sample as a scanner stores it: Bq/ml, decay-corrected to the start of the scan."""
-    study = Study(seed)
+def activity(pet: Image, seed: int, visit: int) -> Image:
+    """The PET of an examination as a scanner stores it: Bq/ml, decay-corrected to the start of the scan."""
+    study = Study(seed, visit)
     voxels = np.asarray(pet.voxels, np.float32) * np.float32(1.0 / study.suv_factor)
-    metadata = study.pet(pet.shape[2], units="BQML")
-    return image_from(voxels, pet.affine, "intensity", metadata)
+    return image_from(voxels, pet.affine, "intensity", study.pet(pet.shape[2], units="BQML"))

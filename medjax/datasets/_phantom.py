@@ -8,15 +8,14 @@ in even surroundings is exact.
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from medjax._geometry._grid import Grid
 from medjax._lazy import public
+from medjax.datasets._random import in_threads
 from medjax.datasets._shapes import Ellipsoid, Shape
 from medjax.datasets._spread import SIGMA_PER_FWHM, sphere_share
 
@@ -176,7 +175,7 @@ class Phantom:
                     _paint((ball,), points, channel, sigma, labels[part], None)
                     self._add_lesion(one, points, channel, sigma, values[part])
 
-        _in_threads(fill, range(0, grid.shape[0], rows))
+        in_threads(fill, range(0, grid.shape[0], rows))
         return labels, values
 
     @staticmethod
@@ -189,7 +188,7 @@ class Phantom:
             part = (slice(start, min(start + rows, grid.shape[0])), slice(0, grid.shape[1]), slice(0, grid.shape[2]))
             values[part] = function(*lattice.points(part))
 
-        _in_threads(fill, range(0, grid.shape[0], rows))
+        in_threads(fill, range(0, grid.shape[0], rows))
         return values
 
     def _sigma(self, channel: str, fwhm_mm: float) -> float:
@@ -255,12 +254,6 @@ def _paint(
         for shape, level in zip(layer.shapes[1:], levels[1:], strict=True):
             share = share * shape.share(level, *points, sigma)
         values += (value - values) * share
-
-
-def _in_threads(fill: Callable[[int], None], starts: Iterable[int]) -> None:
-    """Fills slabs side by side: each writes its own voxels, so that the number of threads changes nothing."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        list(pool.map(fill, starts))
 
 
 Block = tuple[slice, ...]

@@ -16,11 +16,22 @@ from medjax.datasets._shapes import Ellipsoid, Folds, Outside, turn_about
 
 __all__ = ["FIRST_LESION", "LABELS", "SITES", "trunk"]
 
-LABELS = {
-    **{0: "background", 1: "fat", 2: "muscle", 3: "bone", 4: "spine", 5: "lung_right", 6: "lung_left", 7: "airway"},
-    **{8: "heart", 9: "blood", 10: "liver", 11: "spleen", 12: "kidney_right", 13: "kidney_left", 14: "bladder"},
-    **{15: "stomach", 16: "bowel", 17: "gas", 18: "brain_grey", 19: "brain_white", 20: "fluid", 21: "gallbladder"},
-}
+_NAMES = (
+    *("background", "fat", "muscle", "bone", "spine", "lung_right", "lung_left", "airway", "heart", "blood", "liver"),
+    *("spleen", "kidney_right", "kidney_left", "bladder", "stomach", "bowel", "gas", "brain_grey", "brain_white"),
+    *("fluid", "gallbladder"),
+)
+LABELS = dict(enumerate(_NAMES))
+FIRST_LESION", "LABELS", "SITES", "trunk"]
+
+LABELS = dict(
+    enumerate(
+        """
+        background fat muscle bone spine lung_right lung_left airway heart blood liver spleen kidney_right
+        kidney_left bladder stomach bowel gas brain_grey brain_white fluid gallbladder
+        """.split()
+    )
+)
 FIRST_LESION = 31
 
 # Attenuation in Hounsfield units, and uptake of FDG in g/ml.
@@ -79,8 +90,8 @@ class _Body(Build):
         self.liver_size, self.liver_lift = draws.uniform(0.95, 1.04), draws.uniform(-6.0, 4.0)
 
 
-def trunk(seed: int, lesions: int) -> Phantom:
-    """A patient with so many lesions."""
+def trunk(seed: int, lesions: int, visit: int = 1) -> Phantom:
+    """A patient with so many lesions, at a visit."""
     body = _Body(seed)
     _outline(body)
     _head(body)
@@ -88,7 +99,7 @@ def trunk(seed: int, lesions: int) -> Phantom:
     _chest(body)
     _abdomen(body)
     _pelvis(body)
-    found = _lesions(seed, body, lesions)
+    found = _lesions(seed, body, lesions, visit)
     names = {**LABELS, **{one.label: f"lesion_{n + 1}" for n, one in enumerate(found)}}
     air = {"hu": -1000.0, "suv": 0.0}
     return Phantom(tuple(body.layers), names, air, lesions=found, volumes_ml=body.volumes_ml)
@@ -330,8 +341,8 @@ def _pelvis(body: _Body) -> None:
     body.keep_volume("gallbladder", gall)
 
 
-def _lesions(seed: int, body: _Body, count: int) -> tuple[Lesion, ...]:
-    draws = Draws(seed, "lesions")
+def _lesions(seed: int, body: _Body, count: int, visit: int) -> tuple[Lesion, ...]:
+    draws, change = Draws(seed, "lesions"), Draws(seed, f"lesions at visit {visit}")
     order = draws.shuffled(len(SITES))[:count]
     found = []
     for n, site in enumerate(order):
@@ -340,5 +351,8 @@ def _lesions(seed: int, body: _Body, count: int) -> tuple[Lesion, ...]:
         radius = round(draws.uniform(0.45 * most, most), 2)
         at = tuple(round(c * s + draws.uniform(-3.0, 3.0), 2) for c, s in zip(center, body.scale, strict=True))
         suv = round(draws.uniform(6.0, 16.0), 2)
+        if visit > 1:
+            radius = round(min(most, radius * change.uniform(0.7, 1.15)), 2)
+            suv = round(suv * change.uniform(0.5, 1.2), 2)
         found.append(Lesion(FIRST_LESION + n, name, at, radius, suv, body.tissues[tissue]["suv"], float(hu)))  # type: ignore[arg-type]
     return tuple(found)
