@@ -130,7 +130,7 @@ def operations(size: int, is_batch: bool) -> dict[str, Forms]:
     @mj.fuse
     def chain(image: mj.Image) -> mj.Image:
         image = mj.rotate(mj.flip(image, "i"), "k", 10.0, fill=0.0)
-        return mj.crop_or_pad(mj.scale(image, 1.2, fill=0.0), shape, fill=0.0)
+        return mj.crop_or_pad(mj.scale(image, 1.2), shape, fill=0.0)
 
     table = {
         "affine_transform": moves(lambda i: mj.affine_transform(i, content)),
@@ -162,6 +162,7 @@ def operations(size: int, is_batch: bool) -> dict[str, Forms]:
         "otsu_threshold": within_mask(mj.otsu_threshold),
         "pad": moves(lambda i: mj.pad(i, (3, 0, 5), (1, 4, 2))),
         "pad, edge": moves(lambda i: mj.pad(i, (3, 0, 5), (1, 4, 2), mode="edge")),
+        "plan": of_values(lambda i: i.with_voxels(mj.plan(i.grid, oblique)(i.voxels))),
         "percentile_normalize": within_mask(mj.percentile_normalize),
         "region_statistics": {
             ALONE: lambda i: mj.region_statistics(i, masks, num_classes=NUM_CLASSES),

@@ -30,6 +30,12 @@ class Plan:
         source_shape: Shape of the voxels that it takes, `(i, j, k)`; static.
         shape: Shape of the voxels that it gives, `(i, j, k)`; static.
         interpolation: As it was asked for; static.
+
+    Example:
+        >>> grid = mj.Grid.of((2, 1, 1))
+        >>> p = mj.plan(grid, mj.Grid.of((3, 1, 1), origin=(0.25, 0, 0), spacing=(0.5, 1, 1)))
+        >>> p.source_shape, p.shape, p(np.float32([[[0]], [[8]]]), fill=-1).ravel().tolist()
+        ((2, 1, 1), (3, 1, 1), [2.0, 6.0, 8.0])
     """
 
     steps: Bands | Points
@@ -98,7 +104,7 @@ def plan(
     Example:
         >>> fine, coarse = mj.Grid.of((4, 1, 1), spacing=1.0), mj.Grid.of((2, 1, 1), spacing=2.0, origin=(0.5, 0, 0))
         >>> p = mj.plan(fine, coarse)
-        >>> voxels = jnp.asarray([0.0, 10.0, 20.0, 30.0]).reshape(4, 1, 1)
+        >>> voxels = jax.numpy.asarray([0.0, 10.0, 20.0, 30.0]).reshape(4, 1, 1)
         >>> jax.jit(p)(voxels).ravel().tolist()
         [5.0, 25.0]
         >>> jax.grad(lambda x: p(x).sum())(voxels).ravel().tolist()

@@ -110,6 +110,7 @@ NATURAL_ORDER = {
     "load_image": ["modality"],
     "map_coordinates": ["order", "mode", "cval", "prefilter"],
     "max_radius": ["center"],
+    "plan": ["transform"],
     "save_hdf5": ["group", "name"],
     "suv_factor": ["norm"],
     "to_suv": ["norm"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,6 +55,14 @@ def facts(image: Any, parameters: Parameters, options: Mapping[str, Any]) -> Any
         "world": grid.world(parameters["index"]),
         "ras": image.affine_ras,
     }
+
+
+def planned(image: Any, parameters: Parameters, options: Mapping[str, Any]) -> Any:
+    """The voxels by a plan, and the grid that they are on, for each item of a batch."""
+    grid = Grid(options["size"], parameters["affine"])
+    p = mj.plan(image.grid, grid, interpolation=options.get("interpolation", "nearest"))
+    affine = grid.affine + 0 * image.affine
+    return dataclasses.replace(image, voxels=p(image.voxels, parameters["fill"]), affine=affine)
 
 
 CONCRETE_AFFINE = {"affine": "traced"}
@@ -213,11 +222,7 @@ SPACE: dict[str, Operation] = {
     ),
     "plan": Operation(
         "plan",
-        lambda image, p, o: image.with_voxels(
-            mj.plan(image.grid, Grid(o["size"], p["affine"]), interpolation=o.get("interpolation", "nearest"))(
-                image.voxels, p["fill"]
-            )
-        ),
+        planned,
         parameters=target,
         options=lambda draw, image: {"size": size(draw, image), **interpolation(draw, image)},
         points=still,
