@@ -8,7 +8,7 @@ mm; on a grid whose axes are those of the world they are `(i, 1, 1)`, `(1, j, 1)
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import numpy as np
 
@@ -20,16 +20,19 @@ Box = tuple[np.ndarray, np.ndarray]
 _EVERYWHERE = np.full(3, np.inf)
 
 
-class Shape(Protocol):
+class Shape(ABC):
     """What the layers of a phantom are made of."""
 
     @property
+    @abstractmethod
     def box(self) -> Box:
         """The lowest and the highest corner, LPS mm."""
 
+    @abstractmethod
     def level(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """At most 0 inside."""
 
+    @abstractmethod
     def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, sigma: float) -> np.ndarray:
         """The shape blurred by a Gaussian of `sigma` mm, float32 from 0 to 1."""
 
@@ -86,7 +89,7 @@ def _at(index: np.ndarray, shape: tuple[int, ...], *coordinates: np.ndarray) -> 
 
 
 @dataclasses.dataclass(frozen=True)
-class Ellipsoid:
+class Ellipsoid(Shape):
     """An ellipsoid, turned by a rotation: `sum((u / half)^2) <= 1`, `u = turn^T (p - center)`."""
 
     center: tuple[float, float, float]
@@ -136,7 +139,7 @@ class Ellipsoid:
 
 
 @dataclasses.dataclass(frozen=True)
-class Loft:
+class Loft(Shape):
     """A body of elliptic sections along a world axis, with rounded ends.
 
     Centre and half axes of the sections are cubics between knots, whose slopes are those of the neighbours; over the
@@ -234,7 +237,7 @@ def _slopes(at: list[float], y: list[float]) -> list[float]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Bands:
+class Bands(Shape):
     """Parallel slabs: `width` mm thick, one in every `period` mm along `normal`; one slab where the period is huge.
 
     The coordinate is `normal . p - offset`, in mm where the normal has length 1; the middle of a slab is at 0.
@@ -262,7 +265,7 @@ class Bands:
 
 
 @dataclasses.dataclass(frozen=True)
-class Folds:
+class Folds(Shape):
     """A folded sheet that fills space, as a gyroid does: inside where `low <= |p| <= high`, p between about -1.5 and 1.5.
 
     Attributes:
@@ -297,7 +300,7 @@ class Folds:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outside:
+class Outside(Shape):
     """Everything but a shape."""
 
     shape: Shape

@@ -22,16 +22,6 @@ _NAMES = (
     *("fluid", "gallbladder"),
 )
 LABELS = dict(enumerate(_NAMES))
-FIRST_LESION", "LABELS", "SITES", "trunk"]
-
-LABELS = dict(
-    enumerate(
-        """
-        background fat muscle bone spine lung_right lung_left airway heart blood liver spleen kidney_right
-        kidney_left bladder stomach bowel gas brain_grey brain_white fluid gallbladder
-        """.split()
-    )
-)
 FIRST_LESION = 31
 
 # Attenuation in Hounsfield units, and uptake of FDG in g/ml.
