@@ -13,6 +13,8 @@ from medjax.datasets._shapes import Bands, Ellipsoid, Loft, Shape
 
 __all__ = ["Build"]
 
+Number = float | int
+
 
 class Build:
     """Makes shapes of a patient's size from textbook sizes, and collects layers.
@@ -48,13 +50,13 @@ class Build:
         moved = [c + self._draws.uniform(-shift, shift) for c in center]
         return self.ball(moved, [h * size for h in half], turn)
 
-    def loft(self, axis: int, knots: Any, caps: tuple[float, float]) -> Loft:
+    def loft(self, axis: int, knots: Any, caps: tuple[Number, Number]) -> Loft:
         """A loft in the patient's size."""
         along, (p, q) = self.scale[axis], [self.scale[a] for a in range(3) if a != axis]
         scaled = tuple((t * along, x * p, y * q, a * p, b * q) for t, x, y, a, b in knots)
         return Loft(axis, scaled, (caps[0] * along, caps[1] * along))
 
-    def bands(self, normal: Any, offset: float, width: float, period: float = 1e6) -> Bands:
+    def bands(self, normal: Any, offset: Number, width: Number, period: Number = 1e6) -> Bands:
         """Slabs, nearly across z, in the patient's size; their tilt is kept."""
         s = self.scale[2]
         return Bands(normal, offset * s, width * s, period * s)

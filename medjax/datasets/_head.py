@@ -37,7 +37,7 @@ def head(seed: int) -> Phantom:
     """A head that differs in size, in the folds and in the ventricles."""
     draws = Draws(seed, "head")
     scale = (draws.uniform(0.95, 1.05), draws.uniform(0.95, 1.05), draws.uniform(0.95, 1.05))
-    phase = (draws.uniform(0, 1), draws.uniform(0, 1), draws.uniform(0, 1))
+    phase = (draws.uniform(0.0, 1.0), draws.uniform(0.0, 1.0), draws.uniform(0.0, 1.0))
     ventricles = draws.uniform(0.75, 1.35)
     build = Build(draws, scale, HEAD_LABELS, {name: {"t1": value} for name, value in _T1.items()})
     _wrapping(build)

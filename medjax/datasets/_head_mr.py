@@ -68,7 +68,7 @@ def head_mr(
     Example:
         >>> sample = mj.datasets.head_mr(3, spacing=4.0)
         >>> sample.images["mr"]
-        Image(48x64x64 float32 intensity, spacing 4 x 4 x 4 mm, LPS)
+        Image(48x64x64 float32 intensity, spacing 4 x 4 x 4 mm, LPS, MR)
         >>> phantom = sample.truth["phantom"]
         >>> [phantom.names[int(n)] for n in phantom.labels([[0, 8, -34], [-200, 0, 0]])]
         ['brainstem', 'background']

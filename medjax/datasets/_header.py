@@ -121,7 +121,7 @@ class Study:
         }
         return Metadata(
             modality=modality,
-            subtype={"PT": "SUVbw" if acquisition.get("Units") == "GML" else None, "MR": "T1"}.get(modality),
+            subtype={"PT": "FDG", "MR": "T1"}.get(modality),
             patient_id=self.patient_id,
             study_uid=study,
             series_uid=series,

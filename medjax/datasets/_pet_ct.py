@@ -65,7 +65,7 @@ def pet_ct(
     Example:
         >>> sample = mj.datasets.pet_ct(7, lesions=2, spacing=8.0, pet_spacing=8.0)
         >>> sample.images["ct"], sample.images["pet"].shape
-        (Image(58x40x128 int16 intensity, spacing 8 x 8 x 8 mm, LPS), (58, 40, 128))
+        (Image(58x40x128 int16 intensity, spacing 8 x 8 x 8 mm, LPS, CT), (58, 40, 128))
         >>> lesion = sample.truth["lesions"][0]
         >>> phantom = sample.truth["phantom"]
         >>> phantom.names[int(phantom.labels(lesion.center_mm))], bool(abs(phantom.values("suv", lesion.center_mm) - lesion.suv) < 1e-5)

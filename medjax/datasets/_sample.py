@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax._geometry._grid import Grid, check_size
+from medjax._geometry._grid import Grid, as_triple, check_positive, check_size
 from medjax._image._image import Image
 from medjax._lazy import public
 
@@ -50,9 +50,8 @@ def check_grid(grid: Grid | None, spacing: Any, low: tuple[float, ...], high: tu
         ValueError: the grid is none, a batch or traced, or the spacing is not finite and positive.
     """
     if grid is None:
-        triple = np.broadcast_to(np.asarray(spacing, np.float64), (3,)) if np.ndim(spacing) < 2 else np.zeros(3)
-        if triple.shape != (3,) or not (np.isfinite(triple).all() and (triple > 0).all()):
-            raise ValueError(f"{name} must be one positive number of mm or three, got {spacing!r}")
+        triple = as_triple(spacing, name)
+        check_positive(triple, name, spacing)
         check_size(np.subtract(high, low) / triple)
         shape = tuple(max(1, int(np.floor((b - a) / s + 0.5))) for a, b, s in zip(low, high, triple, strict=True))
         middle = [(a + b) / 2 - s * (n - 1) / 2 for a, b, s, n in zip(low, high, triple, shape, strict=True)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import numpy as np
 
@@ -61,10 +62,18 @@ def _near_surface(level: np.ndarray, slope: float, reach: float) -> np.ndarray:
     return np.flatnonzero((level > low) & (level < (1.0 + width) * (1.0 + width) - 1.0))
 
 
-def _distance(level: np.ndarray, index: np.ndarray, norm: np.ndarray, least: float) -> np.ndarray:
-    """Signed distance in mm from the surface of `Q - 1`, where `norm` is half the length of the gradient of `Q`."""
+def _distance(
+    level: np.ndarray, index: np.ndarray, norm: np.ndarray, least: float, points: list[np.ndarray], box: Box
+) -> np.ndarray:
+    """Signed distance in mm from the surface of `Q - 1`, where `norm` is half the length of the gradient of `Q`.
+
+    Beyond the tip of a thin shape that is too little: the distance from the box is less than the true one, too.
+    """
     g = np.sqrt(np.maximum(level.reshape(-1)[index] + 1.0, 0.0))
-    return (g - 1.0) * np.maximum(g / norm, least)  # at the centre both are 0
+    distance = (g - 1.0) * np.maximum(g / norm, least)  # at the centre both are 0
+    for at, low, high in zip(points, *box, strict=True):
+        np.maximum(distance, np.abs(at - (low + high) / 2) - (high - low) / 2, out=distance, where=distance > 0.0)
+    return distance
 
 
 def _blurred(level: np.ndarray, index: np.ndarray, distance: np.ndarray, bend: np.ndarray, sigma: float) -> np.ndarray:
@@ -101,7 +110,7 @@ class Ellipsoid(Shape):
         """`4/3 pi a b c`."""
         return 4.0 / 3.0 * np.pi * self.half[0] * self.half[1] * self.half[2]
 
-    @property
+    @cached_property
     def box(self) -> Box:
         """The half width along a world axis is the root of the diagonal of `turn diag(half^2) turn^T`."""
         turn = np.eye(3) if self.turn is None else self.turn
@@ -128,14 +137,15 @@ class Ellipsoid(Shape):
         """Distance `(g - 1) g / |grad Q / 2|`, `g = sqrt Q`, exact for a sphere; bend: the mean curvature there."""
         M = self._form()
         index = _near_surface(level, 1.0 / min(self.half), 4.0 * sigma)
-        u = [axis - c for axis, c in zip(_at(index, level.shape, x, y, z), self.center, strict=True)]
+        points = _at(index, level.shape, x, y, z)
+        u = [axis - c for axis, c in zip(points, self.center, strict=True)]
         grad = [M[r][0] * u[0] + M[r][1] * u[1] + M[r][2] * u[2] for r in range(3)]
         norm = np.maximum(np.sqrt(grad[0] * grad[0] + grad[1] * grad[1] + grad[2] * grad[2]), 1e-9)
         along = sum(grad[r] * (M[r][0] * grad[0] + M[r][1] * grad[1] + M[r][2] * grad[2]) for r in range(3)) / (
             norm * norm
         )
         bend = (M[0][0] + M[1][1] + M[2][2] - along) / (2.0 * norm)
-        return _blurred(level, index, _distance(level, index, norm, min(self.half)), bend, sigma)
+        return _blurred(level, index, _distance(level, index, norm, min(self.half), points, self.box), bend, sigma)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +176,7 @@ class Loft(Shape):
         (_, _, a, b), _, cap, _ = self._section(at)
         return float((np.pi * a * b * (1.0 - cap) * weights * half[:, None]).sum())
 
-    @property
+    @cached_property
     def box(self) -> Box:
         """From many sections, a little wider than they are."""
         t = np.linspace(self.knots[0][0], self.knots[-1][0], 16 * len(self.knots) + 1)
@@ -181,8 +191,10 @@ class Loft(Shape):
     def _others(self) -> tuple[int, int]:
         return tuple(a for a in range(3) if a != self.axis)  # type: ignore[return-value]
 
-    def _section(self, t: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray, np.ndarray]:
-        """Centre and half axes at positions along the axis, their derivatives, what the caps take from 1, its derivative."""
+    def _section(
+        self, t: np.ndarray
+    ) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """Centre and half axes along the axis, their derivatives; what the caps take from 1, and half its derivatives."""
         at = np.array([knot[0] for knot in self.knots])
         segment = np.clip(np.searchsorted(at, t, side="right") - 1, 0, len(at) - 2)
         width = (at[1:] - at[:-1])[segment]
@@ -198,7 +210,9 @@ class Loft(Shape):
             slopes.append((m0 + s * (2.0 * second + s * (3.0 * third))) / width)
         below = np.maximum(0.0, 1.0 - (t - at[0]) / self.caps[0])
         above = np.maximum(0.0, 1.0 - (at[-1] - t) / self.caps[1])
-        return columns, slopes, below * below + above * above, above / self.caps[1] - below / self.caps[0]
+        first = above / self.caps[1] - below / self.caps[0]
+        second = (below > 0.0) / self.caps[0] ** 2 + (above > 0.0) / self.caps[1] ** 2
+        return columns, slopes, below * below + above * above, (first, second)
 
     def _ordered(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         points = (x, y, z)
@@ -212,18 +226,28 @@ class Loft(Shape):
         return u * u + (v * v + (cap - 1.0))
 
     def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, sigma: float) -> np.ndarray:
-        """Distance from the gradient, whose terms are those of two axes; bend: that of the section."""
+        """Distance and mean curvature from the derivatives of `Q / 2`, but for the knots' second ones; terms of two axes."""
         least = min(*(min(knot[3:]) for knot in self.knots), *self.caps)
         index = _near_surface(level, 1.3 / least, 4.0 * sigma)
         p, q, t = self._ordered(x, y, z)
-        (p0, q0, a, b), (dp, dq, da, db), _, half_cap = self._section(t)
+        (p0, q0, a, b), (dp, dq, da, db), _, (first, second) = self._section(t)
         u, v = (p - p0) / (a * a), (q - q0) / (b * b)
-        terms = (u, v, half_cap - u * dp - u * u * a * da, -v * dq - v * v * b * db, 1.0 / (a * a), 1.0 / (b * b))
-        u, v, w, more, a, b = _at(index, level.shape, *terms)
-        w, u, v = w + more, u * u, v * v
-        norm = np.maximum(np.sqrt(u + v + w * w), 1e-9)
-        bend = (u * b + v * a) / (np.maximum(u + v, 1e-24) * 2.0 * norm)
-        return _blurred(level, index, _distance(level, index, norm, least), bend, sigma)
+        aa, bb = 1.0 / (a * a), 1.0 / (b * b)
+        terms = (
+            *(u, v, first - u * dp - u * u * a * da, -v * dq - v * v * b * db, aa, bb),
+            *(-dp * aa - 2.0 * u * da / a, -dq * bb - 2.0 * v * db / b),
+            second + dp * dp * aa + 4.0 * u * dp * da / a + 3.0 * u * u * da * da,
+            dq * dq * bb + 4.0 * v * dq * db / b + 3.0 * v * v * db * db,
+        )
+        u, v, w, more, aa, bb, pt, qt, tt, rest = _at(index, level.shape, *terms)
+        w, tt = w + more, tt + rest
+        square = np.maximum(u * u + v * v + w * w, 1e-18)
+        norm = np.sqrt(square)
+        along = (u * u * aa + v * v * bb + w * (w * tt + 2.0 * (u * pt + v * qt))) / square
+        bend = (aa + bb + tt - along) / (2.0 * norm)
+        return _blurred(
+            level, index, _distance(level, index, norm, least, _at(index, level.shape, x, y, z), self.box), bend, sigma
+        )
 
 
 def _slopes(at: list[float], y: list[float]) -> list[float]:

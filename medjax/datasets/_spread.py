@@ -42,7 +42,7 @@ def sphere_share(distance: np.ndarray, radius: float, sigma: float) -> np.ndarra
 
     Example:
         >>> [round(float(x), 6) for x in sphere_share(np.array([0.0, 10.0, 20.0]), 10.0, 2.5)]
-        [0.998866, 0.400265, 2.6e-05]
+        [0.998866, 0.400264, 1.5e-05]
     """
     r = np.maximum(distance, 1e-4 * sigma)  # there the limit is reached to 1e-8
     near, far = (radius - r) / sigma, (radius + r) / sigma

@@ -52,12 +52,12 @@ _TISSUE = {
 # Where lesions may lie, in even surroundings: centre, largest radius, uptake around, HU of the lesion.
 SITES: Mapping[str, tuple[tuple[float, float, float], float, str, float]] = {
     "lung_right_upper": ((-78, -8, 150), 15.0, "lung", 40),
-    "liver_segment_8": ((-88, -22, 0), 15.0, "liver", 70),
+    "liver_segment_8": ((-88, -24, 4), 13.0, "liver", 70),
     "lung_left_lower": ((88, 48, 62), 13.0, "lung", 40),
-    "liver_segment_6": ((-96, 28, -42), 14.0, "liver", 65),
+    "liver_segment_6": ((-90, 14, -36), 12.0, "liver", 65),
     "lung_right_lower": ((-84, 52, 88), 12.0, "lung", 40),
-    "gluteus_left": ((88, 92, -262), 13.0, "muscle", 50),
-    "gluteus_right": ((-88, 92, -262), 11.0, "muscle", 50),
+    "gluteus_left": ((84, 69, -262), 9.0, "muscle", 50),
+    "gluteus_right": ((-84, 69, -262), 9.0, "muscle", 50),
     "thigh_left": ((82, 50, -425), 12.0, "muscle", 50),
 }
 
@@ -282,6 +282,9 @@ def _abdomen(body: _Body) -> None:
         psoas = ((-230.0, side * 62, -2, 17, 18), (-150.0, side * 46, 16, 22, 22), (-50.0, side * 32, 28, 12, 12))
         body.add("muscle", "muscle", body.loft(2, psoas, (16, 20)))
     body.add("muscle", "muscle", body.ball((74, 12, -6), (56, 62, 22)))
+    stomach = body.organ((52, -34, -20), (34, 34, 46), turn_about(1, -0.3))
+    body.add("stomach", "stomach", stomach)
+    body.add("gas", "gas", body.ball((58, -52, -6), (20, 12, 18)))
     size, lift = body.liver_size, body.liver_lift
     liver = body.loft(0, [(t, p, q + lift, a * size, b * size) for t, p, q, a, b in _LIVER], (30, 34))
     body.add("liver", "liver", liver)
@@ -291,16 +294,13 @@ def _abdomen(body: _Body) -> None:
         "blood",
         body.loft(2, ((-140.0, -22, 0, 11, 9), (-60.0, -24, 2, 12, 10), (-30.0, -24, 4, 12, 10)), (8, 8)),
     )
-    stomach = body.organ((52, -34, -20), (34, 34, 46), turn_about(1, -0.3))
-    body.add("stomach", "stomach", stomach)
-    body.add("gas", "gas", body.ball((58, -52, -6), (20, 12, 18)))
-    spleen = body.organ((100, 44, -18), (22, 38, 48), turn_about(2, 0.3))
+    spleen = body.organ((104, 44, -4), (22, 38, 46), turn_about(2, 0.3))
     body.add("spleen", "spleen", spleen)
     body.keep_volume("spleen", spleen)
     for side, label in ((-1, "kidney_right"), (1, "kidney_left")):
-        z = -92 if side < 0 else -78
+        z = -112 if side < 0 else -86
         turn = turn_about(2, side * 0.3)
-        kidney = body.organ((side * 62, 46, z), (25, 31, 53), turn, 2.0)
+        kidney = body.organ((side * 60, 50, z), (25, 30, 52), turn, 2.0)
         body.add(label, "kidney", kidney)
         middle = [c / s for c, s in zip(kidney.center, body.scale, strict=True)]
         body.add(label, "pelvis", body.ball((middle[0] - side * 8, middle[1] - 4, middle[2]), (9, 9, 22), turn))
@@ -309,11 +309,11 @@ def _abdomen(body: _Body) -> None:
 
 # The liver along x, from the right flank to the left lobe: centre in y and z, half axes.
 _LIVER = (
-    (-126.0, 4, -34, 52, 56),
-    (-84.0, 4, -34, 74, 72),
-    (-40.0, -14, -20, 58, 54),
-    (0.0, -40, -10, 34, 36),
-    (46.0, -52, -4, 14, 20),
+    (-128.0, 0, -22, 48, 54),
+    (-84.0, -6, -16, 64, 64),
+    (-40.0, -18, -10, 54, 48),
+    (0.0, -40, -6, 34, 34),
+    (46.0, -52, -2, 14, 20),
 )
 
 
@@ -326,7 +326,7 @@ def _pelvis(body: _Body) -> None:
     body.keep_volume("bladder", bladder)
     body.add("bowel", "bowel", body.loft(2, ((-310.0, 0, 46, 15, 14), (-240.0, 0, 52, 19, 17)), (16, 18)))
     body.add("gas", "gas", body.ball((0, 46, -252), (9, 7, 12)))
-    gall = body.organ((-52, -46, -72), (14, 15, 26), turn_about(1, 0.2), 2.0)
+    gall = body.organ((-52, -46, -94), (14, 15, 26), turn_about(1, 0.2), 2.0)
     body.add("gallbladder", "gallbladder", gall)
     body.keep_volume("gallbladder", gall)
 
