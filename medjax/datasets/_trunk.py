@@ -51,7 +51,7 @@ _TISSUE = {
 }
 # Where lesions may lie, in even surroundings: centre, largest radius, uptake around, HU of the lesion.
 SITES: Mapping[str, tuple[tuple[float, float, float], float, str, float]] = {
-    "lung_right_upper": ((-78, -8, 150), 15.0, "lung", 40),
+    "lung_right_upper": ((-62, 32, 146), 12.0, "lung", 40),
     "liver_segment_8": ((-88, -24, 4), 13.0, "liver", 70),
     "lung_left_lower": ((88, 48, 62), 13.0, "lung", 40),
     "liver_segment_6": ((-90, 14, -36), 12.0, "liver", 65),
@@ -282,6 +282,11 @@ def _abdomen(body: _Body) -> None:
         psoas = ((-230.0, side * 62, -2, 17, 18), (-150.0, side * 46, 16, 22, 22), (-50.0, side * 32, 28, 12, 12))
         body.add("muscle", "muscle", body.loft(2, psoas, (16, 20)))
     body.add("muscle", "muscle", body.ball((74, 12, -6), (56, 62, 22)))
+    body.add(
+        "blood",
+        "blood",
+        body.loft(2, ((-140.0, -22, 0, 11, 9), (-60.0, -24, 2, 12, 10), (-30.0, -24, 4, 12, 10)), (8, 8)),
+    )
     stomach = body.organ((52, -34, -20), (34, 34, 46), turn_about(1, -0.3))
     body.add("stomach", "stomach", stomach)
     body.add("gas", "gas", body.ball((58, -52, -6), (20, 12, 18)))
@@ -289,11 +294,6 @@ def _abdomen(body: _Body) -> None:
     liver = body.loft(0, [(t, p, q + lift, a * size, b * size) for t, p, q, a, b in _LIVER], (30, 34))
     body.add("liver", "liver", liver)
     body.keep_volume("liver", liver)
-    body.add(
-        "blood",
-        "blood",
-        body.loft(2, ((-140.0, -22, 0, 11, 9), (-60.0, -24, 2, 12, 10), (-30.0, -24, 4, 12, 10)), (8, 8)),
-    )
     spleen = body.organ((104, 44, -4), (22, 38, 46), turn_about(2, 0.3))
     body.add("spleen", "spleen", spleen)
     body.keep_volume("spleen", spleen)
@@ -318,7 +318,7 @@ _LIVER = (
 
 
 def _pelvis(body: _Body) -> None:
-    """Bladder, rectum, gallbladder bed."""
+    """Bladder, rectum, gallbladder."""
     body.add("fat", "fat", body.ball((0, 6, -262), (58, 56, 46)))
     bladder = body.organ((0, -24, -262), (38, 31, 30), None, 3.0)
     body.add("muscle", "muscle", Ellipsoid(bladder.center, tuple(a + 3.0 for a in bladder.half)))  # type: ignore[arg-type]

@@ -93,7 +93,7 @@ def test_masks_have_the_volume_that_the_manifest_states(tmp_path: Path) -> None:
         mask = np.asarray(seg.voxels) > 0
         stated += float(row["lesion_ml"])
         counted += mask.sum() * np.prod(seg.spacing) / 1000
-        assert mj.label_volumes(seg)[1] > 0
+        assert mask.any()
         assert np.asarray(pet.voxels)[mask].mean() > 3
     assert counted == pytest.approx(stated, rel=0.15)
 
