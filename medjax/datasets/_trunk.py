@@ -53,9 +53,9 @@ _TISSUE = {
 SITES: Mapping[str, tuple[tuple[float, float, float], float, str, float]] = {
     "lung_right_upper": ((-62, 32, 146), 12.0, "lung", 40),
     "liver_segment_8": ((-88, -24, 4), 13.0, "liver", 70),
-    "lung_left_lower": ((88, 48, 62), 13.0, "lung", 40),
+    "lung_left_lower": ((80, 42, 62), 12.0, "lung", 40),
     "liver_segment_6": ((-90, 14, -36), 12.0, "liver", 65),
-    "lung_right_lower": ((-84, 52, 88), 12.0, "lung", 40),
+    "lung_right_lower": ((-74, 44, 84), 11.0, "lung", 40),
     "gluteus_left": ((84, 69, -262), 9.0, "muscle", 50),
     "gluteus_right": ((-84, 69, -262), 9.0, "muscle", 50),
     "thigh_left": ((82, 50, -425), 12.0, "muscle", 50),
