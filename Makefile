@@ -22,7 +22,8 @@ demo: $(VENV)/.plot  ## Resample and reorient a real oblique scan; write it and 
 	$(RUN) -m medjax demo --output $(DEMO)
 
 test: $(VENV)/.dev  ## Run all tests and doctests
-	$(RUN) -m pytest -n $(WORKERS)
+	@if [ -d build/compiled ]; then find build/compiled -type f -atime +14 -delete; fi
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal
 
 ways: $(VENV)/.dev  ## Draw the table of ways from twenty seeds, or from SEEDS=1,2,3
 	@seeds="$(SEEDS)"; seeds=$${seeds:-$$($(RUN) -c 'import os; print(*(int.from_bytes(os.urandom(3), "big") for _ in range(20)), sep=",")')}; \

@@ -1,7 +1,8 @@
 """Rules that every test and doctest runs under. It lies here, not in tests/, because it serves medjax/'s doctests too.
 
 Shapes and types of annotated functions are checked at run time; implicit dtype and rank promotion raise; warnings are
-errors (pyproject.toml); hypothesis is bounded and draws the same examples on every run.
+errors (pyproject.toml); hypothesis is bounded and draws the same examples on every run. Programs that XLA compiled lie
+in a folder that all processes of a run share, the subprocesses that tests start included.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax is imported
+# Half of a run's time is XLA compiling what another process, or another test, compiled already. An entry is found by
+# the program, the compiler's version and its options. The folder is git-ignored and `make clean` removes it.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent / "build" / "compiled"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 # Drawn once for all processes of a run: those that pytest-xdist starts inherit it.
 os.environ.setdefault("MEDJAX_WAYS_SEEDS", str(int.from_bytes(os.urandom(3), "big")))
 

@@ -136,11 +136,8 @@ class DisplacementField:
         displacement: `(*batch, i, j, k, 3)`, LPS mm.
         affine: `(*batch, 4, 4)` index to LPS mm of the field's own grid.
 
-    Raises:
-        ValueError: the displacement is not (..., i, j, k, 3), or the affine not a regular one.
-
     Example:
-        >>> field = mj.DisplacementField(np.zeros((4, 4, 4, 3), np.float32), np.eye(4))
+        >>> field = mj.DisplacementField.of(np.zeros((4, 4, 4, 3), np.float32), np.eye(4))
         >>> field.displacement.shape
         (4, 4, 4, 3)
     """
@@ -148,30 +145,31 @@ class DisplacementField:
     displacement: Any
     affine: Any
 
-    def __post_init__(self) -> None:
-        given = (
-            np.ndarray | jax.Array | list | tuple
-        )  # anything else stands for a leaf, such as in `jax.vmap(in_axes=)`
-        if isinstance(self.displacement, given):
-            field = self.displacement if isinstance(self.displacement, jax.Array) else np.asarray(self.displacement)
-            is_real = jax.numpy.issubdtype(field.dtype, np.floating) or np.issubdtype(field.dtype, np.integer)
-            if field.ndim < 4 or field.shape[-1] != 3 or not is_real:
-                raise ValueError(
-                    f"a displacement field is (i, j, k, 3), world mm; got {field.dtype} of shape {field.shape}"
-                )
-            object.__setattr__(self, "displacement", field)
-        if isinstance(self.affine, given):
-            object.__setattr__(self, "affine", check_affine(self.affine))
+    @staticmethod
+    def of(displacement: Any, affine: Any) -> DisplacementField:
+        """Builds and checks a field from an array, `(*batch, i, j, k, 3)` LPS mm, and the affine of its grid.
+
+        Raises:
+            ValueError: the displacement is not (..., i, j, k, 3), or the affine not a regular one.
+
+        Example:
+            >>> mj.DisplacementField.of(np.ones((2, 3, 4, 3)), np.eye(4)).affine.shape
+            (4, 4)
+        """
+        field = displacement if isinstance(displacement, jax.Array) else np.asarray(displacement)
+        is_real = jax.numpy.issubdtype(field.dtype, np.floating) or np.issubdtype(field.dtype, np.integer)
+        if field.ndim < 4 or field.shape[-1] != 3 or not is_real:
+            raise ValueError(
+                f"a displacement field is (i, j, k, 3), world mm; got {field.dtype} of shape {field.shape}"
+            )
+        return DisplacementField(field, check_affine(affine))
 
     def tree_flatten(self) -> tuple[Any, None]:
         return (self.displacement, self.affine), None
 
     @classmethod
     def tree_unflatten(cls, aux: None, leaves: Any) -> DisplacementField:
-        field = object.__new__(cls)  # leaves may be placeholders: no check
-        object.__setattr__(field, "displacement", leaves[0])
-        object.__setattr__(field, "affine", leaves[1])
-        return field
+        return cls(*leaves)
 
 
 @public("medjax")
@@ -186,11 +184,25 @@ class CompositeTransform:
     Example:
         >>> a, b = (mj.AffineTransform.of(m) for m in (mj.affine_matrix(scale=2), mj.affine_matrix(translation=(1, 0, 0))))
         >>> image = mj.Image.from_array(np.arange(6.0).reshape(6, 1, 1))
-        >>> mj.resample_to_image(image, image, transform=mj.CompositeTransform((a, b)), fill=-1.0).voxels[:, 0, 0].tolist()
+        >>> mj.resample_to_image(image, image, transform=mj.CompositeTransform.of(a, b), fill=-1.0).voxels[:, 0, 0].tolist()
         [2.0, 4.0, -1.0, -1.0, -1.0, -1.0]
     """
 
     transforms: tuple[Any, ...]
+
+    @staticmethod
+    def of(*transforms: Transform) -> CompositeTransform:
+        """Chains transforms, the one that is applied last first.
+
+        Raises:
+            ValueError: one of them is no transform.
+
+        Example:
+            >>> len(mj.CompositeTransform.of(mj.AffineTransform.of(np.eye(4)), mj.AffineTransform.of(np.eye(4))).transforms)
+            2
+        """
+        stages(CompositeTransform(transforms))
+        return CompositeTransform(transforms)
 
     def tree_flatten(self) -> tuple[Any, None]:
         return (tuple(self.transforms),), None
@@ -240,6 +252,10 @@ def stages(transform: Any) -> list[AffineTransform | DisplacementField]:
         return []
     if isinstance(transform, CompositeTransform) and isinstance(transform.transforms, tuple | list):
         return [stage for part in reversed(transform.transforms) for stage in stages(part)]
+    if isinstance(transform, DisplacementField) and not all(
+        hasattr(x, "shape") for x in (transform.displacement, transform.affine)
+    ):
+        raise ValueError("a displacement field holds arrays; DisplacementField.of makes one of lists, and checks it")
     if isinstance(transform, AffineTransform | DisplacementField):
         return [transform]
     raise ValueError(

@@ -12,7 +12,7 @@ import numpy as np
 from medjax._kernels._jax import zeros_for
 from medjax._kernels._later import Data, Later, eased, filtered_along, looped, tables_to_sample, with_fill
 from medjax._kernels._points import Sampling, Table, column, inside_cell, out_shape, taps
-from medjax._kernels._taps import cell, tap_sum
+from medjax._kernels._taps import cell, weighted
 
 __all__ = ["aligned", "aligned_adjoint"]
 
@@ -23,7 +23,7 @@ _A_TURN = 4
 def aligned(volume: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
     out = volume
     for axis in _by_growth(data.map, sampling):  # shrink first: fewer voxels for the axes to come
-        out = _along(filtered_along(out, sampling, axis), data.map, sampling, axis)
+        out = _along(filtered_along(out, sampling, axis), data, sampling, axis)
     out = out if sampling.dtype is None else out.astype(sampling.dtype)
     return with_fill(out, _inside_aligned(data.map, sampling), data.fill)
 
@@ -31,7 +31,7 @@ def aligned(volume: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
 def aligned_adjoint(out: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
     out = with_fill(out, _inside_aligned(data.map, sampling), jnp.zeros_like(data.fill, out.dtype))
     for axis in reversed(_by_growth(data.map, sampling)):
-        out = _along_adjoint(out, data.map, sampling, axis, facts["line"][axis])
+        out = _along_adjoint(out, data, sampling, axis, facts["line"][axis])
         out = filtered_along(out, sampling, axis, is_back=True)
     return out
 
@@ -60,49 +60,68 @@ def _place(tables: Sequence[Table], axis: int) -> tuple[Any, Any]:
     return base + tables[0][0][0, axis], fraction + tables[0][1][0, axis]  # the offset is in table 0
 
 
-def _line(later: Later, sampling: Sampling, axis: int) -> list[tuple[Any, Any]]:
+def _snapped(fraction: Any, doubt: Any) -> Any:
+    """The same fractions, those that rounding may have moved off a voxel's centre back on it; gradients are kept."""
+    moved = jnp.round(fraction) - fraction
+    return fraction + jax.lax.stop_gradient(jnp.where(jnp.abs(moved) <= doubt, moved, 0))
+
+
+def _line(data: Data, sampling: Sampling, axis: int) -> list[tuple[Any, Any]]:
     """Taps and weights along one axis of an aligned map, `(n,)` each."""
-    place = _place(tables_to_sample(later, sampling), axis)
-    return taps(place, sampling.shape[axis], sampling.orders[axis], sampling.boundary[axis], sampling.derivative[axis])
+    base, fraction = _place(tables_to_sample(data.map, sampling), axis)
+    order, derivative = sampling.orders[axis], sampling.derivative[axis]
+    fraction = _snapped(fraction, data.doubt[axis]) if order else fraction
+    found = taps((base, fraction), sampling.shape[axis], order, sampling.boundary[axis], derivative)
+    if order != 1 or derivative:
+        return found
+    # On a voxel's centre both taps are that voxel, half and half: a NaN beside it stays out. XLA fuses this, and no check of
+    # the values that were taken.
+    (first, near), (second, far) = found
+    is_alone = far == 0
+    return [
+        (first, jnp.where(is_alone, 0.5, near)),
+        (jnp.where(is_alone, first, second), jnp.where(is_alone, 0.5, far)),
+    ]
 
 
-def _along(volume: Any, later: Later, sampling: Sampling, axis: int) -> Any:
+def _along(volume: Any, data: Data, sampling: Sampling, axis: int) -> Any:
     """Samples along one axis."""
-    line = _line(later, sampling, axis)
-    taken = [_taken(volume, index, axis) for index, _ in line]
-    weights = [None if w is None else column(w.astype(sampling.dtype), axis, volume.ndim) for _, w in line]
-    if sampling.dtype is not None:
-        taken = [value.astype(sampling.dtype) for value in taken]
-    total = tap_sum(weights, taken)
-    if sampling.orders[axis] != 1 or sampling.derivative[axis] or not jnp.issubdtype(volume.dtype, jnp.inexact):
-        return total
-    (near, first), (far, second), slack = *zip(weights, taken, strict=True), later.slack[axis]
-    return jnp.where(_is_idle(near, first, slack), second, jnp.where(_is_idle(far, second, slack), first, total))
+    total: Any = None
+    for index, weight in _held(_line(data, sampling, axis)):
+        taken = _taken(volume, index, axis)
+        if weight is not None:
+            taken = column(weight.astype(sampling.dtype), axis, volume.ndim) * taken.astype(sampling.dtype)
+        total = taken if total is None else total + taken
+    return total
 
 
-def _is_idle(weight: Any, value: Any, slack: Any) -> Any:
-    """Whether a tap weighs something by rounding alone and would spread a NaN or an infinity."""
-    return (jnp.abs(weight) <= slack) & ~jnp.isfinite(value)
+def _held(line: Sequence[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """The same numbers, held in memory: XLA would work a line's taps out anew for each voxel of the output.
+
+    No pass of XLA's looks through a sort, whereas barriers are gone before it fuses.
+    """
+    leaves, structure = jax.tree.flatten(list(line))
+    order = jax.lax.iota(jnp.int32, len(leaves[0]))
+    return jax.tree.unflatten(structure, jax.lax.sort((order, *leaves), num_keys=1)[1:])
 
 
 def _taken(volume: Any, index: Any, axis: int) -> Any:
     return volume.at[(slice(None),) * axis + (index,)].get(mode="promise_in_bounds")
 
 
-def _along_adjoint(out: Any, later: Later, sampling: Sampling, axis: int, reach: Any) -> Any:
+def _along_adjoint(out: Any, data: Data, sampling: Sampling, axis: int, reach: Any) -> Any:
     """Gathers, for each voxel along an axis, the outputs that it is a tap of.
 
     A voxel looks at the few outputs near it, and takes from each by the weight that the forward kernel gave it.
     """
     size, count = sampling.shape[axis], out.shape[axis]
-    scale, start = later.matrix[axis, axis], later.offset[axis]
+    scale, start = data.map.matrix[axis, axis], data.map.offset[axis]
     reach = jnp.minimum(reach, count)
     voxel = jnp.arange(size)
     middle = (voxel.astype(out.dtype) - start) / scale
     first = jnp.ceil(jnp.clip(jnp.where(jnp.isnan(middle), 0, middle), -1e9, 1e9) - reach.astype(out.dtype) / 2)
     first = jnp.where(reach < count, first.astype(jnp.int32), 0)  # else every output is near
-    line = _line(later, sampling, axis)
-    least = 0.0 if sampling.derivative[axis] else later.slack[axis]
+    line = _held(_line(data, sampling, axis))
 
     def add(turn: Any, total: Any) -> Any:
         for n in range(_A_TURN):
@@ -115,10 +134,9 @@ def _along_adjoint(out: Any, later: Later, sampling: Sampling, axis: int, reach:
                 share = share + jnp.where(is_tap, amount.astype(out.dtype), 0)
             valid = (near >= 0) & (near < count) & (turn * _A_TURN + n < reach)
             share = jnp.where(valid, share, 0)
-            value, weight = _taken(out, output, axis), column(share, axis, out.ndim)
-            total = total + jnp.where(_is_idle(weight, value, least), 0, weight * value)
+            total = total + weighted(column(share, axis, out.ndim), _taken(out, output, axis))
         return total
 
     shape = [*out.shape[:axis], size, *out.shape[axis + 1 :]]
     turns = jax.lax.div(reach + np.int32(_A_TURN - 1), np.int32(_A_TURN))
-    return looped(turns, add, zeros_for((out, *jax.tree.leaves(later)), shape, out.dtype))
+    return looped(turns, add, zeros_for((out, *jax.tree.leaves(data)), shape, out.dtype))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._fork import refuse_in_fork
-from medjax._geometry._grid import read_only
+from medjax._geometry._grid import is_traced, read_only
 from medjax._kernels._jax import is_jit_disabled, trace_state
 
 __all__ = ["compiled", "eagerly", "unchanging"]
@@ -62,7 +62,7 @@ def compiled(kernel: Callable[..., Any], *, moves: bool = False, **options: Any)
         refuse_in_fork()
         operands, keywords = jax.tree.map(_operand, (operands, keywords))
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((operands, keywords))):
-            return plain(*operands, **keywords)
+            return plain(*_hidden(operands), **keywords)
         with eagerly():
             return (alone if moves and jax.default_backend() == "cpu" else plain)(*operands, **keywords)
 
@@ -73,6 +73,19 @@ def _operand(leaf: Any) -> Any:
     """An operand as the kernel takes it; under `jax.disable_jit` nobody else makes a JAX array of it."""
     leaf = unchanging(leaf)
     return jnp.asarray(leaf) if is_jit_disabled() and isinstance(leaf, np.ndarray) else leaf
+
+
+def _hidden(operands: Any) -> Any:
+    """The same operands, those that are known as if XLA did not know them.
+
+    It would fold them into constants, which takes seconds for a mask, and loops over what is left of a plan's tables take up to
+    five times as long. One barrier for all: one for each does not help.
+    """
+    leaves, structure = jax.tree.flatten(operands)
+    known = [n for n, leaf in enumerate(leaves) if isinstance(leaf, np.ndarray | jax.Array) and not is_traced(leaf)]
+    for n, leaf in zip(known, jax.lax.optimization_barrier([leaves[n] for n in known]), strict=True):
+        leaves[n] = leaf
+    return jax.tree.unflatten(structure, leaves)
 
 
 def eagerly() -> contextlib.AbstractContextManager[Any]:

@@ -55,10 +55,17 @@ class Later:
 
 
 class Data(NamedTuple):
-    """What a kernel needs beside the volume: the map, and the value outside the field of view, `(*channels)`."""
+    """What a kernel needs beside the volume.
+
+    Attributes:
+        map: The map.
+        fill: The value outside the field of view, `(*channels)`.
+        doubt: By how much rounding alone may have moved a point, `(3,)` voxels.
+    """
 
     map: Later
     fill: Any
+    doubt: Any
 
 
 def eased(later: Later) -> tuple[Table, ...]:

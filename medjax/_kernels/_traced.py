@@ -74,9 +74,12 @@ def sample_later(
     )
     real = later.tables[0][1].dtype
     leads = {name: jax.lax.stop_gradient(getattr(later, name)).astype(real) for name in ("matrix", "offset", "slack")}
+    doubt = leads["slack"] if later.matrix.dtype == np.float32 else jnp.full(3, 1e-9, real)  # float64 is that exact
     volume = jnp.asarray(volume)
     fill = jnp.broadcast_to(fill, sampling.channels).astype(sampling.dtype or volume.dtype)
-    return _sample(volume, Data(dataclasses.replace(later, **leads), fill), sampling=sampling, kernels=later.kernels)
+    return _sample(
+        volume, Data(dataclasses.replace(later, **leads), fill, doubt), sampling=sampling, kernels=later.kernels
+    )
 
 
 def _usable(sampling: Sampling, kernels: tuple[str, ...]) -> list[str]:

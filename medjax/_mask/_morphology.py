@@ -248,71 +248,92 @@ def _morphed(image: Image, radius: Any, unit: str, steps: tuple[str, ...], opera
         raise ValueError(f"{operation} takes real voxels, got {image.dtype}; take the magnitude first, abs(image)")
     is_mask = image.kind == "label" or np.issubdtype(image.dtype, np.bool_)
     ball = _ball(image, radius, unit, operation)
-    depth, tail = len(image.batch_shape), len(image.channels)
+    work = _Work(steps, is_mask, len(image.batch_shape), len(image.channels), tuple(n == 1 for n in ball.radius.shape))
     if is_concrete(ball.radius, ball.matrix):
         lines = _known_lines(ball)
         reach = tuple(int(n) for n in ball.reach.reshape(-1, 3).max(0))
         length = int((lines[..., 3] - lines[..., 2]).max()) + 1
-        moved = _by_known_lines(image.voxels, lines, steps, is_mask, depth, tail, reach, int(math.log2(length)))
-    else:
-        moved = _by_traced_lines(image.voxels, ball, steps, is_mask, depth, tail)
-    return image.with_voxels(moved)
+        return image.with_voxels(_by_known_lines(image.voxels, lines, work, reach, int(math.log2(length))))
+    return image.with_voxels(_by_traced_lines(image.voxels, ball, work))
 
 
-@functools.partial(compiled, static_argnums=(2, 3, 4, 5, 6, 7))
+class _Work(NamedTuple):
+    """What is static about a call.
+
+    Attributes:
+        steps: "dilate" and "erode", in their order.
+        is_mask: Whether all that is not 0 is one region.
+        depth: Number of batch axes.
+        tail: Number of channel axes.
+        shared: For each batch and channel axis whether its items share a ball.
+    """
+
+    steps: tuple[str, ...]
+    is_mask: bool
+    depth: int
+    tail: int
+    shared: tuple[bool, ...]
+
+
+@functools.partial(compiled, static_argnums=(2, 3, 4))
 def _by_known_lines(
-    voxels: Shaped[Array, ...],
-    lines: Shaped[Array, ...],
-    steps: tuple[str, ...],
-    is_mask: bool,
-    depth: int,
-    tail: int,
-    reach: tuple[int, int, int],
-    levels: int,
+    voxels: Shaped[Array, ...], lines: Shaped[Array, ...], work: _Work, reach: tuple[int, int, int], levels: int
 ) -> Shaped[Array, ...]:
     def largest(volume: Any, lines: Any) -> Any:
-        low = _lowest(volume.dtype)
         over_line = _over_line(volume, reach, levels)
 
         def joined(found: Any, line: Any) -> tuple[Any, None]:
             return jnp.maximum(found, over_line(*line)), None
 
-        return jax.lax.scan(joined, jnp.full_like(volume, low), lines)[0]
+        return jax.lax.scan(joined, jnp.full_like(volume, _lowest(volume.dtype)), lines)[0]
 
-    shared = [n == 1 for n in lines.shape[:-2]]
-    return _each(largest, voxels, lines, shared, steps, is_mask, depth, tail)
+    return _each(largest, voxels, lines, work)
 
 
-@functools.partial(compiled, static_argnums=(2, 3, 4, 5))
-def _by_traced_lines(
-    voxels: Shaped[Array, ...], ball: Any, steps: tuple[str, ...], is_mask: bool, depth: int, tail: int
-) -> Shaped[Array, ...]:
-    def largest(volume: Any, ball: Any) -> Any:
-        most = tuple(n - 1 for n in volume.shape)
-        _, rj, rk = (n.astype(jnp.int32) for n in jnp.moveaxis(ball.reach, -1, 0))
-        wide = 2 * rk + 1
+@functools.partial(compiled, static_argnums=2)
+def _by_traced_lines(voxels: Shaped[Array, ...], ball: Any, work: _Work) -> Shaped[Array, ...]:
+    """One choice for the whole batch: under `vmap` a choice of each item's would compute all there is to choose from."""
+    most = tuple(n - 1 for n in voxels.shape[work.depth : work.depth + 3])
+    reach = ball.reach.reshape(-1, 3).max(0)
 
-        def joined_by(over_line: Any) -> Any:
-            def joined(number: Any, found: Any) -> Any:
-                j, k = number // wide - rj, number % wide - rk
-                line = _line(ball, j.astype(ball.radius.dtype), k.astype(ball.radius.dtype))
-                return jnp.maximum(found, over_line(j, k, *(end.astype(jnp.int32) for end in line)))
+    def within(near: tuple[int, ...], over_line_of: Any) -> Any:
+        def chosen() -> Any:
+            lines, count = _traced_lines(ball, near)
+            return _each(_largest_of(count, over_line_of), voxels, lines, work)
 
-            start = jnp.full_like(volume, _lowest(volume.dtype))
-            return jax.lax.fori_loop(0, (2 * rj + 1) * wide, joined, start)
+        return chosen
 
-        def within(near: tuple[int, ...]) -> Any:
-            return lambda: joined_by(_over_line(volume, near, int(math.log2(2 * near[0] + 1))))
+    nears = list(dict.fromkeys(tuple(min(near, n) for n in most) for near in _NEAR))
+    ways = [within(n, functools.partial(_over_line, reach=n, levels=int(math.log2(2 * n[0] + 1)))) for n in nears]
+    if nears[-1] != most:
+        ways.append(within(most, _over_any_line))
+    is_beyond = [(reach > jnp.asarray(near, reach.dtype)).any().astype(jnp.int32) for near in nears]
+    return jax.lax.switch(sum(is_beyond[: len(ways) - 1], jnp.int32(0)), ways)
 
-        nears = list(dict.fromkeys(tuple(min(near, n) for n in most) for near in _NEAR))
-        ways = [within(near) for near in nears]
-        if nears[-1] != most:
-            ways.append(lambda: joined_by(_over_any_line(volume)))
-        is_beyond = [(ball.reach > jnp.asarray(near, ball.reach.dtype)).any().astype(jnp.int32) for near in nears]
-        return jax.lax.switch(sum(is_beyond[: len(ways) - 1], jnp.int32(0)), ways)
 
-    shared = [n == 1 for n in ball.radius.shape]
-    return _each(largest, voxels, ball, shared, steps, is_mask, depth, tail)
+def _largest_of(count: Any, over_line_of: Any) -> Any:
+    """A function of a volume and lines: the largest voxel of the first `count` lines around each voxel."""
+
+    def largest(volume: Any, lines: Any) -> Any:
+        over_line = over_line_of(volume)
+
+        def joined(number: Any, found: Any) -> Any:
+            return jnp.maximum(found, over_line(*lines.at[number].get(mode="promise_in_bounds")))
+
+        return jax.lax.fori_loop(jnp.int32(0), count, joined, jnp.full_like(volume, _lowest(volume.dtype)))
+
+    return largest
+
+
+def _traced_lines(ball: _Ball, near: tuple[int, ...]) -> tuple[Any, Any]:
+    """The lines `(..., n, 4)` of all balls that reach no further than `near`, and how many in front are not empty."""
+    j, k = np.meshgrid(*(np.arange(-n, n + 1, dtype=ball.radius.dtype) for n in near[1:]), indexing="ij")
+    at = [jnp.asarray(x.reshape(-1, *(1,) * ball.radius.ndim)) for x in (j, k)]
+    low, high = _line(_Ball(*(x[None] for x in ball)), *at)
+    lines = jnp.stack([jnp.broadcast_to(x, low.shape) for x in (*at, low, high)], -1)
+    is_used = (lines[..., 2] <= lines[..., 3]).reshape(len(low), -1).any(1)
+    lines = lines.at[jnp.argsort(~is_used)].get(mode="promise_in_bounds")
+    return jnp.moveaxis(lines, 0, -2).astype(jnp.int32), is_used.sum(dtype=jnp.int32)
 
 
 def _over_line(volume: Any, reach: tuple[int, ...], levels: int) -> Any:
@@ -375,33 +396,27 @@ def _lowest(dtype: Any) -> Any:
     return np.asarray(-np.inf if jnp.issubdtype(dtype, jnp.floating) else np.iinfo(dtype).min, dtype)
 
 
-def _each(
-    largest: Any,
-    voxels: Any,
-    ball: Any,
-    shared: list[bool],
-    steps: tuple[str, ...],
-    is_mask: bool,
-    depth: int,
-    tail: int,
-) -> Any:
+def _each(largest: Any, voxels: Any, lines: Any, work: _Work) -> Any:
     """Does the steps for each item and channel: the smallest is the largest of what is turned over."""
+    steps, is_mask, depth, tail, shared = work
     dtype = voxels.dtype
     values = voxels.astype(bool).astype(np.uint8) if is_mask else voxels
     image = Image(values, np.empty((*(1,) * depth, 4, 4)))
     values = channels_first(values, image) if tail else values
 
-    def item(volume: Any, ball: Any) -> Any:
+    def item(volume: Any, lines: Any) -> Any:
         for step in steps:
             volume = (
-                _turned(largest(_turned(volume, is_mask), ball), is_mask) if step == "erode" else largest(volume, ball)
+                _turned(largest(_turned(volume, is_mask), lines), is_mask)
+                if step == "erode"
+                else largest(volume, lines)
             )
         return volume
 
     for axis in reversed(range(depth + tail)):
         item = jax.vmap(item, in_axes=(0, None if shared[axis] else 0))
-        ball = jax.tree.map(lambda x, axis=axis: x.squeeze(axis), ball) if shared[axis] else ball
-    moved = over_batch(item, 0)(values, ball)
+        lines = lines.squeeze(axis) if shared[axis] else lines
+    moved = over_batch(item, 0)(values, lines)
     if tail:
         space = tuple(range(depth + tail, depth + tail + 3))
         moved = moved.transpose((*range(depth), *space, *range(depth, depth + tail)))

@@ -203,9 +203,22 @@ def _sphere_mean(values: Float[Array, "i j k"], sphere: Float[Array, "u v w"]) -
 
 def _convolved(values: Float[Array, "i j k"], weights: Float[Array, "u v w"]) -> Float[Array, "i j k"]:
     """Sum of the neighbours times weights that are symmetric about their centre, with zeros beyond the edge."""
-    sizes = tuple(max(n + m // 2, m) for n, m in zip(values.shape, weights.shape, strict=True))
+    sizes = tuple(_quick_length(max(n + m // 2, m)) for n, m in zip(values.shape, weights.shape, strict=True))
     padded = jnp.pad(weights, [(0, n - m) for n, m in zip(sizes, weights.shape, strict=True)])
     kernel = jnp.roll(padded, [-(m // 2) for m in weights.shape], (0, 1, 2))
     spectrum = jnp.fft.rfftn(values, sizes) * jnp.fft.rfftn(kernel)
     i, j, k = values.shape
     return jnp.fft.irfftn(spectrum, sizes)[:i, :j, :k]
+
+
+def _quick_length(least: int) -> int:
+    """The next length without a prime factor above 7, of which transforms are quick."""
+    length = least
+    while True:
+        rest = length
+        for prime in (2, 3, 5, 7):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return length
+        length += 1

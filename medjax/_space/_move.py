@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from medjax._geometry._grid import Grid, direction_of, on_host, product, together
-from medjax._geometry._transform import About, AffineTransform, DisplacementField
+from medjax._geometry._transform import About, AffineTransform, DisplacementField, Transform
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import aligned
 from medjax._space._pending import resample
@@ -195,20 +195,22 @@ def affine_transform(
 ) -> Image:
     """Moves the content of an image by an affine map of the world.
 
-    `matrix` says where content goes, as in `rotate`: a point at $x$ moves to $L (x - c) + c + t$. (The `transform` of
-    `resample_to_image` says where output comes from, as in ITK: the inverse.)
+    A matrix pushes: it says where content goes, as in `rotate`; a point at $x$ moves to $L (x - c) + c + t$. A transform pulls,
+    as in `resample_to_image` and ITK: it says where the output comes from. The example shows both with one translation.
 
     Args:
         image: Any batch and channels.
-        matrix: `(4, 4)` or one per item, input world to output world, LPS mm; `affine_matrix` builds it. May be traced.
-        center: Fixed point $c$ of the linear part, LPS mm; default the centre of the field of view.
+        matrix: `(4, 4)` or one per item, input world to output world, LPS mm; `affine_matrix` builds it. Or a transform, such
+            as `AffineTransform.of` makes, output world to input world. Both may be traced.
+        center: Fixed point $c$ of a matrix' linear part, LPS mm; default the centre of the field of view. A transform has its
+            own.
         grid: Where to put the result; default the image's own grid.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
         fill: Value where there was no content: one, or what broadcasts to `(*batch, *channels)` as NumPy does; default 0
             for labels, the background for intensities.
 
     Raises:
-        ValueError: the matrix is not (..., 4, 4), or is known and singular.
+        ValueError: the matrix is not (..., 4, 4), or is known and singular, or a transform comes with a centre.
 
     Transforms:
         Differentiable in the voxels, `matrix`, `center` and `fill`. Compiles once per shape, not per matrix. A traced matrix
@@ -216,16 +218,22 @@ def affine_transform(
 
     Example:
         >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1))
-        >>> mj.affine_transform(image, mj.affine_matrix(translation=(1, 0, 0)), fill=-1.0).voxels[:, 0, 0].tolist()
+        >>> by_one = mj.affine_matrix(translation=(1, 0, 0))
+        >>> mj.affine_transform(image, by_one, fill=-1.0).voxels[:, 0, 0].tolist()  # pushed along x
         [-1.0, 0.0, 1.0, 2.0]
+        >>> mj.affine_transform(image, mj.AffineTransform.of(by_one), fill=-1.0).voxels[:, 0, 0].tolist()  # pulled from there
+        [1.0, 2.0, 3.0, -1.0]
     """
     check_image(image, "image")
-    content = _about(image.grid, matrix, center)
+    if not isinstance(matrix, Transform):
+        transform: Transform = _about(image.grid, matrix, center).inverse()
+    elif center is not None:
+        raise ValueError(f"a transform has its own centre: leave center out, got {center!r}, or give a matrix")
+    else:
+        transform = matrix
     if grid is not None and not isinstance(grid, Grid):
         raise ValueError(f"grid must be a Grid, got {type(grid).__name__}; Grid.of makes one")
-    return resample(
-        image, image.grid if grid is None else grid, content.inverse(), interpolation=interpolation, fill=fill
-    )
+    return resample(image, image.grid if grid is None else grid, transform, interpolation=interpolation, fill=fill)
 
 
 def warp(image: Image, displacement: Any, *, interpolation: Interpolation | None = None, fill: Any = None) -> Image:
@@ -234,7 +242,7 @@ def warp(image: Image, displacement: Any, *, interpolation: Interpolation | None
     Args:
         image: Any batch and channels.
         displacement: `(*batch, i, j, k, 3)` on the image's grid, world LPS mm; one for all items or one for each. Where it
-            is not finite the result is `fill`. For a field on another grid use `resample_to_image(..., transform=DisplacementField(...))`.
+            is not finite the result is `fill`. For a field on another grid use `resample_to_image(..., transform=DisplacementField.of(...))`.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
         fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)` per
             channel; default 0 for labels, the background for intensities.
@@ -262,5 +270,5 @@ def warp(image: Image, displacement: Any, *, interpolation: Interpolation | None
             f"displacement must be {(*image.batch_shape, *image.shape, 3)}, mm on the image's grid; got {tuple(field.shape)}"
         )
     return resample(
-        image, image.grid, DisplacementField(field, image.grid.affine), interpolation=interpolation, fill=fill
+        image, image.grid, DisplacementField.of(field, image.grid.affine), interpolation=interpolation, fill=fill
     )

@@ -11,9 +11,10 @@ from medjax.datasets._phantom import Layer
 from medjax.datasets._random import Draws
 from medjax.datasets._shapes import Bands, Ellipsoid, Loft, Shape
 
-__all__ = ["Build"]
+__all__ = ["Build", "Knots"]
 
 Number = float | int
+Knots = tuple[tuple[Number, ...], ...]
 
 
 class Build:

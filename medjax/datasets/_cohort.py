@@ -12,6 +12,7 @@ import numpy as np
 
 from medjax._geometry._grid import Grid
 from medjax._image._image import Image, image_from
+from medjax._image._metadata import Metadata
 from medjax.datasets._pet_ct import BOX, activity, examination
 from medjax.datasets._random import Draws, check_seed
 from medjax.datasets._sample import Sample, check_grid
@@ -141,6 +142,7 @@ def _write_case(
     paths = {role: f"{name}/{role}{suffix}" for role in ("ct", "pet")} | {"seg": f"{name}/seg.nii.gz"}
     for role, image in (("ct", ct), ("pet", pet)):
         if as_dicom:
+            assert isinstance(image.metadata, Metadata)  # the makers' images have one
             words = image.metadata.extra
             save_dicom_series(
                 image,

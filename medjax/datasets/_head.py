@@ -6,7 +6,7 @@ LPS mm, the origin in the middle of the brain: x to the left, y to the back, z u
 
 from __future__ import annotations
 
-from medjax.datasets._build import Build
+from medjax.datasets._build import Build, Knots
 from medjax.datasets._phantom import Phantom
 from medjax.datasets._random import Draws
 from medjax.datasets._shapes import Folds, Outside, Shape, turn_about
@@ -105,7 +105,7 @@ def _depth(build: Build, ventricles: float) -> None:
         build.add("deep_grey", "deep_grey", build.ball((side * 27, -4, 5), (6, 18, 12), turn_about(2, side * 0.16)))
         build.add("deep_grey", "deep_grey", build.ball((side * 14, -24, 12), (6.5, 11, 12)))
         v = ventricles
-        body = (
+        body: Knots = (
             (-34.0, side * 9, 14, 6 * v, 7 * v),
             (-4.0, side * 9, 22, 6 * v, 5 * v),
             (36.0, side * 22, 12, 8 * v, 9 * v),

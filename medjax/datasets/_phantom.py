@@ -250,9 +250,9 @@ def _paint(
         if sigma == 0.0:
             np.copyto(values, value, where=inside)
             continue
-        share = layer.shapes[0].share(levels[0], *points, sigma)
+        share = layer.shapes[0].share(levels[0], *points, sigma=sigma)
         for shape, level in zip(layer.shapes[1:], levels[1:], strict=True):
-            share = share * shape.share(level, *points, sigma)
+            share = share * shape.share(level, *points, sigma=sigma)
         values += (value - values) * share
 
 

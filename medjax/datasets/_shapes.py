@@ -34,7 +34,7 @@ class Shape(ABC):
         """At most 0 inside."""
 
     @abstractmethod
-    def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, sigma: float) -> np.ndarray:
+    def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, *, sigma: float) -> np.ndarray:
         """The shape blurred by a Gaussian of `sigma` mm, float32 from 0 to 1."""
 
 
@@ -133,7 +133,7 @@ class Ellipsoid(Shape):
         flat = M[0][0] * u * u + M[1][1] * v * v + 2.0 * M[0][1] * u * v
         return flat + (M[2][2] * w * w - 1.0 + 2.0 * M[1][2] * v * w) + 2.0 * M[0][2] * u * w
 
-    def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, sigma: float) -> np.ndarray:
+    def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, *, sigma: float) -> np.ndarray:
         """Distance `(g - 1) g / |grad Q / 2|`, `g = sqrt Q`, exact for a sphere; bend: the mean curvature there."""
         M = self._form()
         index = _near_surface(level, 1.0 / min(self.half), 4.0 * sigma)
@@ -225,7 +225,7 @@ class Loft(Shape):
         u, v = (p - p0) / a, (q - q0) / b
         return u * u + (v * v + (cap - 1.0))
 
-    def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, sigma: float) -> np.ndarray:
+    def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, *, sigma: float) -> np.ndarray:
         """Distance and mean curvature from the derivatives of `Q / 2`, but for the knots' second ones; terms of two axes."""
         least = min(*(min(knot[3:]) for knot in self.knots), *self.caps)
         index = _near_surface(level, 1.3 / least, 4.0 * sigma)
@@ -283,7 +283,7 @@ class Bands(Shape):
         along = sum(terms[1:], terms[0]) - self.offset
         return np.abs(along - self.period * np.floor(along / self.period + 0.5)) - 0.5 * self.width
 
-    def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, sigma: float) -> np.ndarray:
+    def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, *, sigma: float) -> np.ndarray:
         """A slab has plane sides: the share is exact where they are far apart."""
         return half_space_share(level, np.zeros(()), sigma)
 
@@ -318,7 +318,7 @@ class Folds(Shape):
         field = np.abs(a * e + b * f + c * d)
         return np.maximum(self.low - field, field - self.high)
 
-    def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, sigma: float) -> np.ndarray:
+    def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, *, sigma: float) -> np.ndarray:
         """By the mean gradient of the pattern, 7 / wavelength."""
         return half_space_share(level * (self.wavelength / 7.0), np.zeros(()), sigma)
 
@@ -338,6 +338,6 @@ class Outside(Shape):
         """The level of the shape with its sign changed."""
         return -self.shape.level(x, y, z)
 
-    def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, sigma: float) -> np.ndarray:
+    def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, *, sigma: float) -> np.ndarray:
         """What the shape leaves."""
-        return 1.0 - self.shape.share(-level, x, y, z, sigma)
+        return 1.0 - self.shape.share(-level, x, y, z, sigma=sigma)

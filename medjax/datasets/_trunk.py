@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from medjax.datasets._build import Build
+from medjax.datasets._build import Build, Knots
 from medjax.datasets._phantom import Lesion, Phantom
 from medjax.datasets._random import Draws
 from medjax.datasets._shapes import Ellipsoid, Folds, Outside, turn_about
@@ -116,7 +116,7 @@ def _outline(body: _Body) -> None:
     limbs = []
     for side in (-1, 1):
         legs = ((-640.0, side * 88, 18, 62, 66), (-420.0, side * 86, 20, 78, 82), (-262.0, side * 78, 14, 80, 90))
-        arm = ((150.0, side * 150, 22, 36, 38), (230.0, side * 172, 12, 42, 42), (330.0, side * 152, 2, 40, 42))
+        arm: Knots = ((150.0, side * 150, 22, 36, 38), (230.0, side * 172, 12, 42, 42), (330.0, side * 152, 2, 40, 42))
         arm += ((500.0, side * 118, -12, 36, 38), (620.0, side * 92, -20, 34, 36))
         limbs += [(side, legs, (30.0, 70.0)), (side, arm, (60.0, 40.0))]
     for grown in (f * 0.7, 0.0):
@@ -219,7 +219,7 @@ def _skeleton(body: _Body) -> None:
 
 def _spine(body: _Body) -> None:
     """Vertebrae with discs between, arches and spinous processes around a canal, the sacrum."""
-    line = ((-172.0, 0, 38, 24, 18), (-120.0, 0, 24, 25, 18), (-40.0, 0, 26, 24, 18), (60.0, 0, 42, 19, 16))
+    line: Knots = ((-172.0, 0, 38, 24, 18), (-120.0, 0, 24, 25, 18), (-40.0, 0, 26, 24, 18), (60.0, 0, 42, 19, 16))
     line += ((150.0, 0, 48, 15, 13), (240.0, 0, 26, 12, 9), (330.0, 0, 16, 11, 8))
     discs = body.bands((0.0, 0.0, 1.0), -172.0, 7.0, 33.0)
     behind = [(t, x, y + b + 12, a * 0.75, 15) for t, x, y, a, b in line]

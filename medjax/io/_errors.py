@@ -1,4 +1,4 @@
-"""Where pickles of medjax 0.1.0 look for what is here; nothing of the package imports it."""
+"""The names that pickles of medjax 0.1.0 look for in this module. No module of the package imports it."""
 
 from medjax import ImageFileError as ImageFileError
 from medjax.io import MissingDependencyError as MissingDependencyError

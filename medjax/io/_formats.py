@@ -1,4 +1,4 @@
-"""The formats of files: how to know each, by content first and by name second, and the module that reads and writes it."""
+"""The file formats: how to recognise each, by content first and by name second, and its module."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["FORMATS", "Format", "find_format", "first_bytes", "format_by_name"]
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """A file format: how to know it, and the module that reads and writes it, imported on use.
+    """A file format: how to recognise it, and the module that reads and writes it, imported on use.
 
     The module has `read(path) -> Image` and, where the format is written, `write(image, path, *, compress)`, which
     receives a single concrete image with NumPy voxels and writes through `atomic_file`.
@@ -43,8 +43,8 @@ def _is_meta_image(head: bytes) -> bool:
     return text.startswith((b"ObjectType", b"NDims")) and b"=" in text[:64]
 
 
-# Formats of single images. The order matters only for files that no signature claims: then the first format with the
-# name's suffix reads them.
+# Formats of single images. The order matters only for files that no signature claims: the first format with the name's
+# suffix reads them.
 FORMATS = (
     Format(
         "NIfTI",
@@ -84,7 +84,7 @@ def find_format(path: Path, formats: Sequence[Format] = FORMATS) -> Format:
 
 
 def first_bytes(path: Path, count: int) -> bytes:
-    """Reads the first bytes of a file, of its content where the whole file is compressed."""
+    """Reads the first bytes of a file, decompressed if the whole file is compressed."""
     return _first_bytes(path, count)[0]
 
 
@@ -92,7 +92,7 @@ def _first_bytes(path: Path, count: int) -> tuple[bytes, Codec | None]:
     with Content(path) as content:
         try:
             return content.read(count), content.codec
-        except ImageFileError:  # not compressed after all, or damaged: the reader that the name points to says how
+        except ImageFileError:  # not compressed after all, or damaged: the reader of the format says how
             with Content(path, codec=None) as raw:
                 return raw.read(count), None
 

@@ -1,7 +1,7 @@
-"""Images of nibabel and SimpleITK in memory, both ways: as through a file, without one.
+"""Images of nibabel and SimpleITK in memory, both ways: the result is the same as through a file.
 
-What a format's reader and writer know (scaling, units, intents, time, vectors, what metadata is passed on) is in one place:
-nibabel's images come and go as the bytes of a NIfTI, SimpleITK's as voxels and the fields of a MetaImage.
+nibabel's images come and go as the bytes of a NIfTI, and SimpleITK's as voxels and the fields of a MetaImage. So the
+rules of a format (scaling, units, intents, time, vectors, which metadata is passed on) stay in its reader and writer.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from medjax._optional import optional
 from medjax.io._disk._axes import trailing_axes
 from medjax.io._disk._blocks import file_blocks
 from medjax.io._disk._passed_on import KIND_KEY, kept_kind
+from medjax.io._disk._single import single_on_host
 from medjax.io._disk._stream import Content
-from medjax.io._open import single_on_host
 
 __all__ = ["from_nibabel", "from_sitk", "to_nibabel", "to_sitk"]
 
@@ -29,26 +29,27 @@ _IN_MEMORY = Path("image in memory")
 # Where scl_slope and scl_inter stand (nifti1.h, nifti2.h), by the size of the header.
 _SCALING_AT = {348: (112, "2f"), 540: (176, "2d")}
 
-# ITK takes a direction as orthonormal; float32 directions of scanners miss a right angle by up to 5e-5.
+# ITK takes a direction as orthonormal. Float32 directions of scanners miss a right angle by up to 5e-5.
 _SHEAR_TOLERANCE_DEGREES = float(np.degrees(1e-4))
 
 
 def from_nibabel(image: Any, *, kind: Kind | None = None) -> Image:
     """Makes an image of a nibabel image, as `load_image` does of its file.
 
-    The world turns from RAS+ to LPS+ mm by nibabel's float64 affine. An image whose voxels nibabel has not loaded yet is
-    read as stored: whole numbers stay so, and `scl_slope` gives float32. `metadata.extra` holds the header's fields.
+    The world turns from RAS+ to LPS+ mm by nibabel's float64 affine. An image whose voxels nibabel has not loaded yet
+    is read as stored: whole numbers stay whole, and `scl_slope` gives float32. `metadata.extra` holds the header's
+    fields.
 
     Args:
         image: A `Nifti1Image`, `Nifti2Image` or pair, or another image that nibabel can turn into a `Nifti1Image`.
-        kind: "intensity" or "label"; default what the intent says.
+        kind: "intensity" or "label". Default: the kind that the intent states.
 
     Returns:
-        An image of copied voxels, which are locked as loaded ones are.
+        An image with a copy of the voxels, read-only as loaded ones are.
 
     Raises:
         ImportError: nibabel is not installed.
-        TypeError: it is no image of nibabel.
+        TypeError: `image` is no image of nibabel.
         ValueError: `kind="label"` for voxels that are not integers.
         ImageFileError: the header contradicts itself.
 
@@ -74,7 +75,7 @@ def from_nibabel(image: Any, *, kind: Kind | None = None) -> Image:
 
 
 def _nifti_bytes(nibabel: Any, image: Any) -> bytes:
-    """The bytes of a single NIfTI file, its voxels as they are stored, or as they are in memory."""
+    """The bytes of a single NIfTI file. Voxels are as they are stored, or as they are in memory if they are loaded."""
     voxels, slope, inter = image.dataobj, 1.0, 0.0
     if nibabel.is_proxy(voxels) and hasattr(voxels, "get_unscaled"):
         voxels, slope, inter = voxels.get_unscaled(), voxels.slope, voxels.inter
@@ -93,11 +94,13 @@ def to_nibabel(image: Image) -> Any:
     """Makes a nibabel image, as `nibabel.load` does of the file that `save_image` writes, with the affine in float64.
 
     Args:
-        image: A single image, concrete. Booleans become uint8 and half precision float32, as in files. One trailing axis
-            is time, unless the source says components, which are the fifth axis (RGB where it says colours).
+        image: A single image, concrete. Booleans become uint8, and half precision becomes float32, as in files. One
+            trailing axis is time, unless the source says that it holds components. These are the fifth axis, or RGB
+            where the source says colours.
 
     Returns:
-        A `nibabel.Nifti1Image` (`Nifti2Image` where a size needs it or the source was one) in RAS+ mm, of copied voxels.
+        A `nibabel.Nifti1Image` in RAS+ mm with a copy of the voxels. It is a `Nifti2Image` if a size needs it or the
+        source was one.
 
     Raises:
         ImportError: nibabel is not installed.
@@ -126,18 +129,19 @@ def from_sitk(image: Any, *, kind: Kind | None = None) -> Image:
     """Makes an image of a SimpleITK image, as `load_image` does of the .mha file that SimpleITK writes.
 
     Array axes become `(i, j, k)`, components trail, and a fourth dimension (time) trails as well; origin, spacing and
-    direction are LPS mm in both. `metadata.extra` holds the image's own metadata keys and MetaImage's of its geometry.
+    direction are LPS mm in both. `metadata.extra` holds the image's metadata keys, and its geometry under MetaImage's
+    keys.
 
     Args:
         image: A SimpleITK image of two or more dimensions, of scalars or vectors.
-        kind: "intensity" or "label"; default what `to_sitk` has noted, else "intensity".
+        kind: "intensity" or "label". Default: the kind that `to_sitk` has noted, else "intensity".
 
     Returns:
-        An image of copied voxels, which are locked as loaded ones are.
+        An image with a copy of the voxels, read-only as loaded ones are.
 
     Raises:
         ImportError: SimpleITK is not installed.
-        TypeError: it is no image of SimpleITK, or a label map object (`sitk.Cast` makes an image of it).
+        TypeError: `image` is no image of SimpleITK, or a label map object (`sitk.Cast` makes an image of it).
         ValueError: `kind="label"` for voxels that are not integers.
         ImageFileError: the geometry is singular or mixes space and time.
 
@@ -155,7 +159,8 @@ def from_sitk(image: Any, *, kind: Kind | None = None) -> Image:
     type_name = image.GetPixelIDTypeAsString()
     if type_name.startswith("label"):
         raise TypeError(f"expected voxels, got a {type_name}: make an image of it by SimpleITK.Cast")
-    from medjax.io._metaimage import described, joined
+    from medjax.io._metaimage._header import described
+    from medjax.io._metaimage._write import joined
 
     array, dimensions = sitk.GetArrayFromImage(image), image.GetDimension()
     is_vector = array.ndim > dimensions
@@ -180,11 +185,13 @@ def to_sitk(image: Image) -> Any:
     """Makes a SimpleITK image, as SimpleITK reads the .mha file that `save_image` writes.
 
     Args:
-        image: A single image, concrete. Booleans become uint8 and half precision float32, as in files. A trailing axis is
-            the components of a vector image, unless the source says time, which is the fourth dimension, in seconds.
+        image: A single image, concrete. Booleans become uint8, and half precision becomes float32, as in files. A
+            trailing axis holds the components of a vector image, unless the source says that it is time. Time is the
+            fourth dimension, in seconds.
 
     Returns:
-        A `SimpleITK.Image` in LPS mm of copied voxels; the kind and the metadata that names nobody are in its keys.
+        A `SimpleITK.Image` in LPS mm with a copy of the voxels. Its keys hold the kind and the metadata that names
+        nobody.
 
     Raises:
         ImportError: SimpleITK is not installed.
@@ -200,7 +207,7 @@ def to_sitk(image: Image) -> Any:
     check_image(image, "image")
     sitk = optional("SimpleITK", "an image of SimpleITK")
     from medjax.io._disk._elements import storable
-    from medjax.io._metaimage import geometry_lines, kept_lines, layout
+    from medjax.io._metaimage._write import geometry_lines, kept_lines, layout
 
     host, axes = single_on_host(image, "an image for SimpleITK"), trailing_axes(image)
     degrees = shear_degrees(host.affine)

@@ -1,22 +1,21 @@
-"""Opening and saving images in whatever format: finds the format and hands the file over to its module."""
+"""Opening and saving images in any format: finds the format and hands the file to its module."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from medjax._errors import UnsupportedFileError
 from medjax._image._image import Image, Kind, check_image, image_from, locked
 from medjax._image._metadata import Metadata
 from medjax.io._disk._opened import as_path
+from medjax.io._disk._single import single_on_host
 from medjax.io._formats import FORMATS, Format, find_format, format_by_name
 
-__all__ = ["ALL_FORMATS", "load_image", "save_image", "single_on_host"]
+__all__ = ["ALL_FORMATS", "load_image", "save_image"]
 
 # A scene holds files of the other formats, so its module lies above theirs.
 ALL_FORMATS = (*FORMATS, Format("3D Slicer scene", "_mrb", (".mrb",), lambda head: False, is_written=False))
@@ -28,24 +27,24 @@ def load_image(
     """Loads an image from a file, or a DICOM series from a folder.
 
     The format is found by content first and by name second. Everything is read into memory at once, so the image does
-    not change with the file. Voxels stay NumPy in the stored dtype (scaled data is floating point, complex stays complex,
-    colours become trailing channels) until the first operation, read-only as images are: copy them to change them in
-    place. Geometry becomes LPS+ millimetres; metadata is what the file states.
+    not change with the file. Voxels stay NumPy in the stored dtype until the first operation. Scaled data are floating
+    point, complex data stay complex, and colours become trailing channels. The voxels are read-only: copy them to
+    change them in place. Geometry becomes LPS+ millimetres. Metadata are those that the file states.
 
     Args:
         path: A NIfTI, MetaImage, NRRD, HDF5 or DICOM file, or a folder that holds one DICOM series.
-        modality: What the scan is, where the file cannot say it, such as "CT"; replaces what the file says.
-        kind: "intensity" or "label"; default what the file says, else "intensity".
-        dtype: Voxel dtype to convert to; default as stored.
+        modality: The modality, such as "CT", where the file cannot state it. It replaces the file's.
+        kind: "intensity" or "label". Default: the kind that the file states, else "intensity".
+        dtype: Voxel dtype to convert to. Default: as stored.
 
     Returns:
         A single image, channels (time, components) trailing.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ImageFileError: the file is damaged, foreign, ambiguous or of an unknown format; a subclass says which.
-        ValueError: `kind="label"` for voxels that are not integers, or `dtype` does not hold every value: an integer
-            type must hold each one exactly, a floating-point type may round but not overflow.
+        ImageFileError: the file is damaged, foreign, ambiguous or of an unknown format. A subclass says which.
+        ValueError: `kind="label"` for voxels that are not integers, or `dtype` does not hold every value. An integer
+            type must hold each value exactly. A floating-point type may round but not overflow.
 
     Warns:
         ImageFileWarning: the file contradicts itself and was read by a documented rule.
@@ -67,7 +66,7 @@ def load_image(
 
 
 def _as_dtype(voxels: np.ndarray, dtype: np.dtype, path: Path) -> np.ndarray:
-    """Converts voxels, or raises `ValueError` where integers would change, numbers overflow or parts get lost."""
+    """Converts voxels. Raises `ValueError` if integers would change, numbers overflow or imaginary parts get lost."""
     if voxels.dtype.kind == "c" and dtype.kind != "c":
         raise ValueError(
             f"{path}: complex voxels do not fit dtype={dtype}; load them as they are and take np.abs or .real"
@@ -87,23 +86,25 @@ def _as_dtype(voxels: np.ndarray, dtype: np.dtype, path: Path) -> np.ndarray:
 
 
 def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = True) -> None:
-    """Saves an image; the format follows from the name.
+    """Saves an image in the format that the name states.
 
-    The file is written beside the target and renamed, so a failure leaves the old file whole or none at all; a killed
-    process can leave a hidden `.part` file behind, and of a pair (`.hdr` and `.img`) the voxels without the header, which
-    is no image, but never a mixture. A format that cannot hold the voxels or the geometry raises.
+    The file is written beside the target and renamed, so a failure leaves the old file whole, or none if there was
+    none. A killed process can leave a hidden `.part` file behind. Of a pair (`.hdr` and `.img`) it can leave the voxels
+    without the header, which is no image, but never a mixture. A format that cannot hold the voxels or the geometry
+    raises.
 
-    NIfTI, MetaImage and NRRD files are made to be passed on, so no identifier enters them: of the metadata they hold
-    `modality`, `subtype`, `is_contrast_administered` and `display`, and what is in `extra` of a header of their own format,
-    as far as it is still true of the image. Identifiers, dates, descriptions, `clinical` and a DICOM header do not enter
-    them. HDF5, a store, keeps all metadata, and DICOM the patient and the study; both name the patient. Where float32
-    would round NIfTI's affine, it is kept exactly in an extension, and used on loading unless another program has changed
-    the header's since.
+    NIfTI, MetaImage and NRRD files are made to be passed on, so no identifier enters them. Of the metadata they hold
+    `modality`, `subtype`, `is_contrast_administered` and `display`. They also hold the fields of a header of their
+    format in `extra` that are still true of the image. Identifiers, dates, descriptions, `clinical` and a DICOM header
+    do not enter them. HDF5 keeps all metadata, and DICOM keeps the patient and the study; both name the patient. Where
+    float32 would round NIfTI's affine, an extension keeps it exactly. Loading uses it unless another program has
+    changed the header's affine since.
 
     Args:
         image: A single image (not a batch), concrete.
-        path: Target, ending in `.nii.gz`, `.nii`, `.hdr`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`, `.h5`; the README lists all.
-        compress: Compress where the format leaves the choice; `.nii.gz` always is, `.nii` never.
+        path: Target, ending in `.nii.gz`, `.nii`, `.hdr`, `.mha`, `.mhd`, `.nrrd`, `.nhdr` or `.h5`. The README lists
+            all endings.
+        compress: Whether to compress, where the format leaves the choice. `.nii.gz` always is compressed, `.nii` never.
 
     Raises:
         FileNotFoundError: the folder does not exist.
@@ -124,19 +125,4 @@ def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = T
     if target is None or not target.is_written:
         endings = ", ".join(suffix for fmt in ALL_FORMATS if fmt.is_written for suffix in fmt.suffixes[:2])
         raise UnsupportedFileError(path, "cannot tell the format to write from the name", f"use one of {endings}")
-    target.load().write(single_on_host(image, str(path)), path, compress=compress)
-
-
-def single_on_host(image: Image, target: str) -> Image:
-    """Returns a single image with its voxels as NumPy; `target` is what it is made for, as errors name it.
-
-    Raises:
-        ValueError: the image is a batch or traced.
-    """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
-        raise ValueError(f"cannot save {target} under a jax transformation: return the image and save it outside")
-    if image.batch_shape:
-        raise ValueError(
-            f"cannot save a batch of shape {image.batch_shape} as {target}: save the items of unstack(image)"
-        )
-    return dataclasses.replace(image, voxels=np.asarray(image.voxels), affine=image.grid.affine)
+    target.load().write(single_on_host(image, path), path, compress=compress)

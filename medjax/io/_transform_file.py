@@ -19,6 +19,7 @@ from medjax._geometry._grid import on_host
 from medjax._geometry._transform import AffineTransform, stages
 from medjax.io._disk._atomic import atomic_file
 from medjax.io._disk._opened import as_path, opened
+from medjax.io._disk._single import check_known
 
 __all__ = ["load_transform", "save_transform"]
 
@@ -30,26 +31,28 @@ Matrix = np.ndarray
 
 
 def load_transform(path: str | os.PathLike[str]) -> AffineTransform:
-    """Loads a linear transform from ITK's text form; the direction is ITK's: from output points to input points, LPS mm.
+    """Loads a linear transform from ITK's text form. As in ITK it maps output points to input points, LPS mm.
 
-    Affine, translation, scale, Euler, versor, rigid, similarity and scale-skew transforms, and composites of them, which
-    become one. As in ITK the last transform of a composite is applied first.
+    Reads affine, translation, scale, Euler, versor, rigid, similarity and scale-skew transforms, and composites of
+    them. A composite becomes one transform. As in ITK its last transform is applied first.
 
     Args:
-        path: A `.tfm` or `.txt` file; what counts is its first line.
+        path: A `.tfm` or `.txt` file. Only its first line counts, not its name.
 
     Returns:
-        An `AffineTransform`, about the file's centre (of a composite: about the origin), for `transform=`.
+        An `AffineTransform` for `transform=`, about the file's centre, or about the origin for a composite.
 
     Raises:
-        FileNotFoundError: no such file.
-        ImageFileError: no such form, numbers missing or too many, or not finite; several transforms without a composite.
-        UnsupportedFileError: a transform of another dimension, or one that is not linear.
+        FileNotFoundError: there is no such file.
+        ImageFileError: the file does not have this form, has too few or too many numbers or some that are not finite,
+            or lists several transforms without a composite.
+        UnsupportedFileError: a transform has another dimension, or is not linear.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     mj.io.save_transform(mj.AffineTransform.of(mj.affine_matrix(translation=(1, 2, 3))), f"{folder}/shift.tfm")
+        ...     shift = mj.AffineTransform.of(mj.affine_matrix(translation=(1, 2, 3)))
+        ...     mj.io.save_transform(shift, f"{folder}/shift.tfm")
         ...     mj.io.load_transform(f"{folder}/shift.tfm")(np.zeros(3)).tolist()
         [1.0, 2.0, 3.0]
     """
@@ -74,15 +77,15 @@ def load_transform(path: str | os.PathLike[str]) -> AffineTransform:
 
 
 def save_transform(transform: Any, path: str | os.PathLike[str]) -> None:
-    """Saves a linear transform as ITK's AffineTransform in text form, exactly; written beside the target and renamed.
+    """Saves a linear transform exactly, as ITK's AffineTransform in text form. Written beside the target and renamed.
 
     Args:
-        transform: An `AffineTransform`, or a `CompositeTransform` of such, which is saved as their product; concrete.
+        transform: A concrete `AffineTransform`, or a `CompositeTransform` of them, which is saved as their product.
         path: Target, ending in `.tfm` or `.txt`.
 
     Raises:
         ValueError: the transform is traced, a batch, or not linear (save the images that it brings to a grid).
-        UnsupportedFileError: another ending.
+        UnsupportedFileError: the path has another ending.
 
     Example:
         >>> import tempfile
@@ -95,24 +98,23 @@ def save_transform(transform: Any, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.suffix.lower() not in _SUFFIXES:
         raise UnsupportedFileError(path, f"transforms are written as {' or '.join(_SUFFIXES)}", "choose such a name")
-    concrete = []
+    known = []
     for part in stages(transform):
         if not isinstance(part, AffineTransform):
             raise ValueError(
                 f"only affine transforms can be saved, got a {type(part).__name__}; resample with it instead"
             )
-        concrete.append((on_host(part.matrix), on_host(part.center)))
-    for matrix, center in concrete:
-        if not isinstance(matrix, np.ndarray) or not isinstance(center, np.ndarray):
-            raise ValueError(f"cannot save {path} under a jax transformation: return the transform and save it outside")
+        check_known((part.matrix, part.center), path, "transform")
+        known.append((on_host(part.matrix), on_host(part.center)))
+    for matrix, center in known:
         if matrix.shape != (4, 4) or center.shape != (3,):
             raise ValueError(f"cannot save a batch of transforms of shape {matrix.shape[:-2]}: save them one by one")
         if not (np.isfinite(matrix).all() and np.isfinite(center).all()):
             raise ValueError("cannot save a transform that is not finite")
-    if len(concrete) == 1:
-        matrix, center = concrete[0]
+    if len(known) == 1:
+        matrix, center = known[0]
     else:  # the first stage acts first
-        matrix = functools.reduce(lambda done, part: _about_origin(*part) @ done, concrete, np.eye(4))
+        matrix = functools.reduce(lambda done, part: _about_origin(*part) @ done, known, np.eye(4))
         center = np.zeros(3)
     numbers = [*matrix[:3, :3].ravel(), *matrix[:3, 3]]
     lines = [
@@ -155,11 +157,11 @@ def _entries(path: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
         elif found and key.strip() in ("Parameters", "FixedParameters"):
             found[-1][key.strip()] = value
     keys = "Parameters", "FixedParameters"
-    read = [(entry["name"], [_numbers(path, entry.get(key, ""), key) for key in keys]) for entry in found]
+    read = [(entry["name"], [_finite_numbers(path, entry.get(key, ""), key) for key in keys]) for entry in found]
     return [(name, parameters, fixed) for name, (parameters, fixed) in read]
 
 
-def _numbers(path: Path, text: str, key: str) -> np.ndarray:
+def _finite_numbers(path: Path, text: str, key: str) -> np.ndarray:
     try:
         values = np.array([float(word) for word in text.split()])
     except ValueError:
@@ -235,13 +237,18 @@ def _scale_after_skew(p: np.ndarray, _: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 _NONE = np.zeros(3)
-_AFFINE: Callable[[np.ndarray, bool], Any] = lambda p, _: (p[:9].reshape(3, 3), p[9:])  # noqa: E731
 
-# By ITK's class name: how many parameters there are, and what linear part and translation they make.
+
+def _affine_parts(parameters: np.ndarray, _: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Linear part and translation of the twelve parameters of an affine transform."""
+    return parameters[:9].reshape(3, 3), parameters[9:]
+
+
+# By ITK's class name: the number of parameters, and the function from them to linear part and translation.
 _RULES: dict[str, tuple[tuple[int, ...], Callable[[np.ndarray, bool], Any]]] = {
-    "AffineTransform": ((12,), _AFFINE),
-    "MatrixOffsetTransformBase": ((12,), _AFFINE),
-    "Rigid3DTransform": ((12,), _AFFINE),
+    "AffineTransform": ((12,), _affine_parts),
+    "MatrixOffsetTransformBase": ((12,), _affine_parts),
+    "Rigid3DTransform": ((12,), _affine_parts),
     "IdentityTransform": ((0,), lambda p, _: (np.eye(3), _NONE)),
     "TranslationTransform": ((3,), lambda p, _: (np.eye(3), p)),
     "ScaleTransform": ((3,), lambda p, _: (np.diag(p), _NONE)),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+from scans import ANGLES, ORIGIN, oblique_affine, scan_of
 
 import medjax as mj
 from medjax import Image
@@ -16,21 +16,15 @@ SHAPE = (5, 7, 6)  # odd and even, no two alike
 LANDMARKS = mj.NyulLandmarks(np.array([0.0, 20.0, 45.0, 100.0]), (1.0, 30.0, 70.0, 99.0))
 
 
-def oblique_affine(number: int = 0) -> np.ndarray:
-    affine = np.eye(4)
-    turn = Rotation.from_euler("xyz", (11.0 + number, -23.0, 37.0), degrees=True).as_matrix()
-    affine[:3, :3], affine[:3, 3] = turn * (0.7, 1.1, 2.5), (-172.9, 179.297, -834.125 + number)
-    return affine
+def turned_affine(number: int = 0) -> np.ndarray:
+    """The oblique lattice of the scan with this number."""
+    return oblique_affine((ANGLES[0] + number, *ANGLES[1:]), origin=(*ORIGIN[:2], ORIGIN[2] + number))
 
 
 def scan(seed: int = 0, shape: tuple[int, ...] = SHAPE, dtype: Any = np.float32, **options: Any) -> Image:
     """An oblique scan of Hounsfield-like values, skewed, negative ones among them, no two alike where floating."""
     values = np.random.default_rng(seed).gamma(2.0, 300.0, shape) - 1000
-    known: dict[str, Any] = {
-        "affine": oblique_affine(seed),
-        "metadata": mj.Metadata(modality="CT", source=f"scan {seed}"),
-    }
-    return Image.from_array(values.astype(dtype), **(known | options))
+    return scan_of(values.astype(dtype), seed, **({"affine": turned_affine(seed)} | options))
 
 
 def batch(count: int = 3, channels: tuple[int, ...] = (2,), dtype: Any = np.float32) -> Image:

@@ -6,8 +6,9 @@ A head of several ellipsoids with soft edges, and a texture; range about 150.
 from __future__ import annotations
 
 import numpy as np
+from scans import oblique_affine
 from scipy.spatial.transform import Rotation
-from spatial_cases import indices, oblique_affine
+from spatial_cases import indices
 
 import medjax as mj
 from medjax import Image

@@ -8,30 +8,18 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import SimpleITK as sitk
+from scans import scan_of
 from scipy.spatial.transform import Rotation
 
 import medjax as mj
 from medjax import Grid, Image
 
 SHAPE = (11, 8, 13)  # odd and even, no two alike
-SPACING = (0.7, 1.1, 2.5)
-ORIGIN = (-172.9, 179.297, -834.125)
 CODES = [
     "".join(letters[i] for i in order)
     for order in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
     for letters in [(a, b, c) for a in "RL" for b in "AP" for c in "IS"]
 ]
-
-
-def oblique_affine(
-    angles: Any = (11.0, -23.0, 37.0), spacing: Any = SPACING, origin: Any = ORIGIN, mirrored: bool = False
-) -> np.ndarray:
-    affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * np.asarray(spacing)
-    if mirrored:  # a left-handed lattice, as sagittal DICOM series may be
-        affine[:3, 1] *= -1
-    affine[:3, 3] = origin
-    return affine
 
 
 def noise(shape: tuple[int, ...] = SHAPE, dtype: Any = np.float32, seed: int = 0) -> np.ndarray:
@@ -48,21 +36,14 @@ def noise(shape: tuple[int, ...] = SHAPE, dtype: Any = np.float32, seed: int = 0
     return values.astype(dtype)
 
 
-def scan(
-    seed: int = 0, shape: tuple[int, ...] = SHAPE, dtype: Any = np.float32, kind: str = "intensity", **options: Any
-) -> Image:
-    known: dict[str, Any] = {
-        "affine": oblique_affine(),
-        "metadata": mj.Metadata(modality="CT", source=f"scan {seed}"),
-        "kind": kind,
-    }
-    return Image.from_array(noise(shape, dtype, seed), **(known | options))
+def scan(seed: int = 0, shape: tuple[int, ...] = SHAPE, dtype: Any = np.float32, **options: Any) -> Image:
+    return scan_of(noise(shape, dtype, seed), seed, **options)
 
 
 def labels(seed: int = 0, shape: tuple[int, ...] = SHAPE, dtype: Any = np.uint8, **options: Any) -> Image:
     values = np.random.default_rng(seed).integers(0, 2 if np.dtype(dtype) == np.bool_ else 6, shape)
-    known: dict[str, Any] = {"affine": oblique_affine(), "kind": "label", "metadata": mj.Metadata(modality="SEG")}
-    return Image.from_array(values.astype(dtype), **(known | options))
+    known: dict[str, Any] = {"kind": "label", "metadata": mj.Metadata(modality="SEG")}
+    return scan_of(values.astype(dtype), **(known | options))
 
 
 def near(image: Image, seed: int = 0, shape: tuple[int, ...] = (9, 12, 7), angle: float = 25.0) -> Grid:
@@ -118,7 +99,7 @@ def composite(image: Image) -> mj.CompositeTransform:
     """A turn about the centre after a displacement that is given on a coarser grid of its own."""
     single = one_of(image)
     grid = near(single, 5, (6, 7, 5), angle=10.0)
-    field = mj.DisplacementField(smooth_field(grid.shape, 1.5, 2), grid.affine)
+    field = mj.DisplacementField.of(smooth_field(grid.shape, 1.5, 2), grid.affine)
     return mj.CompositeTransform((mj.AffineTransform.of(MATRIX, center=single.grid.center), field))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import medjax as mj
 
-DEFECTS = ["truncated_file", "empty_mask", "shifted_label", "nan", "duplicate_patient", "wrong_units"]
+DEFECTS: list[Any] = ["truncated_file", "empty_mask", "shifted_label", "nan", "duplicate_patient", "wrong_units"]
 SPACING = 12.0
 
 
@@ -123,6 +123,7 @@ def test_suv_comes_back_through_dicom(series: Path, tmp_path: Path) -> None:
     plain = mj.datasets.cohort(3, tmp_path / "plain", 0, spacing=SPACING)
     for row, other in zip(rows_of(series), rows_of(plain), strict=True):
         pet, suv = mj.load_image(series.parent / row["pet"]), mj.load_image(plain.parent / other["pet"])
+        assert isinstance(pet.metadata, mj.Metadata)
         assert pet.metadata.modality == "PT"
         assert pet.metadata.extra["Units"] == "BQML"
         highest = float(np.max(suv.voxels))
@@ -183,7 +184,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("message", "change"), WRONG)
 def test_wrong_argument_is_named_and_nothing_is_written(message: str, change: dict[str, Any], tmp_path: Path) -> None:
-    arguments = {"n": 1, "folder": tmp_path / "made", "seed": 0} | change
+    arguments: dict[str, Any] = {"n": 1, "folder": tmp_path / "made", "seed": 0} | change
     with pytest.raises(ValueError, match=message):
         mj.datasets.cohort(**arguments)
     assert not (tmp_path / "made").exists()

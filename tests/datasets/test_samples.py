@@ -196,23 +196,21 @@ def test_pet_holds_suv_and_says_so() -> None:
     assert 0.4 < float(np.max(lean.voxels) / np.max(pet.voxels)) < 1.0
 
 
+PET_CT: Any = mj.datasets.pet_ct
+HEAD_MR: Any = mj.datasets.head_mr
 WRONG = {
-    "seed": [(lambda: mj.datasets.pet_ct(-1)), (lambda: mj.datasets.head_mr(1.5)), (lambda: mj.datasets.pet_ct(True))],
-    "lesions": [(lambda: mj.datasets.pet_ct(0, lesions=9)), (lambda: mj.datasets.pet_ct(0, lesions=-1))],
-    "spacing": [
-        (lambda: mj.datasets.pet_ct(0, spacing=0)),
-        (lambda: mj.datasets.head_mr(0, spacing=(1, 2))),
-        (lambda: mj.datasets.head_mr(0, spacing="thin")),
-    ],
-    "pet_spacing": [(lambda: mj.datasets.pet_ct(0, spacing=9, pet_spacing=np.nan))],
-    "grid": [(lambda: mj.datasets.head_mr(0, grid=(3, 4, 5)))],
-    "pet_grid": [(lambda: mj.datasets.pet_ct(0, spacing=9, pet_grid="ct"))],
-    "fwhm_mm": [(lambda: mj.datasets.pet_ct(0, spacing=9, pet_spacing=9, fwhm_mm=-1))],
-    "noise": [(lambda: mj.datasets.head_mr(0, spacing=9, noise=np.inf))],
-    "bias": [(lambda: mj.datasets.head_mr(0, spacing=9, bias="strong"))],
-    "is more than any memory holds": [(lambda: mj.datasets.head_mr(0, spacing=1e-4))],
-    "channel": [(lambda: mj.datasets.pet_ct(0, **COARSE).truth["phantom"].values("t1", (0, 0, 0)))],
-    "points": [(lambda: mj.datasets.pet_ct(0, **COARSE).truth["phantom"].labels(3.0))],
+    "seed": [lambda: PET_CT(-1), lambda: HEAD_MR(1.5), lambda: PET_CT(True)],
+    "lesions": [lambda: PET_CT(0, lesions=9), lambda: PET_CT(0, lesions=-1)],
+    "spacing": [lambda: PET_CT(0, spacing=0), lambda: HEAD_MR(0, spacing=(1, 2)), lambda: HEAD_MR(0, spacing="thin")],
+    "pet_spacing": [lambda: PET_CT(0, spacing=9, pet_spacing=np.nan)],
+    "grid": [lambda: HEAD_MR(0, grid=(3, 4, 5))],
+    "pet_grid": [lambda: PET_CT(0, spacing=9, pet_grid="ct")],
+    "fwhm_mm": [lambda: PET_CT(0, spacing=9, pet_spacing=9, fwhm_mm=-1)],
+    "noise": [lambda: HEAD_MR(0, spacing=9, noise=np.inf)],
+    "bias": [lambda: HEAD_MR(0, spacing=9, bias="strong")],
+    "is more than any memory holds": [lambda: HEAD_MR(0, spacing=1e-4)],
+    "channel": [lambda: PET_CT(0, **COARSE).truth["phantom"].values("t1", (0, 0, 0))],
+    "points": [lambda: PET_CT(0, **COARSE).truth["phantom"].labels(3.0)],
 }
 
 

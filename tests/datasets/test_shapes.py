@@ -59,7 +59,7 @@ def test_blurred_solid_is_the_convolution(solid: Ellipsoid | Loft) -> None:
     points = lattice(step, 56.0)
     level = solid.level(*points)
     exact = gaussian_filter((level <= 0).astype(np.float32), sigma / step, truncate=5.0)
-    share = solid.share(level, *points, sigma)
+    share = solid.share(level, *points, sigma=sigma)
     assert np.abs(share - exact).max() < 0.07
     assert np.sqrt(np.mean((share - exact)[(exact > 0.02) & (exact < 0.98)] ** 2)) < 0.012
     assert share.sum() == pytest.approx(exact.sum(), rel=0.01)  # activity is kept
@@ -68,7 +68,7 @@ def test_blurred_solid_is_the_convolution(solid: Ellipsoid | Loft) -> None:
 def test_blurred_ball_of_the_shape_and_of_the_closed_form_agree() -> None:
     x = np.linspace(0.0, 60.0, 601)
     ball, zero = Ellipsoid((0.0, 0.0, 0.0), (30.0, 30.0, 30.0)), np.zeros_like(x)
-    share = ball.share(ball.level(x, zero, zero), x, zero, zero, 2.5)
+    share = ball.share(ball.level(x, zero, zero), x, zero, zero, sigma=2.5)
     np.testing.assert_allclose(share, sphere_share(x, 30.0, 2.5), atol=2e-4)
 
 
@@ -131,7 +131,7 @@ def test_level_of_broadcast_coordinates_is_that_of_points_to_the_last_bit(shape:
 def test_share_is_that_of_the_sharp_shape_far_from_its_surface(shape: Shape) -> None:
     points = lattice(2.0)
     level = shape.level(*points)
-    share = np.broadcast_to(shape.share(level, *points, 0.05), (points[0].size,) * 3)
+    share = np.broadcast_to(shape.share(level, *points, sigma=0.05), (points[0].size,) * 3)
     inside = np.broadcast_to(level <= 0, share.shape)
     assert ((share > 0.5) == inside).mean() > 0.999
     assert share.min() >= 0

@@ -26,13 +26,21 @@ README = Path(mj.__file__).parent.parent / "README.md"
 SPACES = ("datasets", "io")
 PACKAGES = {"medjax": mj, **{f"medjax.{space}": getattr(mj, space) for space in SPACES}}
 NAMES = [(package, name) for package in PACKAGES.values() for name in dir(package) if name not in SPACES]
-PUBLIC = [pytest.param(getattr(package, name), id=f"{package.__name__}.{name}") for package, name in NAMES]
-CALLABLES = [case for case in PUBLIC if inspect.isroutine(case.values[0])]
-
+PUBLIC = {f"{package.__name__}.{name}": getattr(package, name) for package, name in NAMES}
+CALLABLES = {name: thing for name, thing in PUBLIC.items() if inspect.isroutine(thing)}
+CLASSES = {name: thing for name, thing in PUBLIC.items() if inspect.isclass(thing)}
 
 # Raised by the package and never made by a user: their base class shows what all of them hold.
-ERRORS = [case for case in PUBLIC if inspect.isclass(case.values[0]) and issubclass(case.values[0], Exception)]
-WITH_EXAMPLE = [case for case in PUBLIC if case not in ERRORS or case.values[0] is mj.ImageFileError]
+ERRORS = {name for name, thing in CLASSES.items() if issubclass(thing, Exception) and thing is not mj.ImageFileError}
+WITH_EXAMPLE = {name: thing for name, thing in PUBLIC.items() if name not in ERRORS}
+
+
+def test_there_are_names_to_look_at() -> None:
+    """The rules below are loops: over nothing they would hold."""
+    assert len(CALLABLES) > 60
+    assert len(CLASSES) > 15
+    assert len(WITH_EXAMPLE) > 80
+    assert sum(bool(own_members(thing)) for thing in CLASSES.values()) > 5
 
 
 def own_members(thing: Any) -> dict[str, Any]:
@@ -43,63 +51,80 @@ def own_members(thing: Any) -> dict[str, Any]:
     return {name: member for name, member in members.items() if callable(getattr(member, "__func__", member))}
 
 
-@pytest.mark.parametrize("thing", PUBLIC)
-def test_public_name_is_documented(thing: Any) -> None:
-    docstring = (thing.__doc__ or "").strip()
-    assert docstring.partition("\n")[0].endswith((".", ":")), "the first line is a sentence"
-    assert not [name for name, member in own_members(thing).items() if not inspect.getdoc(member)]
+def test_public_names_are_documented() -> None:
+    first_lines = {name: (thing.__doc__ or "").strip().partition("\n")[0] for name, thing in PUBLIC.items()}
+    assert [name for name, line in first_lines.items() if not line.endswith((".", ":"))] == [], "not a sentence"
+    members = {(name, part): member for name, thing in PUBLIC.items() for part, member in own_members(thing).items()}
+    assert [place for place, member in members.items() if not inspect.getdoc(member)] == []
 
 
-@pytest.mark.parametrize("thing", WITH_EXAMPLE)
-def test_public_name_has_an_example_that_says_something(thing: Any) -> None:
-    """The examples themselves run as doctests; here one must exist, under its heading, and expect an output."""
-    texts = [inspect.getdoc(part) or "" for part in (thing, *own_members(thing).values())]
-    with_example = [text for text in texts if "Example:" in text]
-    assert with_example
-    examples = [example for text in with_example for example in doctest.DocTestParser().get_examples(text)]
-    assert any(example.want for example in examples)
+def texts_of(thing: Any) -> list[str]:
+    return [inspect.getdoc(part) or "" for part in (thing, *own_members(thing).values())]
+
+
+def examples_in(text: str) -> list[doctest.Example]:
+    return doctest.DocTestParser().get_examples(text)
+
+
+def has_example(thing: Any) -> bool:
+    """Whether one stands under its heading and expects an output."""
+    return any(example.want for text in texts_of(thing) if "Example:" in text for example in examples_in(text))
+
+
+def test_public_names_have_an_example_that_says_something() -> None:
+    """The examples themselves run as doctests."""
+    assert [name for name, thing in WITH_EXAMPLE.items() if not has_example(thing)] == []
 
 
 # What an example may use without saying where it is from.
 PASTED_AFTER = {"mj", "np", "jax"}
 
 
-@pytest.mark.parametrize("thing", WITH_EXAMPLE)
-def test_example_can_be_pasted_as_it_stands(thing: Any) -> None:
+def names_from_nowhere(text: str) -> set[str]:
+    nodes = list(ast.walk(ast.parse("".join(example.source for example in examples_in(text)))))
+    made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    made |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    made |= {(node.asname or node.name).partition(".")[0] for node in nodes if isinstance(node, ast.alias)}
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return used - made - PASTED_AFTER - set(dir(builtins))
+
+
+def test_examples_can_be_pasted_as_they_stand() -> None:
     """After `import medjax as mj, numpy as np, jax`; the module's own names, which doctest lends, are no user's."""
-    for part in (thing, *own_members(thing).values()):
-        examples = doctest.DocTestParser().get_examples(inspect.getdoc(part) or "")
-        names = list(ast.walk(ast.parse("".join(one.source for one in examples))))
-        made = {node.id for node in names if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-        made |= {node.arg for node in names if isinstance(node, ast.arg)}
-        made |= {node.name for node in names if isinstance(node, ast.FunctionDef)}
-        made |= {(node.asname or node.name).partition(".")[0] for node in names if isinstance(node, ast.alias)}
-        used = {node.id for node in names if isinstance(node, ast.Name)}
-        assert used - made - PASTED_AFTER - set(dir(builtins)) == set()
+    missing = {name: [names_from_nowhere(text) for text in texts_of(thing)] for name, thing in WITH_EXAMPLE.items()}
+    assert {name: sets for name, sets in missing.items() if any(sets)} == {}
+    assert names_from_nowhere(">>> rotate(mj.scan)") == {"rotate"}
 
 
-@pytest.mark.parametrize("thing", CALLABLES)
-def test_docstring_names_every_argument_and_no_other(thing: Any) -> None:
+def undocumented(thing: Any) -> set[str]:
+    """The arguments that a docstring forgets, and those that it invents."""
     docstring = inspect.getdoc(thing) or ""
     parameters = [name for name in inspect.signature(thing).parameters if not name.startswith("_")]
     section = re.search(r"^Args:\n((?:[ ]{4}.*\n|\n)+)", docstring + "\n", re.MULTILINE)
-    documented = re.findall(r"^ {4}((?:\*{0,2}\w+(?:, )?)+)", section[1], re.MULTILINE) if section else []
+    if not section:
+        return {name for name in parameters if f"`{name}`" not in docstring and name != "image"}
+    documented = re.findall(r"^ {4}((?:\*{0,2}\w+(?:, )?)+)", section[1], re.MULTILINE)
     listed = [name.strip("*") for group in documented for name in group.split(", ")]
-    if section:
-        assert sorted(listed) == sorted(parameters)
-    else:
-        assert not [name for name in parameters if f"`{name}`" not in docstring and name != "image"]
+    return set(listed) ^ set(parameters) | {name for name in listed if listed.count(name) > 1}
 
 
-@pytest.mark.parametrize("thing", CALLABLES)
-def test_options_are_keyword_only(thing: Any) -> None:
+def test_docstrings_name_every_argument_and_no_other() -> None:
+    wrong = {name: undocumented(thing) for name, thing in CALLABLES.items()}
+    assert {name: arguments for name, arguments in wrong.items() if arguments} == {}
+
+
+def test_options_are_keyword_only() -> None:
     """What has a default is passed by name, but where the order is as natural as in `affine_matrix` or SciPy's own."""
-    positional = [
-        parameter.name
-        for parameter in inspect.signature(thing).parameters.values()
-        if parameter.default is not parameter.empty and parameter.kind is not parameter.KEYWORD_ONLY
-    ]
-    assert positional == NATURAL_ORDER.get(thing.__name__, [])
+    positional = {
+        thing.__name__: [
+            parameter.name
+            for parameter in inspect.signature(thing).parameters.values()
+            if parameter.default is not parameter.empty and parameter.kind is not parameter.KEYWORD_ONLY
+        ]
+        for thing in CALLABLES.values()
+    }
+    assert {name: arguments for name, arguments in positional.items() if arguments} == NATURAL_ORDER
 
 
 NATURAL_ORDER = {
@@ -179,23 +204,20 @@ def test_all_names_load_at_once_where_that_is_asked_for() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, env=environment)
 
 
-CLASSES = [case for case in PUBLIC if inspect.isclass(case.values[0])]
-
-
-@pytest.mark.parametrize("thing", CLASSES)
-def test_class_belongs_to_the_package_that_users_import_it_from(thing: type) -> None:
+def test_classes_belong_to_the_package_that_users_import_them_from() -> None:
     """Pickles, tracebacks and `help` name no module that may move, and the annotations resolve nevertheless."""
-    package = next(package for package in PACKAGES.values() if thing.__name__ in dir(package))
-    assert thing.__module__ == package.__name__
-    assert getattr(package, thing.__name__) is thing
-    typing.get_type_hints(thing)
+    for name, thing in CLASSES.items():
+        package = next(package for package in PACKAGES.values() if thing.__name__ in dir(package))
+        assert (name, thing.__module__) == (name, package.__name__)
+        assert getattr(package, thing.__name__) is thing
+        typing.get_type_hints(thing)
 
 
-@pytest.mark.parametrize("thing", CLASSES)
-def test_examples_of_a_class_run(thing: type, doctest_namespace: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", CLASSES)
+def test_examples_of_a_class_run(name: str, doctest_namespace: dict[str, Any]) -> None:
     """Doctest does not find a class by a module in which it does not say that it lies."""
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
-    for test in doctest.DocTestFinder().find(thing, module=False, globs=doctest_namespace):  # type: ignore[arg-type]
+    for test in doctest.DocTestFinder().find(CLASSES[name], module=False, globs=doctest_namespace):  # type: ignore[arg-type]
         runner.run(test)
     assert runner.failures == 0
 

@@ -45,7 +45,7 @@ def expected() -> dict[str, Any]:
         "metadata": mj.Metadata(modality="PT", patient_id="x"),
         "affine": mj.AffineTransform.of(np.diag([1.0, 2.0, 3.0, 1.0])),
         "composite": mj.CompositeTransform(()),
-        "field": mj.DisplacementField(np.zeros((1, 1, 1, 3)), np.eye(4)),
+        "field": mj.DisplacementField.of(np.zeros((1, 1, 1, 3)), np.eye(4)),
         "box": mj.BoundingBox(np.array([0, 0, 1], np.int32), np.array([2, 2, 1], np.int32)),
         "points": mj.MaskPoints(np.array([[0.0, 0, 1], [1, 0, 1]]), np.array(2, np.int32)),
         "statistics": mj.SuvStatistics(*(number(n) for n in range(7))),

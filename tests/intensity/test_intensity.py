@@ -11,17 +11,8 @@ import numpy as np
 import pydicom
 import pydicom.pixels
 import pytest
-from intensity_cases import (
-    EPS,
-    LANDMARKS,
-    OPERATIONS,
-    SHAPE,
-    batch,
-    by_item_and_channel,
-    half_mask,
-    oblique_affine,
-    scan,
-)
+from intensity_cases import EPS, LANDMARKS, OPERATIONS, SHAPE, batch, by_item_and_channel, half_mask, scan
+from scans import oblique_affine
 
 import medjax as mj
 from medjax import Image

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from intensity_cases import SHAPE, by_item_and_channel, oblique_affine, scan
+from intensity_cases import SHAPE, by_item_and_channel, scan
+from scans import oblique_affine
 from scipy import ndimage
 
 import medjax as mj

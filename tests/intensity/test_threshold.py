@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from intensity_cases import SHAPE, oblique_affine, scan
+from intensity_cases import SHAPE, scan
+from scans import oblique_affine
 
 import medjax as mj
 from medjax import Image

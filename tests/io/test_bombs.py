@@ -16,8 +16,8 @@ from itk_files import voxels_of
 from nifti_bytes import header_and_voxels, ramp
 
 import medjax as mj
-from medjax.io import _mrb
 from medjax.io._disk import _stream
+from medjax.io._mrb import _archive, _scene
 
 PACK: dict[str, Any] = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": lambda data: zstd(data)}
 
@@ -131,7 +131,7 @@ def test_scenes_of_too_many_nodes(tmp_path: Path, name: str, monkeypatch: pytest
     """Measured with the true limits on 64 MB of XML: 0.7 s and 140 MB."""
     body, reason = LARGE[name]
     for limit, value in LIMITS.items():
-        monkeypatch.setattr(_mrb, limit, value)
+        monkeypatch.setattr(_scene, limit, value)
     mj.save_image(mj.Image.from_array(voxels_of("i2")), tmp_path / "a.mha")
     with zipfile.ZipFile(tmp_path / "a.mrb", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.mrml", f"<MRML>{body}</MRML>")
@@ -141,7 +141,7 @@ def test_scenes_of_too_many_nodes(tmp_path: Path, name: str, monkeypatch: pytest
 
 
 def test_archives_of_millions_of_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_mrb, "_MAX_DIRECTORY_BYTES", 1000)
+    monkeypatch.setattr(_archive, "_MAX_DIRECTORY_BYTES", 1000)
     with zipfile.ZipFile(tmp_path / "a.mrb", "w") as archive:
         for number in range(100):
             archive.writestr(str(number), b"")
@@ -152,7 +152,7 @@ def test_archives_of_millions_of_members(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_many_images_of_one_member_are_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_mrb, "_TRUSTED_BYTES", 2**20)
+    monkeypatch.setattr(_archive, "_TRUSTED_BYTES", 2**20)
     mj.save_image(mj.Image.from_array(np.zeros((100, 100, 100), np.int16)), tmp_path / "a.mha")
     nodes = "".join(f'<Volume id="{n}" name="n" references="storage:s;"/>' for n in range(3))
     with zipfile.ZipFile(tmp_path / "a.mrb", "w", zipfile.ZIP_DEFLATED) as archive:

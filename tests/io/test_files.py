@@ -337,9 +337,9 @@ def test_errors_pickle(kind: Any) -> None:
 @pytest.fixture(params=["isal", "zlib"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "zlib":
-        monkeypatch.setattr(_stream, "isal_zlib", None)
-        monkeypatch.setattr(_blocks, "isal_zlib", None)
-    elif _stream.isal_zlib is None:
+        monkeypatch.setattr(_stream, "deflate", zlib)
+        monkeypatch.setattr(_blocks, "deflate", zlib)
+    elif _stream.deflate is zlib:
         pytest.skip("isal is not installed")
 
 

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from spatial_cases import MATRIX, near, oblique_affine, scan
+from scans import oblique_affine
+from spatial_cases import MATRIX, near, scan
 
 import medjax as mj
 from medjax.io import ImageFileError, UnsupportedFileError, load_transform, save_transform
@@ -171,7 +172,7 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedFileError, match=r"\.tfm or \.txt"):
         save_transform(affine, tmp_path / "t.h5")
     with pytest.raises(ValueError, match="got a DisplacementField"):
-        save_transform(mj.DisplacementField(np.zeros((2, 2, 2, 3)), np.eye(4)), path)
+        save_transform(mj.DisplacementField.of(np.zeros((2, 2, 2, 3)), np.eye(4)), path)
     with pytest.raises(ValueError, match="one by one"):
         save_transform(mj.AffineTransform.of(np.stack([MATRIX, MATRIX])), path)
     with pytest.raises(ValueError, match="jax transformation"):

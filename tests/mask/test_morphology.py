@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from intensity_cases import SHAPE, oblique_affine, scan
+from intensity_cases import SHAPE, scan, turned_affine
+from scans import oblique_affine
 from scipy import ndimage
 
 import medjax as mj
@@ -116,7 +117,7 @@ def test_a_ball_larger_than_the_image() -> None:
 
 def test_radius_per_item_and_channel_on_grids_of_their_own() -> None:
     random = np.random.default_rng(4)
-    affines = [oblique_affine(0), oblique_affine(1) @ np.diag([2.0, 1, 0.5, 1])]
+    affines = [turned_affine(0), turned_affine(1) @ np.diag([2.0, 1, 0.5, 1])]
     items = [Image.from_array(random.random((*SHAPE, 2)) < 0.1, affine=a, kind="label") for a in affines]
     batch = mj.stack(items)
     for radius in (1.5, np.array([1.0, 3.0]), np.array([[1.0], [3.0]]), np.array([[0.5, 1.0], [2.0, 3.0]])):

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from intensity_cases import SHAPE, oblique_affine, scan
+from intensity_cases import SHAPE, scan
+from scans import oblique_affine
 
 import medjax as mj
 from medjax import Grid, Image

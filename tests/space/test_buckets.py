@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -11,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from spatial_cases import RESAMPLING, labels, near, oblique_affine, on_device, scan
+from scans import oblique_affine
+from spatial_cases import RESAMPLING, labels, near, on_device, scan
 
 import medjax as mj
 from medjax import Image
@@ -21,10 +23,22 @@ EPS = float(np.finfo(np.float32).eps)
 DTYPES = [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64, np.float16, np.bool_, np.complex64, np.int64]
 
 
-def compare(operation: Callable[[Image], Image], image: Image, taps: int = 2) -> None:
+@contextlib.contextmanager
+def small_buckets() -> Iterator[None]:
+    """Buckets and chunks for images of a thousand voxels: those that users have hold 2**22 and 2**19 voxels.
+
+    A program that was compiled for one size is never taken for the other: no bucket here reaches 2**22 voxels.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medjax._space._buckets.SMALLEST", 1 << 12)
+        patch.setattr("medjax._space._bucketed.SEGMENTS", 64)
+        yield
+
+
+def compare(operation: Callable[[Image], Image], image: Image, taps: int = 2, sizes: Any = small_buckets) -> None:
     """Equal to the plain call: labels exactly, intensities to a few roundings of the sum of a few taps."""
     plain = operation(image)
-    with mj.shape_buckets():
+    with sizes(), mj.shape_buckets():
         ours = operation(image)
     assert (ours.shape, ours.kind, ours.dtype) == (plain.shape, plain.kind, plain.dtype)
     assert ours.metadata is image.metadata
@@ -126,13 +140,14 @@ def test_tiny_images(shape: tuple[int, ...]) -> None:
                 compare(partial(operation, interpolation=interpolation), image)
 
 
-def test_many_chunks() -> None:
+@pytest.mark.parametrize("sizes", [small_buckets, contextlib.nullcontext], ids=["small", "of users"])
+def test_many_chunks(sizes: Any) -> None:
     """An output of several chunks, whose last one is not full, and rows of several segments."""
     image = scan(8, (40, 30, 50), dtype=np.int16)
     for spacing in ((0.3, 0.35, 0.5), (0.2, 1.0, 1.0)):
-        compare(partial(mj.resample_to_spacing, spacing=spacing), image)
-        compare(partial(mj.resample_to_spacing, spacing=spacing), labels(8, (40, 30, 50)))
-    compare(lambda x: mj.resample_to_grid(x, near(x, 3, (90, 101, 85))), labels(9, (40, 30, 50)))
+        compare(partial(mj.resample_to_spacing, spacing=spacing), image, sizes=sizes)
+        compare(partial(mj.resample_to_spacing, spacing=spacing), labels(8, (40, 30, 50)), sizes=sizes)
+    compare(lambda x: mj.resample_to_grid(x, near(x, 3, (90, 101, 85))), labels(9, (40, 30, 50)), sizes=sizes)
 
 
 @pytest.mark.parametrize("step", [(1, 1, 1), (-1, -1, -1), (1, -1, 1)])
@@ -249,8 +264,8 @@ def test_fused_functions_use_buckets_too(compilations: Any) -> None:
     def chain(image: Image) -> Image:
         return mj.crop_or_pad(mj.resample_to_spacing(mj.rotate(image, 2, 12.0), 1.2), (9, 10, 8))
 
-    compare(chain, scan(14))
-    compare(chain, labels(14))
+    compare(chain, scan(14), sizes=contextlib.nullcontext)
+    compare(chain, labels(14), sizes=contextlib.nullcontext)
     with mj.shape_buckets(), compilations:
         chain(scan(15, (12, 9, 14)))
     assert compilations.count == 0, "another shape of the same bucket compiles nothing"

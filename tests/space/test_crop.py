@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spatial_cases import SHAPE, labels, oblique_affine, on_device, scan
+from scans import oblique_affine
+from spatial_cases import SHAPE, labels, on_device, scan
 
 import medjax as mj
 

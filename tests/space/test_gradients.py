@@ -65,7 +65,7 @@ def everything(kind: Any, given: dict[str, Any]) -> Any:
     transform = mj.CompositeTransform(
         (
             mj.AffineTransform.of(built, center=p["center"]),
-            mj.DisplacementField(p["displacement"], IMAGE.affine),
+            mj.DisplacementField.of(p["displacement"], IMAGE.affine),
             mj.AffineTransform.of(p["matrix"], center=IMAGE.grid.center),
         )
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scans import oblique_affine
 from spatial_cases import (
     CODES,
     MATRIX,
@@ -14,7 +15,6 @@ from spatial_cases import (
     affine_of,
     labels,
     near,
-    oblique_affine,
     resampled_by_sitk,
     scan,
     sitk_affine,
@@ -200,7 +200,7 @@ def test_affine_matrix_is_eulers_convention() -> None:
 @pytest.mark.parametrize("interpolation", TOLERANCE)
 def test_warp(interpolation: Any) -> None:
     image = scan(9)
-    field = mj.DisplacementField(smooth_field(SHAPE, 3.0), image.affine)
+    field = mj.DisplacementField.of(smooth_field(SHAPE, 3.0), image.affine)
     ours = mj.warp(image, field.displacement, interpolation=interpolation, fill=FILL)
     theirs = resampled_by_sitk(image, image.grid, interpolation, FILL, sitk_field(field))
     agree(ours.voxels, theirs, image.voxels, interpolation)
@@ -210,8 +210,8 @@ def fields(image: Image) -> dict[str, mj.DisplacementField]:
     """Displacements on grids that cover the image, and that end within it (zero beyond, as in ITK)."""
     wide, small = near(image, 11, (9, 8, 14)), near(image, 12, (4, 3, 4))
     return {
-        "wide": mj.DisplacementField(smooth_field(wide.shape, 2.0, 3), wide.affine),
-        "small": mj.DisplacementField(smooth_field(small.shape, 2.0, 4), small.affine),
+        "wide": mj.DisplacementField.of(smooth_field(wide.shape, 2.0, 3), wide.affine),
+        "small": mj.DisplacementField.of(smooth_field(small.shape, 2.0, 4), small.affine),
     }
 
 

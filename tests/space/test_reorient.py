@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import nibabel
 import numpy as np
 import pytest
-from spatial_cases import CODES, labels, oblique_affine, on_device, scan
+from scans import oblique_affine
+from spatial_cases import CODES, labels, on_device, scan
 
 import medjax as mj
 from medjax import Image

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spatial_cases import EXACT, RESAMPLING, SHAPE, composite, labels, near, oblique_affine, on_device, scan
+from scans import oblique_affine
+from spatial_cases import EXACT, RESAMPLING, SHAPE, composite, labels, near, on_device, scan
 
 import medjax as mj
 from medjax import Grid, Image

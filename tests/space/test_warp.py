@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scans import oblique_affine
 from scipy.spatial.transform import Rotation
-from spatial_cases import MATRIX, RESAMPLING, SHAPE, blob, centroid, labels, oblique_affine, scan, smooth_field
+from spatial_cases import MATRIX, RESAMPLING, SHAPE, blob, centroid, labels, scan, smooth_field
 
 import medjax as mj
 from medjax import Grid, Image
@@ -178,9 +179,13 @@ def test_displacements_of_batches_and_channels() -> None:
 def test_a_field_transform_with_batches(is_own: bool) -> None:
     items = [scan(n, affine=oblique_affine((3.0 * n, 3, 5))) for n in range(2)]
     batch = mj.stack(items)
-    fields = [mj.DisplacementField(smooth_field((6, 7, 5), 2.0, n), near_field(item)) for n, item in enumerate(items)]
+    fields = [
+        mj.DisplacementField.of(smooth_field((6, 7, 5), 2.0, n), near_field(item)) for n, item in enumerate(items)
+    ]
     if is_own:
-        field = mj.DisplacementField(np.stack([f.displacement for f in fields]), np.stack([f.affine for f in fields]))
+        field = mj.DisplacementField.of(
+            np.stack([f.displacement for f in fields]), np.stack([f.affine for f in fields])
+        )
     else:
         field, fields = fields[0], [fields[0]] * 2
     out = mj.resample_to_image(batch, batch, transform=field)
@@ -262,7 +267,9 @@ def wrong(value: Any) -> Any:
             r"the matrix is for a batch of shape \(2,\) and the image.s is \(3,\)",
         ),
         (
-            lambda x: mj.resample_to_image(x, x, transform=mj.DisplacementField(np.zeros((2, 4, 4, 4, 3)), np.eye(4))),
+            lambda x: mj.resample_to_image(
+                x, x, transform=mj.DisplacementField.of(np.zeros((2, 4, 4, 4, 3)), np.eye(4))
+            ),
             r"the displacement is for a batch of shape \(2,\) and the image.s is \(\)",
         ),
         (
@@ -270,14 +277,14 @@ def wrong(value: Any) -> Any:
             "matrix is singular: it squashes the world flat and has no inverse",
         ),
         (
-            lambda x: mj.DisplacementField([[1.0]], np.eye(4)),
+            lambda x: mj.DisplacementField.of([[1.0]], np.eye(4)),
             r"displacement field is \(i, j, k, 3\), world mm; got float64 of shape \(1, 1\)",
         ),
-        (lambda x: mj.DisplacementField(np.zeros((2, 2, 2, 3)), np.eye(3)), r"affine must be \(..., 4, 4\)"),
-        (lambda x: mj.DisplacementField(np.zeros((2, 2, 2, 3)), np.eye(4) * np.nan), "affine must be finite"),
+        (lambda x: mj.DisplacementField.of(np.zeros((2, 2, 2, 3)), np.eye(3)), r"affine must be \(..., 4, 4\)"),
+        (lambda x: mj.DisplacementField.of(np.zeros((2, 2, 2, 3)), np.eye(4) * np.nan), "affine must be finite"),
         (lambda x: mj.warp(x, np.zeros((*x.shape, 3), complex)), "displacement field is .* got complex128"),
         (
-            lambda x: mj.warp(x, mj.DisplacementField(np.zeros((*x.shape, 3)), x.affine)),
+            lambda x: mj.warp(x, mj.DisplacementField.of(np.zeros((*x.shape, 3)), x.affine)),
             "displacement must be an array",
         ),
         (
@@ -360,7 +367,7 @@ def test_a_batch_onto_one_grid_with_a_field_for_each(make: Any, which: str) -> N
                 values = values[0]
             elif item is not None:
                 values = values[item]
-            made.append(mj.DisplacementField(values, affine))
+            made.append(mj.DisplacementField.of(values, affine))
         return make(*made)
 
     alone = [mj.resample_to_grid(image, image.grid, transform=fields(n), fill=0.0).voxels for n in range(2)]
@@ -374,14 +381,36 @@ def test_a_field_takes_placeholders_and_half_precision() -> None:
     """`jax.vmap` and `optax.masked` are told about leaves by a field of other things."""
     image = scan(3, (6, 5, 4))
     values = np.random.default_rng(0).normal(size=(2, 6, 5, 4, 3)).astype(np.float32)
-    fields = mj.DisplacementField(values, image.affine)
+    fields = mj.DisplacementField.of(values, image.affine)
 
     def bent(field: Any) -> Any:
         return mj.resample_to_image(image, image, transform=field).voxels
 
     mapped = jax.vmap(bent, in_axes=(mj.DisplacementField(0, None),))(fields)
-    one = bent(mj.DisplacementField(values[1], image.affine))
+    one = bent(mj.DisplacementField.of(values[1], image.affine))
     np.testing.assert_allclose(mapped[1], one, rtol=0, atol=1e-3 * float(np.abs(image.voxels).max()))
     assert jax.tree.leaves(mj.DisplacementField(True, False)) == [True, False]
     half = jnp.asarray(values[0], jnp.bfloat16)
     np.testing.assert_array_equal(mj.warp(image, half).voxels, mj.warp(image, np.asarray(half, np.float32)).voxels)
+
+
+def test_a_transform_pulls_and_a_matrix_pushes() -> None:
+    image, matrix = scan(), mj.affine_matrix((1.0, -2.0, 0.5), (5, 10, -20))
+    center = image.grid.center
+    pushed = mj.affine_transform(image, matrix, center=center, fill=0.0)
+    pulled = mj.affine_transform(image, mj.AffineTransform.of(matrix, center=center).inverse(), fill=0.0)
+    np.testing.assert_allclose(pulled.voxels, pushed.voxels, atol=1e-3)
+    field = mj.DisplacementField.of(smooth_field(image.shape, 1.0), image.affine)
+    wanted = mj.resample_to_image(image, image, transform=field, fill=0.0)
+    np.testing.assert_array_equal(mj.affine_transform(image, field, fill=0.0).voxels, wanted.voxels)
+    with pytest.raises(ValueError, match="a transform has its own centre"):
+        mj.affine_transform(image, mj.AffineTransform.of(matrix), center=center)
+
+
+def test_constructors_do_not_check_and_what_samples_does() -> None:
+    image = scan()
+    unchecked = mj.DisplacementField([[1.0]], np.eye(4))
+    with pytest.raises(ValueError, match=r"DisplacementField\.of makes one"):
+        mj.resample_to_image(image, image, transform=unchecked)
+    with pytest.raises(ValueError, match="transform must be an AffineTransform"):
+        mj.CompositeTransform.of(np.eye(4))  # type: ignore[arg-type]

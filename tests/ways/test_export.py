@@ -21,7 +21,7 @@ RNG = np.random.default_rng(0)
 REFERENCE = mj.Image.from_array(RNG.normal(size=(6, 7, 5)).astype(np.float32), spacing=1.3)
 MATRIX = mj.affine_matrix(rotation=(1, 2, 3))
 TURN = mj.AffineTransform.of(MATRIX)
-FIELD = mj.DisplacementField(np.full((5, 5, 5, 3), 0.3, np.float32), np.eye(4))
+FIELD = mj.DisplacementField.of(np.full((5, 5, 5, 3), 0.3, np.float32), np.eye(4))
 SCALE = mj.nyul_train([REFERENCE, REFERENCE])
 DENSE = np.full((9, 8, 7, 3), 0.4, np.float32)
 
@@ -122,7 +122,7 @@ import numpy as np
 import medjax as mj  # nothing else is named before deserialize
 run = jax.export.deserialize(bytearray(open(sys.argv[1], "rb").read()))
 image = mj.Image.from_array(np.load(sys.argv[2]), spacing=2.0, metadata=mj.Metadata(patient_id="B"))
-field = mj.DisplacementField(np.full((5, 5, 5, 3), 0.3, np.float32), np.eye(4))
+field = mj.DisplacementField.of(np.full((5, 5, 5, 3), 0.3, np.float32), np.eye(4))
 turn = mj.AffineTransform.of(mj.affine_matrix(rotation=(1, 2, 3)))
 out, mask = run.call(image, mj.CompositeTransform((turn, field)))
 assert isinstance(out, mj.Image) and (out.kind, mask.kind) == ("intensity", "label"), (out.kind, mask.kind)

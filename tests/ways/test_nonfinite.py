@@ -33,7 +33,7 @@ def in_buckets(image: Image, spacing: Any) -> Image:
 def by_affine(image: Image, spacing: Any) -> Image:
     """The same lattice by the general kernel: a displacement of nothing."""
     grid = mj.resample_to_spacing(image, spacing).grid
-    nowhere = mj.DisplacementField(np.zeros((*grid.shape, 3), np.float32), grid.affine)
+    nowhere = mj.DisplacementField.of(np.zeros((*grid.shape, 3), np.float32), grid.affine)
     return mj.resample_to_grid(image, grid, transform=nowhere)
 
 

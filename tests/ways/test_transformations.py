@@ -143,7 +143,7 @@ def test_a_field_of_any_dtype_leaves_the_affine_that_follows_whole(dtype: Any) -
     turn = mj.AffineTransform.of(mj.affine_matrix(rotation=(0, 0, 30)), center=image.grid.center)
 
     def moved(field: np.ndarray) -> np.ndarray:
-        both = mj.CompositeTransform((turn, mj.DisplacementField(field, image.affine)))
+        both = mj.CompositeTransform((turn, mj.DisplacementField.of(field, image.affine)))
         return np.asarray(mj.resample_to_image(image, image, transform=both, fill=0.0).voxels)
 
     np.testing.assert_array_equal(moved(shift), moved(shift.astype(np.float32)))

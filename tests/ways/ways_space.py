@@ -30,7 +30,7 @@ from medjax import Grid, Image
 
 
 def through_composite(image: Any, parameters: Parameters, options: Mapping[str, Any]) -> Any:
-    field = mj.DisplacementField(parameters["displacement"], image.affine)
+    field = mj.DisplacementField.of(parameters["displacement"], image.affine)
     transform = mj.CompositeTransform((mj.AffineTransform.of(parameters["matrix"]), field))
     return mj.resample_to_image(image, image, transform=transform, fill=parameters["fill"], **options)
 

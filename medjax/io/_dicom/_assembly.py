@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,19 +23,20 @@ from medjax.io._dicom._geometry import (
     pixel_spacing_of,
     places,
 )
-from medjax.io._dicom._header import first_text, parsing
+from medjax.io._dicom._header import parsing
 from medjax.io._dicom._metadata import metadata_of_slices
 from medjax.io._dicom._pixels import check_decoder, check_size
 from medjax.io._dicom._slices import Slice
+from medjax.io._dicom._stored import first_text
 from medjax.io._dicom._volume import SpacingPolicy, digest, even_count, even_out, is_blank, read_volume
 
-__all__ = ["assemble", "check", "lattice"]
+__all__ = ["Assembled", "assemble", "check", "lattice"]
 
 
 def lattice(
     slices: Sequence[Slice], path: Path, repeats: Repeats, digest: Callable[[Slice], bytes]
 ) -> tuple[Volumes, Stack | None]:
-    """Arranges slices by place and volume, and fits their lattice; there is none if the file does not place them.
+    """Arranges slices by place and volume, and fits their lattice. Slices without a place have no lattice.
 
     Raises:
         ImageFileError: they do not fit together; a subclass says why.
@@ -53,7 +55,7 @@ def _has_size(slices: Sequence[Slice]) -> bool:
 
 
 def _unplaced(slices: Sequence[Slice], path: Path) -> Volumes:
-    """A picture, or the frames of a loop; several files of which nobody knows where they lie make no volume."""
+    """One frame, or the frames of one file. Several files without positions cannot be ordered, which is an error."""
     files = len({id(s.file) for s in slices})
     if files > 1:
         reason = f"{files} files have no ImageOrientationPatient, and their numbers or names do not say where they lie"
@@ -63,44 +65,49 @@ def _unplaced(slices: Sequence[Slice], path: Path) -> Volumes:
     return Volumes([list(slices)], ("frame",), tuple((s.frame,) for s in slices))
 
 
-def assemble(slices: Sequence[Slice], path: Path, policy: SpacingPolicy, repeats: Repeats, notes: list[str]) -> Image:
-    """Makes an image of parallel slices of one size; what there is to warn of is added to `notes`.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Assembled:
+    """An image, and what to warn of once it is read."""
+
+    image: Image
+    notes: list[str]
+
+
+def assemble(slices: Sequence[Slice], path: Path, policy: SpacingPolicy, repeats: Repeats) -> Assembled:
+    """Makes an image of parallel slices of one size.
 
     Raises:
         ImageFileError: they do not fit together or cannot be read; a subclass says why.
     """
     volumes, stack = lattice(slices, path, repeats, digest)
-    notes += check(slices, volumes, stack, path, policy)
-    if volumes.copies:
-        notes.append(_copies_note(volumes.copies))
     rows = volumes.rows
-    affine = _unplaced_affine(rows[0][0], notes) if stack is None else stack.affine
-    if stack is not None:
-        notes += _notes_on(stack, rows)
-    for name, tag in _COMMON.items():
-        count = len({first_text(s.file.dataset, tag) for s in slices})
-        if count > 1:
-            notes.append(f"its slices name {count} different {name}: they may not belong together")
+    affine = affine_of_single(rows[0][0]) if stack is None else stack.affine
+    notes = [
+        *check(slices, volumes, stack, path, policy),
+        *_notes_on_copies(volumes.copies),
+        *_notes_on_place(stack, rows),
+        *_notes_on_mixture(slices),
+    ]
     volume = read_volume(rows)
     notes += _notes_on_range(volume, rows)
-    if stack is not None and stack.uneven is not None and policy == "even":
-        notes.append(f"the slices are taken as even: {stack.uneven}")
-    elif stack is not None and stack.uneven is not None:
-        volume, nearest = even_out(volume, stack.depths, policy)
-        affine = _restepped(affine, len(rows), volume.shape[1])
-        notes.append(f"the slices are not evenly spaced ({stack.uneven}): {_RESAMPLED[policy]}")
-        rows = [rows[n] for n in nearest]
+    if stack is not None and stack.uneven is not None:
+        notes.append(_uneven_note(stack.uneven, policy))
+        if policy != "even":
+            volume, nearest = even_out(volume, stack.depths, policy)
+            affine = _restepped(affine, len(rows), volume.shape[1])
+            rows = [rows[n] for n in nearest]
     with parsing(path):
         metadata = metadata_of_slices(
             rows, volumes.by, volumes.values, source=path.name, is_placed=_is_placed(rows[0][0])
         )
-    return image_from(_in_image_order(volume, is_series=bool(volumes.by)), affine=affine, metadata=metadata)
+    voxels = _in_image_order(volume, is_series=bool(volumes.by))
+    return Assembled(image_from(voxels, affine=affine, metadata=metadata), notes)
 
 
 def check(
     slices: Sequence[Slice], volumes: Volumes, stack: Stack | None, path: Path, policy: SpacingPolicy
 ) -> list[str]:
-    """Checks what is known before the pixels are read; returns what there is to warn of.
+    """Checks all that the headers tell before the pixels are read, and returns the warnings.
 
     Raises:
         ImageFileError: the slices cannot be loaded; a subclass says why.
@@ -122,7 +129,7 @@ def check(
 
 
 def _check_scaling(slices: Sequence[Slice], path: Path) -> list[str]:
-    """Refuses a stack in which some slices state a part of the scaling and some do not; returns what to warn of."""
+    """Refuses a stack in which some slices state a part of the scaling and some do not; returns the warnings."""
     tabled = [s for s in slices if s.layout.has_modality_lut]
     if 0 < len(tabled) < len(slices):
         others = [s for s in slices if not s.layout.has_modality_lut]
@@ -176,37 +183,54 @@ _RESAMPLED = {
 }
 
 
-def _copies_note(copies: Sequence[Slice]) -> str:
+def _notes_on_copies(copies: Sequence[Slice]) -> list[str]:
+    if not copies:
+        return []
     names = ", ".join(sorted(s.file.path.name for s in copies)[:3])
-    return f"{len(copies)} of the slices are copies, with the pixels of another at the same position, and left out: {names}"
+    reason = "copies, with the pixels of another at the same position, and left out"
+    return [f"{len(copies)} of the slices are {reason}: {names}"]
+
+
+def _notes_on_mixture(slices: Sequence[Slice]) -> list[str]:
+    counts = {name: len({first_text(s.file.dataset, tag) for s in slices}) for name, tag in _COMMON.items()}
+    return [
+        f"its slices name {count} different {name}: they may not belong together"
+        for name, count in counts.items()
+        if count > 1
+    ]
+
+
+def _uneven_note(uneven: str, policy: SpacingPolicy) -> str:
+    if policy == "even":
+        return f"the slices are taken as even: {uneven}"
+    return f"the slices are not evenly spaced ({uneven}): {_RESAMPLED[policy]}"
 
 
 def _is_placed(slice_: Slice) -> bool:
     return slice_.is_placed and slice_.position is not None and slice_.orientation is not None
 
 
-def _unplaced_affine(slice_: Slice, notes: list[str]) -> np.ndarray:
-    notes.append(_unplaced_note(slice_))
-    return affine_of_single(slice_)
-
-
-def _unplaced_note(slice_: Slice) -> str:
-    size = "" if slice_.pixel_spacing else ", with pixels of 1 mm, as their size is not stated either"
-    return f"the file does not say where the image lies: it is put at the origin, along the world's axes{size}"
-
-
-def _notes_on(stack: Stack, rows: Sequence[Sequence[Slice]]) -> list[str]:
+def _notes_on_place(stack: Stack | None, rows: Sequence[Sequence[Slice]]) -> list[str]:
+    """Warns of a place that the file does not state, and of a stack that leans."""
+    first = rows[0][0]
+    if stack is None:
+        return [_unplaced_note(first)]
     notes = []
     if stack.lean_degrees:
         notes.append(
             f"the stack leans {stack.lean_degrees:.2f} degrees (gantry tilt): its affine is sheared, and exact; "
             "resample_to_grid onto an orthogonal grid straightens the voxels"
         )
-    if not rows[0][0].is_placed:
-        notes.append(_unplaced_note(rows[0][0]))
-    if len(rows) == 1 and rows[0][0].thickness is None:
+    if not first.is_placed:
+        notes.append(_unplaced_note(first))
+    if len(rows) == 1 and first.thickness is None:
         notes.append("the file states no slice thickness, which is set to 1 mm")
     return notes
+
+
+def _unplaced_note(slice_: Slice) -> str:
+    size = "" if slice_.pixel_spacing else ", with pixels of 1 mm, as their size is not stated either"
+    return f"the file does not say where the image lies: it is put at the origin, along the world's axes{size}"
 
 
 def _restepped(affine: np.ndarray, old: int, new: int) -> np.ndarray:

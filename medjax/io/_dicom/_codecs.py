@@ -1,8 +1,8 @@
-"""Compressed pixels: which decoder to ask, and whether a code stream is of the size that the header promises.
+"""Compressed pixels: which decoder to ask, and whether a code stream has the size that the header promises.
 
-The decoders are those of the extra "dicom", all permissively licensed. They are C, C++ and Rust: a code stream of another
-size than its header's can make one take any amount of memory, and GDCM end the process. So the sizes are compared first,
-and GDCM is asked only for what no other decodes, which is JPEG in its older forms.
+The decoders come with the extra "dicom", and all are permissively licensed. They are written in C, C++ and Rust. A code
+stream whose size differs from its header's can make a decoder take any amount of memory, and can make GDCM end the
+process. So the sizes are compared first, and GDCM only decodes what no other decoder does: JPEG in its older forms.
 """
 
 from __future__ import annotations
@@ -32,52 +32,52 @@ from medjax.io._dicom._layout import Layout
 
 __all__ = ["check_available", "coded_size", "iter_frames", "most_compression", "syntax_name"]
 
-# Decoders in the order in which they are asked; where none of them is here, pydicom chooses among what is.
+# Decoders in the order in which they are asked. Where none of them is installed, pydicom chooses among the others.
 _PREFERRED = {
     **dict.fromkeys(JPEG2000TransferSyntaxes, ("pylibjpeg", "pillow")),
     **dict.fromkeys(JPEGLSTransferSyntaxes, ("pyjpegls",)),
     RLELossless: ("pylibjpeg", "pydicom"),
 }
-# The end of JPEG, JPEG-LS and JPEG 2000 code; within, no 0xFF of the pixels is followed by such a byte.
+# The end of JPEG, JPEG-LS and JPEG 2000 code. Within the code, no 0xFF of the pixels is followed by such a byte.
 _END_OF_CODE = b"\xff\xd9"
 _PIXEL_DATA = BaseTag(0x7FE00010)
 _CODE_STREAMS = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes}
 
 
 def iter_frames(file: File, dataset: Dataset, layout: Layout, frames: Sequence[int]) -> Iterator[np.ndarray]:
-    """Decodes frames of a file, in ascending order; uncompressed ones as well, where their form needs pydicom.
+    """Decodes frames of a file in ascending order. Uncompressed frames come here where their form needs pydicom.
 
     Args:
-        file: Which file, for errors.
+        file: The file, which errors name.
         dataset: Its data set with the pixels.
-        layout: What the header says of them.
-        frames: Which ones.
+        layout: The header's description of the pixels.
+        frames: The indices of the frames.
 
     Raises:
         MissingDependencyError: no decoder for this compression is installed.
         UnsupportedFileError: the transfer syntax is unknown.
-        ImageFileError: a code stream is not of the size that the header says.
+        ImageFileError: a code stream has another size than the header says.
     """
     plugin = _plugin(file)
     if not file.transfer_syntax.is_encapsulated:
         return iter_pixels(dataset, indices=frames, decoding_plugin=plugin)
     coded = _coded_frames(dataset, layout, frames)
     if file.transfer_syntax in _CODE_STREAMS:
-        coded = _checked(coded, layout, file)
+        coded = _checked_streams(coded, layout, file)
         if file.transfer_syntax == JPEGExtended12Bit and layout.bits_stored > 8:
             return (_decode_12_bit(frame, layout, file) for frame in coded)
     return _decoded_one_by_one(coded, dataset, plugin)
 
 
 def _coded_frames(dataset: Dataset, layout: Layout, frames: Sequence[int]) -> Iterator[bytes]:
-    """The compressed frames that are wanted, found in one pass over the fragments (PS3.5 section A.4)."""
+    """The compressed frames of these indices, found in one pass over the fragments (PS3.5 section A.4)."""
     wanted = set(frames)
     found = generate_frames(dataset.PixelData, number_of_frames=layout.frames)
     return (frame for number, frame in enumerate(found) if number in wanted)
 
 
 def _decoded_one_by_one(coded: Iterator[bytes], dataset: Dataset, plugin: str) -> Iterator[np.ndarray]:
-    """Gives pydicom each frame as an image of its own: asked for a frame of many, it looks through all of them first."""
+    """Gives pydicom each frame as a separate image. Asked for one frame of many, it looks through all of them first."""
     single = Dataset({element.tag: element for element in dataset.group_dataset(0x0028) if element.VR != "SQ"})
     single.file_meta, single.NumberOfFrames = dataset.file_meta, 1
     for frame in coded:
@@ -86,7 +86,7 @@ def _decoded_one_by_one(coded: Iterator[bytes], dataset: Dataset, plugin: str) -
 
 
 def check_available(file: File, layout: Layout) -> None:
-    """Raises what `iter_frames` would where there is no decoder for a file.
+    """Raises the error of `iter_frames` where there is no decoder for a file.
 
     Raises:
         MissingDependencyError: it is not installed.
@@ -98,16 +98,16 @@ def check_available(file: File, layout: Layout) -> None:
 
 
 def most_compression(syntax: UID) -> int:
-    """How many times its own size a file can decode to.
+    """How many times larger than a file its decoded pixels can be.
 
-    A block of 64 samples costs JPEG at least one bit, a pixel of lossless JPEG as well, and 128 bytes cost RLE two (PS3.5
-    annex G). JPEG-LS and JPEG 2000 have no such bound; real ones stay far below this.
+    JPEG needs at least one bit for a block of 64 samples, or for a pixel of lossless JPEG. RLE needs two bytes for 128
+    (PS3.5 annex G). JPEG-LS and JPEG 2000 have no such bound, but real files stay far below this.
     """
     return 1100 if syntax in JPEGTransferSyntaxes else 64 if syntax == RLELossless else 4000
 
 
 def _plugin(file: File) -> str:
-    """The decoder to ask, empty for pydicom's choice; says what to install where there is none."""
+    """The decoder to ask, empty for pydicom's choice. The error says what to install where there is none."""
     try:
         decoder = get_decoder(file.transfer_syntax)
     except NotImplementedError:
@@ -120,8 +120,8 @@ def _plugin(file: File) -> str:
     return next((name for name in preferred if name in decoder.available_plugins), "")
 
 
-def _checked(frames: Iterator[bytes], layout: Layout, file: File) -> Iterator[bytes]:
-    """The frames as they are; raises at the first whose code stream is of another size than the header says."""
+def _checked_streams(frames: Iterator[bytes], layout: Layout, file: File) -> Iterator[bytes]:
+    """Passes the frames on, and raises at the first one whose code stream has another size than the header says."""
     promised = layout.rows, layout.columns, layout.samples
     for frame in frames:
         found = coded_size(frame)
@@ -130,13 +130,13 @@ def _checked(frames: Iterator[bytes], layout: Layout, file: File) -> Iterator[by
             rows, columns, samples = promised
             reason = f"its code stream states {shown}, its header {rows} rows, {columns} columns and {samples} samples"
             raise ImageFileError(file.path, reason, "the file is damaged")
-        if _END_OF_CODE not in frame:  # decoders fill up what is missing, and say so on stderr at most
+        if _END_OF_CODE not in frame:  # decoders fill the missing part up, and at most say so on stderr
             raise TruncatedFileError(file.path, "its code stream has no end marker", "copy or export it again")
         yield frame
 
 
 def coded_size(frame: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and components that a JPEG, JPEG-LS or JPEG 2000 code stream states; `None` if it is none of these.
+    """Rows, columns and components that a JPEG, JPEG-LS or JPEG 2000 code stream states; `None` for any other bytes.
 
     Source: ITU-T T.81 section B.2.2 (frame header) and T.800 section A.5.1 (SIZ marker segment).
 
@@ -194,7 +194,7 @@ def _gdcm(file: File, layout: Layout) -> Any:
 
 
 def _gdcm_element(gdcm: Any, frame: bytes) -> Any:
-    """One frame as the pixel data element of a data set of its own."""
+    """One frame as a pixel data element."""
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(frame)
     fragments = gdcm.SequenceOfFragments.New()

@@ -20,7 +20,8 @@ __all__ = ["Repeats", "Volumes", "arrange", "name_of"]
 
 Repeats = Literal["dimension", "order", "error"]
 
-# What can make a dimension, in the order in which it is tried; the first that explains the repeats is taken.
+# Attributes that can make a dimension, in the order in which they are tried. The first that explains the repeats is
+# taken.
 _BY_VALUE = (
     "TemporalPositionIdentifier",
     "TemporalPositionIndex",
@@ -47,11 +48,11 @@ _BY_VALUE = (
     "AcquisitionTime",
     "FrameReferenceDateTime",
 )
-# Every slice may have its own of these: the slices at one place are then ranked by it.
+# Times that every slice may have for itself. The slices at one place are then ranked by them.
 _BY_RANK = ("AcquisitionDateTime", "FrameAcquisitionDateTime", "AcquisitionTime", "TriggerTime")
 # A time of day says nothing without its day.
 _DAY_OF = {"AcquisitionTime": "AcquisitionDate"}
-# No series takes so long: times of day that lie further apart, without a day, lie on both sides of midnight.
+# No series takes longer. Times of day that lie further apart, without a day, lie on both sides of midnight.
 _MOST_HOURS = 12
 # Bookkeeping of the scanner. It orders repeats only where the series has several places and all of them agree.
 _BY_NUMBER = ("AcquisitionNumber", "FrameAcquisitionNumber", "InstanceNumber")
@@ -65,7 +66,7 @@ class Volumes:
         rows: For each place along the normal the slices that lie there, one for each volume.
         by: The attributes that tell volumes apart, empty for a single volume.
         values: Their values, one list per volume.
-        copies: Slices that were left out, as their pixels are those of another slice at the same place.
+        copies: Slices that were left out, because another slice at the same place has the same pixels.
     """
 
     rows: list[list[Slice]]
@@ -77,15 +78,15 @@ class Volumes:
 def arrange(
     slices: Sequence[Slice], numbers: np.ndarray, repeats: Repeats, path: Path, digest: Callable[[Slice], bytes]
 ) -> Volumes:
-    """Arranges slices by place and volume; of slices with the same pixels at one place one is kept.
+    """Arranges slices by place and volume. Of slices with the same pixels at one place it keeps one.
 
     Args:
         slices: In any order.
         numbers: The place of each along the normal, from 0 without gaps.
-        repeats: "dimension": slices at one place are volumes if an attribute tells them apart. "order": they are in any
-            case, by their number if nothing else. "error": they are an error.
-        path: What an error names.
-        digest: What is the same for slices with the same pixels.
+        repeats: "dimension": slices at one place are volumes if an attribute tells them apart. "order": they are
+            volumes in any case, if need be in the order of their numbers. "error": they are an error.
+        path: The file or folder that errors name.
+        digest: A function that gives slices with the same pixels the same bytes.
 
     Raises:
         DuplicatePositionError: nothing tells them apart, or some places have more slices than others.
@@ -108,7 +109,7 @@ def arrange(
 
 
 def _volumes(rows: list[list[Slice]], repeats: Repeats) -> Volumes | None:
-    """The volumes, where there is only one or an attribute with a meaning tells them apart."""
+    """The volumes, if there is only one or an attribute with a meaning tells them apart."""
     sizes = {len(row) for row in rows}
     if sizes == {1}:
         return Volumes(rows)
@@ -118,7 +119,7 @@ def _volumes(rows: list[list[Slice]], repeats: Repeats) -> Volumes | None:
 def _without_copies(
     rows: list[list[Slice]], identify: Callable[[list[Slice]], list[Any]]
 ) -> tuple[list[list[Slice]], list[Slice]]:
-    """Keeps the first of the slices of one place that have one identity; returns the others as well."""
+    """Keeps the first slice of each identity at each place, and returns the others as well."""
     kept, copies = [], []
     for row in rows:
         seen: dict[Any, Slice] = {}
@@ -131,7 +132,7 @@ def _without_copies(
 
 
 def _instances(row: list[Slice], digest: Callable[[Slice], bytes]) -> list[Any]:
-    """What identifies each slice: its UID, and its pixels as well where that is not unique."""
+    """The identity of each slice: its UID, together with its pixels where several slices have that UID."""
     uids = [(s.file.sop_uid, s.frame, s.corner) for s in row]
     return [(uid, digest(s)) if uids.count(uid) > 1 else uid for uid, s in zip(uids, row, strict=True)]
 
@@ -152,12 +153,12 @@ def _duplicate(rows: list[list[Slice]], repeats: Repeats, path: Path) -> Duplica
 
 
 def name_of(slice_: Slice) -> str:
-    """File and frame of a slice, for messages."""
+    """File and frame of a slice, as messages name them."""
     return slice_.file.path.name + (f" frame {slice_.frame}" if slice_.layout.frames > 1 else "")
 
 
 def _by_value(rows: list[list[Slice]]) -> Volumes | None:
-    """Volumes of one value each of up to three attributes, of which each place has every one exactly once."""
+    """Splits the slices into volumes by up to three attributes whose values each occur exactly once at every place."""
     table = {keyword: [[s.attribute(keyword) for s in row] for row in rows] for keyword in _candidates(rows)}
     varying = [keyword for keyword, values in table.items() if any(len(set(row)) > 1 for row in values)]
     varying = [keyword for keyword in varying if _has_order(rows, keyword)]
@@ -174,26 +175,26 @@ def _by_value(rows: list[list[Slice]]) -> Volumes | None:
 def _dated(rows: list[list[Slice]], keyword: str) -> tuple[str, ...]:
     """A time of day with its day before it, where the days differ; any other attribute alone."""
     day = _DAY_OF.get(keyword)
-    return (keyword,) if day is None or len(_values(rows, day)) == 1 else (day, keyword)
+    return (keyword,) if day is None or len(_values_of(rows, day)) == 1 else (day, keyword)
 
 
 def _has_order(rows: list[list[Slice]], keyword: str) -> bool:
-    """Whether it is known which value comes first: of times of day without their days it is not, across midnight."""
+    """Whether the values have an order. Times of day without days have none if they lie on both sides of midnight."""
     if keyword not in _DAY_OF:
         return True
-    days = _values(rows, _DAY_OF[keyword])
+    days = _values_of(rows, _DAY_OF[keyword])
     if days != {None}:
         return None not in days
-    hours = [int(time[:2]) for time in _values(rows, keyword) if isinstance(time, str) and time[:2].isdecimal()]
+    hours = [int(time[:2]) for time in _values_of(rows, keyword) if isinstance(time, str) and time[:2].isdecimal()]
     return not hours or max(hours) - min(hours) < _MOST_HOURS
 
 
-def _values(rows: list[list[Slice]], keyword: str) -> set[Any]:
+def _values_of(rows: list[list[Slice]], keyword: str) -> set[Any]:
     return {slice_.attribute(keyword) for row in rows for slice_ in row}
 
 
 def _candidates(rows: list[list[Slice]]) -> list[str]:
-    """Attributes to try: the public dimensions that the object itself names, the table, its private dimensions."""
+    """Attributes to try: the public dimensions that the object names, then the table, then private dimensions."""
     own = [keyword for keyword in rows[0][0].attributes if keyword.startswith(DIMENSION)]
     private = [keyword for keyword in own if keyword.startswith(DIMENSION + "(")]
     return [keyword for keyword in own if keyword not in private] + list(_BY_VALUE) + private
@@ -213,7 +214,7 @@ def _shown(keyword: str) -> str:
 
 
 def _sort_key(keywords: Sequence[str], values: Iterable[Any], slice_: Slice) -> tuple[Any, ...]:
-    """Numbers and times ascend, nothing comes first; what has no order keeps that of the instances."""
+    """Numbers and times ascend, and a missing value comes first. Values without an order keep that of the instances."""
     key: list[Any] = []
     for keyword, stated in zip(keywords, values, strict=True):
         value = _moment(keyword, stated)
@@ -237,7 +238,7 @@ def _by_rank(rows: list[list[Slice]]) -> Volumes | None:
 
 
 def _by_number(rows: list[list[Slice]], repeats: Repeats) -> Volumes | None:
-    """Volumes by the scanner's numbering, where it is the same pattern at every place, or where that is asked for."""
+    """Volumes by the scanner's numbering, if it has the same pattern at every place or if the caller asks for it."""
     for keyword in _BY_NUMBER:
         found = _rank(rows, keyword, None if repeats == "order" else _is_pattern)
         if found is not None:
@@ -249,7 +250,7 @@ def _by_number(rows: list[list[Slice]], repeats: Repeats) -> Volumes | None:
 
 
 def _is_pattern(table: list[list[Any]]) -> bool:
-    """Whether the numbers of each place have the same distances from each other: blocks that a scanner wrote."""
+    """Whether the numbers of all places have the same distances from each other, as in blocks that a scanner wrote."""
     if len(table) < 2 or not all(isinstance(value, int) for values in table for value in values):
         return False
     return len({tuple(value - values[0] for value in values) for values in table}) == 1
@@ -272,7 +273,7 @@ def _place(slice_: Slice, keywords: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _moment(keyword: str, value: Any) -> Any:
-    """What a value is sorted by: a date and time that states its offset from UTC is compared in UTC."""
+    """The value to sort by. A date and time that states its offset from UTC is compared in UTC."""
     if not keyword.endswith("DateTime") or not isinstance(value, str):
         return value
     moment = parse_datetime(value)

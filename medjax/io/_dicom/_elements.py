@@ -1,7 +1,7 @@
 """A header's elements as they lie in the file, found several times faster than by pydicom's general reader.
 
-What the walk yields is what pydicom's own reader would: raw elements, undecoded, in a `pydicom.Dataset`. It knows little-endian
-files with preamble, which nearly all are; anything out of the ordinary it leaves to pydicom by returning `None`.
+The walk finds the same raw, undecoded elements as pydicom's own reader. It handles little-endian files with preamble,
+as nearly all files are. For any other file it returns `None`, and pydicom reads that file.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _tag = functools.lru_cache(maxsize=8192)(BaseTag)
 
 
 class Elements:
-    """Where a walk stands, and what it has found.
+    """The position of a walk, and the elements that it has found.
 
     Attributes:
-        found: Raw elements by tag; those longer than `most_bytes` without their value.
-        position: Where in the file the walk stands: in the end, at the pixel data.
+        found: Raw elements by tag. Elements longer than `most_bytes` are without their value.
+        position: Where in the file the walk stands. In the end this is the pixel data.
         pixel_tag: Tag of the pixel data element.
         transfer_syntax: How the data set is encoded.
         encodings: Python's names of the character sets.
-        is_deferred: Whether an element is without its value.
+        is_deferred: Whether some element is without its value.
     """
 
     def __init__(self, file: BinaryIO, chunk: bytes, most_bytes: int):
@@ -59,7 +59,7 @@ class Elements:
         return self.transfer_syntax == ImplicitVRLittleEndian
 
     def has(self, size: int) -> bool:
-        """Whether so many bytes lie at the position; reads on where they are not in memory."""
+        """Whether `size` more bytes follow the position. Reads them if they are not in memory."""
         if self.position + size <= self._start + len(self._chunk):
             return True
         self._file.seek(self.position)
@@ -67,7 +67,7 @@ class Elements:
         return len(self._chunk) >= size
 
     def walk(self, *, is_meta: bool) -> bool:
-        """Walks to the end of group 2, or to the pixel data; False where that is for pydicom to do."""
+        """Walks to the end of group 2, or to the pixel data. Returns False where pydicom must read the file."""
         is_implicit = self.is_implicit and not is_meta
         while self.has(8):
             offset = self.position - self._start
@@ -104,7 +104,7 @@ class Elements:
         return self._chunk[offset + 4 : offset + 6] in _SHORT
 
     def _take(self, tag: int, vr: str | None, length: int, is_implicit: bool) -> bool:
-        """Notes the element whose value begins at the position, and goes on behind it."""
+        """Notes the element whose value begins at the position, and moves behind it."""
         start = self.position
         if length == _UNDEFINED:
             if (vr or _public_vr(tag)) != "SQ":
@@ -160,7 +160,7 @@ def walk(file: BinaryIO, chunk: bytes, most_bytes: int) -> Elements | None:
         most_bytes: Longer values are not read.
 
     Returns:
-        What was found; `None` if the file is out of the ordinary, damaged, or holds no pixels.
+        The elements; `None` if the file is out of the ordinary, damaged, or holds no pixels.
     """
     if chunk[128:132] != b"DICM":
         return None
@@ -170,12 +170,12 @@ def walk(file: BinaryIO, chunk: bytes, most_bytes: int) -> Elements | None:
     stated = elements.found.get(_tag(_TRANSFER_SYNTAX))
     if stated is None or not isinstance(stated.value, bytes):
         return None
-    elements.transfer_syntax = _uid(stated.value)
+    elements.transfer_syntax = _uid_of(stated.value)
     elements.found = {}
     is_ordinary = elements.transfer_syntax != ExplicitVRBigEndian and not elements.is_mislabelled()
     return elements if is_ordinary and elements.walk(is_meta=False) else None
 
 
 @functools.lru_cache(maxsize=256)
-def _uid(stored: bytes) -> UID:
+def _uid_of(stored: bytes) -> UID:
     return UID(stored.decode("ascii", "replace").strip(" \0"))

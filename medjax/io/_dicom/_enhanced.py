@@ -1,8 +1,9 @@
 """Enhanced multi-frame objects: geometry, scaling and dimensions of each frame from functional groups.
 
-A functional group is a sequence of one item, per frame in (5200,9230) or for all frames in (5200,9229); see PS3.3 section
-C.7.6.16. The items are flattened here, so that an attribute has one name whether the scanner wrote a classic or an
-enhanced object. What a group lacks is looked for at the top level, where legacy converters and some scanners leave it.
+A functional group is a sequence of one item. It stands per frame in (5200,9230) or for all frames in (5200,9229); see
+PS3.3 section C.7.6.16. The items are flattened here, so an attribute has one name whether the scanner wrote a classic
+or an enhanced object. Attributes that a group lacks are looked for at the top level, where legacy converters and some
+scanners leave them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ __all__ = ["DIMENSION", "slices_of_enhanced"]
 # Prefix of the attribute that holds a frame's index along a dimension of the Dimension Index Sequence.
 DIMENSION = "dimension:"
 
-# What places a frame in space; every other dimension tells volumes apart (PS3.3 section C.7.6.17).
+# Dimensions that place a frame in space. Every other dimension tells volumes apart (PS3.3 section C.7.6.17).
 _SPATIAL = frozenset(
     {"StackID", "InStackPositionNumber", "ImagePositionPatient", "ImageOrientationPatient", "FrameNumber"}
 )
@@ -35,10 +36,10 @@ def slices_of_enhanced(file: File, layout: Layout) -> list[Slice]:
     """Lists the frames of an enhanced object as slices.
 
     Raises:
-        InconsistentGeometryError: the number of functional groups is not that of frames.
+        InconsistentGeometryError: the numbers of functional groups and of frames differ.
     """
     top = single_slice(file, layout)
-    shared_groups = _item(file.dataset, "SharedFunctionalGroupsSequence")
+    shared_groups = _first_item(file.dataset, "SharedFunctionalGroupsSequence")
     shared = _flat(shared_groups)
     groups = file.dataset.get("PerFrameFunctionalGroupsSequence") or []
     if len(groups) not in (0, layout.frames):
@@ -57,10 +58,10 @@ def slices_of_enhanced(file: File, layout: Layout) -> list[Slice]:
 
 def _transform(group: Dataset, file: File) -> Scaling:
     """Pixel Value Transformation Sequence (0028,9145) of a functional group."""
-    return scaling_of(_item(group, "PixelValueTransformationSequence"), file)
+    return scaling_of(_first_item(group, "PixelValueTransformationSequence"), file)
 
 
-def _item(dataset: Dataset, keyword: str) -> Dataset:
+def _first_item(dataset: Dataset, keyword: str) -> Dataset:
     sequence = dataset.get(keyword)
     return sequence[0] if sequence else Dataset()
 
@@ -84,7 +85,7 @@ def _flat(group: Dataset) -> dict[str, Any]:
 
 
 def _is_macro(keyword: str, value: Any) -> bool:
-    """Whether a group describes the frame itself; one that points to other objects stays a sequence."""
+    """Whether a group describes the frame itself. A group that points to other objects stays a sequence."""
     is_item = isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)
     return is_item and not keyword.startswith(
         ("Referenced", "Source", "Derivation", "ConversionSource", "RealWorldValue")
@@ -101,7 +102,7 @@ def _dimension_names(dataset: Dataset) -> list[str]:
 
 
 def _dimensions(names: list[str], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A frame's indices along the dimensions that are not of space."""
+    """A frame's indices along the dimensions that do not place it in space."""
     values = own.get("DimensionIndexValues")
     values = values if isinstance(values, list) else [values]
     if len(values) != len(names):

@@ -1,4 +1,4 @@
-"""What can be wrong with a DICOM series, one exception for each situation that a caller would handle."""
+"""The errors of DICOM series, one exception for each situation that a caller would handle."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = [
 
 @public("medjax.io")
 class NotAnImageError(UnsupportedFileError):
-    """A DICOM object without pixels, such as a report, a plan or a structure set; the reason names its kind."""
+    """A DICOM object without pixels, such as a report, a plan or a structure set. The reason names its kind."""
 
 
 @public("medjax.io")
 class MultipleSeriesError(ImageFileError):
-    """There is more than one series, or one series with more than one orientation or matrix; the reason lists them.
+    """There is more than one series, or one series with more than one orientation or matrix. The reason lists them.
 
     Attributes:
         reason: Its first line says what is wrong; each further line is one series or stack.
@@ -39,7 +39,7 @@ class MultipleSeriesError(ImageFileError):
 
 @public("medjax.io")
 class NoGeometryError(ImageFileError):
-    """Several slices, and nothing that says where they lie."""
+    """Several slices whose places are not stated."""
 
 
 @public("medjax.io")
@@ -49,7 +49,7 @@ class InconsistentGeometryError(ImageFileError):
 
 @public("medjax.io")
 class NonUniformSpacingError(InconsistentGeometryError):
-    """The distance between slices varies, as when one is missing; `spacing_policy` chooses what to do."""
+    """The distance between slices varies, as when one is missing. `spacing_policy` chooses how to load them."""
 
 
 @public("medjax.io")

@@ -1,8 +1,8 @@
 """The slices of any file with pixels, in the order in which they are stored.
 
-A classic file is one slice. A multi-frame file is one for each frame: enhanced objects state the geometry per frame in
-functional groups (`_enhanced`), RT Dose and nuclear medicine by an offset along the normal; the frames of an ultrasound
-or angiography loop are moments and have no place. A Siemens mosaic is a sheet of tiles (`_mosaic`).
+A classic file is one slice. A multi-frame file has one slice for each frame. Enhanced objects state the geometry of
+each frame in functional groups (`_enhanced`). RT Dose and nuclear medicine state an offset along the normal. The frames
+of an ultrasound or angiography loop are moments and have no place. A Siemens mosaic is a sheet of tiles (`_mosaic`).
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.datadict import keyword_for_tag
 from pydicom.tag import BaseTag
 
 from medjax.io._dicom._enhanced import DIMENSION, slices_of_enhanced
 from medjax.io._dicom._errors import InconsistentGeometryError
-from medjax.io._dicom._header import File, first_text, numbers, stored_value
+from medjax.io._dicom._header import File
 from medjax.io._dicom._layout import Layout, layout_of
 from medjax.io._dicom._mosaic import slices_of_mosaic
 from medjax.io._dicom._pixels import check_size
 from medjax.io._dicom._slices import ORIENTATION, POSITION, Slice, single_slice, unit_axes
+from medjax.io._dicom._stored import first_text, numbers, stored_value, tag_of
 from medjax.io._dicom._values import json_value
 
 __all__ = ["slices_of"]
@@ -32,7 +33,7 @@ _POINTER = BaseTag(0x00280009)
 _DETECTORS = BaseTag(0x00540022)
 _SLICE_VECTOR = BaseTag(0x00540080)
 _SLICE_LOCATIONS = BaseTag(0x00182005)
-# What a frame can be counted by in nuclear medicine, besides its slice (PS3.3 table C.8-8).
+# The vectors by which nuclear medicine counts frames, besides their slices (PS3.3 table C.8-8).
 _VECTORS = (
     *("EnergyWindowVector", "DetectorVector", "PhaseVector", "RotationVector", "RRIntervalVector", "TimeSlotVector"),
     *("AngularViewVector", "TimeSliceVector"),
@@ -47,7 +48,7 @@ def slices_of(file: File, known_layouts: dict[Any, Layout]) -> list[Slice]:
 
     Args:
         file: Its header.
-        known_layouts: Pixel layouts by the attributes that make them; the files of a series share one.
+        known_layouts: Pixel layouts by the attributes that make them. The files of a series share one.
 
     Raises:
         ImageFileError: the header contradicts itself.
@@ -79,7 +80,7 @@ def _frames(first: Slice) -> list[Slice]:
     is_placed = first.position is not None and first.orientation is not None
     position = first.position if first.position and is_placed else (0.0, 0.0, 0.0)
     orientation = first.orientation if first.orientation and is_placed else (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    depths = offsets[:, None]  # known, so that a volume without a place can be looked at
+    depths = offsets[:, None]  # so that a volume without a place can be looked at as well
     places = (np.asarray(position) + depths * unit_axes(orientation, file)[2]).tolist()
     vectors = _vectors(file, count)
     note = _NO_FIRST if is_placed and _SLICE_VECTOR in file.dataset and offsets[0] else ""
@@ -97,16 +98,16 @@ def _frames(first: Slice) -> list[Slice]:
     ]
 
 
-# "The first slice", from which the others are counted, is slice 1 of the vector (C.8.4.15); "the first frame" is another.
+# "The first slice", from which the others are counted, is slice 1 of the vector (C.8.4.15), not "the first frame".
 _NO_FIRST = "its first frame is not its first slice: the stated position is taken for that of the lowest slice number"
 
 
 def _vectors(file: File, count: int) -> dict[str, tuple[int | float, ...]]:
-    """What else than slices the frames are counted by, such as time slots, in the order in which the file names it."""
+    """The vectors other than slices that count the frames, such as time slots, in the order of the file."""
     pointed = [name for tag in _pointers(file) if (name := keyword_for_tag(tag)) in _VECTORS]
     found = {}
     for name in dict.fromkeys([*pointed, *_VECTORS]):
-        vector = _vector(file, tag_for_keyword(name) or 0, count)
+        vector = _one_per_frame(file, tag_of(name), count)
         if vector is None and name in pointed:
             raise InconsistentGeometryError(file.path, f"FrameIncrementPointer names {name}, which is missing")
         if vector is not None and len(set(vector)) > 1:
@@ -114,7 +115,7 @@ def _vectors(file: File, count: int) -> dict[str, tuple[int | float, ...]]:
     return found
 
 
-def _vector(file: File, tag: int, count: int) -> tuple[int | float, ...] | None:
+def _one_per_frame(file: File, tag: int, count: int) -> tuple[int | float, ...] | None:
     """One number for each frame; `None` where the attribute is absent.
 
     Raises:
@@ -138,7 +139,7 @@ def _pointers(file: File) -> list[int]:
 
 
 def _frame_offsets(file: File, count: int) -> np.ndarray | None:
-    """How far each frame lies from the stated position, mm; `None` where the frames are not slices but moments."""
+    """Distance of each frame from the stated position in mm; `None` where the frames are not slices but moments."""
     stated = numbers(file.dataset, _FRAME_OFFSETS)
     if stated is not None:  # relative or absolute (PS3.3 section C.8.8.3.2): the differences are the same
         if len(stated) != count:
@@ -147,12 +148,12 @@ def _frame_offsets(file: File, count: int) -> np.ndarray | None:
             )
         return np.asarray(stated) - stated[0]
     pointers = _pointers(file)
-    if _SLICE_LOCATIONS in pointers and (locations := _vector(file, _SLICE_LOCATIONS, count)) is not None:
+    if _SLICE_LOCATIONS in pointers and (locations := _one_per_frame(file, _SLICE_LOCATIONS, count)) is not None:
         return np.asarray(locations, np.float64) - locations[0]
     step = numbers(file.dataset, _BETWEEN_SLICES, 1)  # negative where slices run against the normal (C.8.4.15)
     if not step or not step[0]:
         return None
-    slices = _vector(file, _SLICE_VECTOR, count)
+    slices = _one_per_frame(file, _SLICE_VECTOR, count)
     if slices is not None:
         return (np.asarray(slices, np.float64) - min(slices)) * step[0]
     if pointers or first_text(file.dataset, _MODALITY) not in ("MR", "CT", "PT"):

@@ -1,7 +1,7 @@
 """From the positions of slices to an affine: order along the normal, uniform spacing, shear.
 
-World positions win over every other statement about distance: Spacing Between Slices, Slice Thickness, Slice Location and
-Instance Number take no part (PS3.3 section C.7.6.2.1.1).
+World positions win over every other statement about distance. Spacing Between Slices, Slice Thickness, Slice Location
+and Instance Number are not used (PS3.3 section C.7.6.2.1.1).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ __all__ = ["Stack", "affine_of_single", "measure"]
 _SPACING_DIGITS = 1e-3
 # Steps between slices may differ by this fraction: a PET here, of 3.27 mm, deviates by 0.6 %.
 _STEP_TOLERANCE = 0.01
-# ... and slices may stand off their place on the uniform grid by this fraction of a step.
+# Slices may also lie off their places on the uniform grid by this fraction of a step.
 _PLACE_TOLERANCE = 0.1
-# A stack that leans by less than this, or whose last slice is displaced by less, is straight but for rounding.
+# A stack that leans by less than this, or whose last slice is displaced by less, is straight up to rounding.
 _STRAIGHT_DEGREES = 0.01
 _STRAIGHT_MM = 0.01
 # From here on a lean is worth a warning: real straight stacks show up to 0.05 degrees.
@@ -38,8 +38,8 @@ class Stack:
     Attributes:
         axes: Unit vectors along a row, along a column and along the normal, `(3, 3)`.
         affine: Index to LPS mm, `(4, 4)`: columns, rows, slices.
-        depths: Distance of each slice from the first along the stack, mm; uniform but for a gap.
-        uneven: What is wrong with the distances, or `None` where they are uniform.
+        depths: Distance of each slice from the first along the stack, mm.
+        uneven: A description of the uneven distances, or `None` where they are uniform.
         lean_degrees: By how much the stack leans away from the normal; 0 if it is straight.
         is_rounded: Whether the digits that positions were rounded to explain why the distances differ.
     """
@@ -53,7 +53,7 @@ class Stack:
 
 
 def axes_of(slices: Sequence[Slice], path: Path) -> np.ndarray:
-    """The common axes of parallel slices, whatever order they come in: of the mean of the orientations they state."""
+    """The common axes of parallel slices: those of the mean of the stated orientations. The order does not matter."""
     orientations = sorted({s.orientation for s in slices if s.orientation is not None})
     if not orientations:
         raise NoGeometryError(path, "the file does not state ImageOrientationPatient")
@@ -88,15 +88,15 @@ def depth_of(slices: Sequence[Slice], axes: np.ndarray, path: Path) -> np.ndarra
     positions = [s.position for s in slices]
     if any(position is None for position in positions):
         missing = sum(position is None for position in positions)
-        reason = f"{missing} of {len(positions)} slices have no ImagePositionPatient, and their numbers or names are no substitute"
-        raise NoGeometryError(path, reason)
+        reason = f"{missing} of {len(positions)} slices have no ImagePositionPatient"
+        raise NoGeometryError(path, f"{reason}, and their numbers or names are no substitute")
     return np.asarray(positions, np.float64) @ axes[2]
 
 
 def places(depths: np.ndarray, pixel_spacing: Sequence[float]) -> np.ndarray:
     """Numbers the distinct depths upwards: slices of one number lie at one place.
 
-    Depths closer than 0.01 mm, or a twentieth of a pixel if that is less, are the same.
+    Depths closer than 0.01 mm, or than a twentieth of a pixel if that is less, count as the same.
     """
     tolerance = min(0.01, 0.05 * min(pixel_spacing))
     order = np.argsort(depths, kind="stable")
@@ -112,7 +112,7 @@ def measure(rows: Sequence[Sequence[Slice]], axes: np.ndarray, pixel_spacing: tu
         rows: For each place from the first to the last along the normal, the slices that lie there.
         axes: Their common axes.
         pixel_spacing: mm between rows and between columns.
-        path: What an error names.
+        path: The file or folder that errors name.
 
     Raises:
         InconsistentGeometryError: the slices are shifted against each other within their planes, so that no lattice
@@ -141,14 +141,14 @@ def measure(rows: Sequence[Sequence[Slice]], axes: np.ndarray, pixel_spacing: tu
 
 
 def _drift(depths: np.ndarray) -> float:
-    """How far a slice lies off its place on the even grid from the first to the last, mm."""
+    """The largest distance, in mm, of a slice from its place on the even grid from the first to the last."""
     return float(np.abs(depths - np.linspace(0.0, depths[-1], len(depths))).max())
 
 
 def _rounding(positions: np.ndarray) -> float:
-    """The decimal place that all coordinates end at, mm; 0 where they have three decimals and more.
+    """The decimal place, in mm, at which all coordinates end; 0 where they have three decimals or more.
 
-    Each is off by half of it at most, and so are both ends of the stack, to which the others are compared.
+    Each coordinate is off by at most half of it. So are both ends of the stack, to which the others are compared.
     """
     for place in (1.0, 0.1, 0.01):
         if np.abs(positions / place - np.round(positions / place)).max() < 1e-6:
@@ -157,7 +157,7 @@ def _rounding(positions: np.ndarray) -> float:
 
 
 def _check_line(offsets: np.ndarray, pixel_spacing: Sequence[float], path: Path) -> None:
-    """The corners of all slices lie on one line, to a tenth of a pixel."""
+    """Checks that the corners of all slices lie on one line, to a tenth of a pixel."""
     worst = float(np.linalg.norm(offsets, axis=-1).max())
     if worst > max(0.02, 0.1 * min(pixel_spacing)):
         reason = f"the slices are shifted against each other within their planes, by up to {worst:.2f} mm"
@@ -167,7 +167,7 @@ def _check_line(offsets: np.ndarray, pixel_spacing: Sequence[float], path: Path)
 def _affine(axes: np.ndarray, pixel_spacing: Sequence[float], step: np.ndarray, origin: np.ndarray) -> np.ndarray:
     """Index to LPS mm (PS3.3 equation C.7.6.2.1-1); the index of a column comes first.
 
-    The first index runs along a row, so it moves by the distance between columns, which is stated second.
+    The first index runs along a row. It moves by the distance between columns, which is stated second.
     """
     affine = np.eye(4)
     affine[:3, 0] = axes[0] * pixel_spacing[1]
@@ -178,7 +178,7 @@ def _affine(axes: np.ndarray, pixel_spacing: Sequence[float], step: np.ndarray, 
 
 
 def _unevenness(rows: Sequence[Sequence[Slice]], depths: np.ndarray, is_rounded: bool) -> str | None:
-    """Says how the steps between slices differ and where the widest gap is; `None` where they do not."""
+    """Says how the steps between slices differ and where the widest gap is; `None` where they do not differ."""
     steps = np.diff(depths)
     usual = float(np.median(steps))
     drift = _drift(depths)
@@ -195,7 +195,7 @@ def _unevenness(rows: Sequence[Sequence[Slice]], depths: np.ndarray, is_rounded:
 
 
 def _gap(ratios: np.ndarray, widest: int) -> str:
-    """What lies at the widest step: missing slices, if all steps are multiples of the usual one."""
+    """Names the widest step: as missing slices, if all steps are multiples of the usual one."""
     missing = round(float(ratios[widest])) - 1
     if missing < 1 or np.abs(ratios - np.round(ratios)).max() > _PLACE_TOLERANCE or ratios.min() < 0.5:
         return "the widest"
@@ -211,11 +211,11 @@ def _kinds_of_steps(steps: np.ndarray) -> str:
 
 
 def check_spacing(stack: Stack, path: Path, policy: str) -> None:
-    """Raises if the slices are not evenly spaced, unless the policy says what to do then.
+    """Raises if the slices are not evenly spaced and the policy does not say what to do.
 
     Raises:
-        NonUniformSpacingError: they are not; it names the gap and, where there is one, the lean as well. For the policy
-            "even": a slice lies nearer to another's even place than to its own.
+        NonUniformSpacingError: the slices are not evenly spaced. The error names the gap and the lean, if there is one.
+            With the policy "even": a slice lies nearer to another slice's even place than to its own.
     """
     if stack.uneven is None or policy in ("resample", "nearest"):
         return
@@ -226,13 +226,15 @@ def check_spacing(stack: Stack, path: Path, policy: str) -> None:
             raise NonUniformSpacingError(path, reason, 'spacing_policy="resample" or "nearest" moves none')
         return
     lean = f"; the stack also leans {stack.lean_degrees:.1f} degrees (gantry tilt)" if stack.lean_degrees else ""
-    hint = 'io.load_dicom_series(..., spacing_policy="resample") interpolates between the slices that are there, "nearest" repeats them'
+    hint = (
+        'io.load_dicom_series(..., spacing_policy="resample") interpolates between the slices, "nearest" repeats them'
+    )
     if stack.is_rounded:
         hint = 'io.load_dicom_series(..., spacing_policy="even") takes them as even'
     raise NonUniformSpacingError(path, f"the slices are not evenly spaced: {stack.uneven}{lean}", hint)
 
 
 def affine_of_single(slice_: Slice) -> np.ndarray:
-    """Affine of an image that does not say where it lies: pixel spacing if stated, at the origin, axes as the world's."""
+    """Affine of an image without a place: at the origin, along the world's axes, with the stated pixel spacing."""
     spacing = slice_.pixel_spacing or (1.0, 1.0)
     return _affine(np.eye(3), spacing, np.array([0.0, 0.0, slice_.thickness or 1.0]), np.zeros(3))

@@ -1,4 +1,4 @@
-"""Reading one file's header: the pixels stay on disk until the volume they belong to has its place in memory."""
+"""Reading one file's header. The pixels stay on disk until the volume they belong to has its place in memory."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import contextlib
 import dataclasses
 import functools
 import io
-import math
 import os
 import zlib
-from collections.abc import Iterator, MutableSequence, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pydicom
-from pydicom.charset import convert_encodings, decode_bytes, default_encoding
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_file_meta_info
@@ -26,40 +24,30 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
-from pydicom.valuerep import TEXT_VR_DELIMS
 
 from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax.io._dicom._elements import CHUNK_BYTES, Elements, walk
 from medjax.io._dicom._errors import NotAnImageError
-from medjax.io._dicom._quiet import quiet
+from medjax.io._dicom._stored import first_text, whole_number
 
 __all__ = [
     "UNKNOWN_KIND",
     "File",
     "Header",
     "file_of",
-    "first_text",
     "is_dicomdir",
-    "is_lossy",
     "looks_like_dicom",
-    "numbers",
     "open_file",
     "parsing",
-    "quiet",
     "read_header",
-    "series_number",
-    "stored_element",
-    "stored_value",
-    "texts_of",
     "whole_dataset",
-    "whole_number",
 ]
 
-# Elements longer than this stay on disk until somebody asks for them: vendors put hundreds of kilobytes of private
-# data into every slice.
+# Elements longer than this stay on disk until they are asked for: vendors put hundreds of kilobytes of private data
+# into every slice.
 _DEFERRED_BYTES = 4096
-# A deflated data set can be a thousand times its size on disk; one larger than this is taken for a bomb, since what is
-# deflated as a whole are reports and single pictures.
+# A deflated data set can be a thousand times its size on disk. One larger than this is taken for a bomb, since only
+# reports and single pictures are deflated as a whole.
 _MOST_INFLATED_BYTES = 2**26
 # Every DICOM file has group 2 and an element of group 8 before anything longer than this.
 _HEAD_BYTES = 1024
@@ -69,12 +57,9 @@ _UNDEFINED = 0xFFFFFFFF
 _META_LENGTH = BaseTag(0x00020000)
 _MEDIA_SOP_CLASS = BaseTag(0x00020002)
 _TRANSFER_SYNTAX = BaseTag(0x00020010)
-_CHARACTER_SET = BaseTag(0x00080005)
 _SOP_CLASS = BaseTag(0x00080016)
 _SOP_INSTANCE = BaseTag(0x00080018)
 _SERIES = BaseTag(0x0020000E)
-_SERIES_NUMBER = BaseTag(0x00200011)
-_NUMBER_OF_FRAMES = BaseTag(0x00280008)
 _ROWS = BaseTag(0x00280010)
 _COLUMNS = BaseTag(0x00280011)
 _PIXELS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
@@ -88,13 +73,13 @@ class File:
     """A DICOM file with pixels, its header read.
 
     Attributes:
-        path: Where it is.
-        dataset: The header, undecoded as pydicom read it.
-        pixel_offset: Where in the file the pixel data element begins; `None` where `dataset` holds the pixels, because
-            the file is deflated as a whole.
+        path: The file.
+        dataset: The header, undecoded as it was read.
+        pixel_offset: Where in the file the pixel data element begins. `None` for a file that is deflated as a whole:
+            there `dataset` holds the pixels.
         pixel_keyword: "PixelData", "FloatPixelData" or "DoubleFloatPixelData".
         transfer_syntax: How the data set is encoded.
-        identity: What tells this file from another of its name.
+        identity: Device, inode, size and time, which tell this file from another one with its name.
     """
 
     path: Path
@@ -105,10 +90,10 @@ class File:
     identity: tuple[int, ...] = ()
 
     def check_identity(self) -> None:
-        """Raises if the file is no longer the one whose header was read: a writer has replaced it, or writes to it.
+        """Raises if a writer has replaced or changed the file since its header was read.
 
         Raises:
-            ImageFileError: it is another file.
+            ImageFileError: a writer has.
         """
         if self.identity and _identity(self.path.stat()) != self.identity:
             raise ImageFileError(self.path, "the file was replaced or changed while it was read", "load it again")
@@ -125,12 +110,12 @@ class File:
 
     @property
     def sop_class(self) -> str:
-        """SOP Class UID: what kind of object this is."""
+        """SOP Class UID, which says what kind of object this is."""
         return first_text(self.dataset, _SOP_CLASS)
 
 
 def _transfer_syntax(dataset: FileDataset) -> UID:
-    """How a data set is encoded; what its first bytes show where the file does not say."""
+    """The encoding of a data set: as the file states it, else as the first bytes show it."""
     stated = first_text(dataset.file_meta, _TRANSFER_SYNTAX)
     if stated:
         return _uid(stated)
@@ -146,7 +131,7 @@ def _uid(text: str) -> UID:
 
 
 def looks_like_dicom(head: bytes) -> bool:
-    """Whether a file begins as DICOM does: with the magic word, or without preamble with an element of group 2 or 8."""
+    """Whether a file begins as DICOM does: with the magic word, or with an element of group 2 or 8."""
     if head[128:132] == b"DICM":
         return True
     is_explicit = head[4:6].isalpha() and head[4:6].isupper()
@@ -157,14 +142,14 @@ def looks_like_dicom(head: bytes) -> bool:
 
 @contextlib.contextmanager
 def parsing(path: Path) -> Iterator[None]:
-    """Turns whatever pydicom raises on damaged headers into one error, which does not quote values as pydicom does."""
+    """Turns all errors of pydicom on damaged headers into one error. It quotes no values, as pydicom's do."""
     try:
         yield
     except ImageFileError:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's; pydicom has OSErrors of its own
+            raise  # the system's; pydicom raises OSErrors without a number
         reason = f"its header cannot be parsed as DICOM ({type(error).__name__})"
         raise ImageFileError(path, reason, "copy or export it again") from None
 
@@ -175,10 +160,10 @@ class Header:
 
     Attributes:
         dataset: The elements, undecoded.
-        pixel_offset: Where the pixel data element begins; `None` for a deflated file, whose pixels are in the data set.
+        pixel_offset: Where the pixel data element begins. `None` for a deflated file, whose pixels are in the data set.
         pixel_keyword: Keyword of that element, empty where there is none.
         transfer_syntax: How the data set is encoded.
-        identity: What tells this file from another of its name.
+        identity: Device, inode, size and time, which tell this file from another one with its name.
         has_magic: Whether the file says that it is DICOM.
     """
 
@@ -223,7 +208,7 @@ def read_header(path: Path) -> Header | None:
 
 
 def _as_dataset(found: Elements, path: Path) -> Dataset:
-    """The elements of a walk as a data set, that knows its file only if it must fetch values from there."""
+    """The elements of a walk as a data set. It knows its file only if it must fetch values from there."""
     dataset = Dataset(found.found)
     if found.is_deferred:
         dataset = FileDataset(str(path), dataset, is_implicit_VR=found.is_implicit, is_little_endian=True)
@@ -244,7 +229,7 @@ def _is_deflated(head: bytes) -> bool:
 
 
 def _read_deflated(path: Path) -> FileDataset:
-    """Reads a data set that is compressed as a whole (PS3.5 section A.5), pixels included, within bounds."""
+    """Reads a data set that is compressed as a whole (PS3.5 section A.5), pixels included. The size is bounded."""
     content = path.read_bytes()
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = inflater.decompress(content[_end_of_meta(content) :], _MOST_INFLATED_BYTES)
@@ -273,7 +258,7 @@ def open_file(path: Path) -> File:
     """Reads the header of a file that holds an image.
 
     Raises:
-        NotAnImageError: it is a DICOM object without pixels; the reason names its kind.
+        NotAnImageError: the file is a DICOM object without pixels; the reason names its kind.
         TruncatedFileError: it ends before its pixels.
         ImageFileError: it is not DICOM, or cannot be parsed.
     """
@@ -287,7 +272,7 @@ def file_of(path: Path, header: Header) -> File:
     """The file of a header, if it holds an image.
 
     Raises:
-        NotAnImageError: it is a DICOM object without pixels; the reason names its kind.
+        NotAnImageError: the file is a DICOM object without pixels; the reason names its kind.
         TruncatedFileError: it ends before its pixels.
     """
     dataset = header.dataset
@@ -321,7 +306,7 @@ def _class_of(file: File) -> str:
 
 
 def _is_image(uid: str) -> bool:
-    """Whether objects of this class have pixels without exception; an RT Dose may be histograms alone."""
+    """Whether objects of this class always have pixels. An RT Dose may hold only histograms."""
     name = UID(uid).name if uid else ""
     return "Image Storage" in name or name in _WITH_PIXELS
 
@@ -333,7 +318,7 @@ UNKNOWN_KIND = "a DICOM object without pixel data"
 
 
 def _kind_of_object(file: File) -> str:
-    """What an object without pixels is, such as "RT Structure Set"."""
+    """The kind of an object without pixels, such as "RT Structure Set"."""
     uid = _class_of(file)
     if uid == _DICOMDIR or is_dicomdir(file.dataset):
         return "a DICOMDIR, the index of a set of files"
@@ -355,103 +340,3 @@ def whole_dataset(file: File) -> Dataset:
     dataset = pydicom.dcmread(file.path, force=True)
     dataset.file_meta.TransferSyntaxUID = file.transfer_syntax
     return dataset
-
-
-def stored_element(dataset: Dataset, tag: int) -> Any:
-    """An element as it was read, undecoded unless somebody has decoded it; `None` where it is missing or damaged."""
-    try:
-        return dataset.get_item(tag)
-    except Exception:  # noqa: BLE001
-        return None  # one left on disk is decoded on access, and pydicom raises whatever its converters do
-
-
-def stored_value(dataset: Dataset, tag: int) -> Any:
-    """What an element holds: bytes, unless somebody has decoded it; `None` where it is missing or damaged."""
-    element = stored_element(dataset, tag)
-    return None if element is None else element.value
-
-
-def first_text(dataset: Dataset, tag: int) -> str:
-    """The first value of a text attribute, in the file's character set; empty where there is none.
-
-    Two values that differ stay different: bytes that the character set does not know become escapes.
-    """
-    value = stored_value(dataset, tag)
-    if isinstance(value, bytes):
-        is_plain = value.isascii() and b"\x1b" not in value  # as nearly all are: no character set is needed
-        return texts_of(value, [] if is_plain else _encodings_of(dataset))[0].strip(" \0")
-    if value is None or isinstance(value, str):
-        return "" if value is None else str(value).strip()
-    return str(value[0]) if hasattr(value, "__len__") and len(value) else ""
-
-
-def texts_of(value: bytes, encodings: Sequence[str]) -> list[str]:
-    """The values of a text in its character sets, as Python names them; bytes that they do not know become escapes."""
-    if not value.isascii() or b"\x1b" in value:
-        with quiet():
-            text = decode_bytes(value, encodings, TEXT_VR_DELIMS)
-        if not is_lossy(text):
-            return text.split("\\")
-    return [part.decode("ascii", "backslashreplace") for part in value.split(b"\\")]
-
-
-def is_lossy(text: Any) -> bool:
-    """Whether pydicom put a stand-in for bytes that it could not decode."""
-    return "\ufffd" in (text if isinstance(text, str) else "".join(map(str, text)) if isinstance(text, list) else "")
-
-
-def _encodings_of(dataset: Dataset) -> list[str]:
-    """Specific Character Set (0008,0005) by Python's names; the default where it is absent or unknown."""
-    value = stored_value(dataset, _CHARACTER_SET)
-    names = value.decode("ascii", "replace").split("\\") if isinstance(value, bytes) else value
-    names = [names] if isinstance(names, str) else list(names or [""])
-    with quiet():
-        try:
-            return convert_encodings([str(name).strip(" \0") for name in names])
-        except (LookupError, ValueError):
-            return [default_encoding]
-
-
-def series_number(dataset: Dataset) -> int | None:
-    """Series Number (0020,0011); `None` where it is absent or no number."""
-    try:
-        return int(first_text(dataset, _SERIES_NUMBER))
-    except ValueError:
-        return None
-
-
-def numbers(dataset: Dataset, tag: int, count: int | None = None) -> tuple[float, ...] | None:
-    """The values of a decimal-string attribute; `None` where it is missing, malformed, not finite or of another count."""
-    value = stored_value(dataset, tag)
-    if not value and value != 0:
-        return None
-    try:
-        if isinstance(value, bytes):
-            found = tuple(float(part) for part in value.strip(b" \0").split(b"\\"))
-        else:
-            found = tuple(float(part) for part in (value if hasattr(value, "__len__") else [value]))
-    except (TypeError, ValueError):
-        return None
-    if (count is not None and len(found) != count) or not all(map(math.isfinite, found)):
-        return None
-    return found
-
-
-def whole_number(dataset: Dataset, tag: int) -> int | None:
-    """The first value of an unsigned short or integer-string attribute; `None` where it is missing or malformed.
-
-    Nothing is decoded in place, so that the headers of a series can still be compared byte by byte.
-    """
-    element = stored_element(dataset, tag)
-    value = None if element is None else element.value
-    try:
-        if isinstance(element, RawDataElement) and isinstance(value, bytes):
-            if element.VR == "IS" or (element.VR is None and tag == _NUMBER_OF_FRAMES):
-                return int(value.split(b"\\")[0].strip(b" \0"))
-            return (
-                int.from_bytes(value[:2], "little" if element.is_little_endian else "big") if len(value) >= 2 else None
-            )
-        first = value[0] if isinstance(value, MutableSequence) else value
-        return None if first is None or first == "" else int(first)
-    except (TypeError, ValueError):
-        return None

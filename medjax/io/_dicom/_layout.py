@@ -11,7 +11,8 @@ from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRBigEndian
 
 from medjax._errors import ImageFileError
-from medjax.io._dicom._header import File, first_text, stored_value, whole_number
+from medjax.io._dicom._header import File
+from medjax.io._dicom._stored import first_text, stored_value, whole_number
 
 __all__ = ["Layout", "layout_of"]
 
@@ -89,7 +90,7 @@ def layout_of(file: File, known: dict[Any, Layout]) -> Layout:
     """Reads and checks the image pixel attributes, once for all files in which they are stored as the same bytes.
 
     Raises:
-        ImageFileError: one is missing or has a value that it cannot have.
+        ImageFileError: an attribute is missing or has an impossible value.
     """
     values = [stored_value(file.dataset, tag) for tag in (*_ATTRIBUTES.values(), _PHOTOMETRIC, _PALETTE, _MODALITY_LUT)]
     key = (file.pixel_keyword, *(value if isinstance(value, bytes) else str(value) for value in values))
@@ -111,7 +112,7 @@ def _read_layout(file: File) -> Layout:
         bits_allocated=allocated,
         bits_stored=stored,
         high_bit=whole("HighBit", max(stored - 1, 0), 63),
-        kind=_kind(file, whole("PixelRepresentation", 0, 1)),
+        kind=_dtype_kind(file, whole("PixelRepresentation", 0, 1)),
         has_modality_lut=bool(stored_value(file.dataset, _MODALITY_LUT)),  # an empty sequence states none
         palette_bits=_palette_bits(file),
     )
@@ -141,7 +142,7 @@ def _palette_bits(file: File) -> int:
     return int(value[2]) if value is not None and len(value) == 3 else 0
 
 
-def _kind(file: File, representation: int) -> str:
+def _dtype_kind(file: File, representation: int) -> str:
     if file.pixel_keyword != "PixelData":
         return "f"
     return "i" if representation else "u"

@@ -1,22 +1,23 @@
-"""What a DICOM header says, as `Metadata`: typed fields, and every public attribute by keyword, JSON-safe.
+"""A DICOM header as `Metadata`: typed fields, and every public attribute by keyword, JSON-safe.
 
 The form of `metadata.extra`:
 
 - `extra[Keyword]`: the value that all slices share, under pydicom's keyword. Decimal and integer strings become
   numbers, multiple values and sequences lists, items of a sequence mappings of the same form; dates, times and UIDs
   stay text as DICOM writes them (YYYYMMDD, HHMMSS.ffffff). Empty attributes and bulk binary data are left out.
-- `extra["per_slice"][Keyword]`: what differs between slices, one entry per slice in the order of the voxels' third
-  axis, `None` where a slice does not state it; for a series with volumes, such as time points, `[k][t]`.
+- `extra["per_slice"][Keyword]`: a value that differs between slices, one entry per slice in the order of the voxels'
+  third axis, `None` where a slice does not state it. A series with volumes, such as time points, has `[k][t]`.
 - `extra["volumes"]`, for a series with volumes: "by", the attributes that tell them apart, and "values", one list each.
 - `extra["geometry"]`: "unknown" for an image that the file does not place; absent otherwise.
 - `extra["private"]["(GGGG,EEEE)"]`: private attributes that hold text or numbers, by the tag that the file uses, with
-  the private creators, `(GGGG,00xx)`, among them. What differs between slices is in `extra["per_slice"]["private"]`.
+  the private creators, `(GGGG,00xx)`, among them. Those that differ between slices are in
+  `extra["per_slice"]["private"]`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,16 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 
 from medjax._image._metadata import Metadata
-from medjax.io._dicom._header import stored_value
 from medjax.io._dicom._slices import Slice
+from medjax.io._dicom._stored import stored_value
 from medjax.io._dicom._values import BULK, header_of, json_value, parse_datetime, place, representation_of
 
 __all__ = ["acquisition_time", "metadata_of_header", "metadata_of_slices"]
 
-# Functional groups, per frame and shared: they are flattened, so the nested form says nothing more.
+# Keyword, and for a private attribute its tag.
+_Key = tuple[str, str]
+
+# Functional groups, per frame and shared. They are flattened, so the nested form adds nothing.
 _FRAME_GROUPS = frozenset({0x52009229, 0x52009230})
 _DISPLAY = (
     "PhotometricInterpretation",
@@ -54,51 +58,55 @@ def metadata_of_slices(
 ) -> Metadata:
     """Collects the metadata of an image from its slices, one list per place with one slice for each volume.
 
-    What functional groups say of a frame stands under the same keywords as in a classic file.
+    Attributes of functional groups stand under the same keywords as in a classic file.
     """
     slices = [slice_ for row in rows for slice_ in row]
     datasets = list({id(s.file): s.file.dataset for s in slices}.values())
     if len(datasets) == len(slices) and not any(s.attributes for s in slices):
-        extra = _header(datasets)
+        extra = _header_of_files(datasets)
     else:
         extra = _header_of_frames(slices)
     if by:
         _nest(extra, len(rows[0]))
-        extra["volumes"] = {"by": list(by), "values": [[_listed(v) for v in value] for value in values]}
+        extra["volumes"] = {"by": list(by), "values": [[_as_lists(v) for v in value] for value in values]}
     if not is_placed:
         extra["geometry"] = "unknown"
     return metadata_of_header(extra, acquisition_time=_first_acquisition(datasets), source=source)
 
 
 def _header_of_frames(slices: Sequence[Slice]) -> dict[str, Any]:
-    """Header of an image some of whose slices share a file; what differs is looked up per slice, nothing is multiplied."""
+    """Header of an image some of whose slices share a file.
+
+    Only the attributes that differ are looked up for each slice, since an object can have thousands of frames.
+    """
     files = {id(s.file): s.file.dataset for s in slices}
     headers = {key: _flattened(header_of(dataset, skip=_FRAME_GROUPS)) for key, dataset in files.items()}
-    frames = [_flattened(s.attributes) for s in slices]
+    stated = [(_flattened(s.attributes), headers[id(s.file)]) for s in slices]
     first = headers[id(slices[0].file)]
+    may_differ = {key for frame, _ in stated for key in frame} | _differing_keys(first, headers.values())
     extra: dict[str, Any] = {}
     per_slice: dict[str, Any] = {}
-    for key in sorted({k for header in headers.values() for k in header} | {k for frame in frames for k in frame}):
-        if not any(key in frame for frame in frames) and all(
-            header.get(key) == first.get(key) for header in headers.values()
-        ):
-            _place_flat(extra, key, first.get(key))
-            continue
-        found = [frame.get(key, headers[id(s.file)].get(key)) for s, frame in zip(slices, frames, strict=True)]
-        is_shared = all(value == found[0] for value in found)
-        _place_flat(extra if is_shared else per_slice, key, found[0] if is_shared else found)
+    for key in sorted(first.keys() | may_differ):
+        values = [frame.get(key, header.get(key)) for frame, header in stated] if key in may_differ else [first[key]]
+        is_shared = all(value == values[0] for value in values)
+        _place_flat(extra if is_shared else per_slice, key, values[0] if is_shared else values)
     if per_slice:
         extra["per_slice"] = per_slice
     return extra
 
 
-def _flattened(header: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+def _differing_keys(first: Mapping[_Key, Any], headers: Iterable[Mapping[_Key, Any]]) -> set[_Key]:
+    """The keys whose values are not the same in all headers."""
+    return {key for header in headers for key in header.keys() | first.keys() if header.get(key) != first.get(key)}
+
+
+def _flattened(header: Mapping[str, Any]) -> dict[_Key, Any]:
     """A header by (keyword, private tag), so that private attributes are compared one by one."""
     flat = {(key, ""): value for key, value in header.items() if key != "private" and not key.startswith("dimension:")}
     return flat | {("private", tag): value for tag, value in header.get("private", {}).items()}
 
 
-def _place_flat(header: dict[str, Any], key: tuple[str, str], value: Any) -> None:
+def _place_flat(header: dict[str, Any], key: _Key, value: Any) -> None:
     keyword, tag = key
     if value is None:
         return
@@ -118,18 +126,18 @@ def _nest(extra: dict[str, Any], volumes: int) -> None:
             per_slice[key] = _nested(value, volumes)
 
 
-def _listed(value: Any) -> Any:
-    return [_listed(item) for item in value] if isinstance(value, tuple) else value
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
 def metadata_of_header(extra: dict[str, Any], *, acquisition_time: dt.datetime | None, source: str | None) -> Metadata:
-    """Fills the typed fields from a header in the form that the module describes; states nothing that it does not."""
+    """Fills the typed fields from a header in the form that the module describes. Fields that it lacks stay `None`."""
     return Metadata(
-        modality=_text(extra.get("Modality")),
-        patient_id=_text(extra.get("PatientID")),
-        study_uid=_text(extra.get("StudyInstanceUID")),
-        series_uid=_text(extra.get("SeriesInstanceUID")),
-        study_description=_text(extra.get("StudyDescription")),
+        modality=_text_or_none(extra.get("Modality")),
+        patient_id=_text_or_none(extra.get("PatientID")),
+        study_uid=_text_or_none(extra.get("StudyInstanceUID")),
+        series_uid=_text_or_none(extra.get("SeriesInstanceUID")),
+        study_description=_text_or_none(extra.get("StudyDescription")),
         acquisition_time=acquisition_time,
         source=source,
         is_contrast_administered=_contrast(extra),
@@ -139,12 +147,12 @@ def metadata_of_header(extra: dict[str, Any], *, acquisition_time: dt.datetime |
     )
 
 
-def _text(value: Any) -> str | None:
+def _text_or_none(value: Any) -> str | None:
     return None if value is None or isinstance(value, dict) else str(value)
 
 
 def _contrast(extra: Mapping[str, Any]) -> bool | None:
-    """Contrast/Bolus Agent (0018,0010) or its sequence (0018,0012), PS3.3 section C.7.6.4; absent says nothing."""
+    """Contrast/Bolus Agent (0018,0010) or its sequence (0018,0012), PS3.3 section C.7.6.4. If absent: not known."""
     agent = extra.get("ContrastBolusAgent")
     if agent is None:
         return True if extra.get("ContrastBolusAgentSequence") else None
@@ -155,8 +163,8 @@ def _nested(values: list[Any], volumes: int) -> list[list[Any]]:
     return [values[start : start + volumes] for start in range(0, len(values), volumes)]
 
 
-def _header(datasets: Sequence[Dataset]) -> dict[str, Any]:
-    """Header of one image: what all datasets share, and under `per_slice` what they do not."""
+def _header_of_files(datasets: Sequence[Dataset]) -> dict[str, Any]:
+    """Header of one image: the values that all datasets share, and under `per_slice` those that differ."""
     first = datasets[0]
     if len(datasets) == 1:
         return header_of(first)
@@ -177,7 +185,7 @@ def _header(datasets: Sequence[Dataset]) -> dict[str, Any]:
 
 
 def _differing_tags(datasets: Sequence[Dataset]) -> set[int]:
-    """Tags whose stored values are not the same bytes in all datasets; nothing is decoded to find them."""
+    """Tags whose stored values are not the same bytes in all datasets. No value is decoded to find them."""
     reference = {tag: _comparable(datasets[0], element) for tag, element in datasets[0].items()}
     differing: set[int] = set()
     for dataset in datasets[1:]:
@@ -188,7 +196,7 @@ def _differing_tags(datasets: Sequence[Dataset]) -> set[int]:
 
 
 def _comparable(dataset: Dataset, element: DataElement | RawDataElement) -> Any:
-    """What an element holds, undecoded; of a long one that was left on disk, its bytes from there unless it is bulk."""
+    """The undecoded value of an element. A long one is read from disk; of bulk data only the length is compared."""
     if element.value is not None or not isinstance(element, RawDataElement) or not element.length:
         return element.value
     vr = element.VR or representation_of(element.tag)
@@ -213,7 +221,7 @@ def _first_acquisition(datasets: Sequence[Dataset]) -> dt.datetime | None:
 def acquisition_time(dataset: Dataset) -> dt.datetime | None:
     """Acquisition DateTime (0008,002A), else Acquisition Date and Time (0008,0022) and (0008,0032).
 
-    A time without its date is no point in time: `None`.
+    `None` for a time without its date, which is no point in time.
     """
     moment = _get_text(dataset, 0x0008002A)
     if not moment:

@@ -1,8 +1,8 @@
 """Siemens mosaics: one file per volume, its slices as tiles of one sheet.
 
-The number of tiles and the direction in which they follow each other are in Siemens' private CSA header (0029,1010), whose
-layout is known from reverse engineering (https://nipy.org/nibabel/dicom/siemens_csa.html), or, in later software, in
-(0019,100A). Image Position (Patient) is that of the whole sheet, had it been one slice of so many pixels
+Siemens' private CSA header (0029,1010) states the number of tiles and the direction in which they follow each other.
+Its layout is known from reverse engineering (https://nipy.org/nibabel/dicom/siemens_csa.html). Later software states
+the number in (0019,100A). Image Position (Patient) is given as if the whole sheet were one slice of so many pixels
 (https://nipy.org/nibabel/dicom/dicom_mosaic.html).
 """
 
@@ -18,9 +18,10 @@ from pydicom.tag import BaseTag
 
 from medjax._errors import UnsupportedFileError
 from medjax.io._dicom._errors import NoGeometryError
-from medjax.io._dicom._header import File, numbers, stored_value
+from medjax.io._dicom._header import File
 from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._slices import Slice, unit_axes
+from medjax.io._dicom._stored import numbers, stored_value
 
 __all__ = ["csa_values", "slices_of_mosaic"]
 
@@ -34,7 +35,7 @@ def slices_of_mosaic(file: File, layout: Layout, sheet: Slice) -> list[Slice]:
 
     Raises:
         UnsupportedFileError: the private attributes that describe the tiles are gone.
-        NoGeometryError: the sheet's own position or orientation is.
+        NoGeometryError: the sheet's position or orientation is missing.
     """
     csa = _csa(file)
     count = _count(file, csa)
@@ -67,7 +68,7 @@ def slices_of_mosaic(file: File, layout: Layout, sheet: Slice) -> list[Slice]:
 
 
 def _between(file: File, sheet: Slice) -> float:
-    """Spacing Between Slices (0018,0088), the thickness where there are no gaps to state."""
+    """Spacing Between Slices (0018,0088), else the thickness: it is left out where there are no gaps."""
     stated = numbers(file.dataset, _BETWEEN_SLICES, 1)
     step = abs(stated[0]) if stated else sheet.thickness
     if not step:
@@ -101,7 +102,7 @@ def _csa(file: File) -> dict[str, list[str]]:
 
 
 def csa_values(header: bytes) -> dict[str, list[str]]:
-    """Reads the non-empty values of a CSA header, by name; an unreadable one holds none.
+    """Reads the non-empty values of a CSA header by name. An unreadable header has none.
 
     Example:
         >>> csa_values(b"not one")
@@ -116,7 +117,7 @@ def csa_values(header: bytes) -> dict[str, list[str]]:
 def _csa_elements(header: bytes) -> Iterator[tuple[str, list[str]]]:
     """Walks through a CSA header: version 2 begins with SV10 and 4 bytes, version 1 with the number of elements.
 
-    An element is a name of 64 bytes, five numbers and so many items; an item is four numbers, of which one is its length,
+    An element is a name of 64 bytes, five numbers, and its items. An item is four numbers, one of which is its length,
     and its text, padded to a multiple of 4 bytes.
     """
     is_second = header[:4] == b"SV10"

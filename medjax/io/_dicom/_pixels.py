@@ -1,15 +1,16 @@
-"""Pixels of one file into their places in the volume: read straight from disk where stored plainly, else decoded.
+"""Pixels of one file into their places in the volume: read from disk where they are stored plainly, else decoded.
 
-What happens to a stored value: unused bits are cleared and the sign extended (PS3.5 section 8.1.1), YBR becomes RGB, a
-palette its colours, then the modality transform is applied (PS3.3 section C.11.1). The VOI transform and MONOCHROME1
-are matters of display, and padding is a value like any other.
+The steps from a stored value: unused bits are cleared and the sign is extended (PS3.5 section 8.1.1), YBR becomes RGB,
+an index into a palette becomes its colour, then the modality transform is applied (PS3.3 section C.11.1). The VOI
+transform and MONOCHROME1 concern display only. Padding is a value like any other.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any, Literal
 
 import numpy as np
 from pydicom.pixels import apply_color_lut, apply_modality_lut
@@ -24,8 +25,8 @@ __all__ = ["Target", "check_decoder", "check_size", "fill"]
 
 _PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
-# A compressed file that promises more than this, and many times its own size, is taken for a bomb: a frame is held
-# several times while it is decoded, all frames once.
+# A compressed file that promises more than this, and many times its own size, is taken for a bomb. Decoding holds a
+# frame several times and all frames once.
 _MOST_TRUSTED_BYTES = 2**28
 _MOST_TRUSTED_FRAME_BYTES = 2**25
 # Every frame costs memory for its place and attributes, however few pixels it has.
@@ -103,8 +104,8 @@ def fill(file: File, layout: Layout, targets: Sequence[Target]) -> None:
     """Puts frames of a file into their places.
 
     Raises:
-        ImageFileError: the pixels cannot be decoded; a subclass says whether they are cut short, or of a kind that needs
-            another package.
+        ImageFileError: the pixels cannot be decoded; a subclass says whether they are cut short, or need another
+            package.
     """
     if is_plain(file, layout):
         _fill_plain(file, layout, targets)
@@ -113,50 +114,55 @@ def fill(file: File, layout: Layout, targets: Sequence[Target]) -> None:
 
 
 def _fill_plain(file: File, layout: Layout, targets: Sequence[Target]) -> None:
-    is_swapped = file.transfer_syntax == ExplicitVRBigEndian
     shape = (layout.rows, layout.columns)
     frame, scratch = -1, np.empty(0)
     with file.path.open("rb", buffering=0) as stream:
-        start = _pixel_start(file, layout, stream)
+        stored = _StoredFrames(file, layout, stream)
         for target in sorted(targets, key=lambda target: target.frame):
             is_direct = target.slope is None and target.out.shape == shape and target.out.dtype == layout.dtype
             if is_direct and target.out.flags.c_contiguous:
-                _read_frame(file, layout, stream, start, target.frame, target.out, is_swapped)
+                stored.read(target.frame, target.out)
                 continue
             if target.frame != frame:
                 scratch, frame = np.empty(shape, layout.dtype), target.frame
-                _read_frame(file, layout, stream, start, frame, scratch, is_swapped)
-            _put(scratch, target)
+                stored.read(frame, scratch)
+            _put_into(scratch, target)
 
 
-def _pixel_start(file: File, layout: Layout, stream: BinaryIO) -> int:
-    """Where the first pixel lies, having checked that the element's length covers the frames."""
-    assert file.pixel_offset is not None
-    stream.seek(file.pixel_offset)
-    head = stream.read(12)
-    is_implicit = file.transfer_syntax == ImplicitVRLittleEndian
-    order = "big" if file.transfer_syntax == ExplicitVRBigEndian else "little"
-    length = int.from_bytes(head[4:8] if is_implicit else head[8:12], order)  # type: ignore[arg-type]
-    promised = layout.frame_bytes * layout.frames
-    if length < promised:
-        raise TruncatedFileError(
-            file.path, f"its pixel data has {length} of {promised} bytes", "copy or export it again"
-        )
-    return file.pixel_offset + (8 if is_implicit else 12)
+class _StoredFrames:
+    """The frames of an open file that stores them as they are."""
 
+    def __init__(self, file: File, layout: Layout, stream: io.FileIO):
+        self._file, self._layout, self._stream = file, layout, stream
+        self._is_swapped = file.transfer_syntax == ExplicitVRBigEndian
+        self._start = self._pixel_start()
 
-def _read_frame(
-    file: File, layout: Layout, stream: BinaryIO, start: int, frame: int, out: np.ndarray, is_swapped: bool
-) -> None:
-    stream.seek(start + frame * layout.frame_bytes)
-    found = stream.readinto(out.reshape(-1).view(np.uint8))  # type: ignore[attr-defined]
-    if found != layout.frame_bytes:
-        raise TruncatedFileError(
-            file.path, f"frame {frame} has {found} of {layout.frame_bytes} bytes", "copy or export it again"
-        )
-    if is_swapped:
-        out.byteswap(inplace=True)
-    clear_unused_bits(out, layout)
+    def _pixel_start(self) -> int:
+        """Where the first pixel lies. The length of the element must cover the frames."""
+        file, layout, stream = self._file, self._layout, self._stream
+        assert file.pixel_offset is not None
+        stream.seek(file.pixel_offset)
+        head = stream.read(12)
+        is_implicit = file.transfer_syntax == ImplicitVRLittleEndian
+        order: Literal["little", "big"] = "big" if self._is_swapped else "little"
+        length = int.from_bytes(head[4:8] if is_implicit else head[8:12], order)
+        promised = layout.frame_bytes * layout.frames
+        if length < promised:
+            reason = f"its pixel data has {length} of {promised} bytes"
+            raise TruncatedFileError(file.path, reason, "copy or export it again")
+        return file.pixel_offset + (8 if is_implicit else 12)
+
+    def read(self, frame: int, out: np.ndarray) -> None:
+        """Reads a frame into a contiguous array of its size and type."""
+        layout = self._layout
+        self._stream.seek(self._start + frame * layout.frame_bytes)
+        found = self._stream.readinto(out.reshape(-1).view(np.uint8).data)
+        if found != layout.frame_bytes:
+            reason = f"frame {frame} has {found} of {layout.frame_bytes} bytes"
+            raise TruncatedFileError(self._file.path, reason, "copy or export it again")
+        if self._is_swapped:
+            out.byteswap(inplace=True)
+        clear_unused_bits(out, layout)
 
 
 def clear_unused_bits(values: np.ndarray, layout: Layout) -> None:
@@ -181,19 +187,19 @@ def _fill_decoded(file: File, layout: Layout, targets: Sequence[Target]) -> None
     try:
         dataset = whole_dataset(file)
         for frame, stored in zip(frames, iter_frames(file, dataset, layout, frames), strict=True):
-            values = _values(stored, dataset, layout)
+            values = _through_tables(stored, dataset, layout)
             for target in by_frame[frame]:
-                _put(values, target)
+                _put_into(values, target)
     except ImageFileError:
         raise
-    except BaseException as error:  # decoders raise whatever they like, those in Rust what is not even an Exception
+    except BaseException as error:  # decoders raise any error; those in Rust raise one that is no Exception
         is_decoders = isinstance(error, Exception) or type(error).__name__ == "PanicException"
         if not is_decoders or (isinstance(error, OSError) and error.errno is not None):
             raise
         raise _decoding_error(file, error) from None
 
 
-def _values(stored: np.ndarray, dataset: Any, layout: Layout) -> np.ndarray:
+def _through_tables(stored: np.ndarray, dataset: Any, layout: Layout) -> np.ndarray:
     if layout.is_palette:
         return apply_color_lut(stored, dataset)
     if layout.has_modality_lut:
@@ -201,7 +207,7 @@ def _values(stored: np.ndarray, dataset: Any, layout: Layout) -> np.ndarray:
     return stored
 
 
-def _put(values: np.ndarray, target: Target) -> None:
+def _put_into(values: np.ndarray, target: Target) -> None:
     row, column = target.corner
     rows, columns = target.out.shape[:2]
     values = values[row : row + rows, column : column + columns]

@@ -1,4 +1,4 @@
-"""A progress line on the terminal for work that takes a while; nothing where nobody looks, as in scripts and notebooks."""
+"""A progress line on the terminal for work that takes a while. Scripts and notebooks, without a terminal, get none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WIDTH = 30
 
 
 def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
-    """Passes items on and draws how many of `total` have gone by, if they are many and stderr is a terminal."""
+    """Passes items on and draws how many of `total` have passed, if there are many and stderr is a terminal."""
     if total < _FEWEST or not sys.stderr.isatty():
         yield from items
         return

@@ -1,10 +1,10 @@
 """Voxels as 16-bit integers with a slope and an intercept: value = stored * slope + intercept (PS3.3 section C.11.1).
 
-One slope serves the whole volume. Whole numbers below 10**13 that span no more than 16 bits are kept exactly, with slope
-1. Other values get the smallest power of two as slope, so that a second saving changes nothing more and 0 stays 0; only
-steps that a decimal string of 16 characters cannot state, below 2**-15, are no powers of two. A value changes by at most half a
-step, and a step is less than 2 / 65534 of the values' range (of twice the largest magnitude, where the intercept must
-be 0 and there are negative values).
+One slope serves the whole volume. Whole numbers below 10**13 that span no more than 16 bits are kept exactly, with
+slope 1. For other values the slope is the smallest power of two that fits, so a second saving changes nothing more and
+0 stays 0. Only steps below 2**-15, which a decimal string of 16 characters cannot state, are no powers of two. A value
+changes by at most half a step. A step is less than 2 / 65534 of the values' range. Where the intercept must be 0 and
+there are negative values, the range is twice the largest magnitude.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LARGEST_EXACT = 10**13
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """How values become stored integers.
+    """The map from values to stored integers.
 
     Attributes:
         slope, intercept: As the file's decimal strings have them, to the last digit.
@@ -48,12 +48,12 @@ class Encoding:
     @property
     def slope_text(self) -> str:
         """Rescale Slope (0028,1053) as a decimal string."""
-        return _text(self.slope)
+        return _decimal_string(self.slope)
 
     @property
     def intercept_text(self) -> str:
         """Rescale Intercept (0028,1052) as a decimal string."""
-        return _text(self.intercept)
+        return _decimal_string(self.intercept)
 
     @property
     def is_identity(self) -> bool:
@@ -75,8 +75,8 @@ def encoding_for(voxels: np.ndarray, path: Path, *, needs_zero_intercept: bool) 
 
     Args:
         voxels: `(i, j, k)` integers, booleans or floating point.
-        path: What an error names.
-        needs_zero_intercept: As for PET, PS3.3 section C.8.9.4.
+        path: The target, which errors name.
+        needs_zero_intercept: Whether the intercept must be 0, as for PET (PS3.3 section C.8.9.4).
 
     Raises:
         UnsupportedFileError: a value is not finite.
@@ -123,24 +123,24 @@ def _exact(low: float, high: float, needs_zero_intercept: bool) -> Encoding | No
 def _through_zero(low: float, high: float) -> Encoding:
     """Intercept 0: unsigned if nothing is negative."""
     if low >= 0:
-        return Encoding(_step(high / 65534), 0.0, is_signed=False)
-    return Encoding(_step(max(-low, high) / 32766), 0.0, is_signed=True)
+        return Encoding(_stateable_step(high / 65534), 0.0, is_signed=False)
+    return Encoding(_stateable_step(max(-low, high) / 32766), 0.0, is_signed=True)
 
 
 def _centered(low: float, high: float) -> Encoding:
-    """The middle of the range as intercept, a multiple of the step so that 0 is stored exactly."""
-    slope = _step(high / 65534 - low / 65534)
+    """The intercept is the middle of the range, rounded to a multiple of the step so that 0 is stored exactly."""
+    slope = _stateable_step(high / 65534 - low / 65534)
     intercept = slope * round((low / 2 + high / 2) / slope)
-    return Encoding(slope, float(_text(intercept)), is_signed=True)
+    return Encoding(slope, float(_decimal_string(intercept)), is_signed=True)
 
 
-def _step(least: float) -> float:
-    """The smallest step from `least` on that a decimal string states exactly, a power of two if one of 16 characters is."""
+def _stateable_step(least: float) -> float:
+    """The smallest step, at least `least`, that a decimal string states exactly. It is a power of two if that fits."""
     exponent = math.ceil(math.log2(least)) if least > 0 else _SMALLEST
     if _SMALLEST <= exponent <= _LARGEST:
         return 2.0**exponent
-    return float(_text(least * (1 + 1e-9)))
+    return float(_decimal_string(least * (1 + 1e-9)))
 
 
-def _text(value: float) -> str:
+def _decimal_string(value: float) -> str:
     return format_number_as_ds(float(value))

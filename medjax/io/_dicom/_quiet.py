@@ -1,9 +1,9 @@
 """Silences pydicom while it reads: its warnings and its log quote values, and a value may be a patient's name.
 
-The filters of `warnings` and the state of a logger are the process's: to change them for the time of a call would silence
-other threads, and leave them changed for good where two calls overlap. So nothing of that is touched. The modules of the
-reading libraries see a `warnings` of their own instead, which passes everything on except within `quiet`, in the thread
-(or task) that is within it; a filter of pydicom's loggers does the same.
+The filters of `warnings` and the state of a logger belong to the process. To change them during a call would silence
+other threads, and two overlapping calls could leave them changed for good. So they stay as they are. Instead the
+modules of the reading libraries see a substitute for `warnings`. It passes everything on, except in the thread (or
+task) that is within `quiet`. A filter of pydicom's loggers does the same.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.encoders.
 
 
 class _Warnings(ModuleType):
-    """The module `warnings`, deaf within `quiet`."""
+    """A substitute for the module `warnings` that is silent within `quiet`."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(warnings, name)
@@ -45,7 +45,7 @@ _seen = 0
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Within this, in this thread, only the package's own warnings come through; other threads notice nothing."""
+    """Within this, in this thread, only the package's own warnings come through. Other threads are not affected."""
     _reach_modules()
     token = _is_reading.set(True)
     try:
@@ -56,7 +56,7 @@ def quiet() -> Iterator[None]:
 
 
 def _reach_modules() -> None:
-    """Gives the libraries' modules their `warnings`; most are imported by the first call, some by a later one."""
+    """Gives the libraries' modules the substitute. The first call imports most of them, a later one some."""
     global _seen
     if len(sys.modules) == _seen:
         return

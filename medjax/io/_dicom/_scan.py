@@ -16,20 +16,11 @@ from pydicom.dataset import Dataset
 from medjax._errors import ImageFileError
 from medjax.io._dicom._errors import NotAnImageError
 from medjax.io._dicom._frames import slices_of
-from medjax.io._dicom._header import (
-    UNKNOWN_KIND,
-    File,
-    file_of,
-    first_text,
-    is_dicomdir,
-    open_file,
-    parsing,
-    read_header,
-    series_number,
-)
+from medjax.io._dicom._header import UNKNOWN_KIND, File, file_of, is_dicomdir, open_file, parsing, read_header
 from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._progress import progress
 from medjax.io._dicom._slices import Slice
+from medjax.io._dicom._stored import first_text, series_number
 
 __all__ = ["SEGMENTATIONS", "Group", "Scan", "groups_of", "parts_of", "scan"]
 
@@ -47,12 +38,12 @@ _PARALLEL = 1e-3
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scan:
-    """What a folder holds.
+    """The DICOM files of a folder.
 
     Attributes:
         files: Headers of the DICOM files with pixels, in an order that does not depend on their names.
         skipped: Kinds of DICOM objects without pixels, and how many there are of each.
-        unread: Files that by their names are DICOM and are not, or are not there, and why.
+        unread: Files that are named like DICOM but could not be read, and the reasons.
     """
 
     files: list[File]
@@ -108,31 +99,48 @@ def scan(path: Path) -> Scan:
     failed: dict[Path, str] = {}
     for candidate in progress(candidates, len(candidates), "Reading headers"):
         try:
-            status = _status(candidate)
-            header = read_header(candidate) if status and stat.S_ISREG(status.st_mode) else None
-            if header is not None:
-                files.append(file_of(candidate, header))
-            elif status is None:
-                failed[candidate] = "a link that leads nowhere"
-            elif not stat.S_ISREG(status.st_mode):
-                failed[candidate] = "not an ordinary file"
-            else:
-                failed[candidate] = "not DICOM" if status.st_size else "empty"
+            found = _file_or_reason(candidate)
         except NotAnImageError as error:
-            if header is not None and not header.has_magic and error.reason.endswith(UNKNOWN_KIND):
-                failed[candidate] = "not DICOM"
-                continue
             skipped[error.reason.removeprefix("it holds no image: ")] += 1
-        except ImageFileError:
-            if _has_magic(candidate):  # else some other file happens to begin as a bare data set does
-                raise
-            failed[candidate] = "not DICOM, or damaged"
+            continue
+        if isinstance(found, File):
+            files.append(found)
+        else:
+            failed[candidate] = found
     files.sort(key=lambda file: (file.series_uid, file.sop_uid, file.path.name, file.path.parent))
     return Scan(files, skipped, _named_like_dicom(failed, files))
 
 
+def _file_or_reason(path: Path) -> File | str:
+    """A file of a folder with its header read, or the reason why it is no DICOM file.
+
+    Raises:
+        NotAnImageError: the file is a DICOM object without pixels.
+        ImageFileError: it is a damaged DICOM file.
+    """
+    status = _status(path)
+    if status is None:
+        return "a link that leads nowhere"
+    if not stat.S_ISREG(status.st_mode):
+        return "not an ordinary file"
+    header = None
+    try:
+        header = read_header(path)
+        if header is not None:
+            return file_of(path, header)
+        return "not DICOM" if status.st_size else "empty"
+    except NotAnImageError as error:
+        if header is not None and not header.has_magic and error.reason.endswith(UNKNOWN_KIND):
+            return "not DICOM"
+        raise
+    except ImageFileError:
+        if _has_magic(path):
+            raise
+        return "not DICOM, or damaged"  # some other file that happens to begin as a bare data set does
+
+
 def _status(path: Path) -> os.stat_result | None:
-    """What a name leads to; `None` for a link that leads nowhere, or a file that was removed meanwhile."""
+    """The status of a file; `None` for a link that leads nowhere, or a file that was removed meanwhile."""
     try:
         return path.stat()
     except FileNotFoundError:
@@ -140,10 +148,10 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _named_like_dicom(failed: dict[Path, str], files: list[File]) -> list[str]:
-    """Of the files that are no images those that one would expect to be: by their ending, or by their neighbours.
+    """The files that could not be read but should be DICOM: by their ending, or by their neighbours.
 
-    Without an ending, or with a number for one, a file says nothing by its name. If DICOM files beside it are called so,
-    too, then one that is empty or missing was a slice; what has another content was not.
+    The name of a file without an ending, or with a number as its ending, says nothing. If DICOM files beside it have
+    such names, an empty or missing file was a slice. A file with other content was not.
     """
     neighbours = {(file.path.parent, _ending(file.path)) for file in files}
     return [
@@ -162,7 +170,7 @@ def _ending(path: Path) -> str:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All files in a folder and its subfolders; links to folders are not followed, unfinished output is left aside."""
+    """All files in a folder and its subfolders, without unfinished output. Links to folders are not followed."""
     for root, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not _is_unfinished(name))
         for name in sorted(names):
@@ -175,7 +183,7 @@ def _raise(error: OSError) -> None:
 
 
 def _is_unfinished(name: str) -> bool:
-    """Whether medjax, or another program of the same habit, is writing to this, or was killed as it did."""
+    """Whether this is output that medjax, or a program that uses the same names, is writing or did not finish."""
     return name.startswith(".") and name.endswith(".part")
 
 
@@ -237,9 +245,9 @@ def _listing_order(group: Group) -> tuple[int, str, int]:
 
 
 def _by_owner(slices: list[Slice]) -> list[list[Slice]]:
-    """Splits slices of which the files name different patients, or that do not measure the same thing.
+    """Splits slices whose files name different patients, modalities or units.
 
-    One series UID should exclude all that; where it was given twice, another patient's slices must not enter a volume.
+    One series UID should exclude that. Where it was given twice, another patient's slices must not enter a volume.
     """
     parts: dict[Any, list[Slice]] = {}
     for slice_ in slices:
@@ -255,7 +263,7 @@ def _by_size(slices: list[Slice]) -> list[list[Slice]]:
 
 
 def _by_orientation(slices: list[Slice]) -> list[list[Slice]]:
-    """Splits slices where their direction cosines differ; slices that state none are a part of their own."""
+    """Splits slices whose direction cosines differ. Slices that state none form a separate part."""
     stated = sorted({s.orientation for s in slices if s.orientation is not None})
     leaders: list[tuple[float, ...]] = []
     leader_of: dict[Any, Any] = {None: None}
@@ -271,10 +279,10 @@ def _by_orientation(slices: list[Slice]) -> list[list[Slice]]:
 
 
 def _by_scaling(slices: list[Slice]) -> list[list[Slice]]:
-    """Splits slices whose contents are scaled apart, as phase has a slope and magnitude beside it has none.
+    """Splits slices with and without a scaling: a phase image has a slope, and the magnitude beside it has none.
 
-    Only where that is what they are: the parts name different contents, or have the same positions. Otherwise a slice
-    among others lacks its scaling, which is an error and no reason to leave it out.
+    The parts must name different contents or have the same positions. Otherwise some slices of one volume lack their
+    scaling. That is an error, and no reason to leave them out.
     """
     parts: dict[Any, list[Slice]] = {}
     for slice_ in slices:

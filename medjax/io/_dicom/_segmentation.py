@@ -1,16 +1,17 @@
 """DICOM Segmentation objects as images: binary, fractional and label map (PS3.3 sections A.51 and C.8.20).
 
-Read with pydicom alone. What becomes of each type (Segmentation Type (0062,0001)):
+Read with pydicom alone. Each Segmentation Type (0062,0001) is read as follows:
 
 - LABELMAP: the stored values, which are segment numbers.
-- BINARY without overlap: one label volume, the value of a voxel is its segment's number. Whether segments overlap is
-  decided by their voxels, not by Segments Overlap (0062,0013).
-- BINARY with overlap: a trailing axis with one channel of 0 and 1 for each segment, in the order of the Segment Sequence.
+- BINARY without overlap: one label volume. The value of a voxel is its segment's number. The voxels decide whether
+  segments overlap, not Segments Overlap (0062,0013).
+- BINARY with overlap: a trailing axis with one channel of 0 and 1 for each segment, in the order of the Segment
+  Sequence.
 - FRACTIONAL: float32 from 0 to 1, stored value / Maximum Fractional Value; a trailing axis with one channel per
   segment, none if there is only one segment. An intensity image, its `metadata.subtype` PROBABILITY or OCCUPANCY.
 
-The grid spans the frames from the first to the last position along the normal of the planes; that is as much as the file
-says of the scan it was drawn on. The step is Spacing Between Slices (0018,0088) where the positions are multiples of it,
+The grid spans the frames from the first to the last position along the normal of the planes. The file tells no more of
+the scan that it was drawn on. The step is Spacing Between Slices (0018,0088) where the positions are multiples of it,
 else the smallest distance between two positions. A slice without frames is background: 0, or the Pixel Padding Value
 (0028,0120) of a label map, which designates its background (Supplement 243).
 """
@@ -20,10 +21,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import numpy as np
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -32,26 +32,18 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from medjax._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
+from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax._image._image import Image, image_from
 from medjax._image._metadata import Metadata
 from medjax.io._dicom._codecs import iter_frames
 from medjax.io._dicom._errors import DuplicatePositionError
-from medjax.io._dicom._header import File, quiet
+from medjax.io._dicom._header import File
 from medjax.io._dicom._layout import layout_of
 from medjax.io._dicom._metadata import acquisition_time, metadata_of_header
 from medjax.io._dicom._pixels import check_size
-from medjax.io._dicom._segmentation_grid import (
-    Frames,
-    Stack,
-    frames_of,
-    items_at,
-    numbers_at,
-    stack_of,
-    text_at,
-    value_at,
-    whole_at,
-)
+from medjax.io._dicom._quiet import quiet
+from medjax.io._dicom._segmentation_grid import Frames, Stack, frames_of, stack_of
+from medjax.io._dicom._stated import Stated
 from medjax.io._dicom._values import header_of
 from medjax.io._disk._warn import warn
 
@@ -63,7 +55,7 @@ _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLit
 
 
 def read_segmentation(dataset: Dataset, path: Path) -> Image:
-    """Reads a Segmentation or Label Map Segmentation object; the module says what becomes of each type.
+    """Reads a Segmentation or Label Map Segmentation object by the rules of the module.
 
     `metadata.extra["SegmentSequence"]` describes the segments as the file does; `metadata.display["segments"]` lists
     the number, label, colour (red, green, blue from 0 to 1) and channel of each, `None` where there is none.
@@ -74,21 +66,22 @@ def read_segmentation(dataset: Dataset, path: Path) -> Image:
 
     Source: DICOM PS3.3 sections A.51 and C.8.20.
     """
-    frames = frames_of(dataset, path)
-    segments = _segments(dataset, path)
+    stated = Stated(dataset, path)
+    frames = frames_of(stated)
+    segments = _segments(stated)
     stack = stack_of(frames, path)
-    kind = text_at(dataset, "SegmentationType") or "BINARY"
+    kind = stated.text("SegmentationType") or "BINARY"
     if kind == "LABELMAP":
-        voxels, channels = _label_map(dataset, frames, stack, segments, path), False
+        voxels, channels = _label_map(stated, frames, stack, segments), False
     elif kind == "BINARY":
-        voxels, channels = _binary(dataset, frames, stack, segments, path)
+        voxels, channels = _binary(stated, frames, stack, segments)
     elif kind == "FRACTIONAL":
-        voxels, channels = _fractional(dataset, frames, stack, segments, path)
+        voxels, channels = _fractional(stated, frames, stack, segments)
     else:
         raise UnsupportedFileError(path, f"segmentation type {kind[:16]!r} is none of BINARY, FRACTIONAL and LABELMAP")
-    metadata = _described(dataset, path, segments, is_per_channel=channels)
+    metadata = _metadata_of(stated, segments, is_per_channel=channels)
     if kind == "FRACTIONAL":
-        metadata = metadata.replace(subtype=text_at(dataset, "SegmentationFractionalType") or None)
+        metadata = metadata.replace(subtype=stated.text("SegmentationFractionalType") or None)
     return image_from(
         voxels.T,  # (channel, slice, row, column) becomes (column, row, slice, channel)
         affine=stack.affine,
@@ -100,10 +93,11 @@ def read_segmentation(dataset: Dataset, path: Path) -> Image:
 # Voxels
 
 
-def _label_map(dataset: Dataset, frames: Frames, stack: Stack, segments: list[_Segment], path: Path) -> np.ndarray:
+def _label_map(stated: Stated, frames: Frames, stack: Stack, segments: list[_Segment]) -> np.ndarray:
+    path = stated.path
     _check_single(stack.slices, path)
-    background = whole_at(dataset, "PixelPaddingValue", path, default=0)
-    bits = whole_at(dataset, "BitsAllocated", path)
+    background = stated.whole("PixelPaddingValue", default=0)
+    bits = stated.whole("BitsAllocated")
     if bits not in (8, 16):
         raise ImageFileError(path, f"a label map has 8 or 16 bits per pixel, not {bits}")
     dtype = np.dtype(np.uint8 if bits == 8 else np.uint16)
@@ -111,26 +105,25 @@ def _label_map(dataset: Dataset, frames: Frames, stack: Stack, segments: list[_S
         raise ImageFileError(path, f"Pixel Padding Value {background} does not fit {bits} bits")
     voxels = _filled((stack.count, frames.rows, frames.columns), dtype, background, path)
     found: set[int] = set()
-    for number, plane in _planes(dataset, frames, path):
+    for number, plane in _planes(stated, frames):
         if plane.dtype != dtype:
             raise ImageFileError(path, f"a label map holds unsigned integers, not {plane.dtype}")
         voxels[stack.slices[number]] = plane
         found.update(np.unique(plane).tolist())
     unknown = sorted(found - {segment.number for segment in segments} - {0, background})
     if unknown:
-        warn(path, f"labels {unknown[:8]} are described by no segment", ImageFileWarning)
+        warn(path, f"labels {unknown[:8]} are described by no segment")
     return voxels
 
 
-def _binary(
-    dataset: Dataset, frames: Frames, stack: Stack, segments: list[_Segment], path: Path
-) -> tuple[np.ndarray, bool]:
-    """The label volume, or one channel per segment where they overlap; and which of the two it is."""
+def _binary(stated: Stated, frames: Frames, stack: Stack, segments: list[_Segment]) -> tuple[np.ndarray, bool]:
+    """The label volume, or one channel per segment where they overlap, and whether there are channels."""
+    path = stated.path
     channel = _channels(frames, stack, segments, path)
     dtype = np.dtype(np.uint8 if max(segment.number for segment in segments) < 256 else np.uint16)
     shape = (stack.count, frames.rows, frames.columns)
     labels = _filled(shape, dtype, 0, path)
-    for number, plane in _planes(dataset, frames, path):
+    for number, plane in _planes(stated, frames):
         inside, target = plane != 0, labels[stack.slices[number]]
         if (target[inside] != 0).any():
             break
@@ -138,21 +131,20 @@ def _binary(
     else:
         return labels, False
     masks = _filled((len(segments), *shape), np.dtype(np.uint8), 0, path)
-    for number, plane in _planes(dataset, frames, path):
+    for number, plane in _planes(stated, frames):
         masks[channel[number], stack.slices[number]] = plane != 0
     return masks, True
 
 
-def _fractional(
-    dataset: Dataset, frames: Frames, stack: Stack, segments: list[_Segment], path: Path
-) -> tuple[np.ndarray, bool]:
+def _fractional(stated: Stated, frames: Frames, stack: Stack, segments: list[_Segment]) -> tuple[np.ndarray, bool]:
+    path = stated.path
     channel = _channels(frames, stack, segments, path)
-    largest = whole_at(dataset, "MaximumFractionalValue", path)
+    largest = stated.whole("MaximumFractionalValue")
     if largest < 1:
         raise ImageFileError(path, f"Maximum Fractional Value must be positive, got {largest}")
     shape = (len(segments), stack.count, frames.rows, frames.columns)
     voxels = _filled(shape, np.dtype(np.float32), 0, path)
-    for number, plane in _planes(dataset, frames, path):
+    for number, plane in _planes(stated, frames):
         if plane.max() > largest:
             raise ImageFileError(path, f"holds {plane.max()}, above its Maximum Fractional Value {largest}")
         np.divide(plane, np.float32(largest), out=voxels[channel[number], stack.slices[number]])
@@ -160,7 +152,7 @@ def _fractional(
 
 
 def _channels(frames: Frames, stack: Stack, segments: list[_Segment], path: Path) -> np.ndarray:
-    """Place of each frame's segment in the Segment Sequence."""
+    """The place of each frame's segment in the Segment Sequence."""
     place = {segment.number: n for n, segment in enumerate(segments)}
     unknown = sorted(set(frames.segments.tolist()) - set(place))
     if unknown:
@@ -190,17 +182,17 @@ def _filled(shape: tuple[int, ...], dtype: np.dtype, background: int, path: Path
         ) from None
 
 
-def _planes(dataset: Dataset, frames: Frames, path: Path) -> Iterator[tuple[int, np.ndarray]]:
+def _planes(stated: Stated, frames: Frames) -> Iterator[tuple[int, np.ndarray]]:
     """Yields frame number and pixels `(rows, columns)`, one at a time."""
     count, shape = len(frames.segments), (frames.rows, frames.columns)
-    data = value_at(dataset, "PixelData", path)
+    path, data = stated.path, stated.value("PixelData")
     if not isinstance(data, bytes):
         raise ImageFileError(path, "holds no Pixel Data")
-    syntax = UID(text_at(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID"))
-    if whole_at(dataset, "BitsAllocated", path) == 1 and syntax in _NATIVE:
+    syntax = UID(Stated(getattr(stated.dataset, "file_meta", Dataset()), path).text("TransferSyntaxUID"))
+    if stated.whole("BitsAllocated") == 1 and syntax in _NATIVE:
         yield from enumerate(_bit_planes(data, count, shape, path))
         return
-    planes = _decoded(dataset, syntax, count, path)
+    planes = _decoded_planes(stated, syntax, count)
     for number in range(count):
         plane = _next(planes, syntax, path)
         if plane is None:
@@ -210,11 +202,11 @@ def _planes(dataset: Dataset, frames: Frames, path: Path) -> Iterator[tuple[int,
         yield number, plane
 
 
-def _decoded(dataset: Dataset, syntax: UID, count: int, path: Path) -> Iterator[np.ndarray]:
-    file = File(path, cast(FileDataset, dataset), None, "PixelData", syntax)
+def _decoded_planes(stated: Stated, syntax: UID, count: int) -> Iterator[np.ndarray]:
+    file = File(stated.path, stated.dataset, None, "PixelData", syntax)
     layout = layout_of(file, {})
     check_size(file, layout)
-    yield from iter_frames(file, dataset, layout, range(count))
+    yield from iter_frames(file, stated.dataset, layout, range(count))
 
 
 def _next(planes: Iterator[np.ndarray], syntax: UID, path: Path) -> np.ndarray | None:
@@ -224,7 +216,7 @@ def _next(planes: Iterator[np.ndarray], syntax: UID, path: Path) -> np.ndarray |
             return next(planes, None)
     except ImageFileError:
         raise
-    except BaseException as error:  # decoders raise whatever they like, those in Rust what is not even an Exception
+    except BaseException as error:  # decoders raise any error; those in Rust raise one that is no Exception
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         if "less than expected" in str(error):
@@ -250,33 +242,33 @@ def _bit_planes(data: bytes, count: int, shape: tuple[int, int], path: Path) -> 
 
 @dataclasses.dataclass(frozen=True)
 class _Segment:
-    """What a segment is called and how it is shown."""
+    """The name and colour of a segment."""
 
     number: int
     label: str | None
     color: list[float] | None  # red, green, blue from 0 to 1
 
 
-def _segments(dataset: Dataset, path: Path) -> list[_Segment]:
+def _segments(stated: Stated) -> list[_Segment]:
     """The items of the Segment Sequence (PS3.3 section C.8.20.4), in their order."""
     segments = []
-    for item in items_at(dataset, "SegmentSequence", path):
-        stored = numbers_at(item, "RecommendedDisplayCIELabValue", 3, path)
+    for item in stated.items("SegmentSequence"):
+        stored = item.numbers("RecommendedDisplayCIELabValue", 3)
         color = None if stored is None else srgb_of_cielab(stored)
-        segments.append(_Segment(whole_at(item, "SegmentNumber", path), text_at(item, "SegmentLabel") or None, color))
+        segments.append(_Segment(item.whole("SegmentNumber"), item.text("SegmentLabel") or None, color))
     numbers = [segment.number for segment in segments]
     if not numbers:
-        raise ImageFileError(path, "describes no segment (Segment Sequence)")
+        raise ImageFileError(stated.path, "describes no segment (Segment Sequence)")
     if len(set(numbers)) < len(numbers) or min(numbers) < 0 or max(numbers) > 65535:
-        raise ImageFileError(path, f"segment numbers must differ and lie in 0..65535, got {numbers[:8]}")
+        raise ImageFileError(stated.path, f"segment numbers must differ and lie in 0..65535, got {numbers[:8]}")
     return segments
 
 
-def _described(dataset: Dataset, path: Path, segments: list[_Segment], *, is_per_channel: bool) -> Metadata:
-    # The per-frame groups (5200,9230) describe frames, which are gone; those of a large object would outweigh its voxels.
-    header = header_of(dataset, skip=[0x52009230])
-    acquired = acquisition_time(dataset)
-    metadata = metadata_of_header(header, acquisition_time=acquired, source=path.name)
+def _metadata_of(stated: Stated, segments: list[_Segment], *, is_per_channel: bool) -> Metadata:
+    # The per-frame groups (5200,9230) describe frames, which are gone. They can be larger than the voxels.
+    header = header_of(stated.dataset, skip=[0x52009230])
+    acquired = acquisition_time(stated.dataset)
+    metadata = metadata_of_header(header, acquisition_time=acquired, source=stated.path.name)
     shown = [
         dataclasses.asdict(segment) | {"channel": n if is_per_channel else None} for n, segment in enumerate(segments)
     ]

@@ -1,33 +1,31 @@
-"""Where the frames of a DICOM Segmentation object lie: its functional groups, and the grid that they make up."""
+"""The place of the frames of a DICOM Segmentation object: its functional groups, and the grid that they form."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
 
-from medjax._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
+from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax._geometry._grid import shear_degrees
 from medjax.io._dicom._errors import InconsistentGeometryError, NoGeometryError, NonUniformSpacingError
-from medjax.io._dicom._header import quiet
+from medjax.io._dicom._stated import Stated
 from medjax.io._disk._warn import warn
 
-__all__ = ["Frames", "Stack", "frames_of", "items_at", "numbers_at", "stack_of", "text_at", "value_at", "whole_at"]
+__all__ = ["Frames", "Stack", "frames_of", "stack_of"]
 
-# A sparse object may span many empty slices, but a grid beyond this comes from a wrong spacing, not from a scanner.
+# A sparse object may span many empty slices. A grid with more slices than this comes from a wrong spacing.
 _MOST_SLICES = 20_000
 
 
-# Frames: what the functional groups say of each (PS3.3 section C.7.6.16)
+# Frames, by their functional groups (PS3.3 section C.7.6.16)
 
 
 @dataclasses.dataclass(frozen=True)
 class Frames:
-    """What the object says of its frames; arrays of `n` have one entry per frame."""
+    """The frames as the object describes them. Arrays of `n` have one entry per frame."""
 
     rows: int
     columns: int
@@ -36,28 +34,29 @@ class Frames:
     directions: np.ndarray  # (2, 3) unit vectors along a row and down a column
     spacing: np.ndarray  # (2,) mm between rows and between columns
     step: float | None  # Spacing Between Slices, mm
-    thickness: float | None  # Slice Thickness, mm; no step: slices may overlap or leave gaps
+    thickness: float | None  # Slice Thickness, mm; it is no step, since slices may overlap or leave gaps
 
 
-def frames_of(dataset: Dataset, path: Path) -> Frames:
-    """Reads the functional groups of all frames, those that each states for itself and those that all share."""
-    rows, columns = whole_at(dataset, "Rows", path), whole_at(dataset, "Columns", path)
-    count = whole_at(dataset, "NumberOfFrames", path, default=1)
-    groups = items_at(dataset, "PerFrameFunctionalGroupsSequence", path)
-    shared = next(iter(items_at(dataset, "SharedFunctionalGroupsSequence", path)), Dataset())
+def frames_of(stated: Stated) -> Frames:
+    """Reads the functional groups of all frames, both the per-frame and the shared ones."""
+    path = stated.path
+    rows, columns = stated.whole("Rows"), stated.whole("Columns")
+    count = stated.whole("NumberOfFrames", default=1)
+    groups = stated.items("PerFrameFunctionalGroupsSequence")
+    shared = next(iter(stated.items("SharedFunctionalGroupsSequence")), Stated(Dataset(), path))
     if min(rows, columns, count) < 1:
         raise ImageFileError(path, f"{count} frames of {columns} x {rows} pixels hold no voxel")
     if len(groups) < count and not (count == 1 and not groups):
         raise ImageFileError(path, f"describes {len(groups)} of its {count} frames (Per-Frame Functional Groups)")
     if len(groups) > count:
-        warn(path, f"describes {len(groups)} frames but holds {count}: the first {count} are read", ImageFileWarning)
-    groups = groups[:count] or [Dataset()]
-    macro = _Macros(groups, shared, path)
+        warn(path, f"describes {len(groups)} frames but holds {count}: the first {count} are read")
+    groups = groups[:count] or [Stated(Dataset(), path)]
+    macro = _Macros(groups, shared)
     positions = macro.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
     orientation = macro.common("PlaneOrientationSequence", "ImageOrientationPatient", 6)
     spacing = macro.common("PixelMeasuresSequence", "PixelSpacing", 2)
     if positions is None or orientation is None or spacing is None:
-        _check_unplaced(dataset, groups, shared, path)
+        _check_unplaced(stated, [*groups, shared], len(groups))
         positions, orientation = None, np.array([1.0, 0, 0, 0, 1, 0])
     numbers = macro.numbers("SegmentIdentificationSequence", "ReferencedSegmentNumber", 1)
     return Frames(
@@ -73,10 +72,10 @@ def frames_of(dataset: Dataset, path: Path) -> Frames:
 
 
 class _Macros:
-    """Values that each frame states for itself or all frames share."""
+    """Values from the per-frame groups, else from the shared groups."""
 
-    def __init__(self, groups: list[Dataset], shared: Dataset, path: Path):
-        self.groups, self.shared, self.path = groups, shared, path
+    def __init__(self, groups: list[Stated], shared: Stated):
+        self.groups, self.shared = groups, shared
 
     def numbers(self, sequence: str, keyword: str, count: int) -> np.ndarray | None:
         """The value of every frame, `(n, count)`; `None` where some frame lacks it."""
@@ -91,7 +90,9 @@ class _Macros:
         if values is None:
             return None
         if not np.allclose(values, values[0], rtol=1e-4, atol=1e-4):
-            raise InconsistentGeometryError(self.path, f"its frames differ in {keyword}, and do not lie on one grid")
+            raise InconsistentGeometryError(
+                self.shared.path, f"its frames differ in {keyword}, and do not lie on one grid"
+            )
         return values[0]
 
     def length(self, keyword: str) -> float | None:
@@ -100,19 +101,19 @@ class _Macros:
             value = self._value(self.groups[0], "PixelMeasuresSequence", keyword, 1)
         return None if value is None or value[0] == 0 else abs(float(value[0]))  # the spacing may be negative in NM
 
-    def _value(self, group: Dataset, sequence: str, keyword: str, count: int) -> np.ndarray | None:
-        found = items_at(group, sequence, self.path)
-        return numbers_at(found[0], keyword, count, self.path) if found else None
+    def _value(self, group: Stated, sequence: str, keyword: str, count: int) -> np.ndarray | None:
+        found = group.items(sequence)
+        return found[0].numbers(keyword, count) if found else None
 
 
-def _check_unplaced(dataset: Dataset, groups: list[Dataset], shared: Dataset, path: Path) -> None:
-    """Frames without a place in the patient: a single one becomes a picture, more cannot be put together."""
-    on_slide = any("PlanePositionSlideSequence" in group for group in (*groups, shared))
-    if on_slide or "TotalPixelMatrixColumns" in dataset:
-        raise UnsupportedFileError(path, "a segmentation of a microscopy slide has no place in a patient")
-    if len(groups) > 1:
-        raise NoGeometryError(path, f"{len(groups)} frames, and not all say where they lie in the patient")
-    warn(path, "does not say where it lies in the patient; its origin is set to 0", ImageFileWarning)
+def _check_unplaced(stated: Stated, groups: list[Stated], frames: int) -> None:
+    """Checks frames without a place in the patient: a single one is a picture, several cannot be put together."""
+    on_slide = any("PlanePositionSlideSequence" in group.dataset for group in groups)
+    if on_slide or "TotalPixelMatrixColumns" in stated.dataset:
+        raise UnsupportedFileError(stated.path, "a segmentation of a microscopy slide has no place in a patient")
+    if frames > 1:
+        raise NoGeometryError(stated.path, f"{frames} frames, and not all say where they lie in the patient")
+    warn(stated.path, "does not say where it lies in the patient; its origin is set to 0")
 
 
 def _unit(directions: np.ndarray, path: Path) -> np.ndarray:
@@ -133,7 +134,7 @@ def _positive(spacing: np.ndarray, path: Path) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
-    """The grid of the object and where on it each frame goes."""
+    """The grid of the object, and the slice of each frame on it."""
 
     affine: np.ndarray  # index (column, row, slice) to LPS mm
     slices: np.ndarray  # (n,) slice of each frame
@@ -161,9 +162,9 @@ def stack_of(frames: Frames, path: Path) -> Stack:
 
 
 def _slice_numbers(offsets: np.ndarray, frames: Frames, path: Path) -> np.ndarray:
-    """Slice of each of the ascending offsets (mm): counted gap by gap, so that a rounded step does not add up."""
+    """The slice of each ascending offset (mm). Gaps are counted one by one, so errors of the step do not add up."""
     gaps = np.diff(offsets)
-    gaps[gaps < 0.01 * frames.spacing.min()] = 0  # the same position, but for rounding in the text
+    gaps[gaps < 0.01 * frames.spacing.min()] = 0  # the same position, up to rounding in the text
     distinct = gaps[gaps > 0]
     if not distinct.size:
         return np.zeros(len(offsets), np.int64)
@@ -180,70 +181,15 @@ def _slice_numbers(offsets: np.ndarray, frames: Frames, path: Path) -> np.ndarra
 def _single_step(frames: Frames, path: Path) -> float:
     step = frames.step or frames.thickness
     if step is None:
-        warn(path, "one slice without a thickness: its thickness is set to 1 mm", ImageFileWarning)
+        warn(path, "one slice without a thickness: its thickness is set to 1 mm")
     return step or 1.0
 
 
 def _check_fit(affine: np.ndarray, numbers: np.ndarray, positions: np.ndarray, path: Path) -> None:
-    """Every frame lies where the grid says, within 1 % of the step or 0.02 mm; a leaning stack keeps its lean."""
+    """Checks that every frame lies on the grid, within 1 % of the step or 0.02 mm. A leaning stack keeps its lean."""
     distance = np.linalg.norm(affine[:3, 3] + numbers[:, None] * affine[:3, 2] - positions, axis=1).max()
     step = float(np.linalg.norm(affine[:3, 2]))
     if distance > max(0.01 * step, 0.02):
         raise InconsistentGeometryError(path, f"a frame lies {distance:.3g} mm off the grid of the others")
     if (shear := shear_degrees(affine)) > 0.2:
-        warn(path, f"its slices lean by {shear:.2f} degrees; the affine is sheared accordingly", ImageFileWarning)
-
-
-# Attributes of a header that nobody vouches for
-
-
-def items_at(dataset: Dataset, keyword: str, path: Path) -> list[Dataset]:
-    """The items of a sequence, none where it is absent."""
-    value = value_at(dataset, keyword, path)
-    if value is not None and not isinstance(value, Sequence):
-        raise ImageFileError(path, f"{keyword} is no sequence")
-    return list(value or ())
-
-
-def numbers_at(dataset: Dataset, keyword: str, count: int, path: Path) -> np.ndarray | None:
-    """The attribute as `count` finite numbers; `None` where it is absent or empty."""
-    value = value_at(dataset, keyword, path)
-    if value is None or value == "":
-        return None
-    try:
-        numbers = np.atleast_1d(np.asarray(value, np.float64))
-    except (TypeError, ValueError, OverflowError):
-        numbers = np.zeros(0)
-    if numbers.shape != (count,) or not np.isfinite(numbers).all():
-        raise ImageFileError(path, f"{keyword} must hold {count} finite numbers")
-    return numbers
-
-
-def whole_at(dataset: Dataset, keyword: str, path: Path, default: int | None = None) -> int:
-    """The attribute as a whole number; an error where it is absent and there is no default."""
-    numbers = numbers_at(dataset, keyword, 1, path)
-    if numbers is None:
-        if default is None:
-            raise ImageFileError(path, f"lacks {keyword}")
-        return default
-    if numbers[0] != int(numbers[0]):
-        raise ImageFileError(path, f"{keyword} must be a whole number, got {numbers[0]:g}")
-    return int(numbers[0])
-
-
-def text_at(dataset: Dataset, keyword: str) -> str:
-    """The attribute as text, empty where it is absent or cannot be decoded."""
-    try:
-        with quiet():
-            return str(dataset.get(keyword, "") or "")
-    except Exception:  # noqa: BLE001  # a text that cannot be decoded is not known; pydicom raises whatever its converters do
-        return ""
-
-
-def value_at(dataset: Dataset, keyword: str, path: Path) -> Any:
-    """The attribute as pydicom decodes it, `None` where it is absent; no warning of pydicom's, which quote values."""
-    try:
-        with quiet():
-            return dataset.get(keyword)
-    except Exception as error:  # pydicom decodes on access and raises whatever its converters do
-        raise ImageFileError(path, f"{keyword} cannot be decoded: {type(error).__name__}") from error
+        warn(path, f"its slices lean by {shear:.2f} degrees; the affine is sheared accordingly")

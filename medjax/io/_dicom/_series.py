@@ -1,4 +1,4 @@
-"""A series of files as one image, or as a line in a list."""
+"""A series of files as one image, or as an entry of a list."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medjax._geometry._grid import plain, spacing_of
 from medjax._geometry._orientation import orientation_of
 from medjax._image._image import Image, locked
 from medjax._lazy import public
-from medjax.io._dicom._assembly import assemble, check, lattice
+from medjax.io._dicom._assembly import Assembled, assemble, check, lattice
 from medjax.io._dicom._dimensions import Repeats
 from medjax.io._dicom._errors import (
     InconsistentGeometryError,
@@ -23,8 +23,10 @@ from medjax.io._dicom._errors import (
     NonUniformSpacingError,
     NotAnImageError,
 )
-from medjax.io._dicom._header import first_text, parsing, quiet, series_number, whole_dataset
+from medjax.io._dicom._header import parsing, whole_dataset
+from medjax.io._dicom._quiet import quiet
 from medjax.io._dicom._scan import Group, Scan, groups_of, parts_of, scan
+from medjax.io._dicom._stored import first_text, series_number
 from medjax.io._dicom._volume import SpacingPolicy, digest
 from medjax.io._disk._warn import warn
 
@@ -37,20 +39,20 @@ _DESCRIPTION = 0x0008103E
 @public("medjax.io")
 @dataclasses.dataclass(frozen=True)
 class DicomSeries:
-    """What can be loaded as one image, known from headers alone.
+    """An image that can be loaded, described from headers alone.
 
     Attributes:
         uid: Series Instance UID (0020,000E).
-        stack: Number within the series, 0 unless its slices differ in orientation or size, as with a localiser, in the
-            scaling of their contents, as magnitude and phase can, or in what no series should mix: patient, modality, units.
-        modality: Modality (0008,0060), `None` where it is not stated, as the next two.
+        stack: Number within the series. It is 0 unless the slices of the series differ in orientation or size (a
+            localiser), in scaling (magnitude and phase), or in patient, modality or units, which no series should mix.
+        modality: Modality (0008,0060), `None` where it is not stated. So are the next two.
         description: Series Description (0008,103E).
         number: Series Number (0020,0011).
-        files: How many files it takes.
+        files: Number of files.
         shape: Voxels along i, j, k, and the number of volumes if the series has several.
         spacing: Voxel size in mm, `None` where the file does not state it or it varies.
         orientation: Code of the directions of increasing index, such as "LPS"; `None` where it is not stated.
-        problem: What loading it with default options would raise as the error's reason, else `None`; damage within
+        problem: The reason of the error that loading with default options would raise, else `None`. Damage within
             compressed pixels only shows when they are read.
 
     Example:
@@ -73,7 +75,7 @@ class DicomSeries:
 def list_dicom_series(path: str | os.PathLike[str]) -> list[DicomSeries]:
     """Lists the series in a folder and its subfolders without reading pixels, in the order of their numbers.
 
-    A series whose slices differ in orientation or size (or scaling, patient, modality, units) has one entry for each stack.
+    A series whose slices differ in orientation or size (or scaling, patient, modality, units) has one entry per stack.
     Pixels are only read where nothing else tells whether slices at one position are copies.
 
     Args:
@@ -81,11 +83,11 @@ def list_dicom_series(path: str | os.PathLike[str]) -> list[DicomSeries]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: a subfolder cannot be listed, or a file not be read.
-        ImageFileError: a DICOM file is damaged. Files that are not DICOM are left aside.
+        OSError: a subfolder cannot be listed, or a file cannot be read.
+        ImageFileError: a DICOM file is damaged. Files that are not DICOM are left out.
 
     Warns:
-        ImageFileWarning: files with the name of DICOM files cannot be read as such, or are not there.
+        ImageFileWarning: files that are named like DICOM cannot be read as DICOM, or are not there.
 
     Example:
         >>> from pydicom.data import get_testdata_file
@@ -93,11 +95,11 @@ def list_dicom_series(path: str | os.PathLike[str]) -> list[DicomSeries]:
         ...     print(series.modality, series.shape, series.spacing, series.orientation)
         CT (128, 128, 1) (0.661468, 0.661468, 5.0) LPS
     """
-    path = _existing(path)
+    path = _existing_path(path)
     with quiet():
         found = scan(path)
         records = [_record(group) for group in groups_of(found.files)]
-    for note in _notes_on(found):
+    for note in _notes_on_scan(found):
         warn(path, note)
     return records
 
@@ -112,40 +114,42 @@ def load_dicom_series(
 ) -> Image:
     """Loads one DICOM series as an image; `load_image` of a folder is this with the defaults.
 
-    Slices are ordered by their positions along the normal of their planes, never by file name or number, and ascend along
-    it: voxel (i, j, k) is column i and row j of slice k. Values have the modality transform applied (Hounsfield units,
-    Bq/ml) and neither the display window nor the inversion of MONOCHROME1. They stay integers where that is exact, and
-    are float32 otherwise. Slices that repeat at every position make a trailing axis: time, echo, b-value.
+    Slices are ordered by their positions and ascend along the normal of their planes; file names and numbers do not
+    matter. Voxel (i, j, k) is column i and row j of slice k. The modality transform is applied to the values
+    (Hounsfield units, Bq/ml); the display window and the inversion of MONOCHROME1 are not. Values stay integers where
+    that is exact, and are float32 otherwise. Slices that repeat at every position make a trailing axis: time, echo,
+    b-value.
 
     Args:
         path: A folder, with its subfolders; a DICOMDIR; or a file.
         series_uid: Series Instance UID, where there are several series; `list_dicom_series` lists them.
         stack: Which stack of parallel slices, where a series has several; or "largest", the one with the most slices.
-        spacing_policy: What to do with unevenly spaced slices, as when one is missing. "error"; "resample": linear
-            interpolation onto even positions, the median step apart, in float32; "nearest": the nearest slice for each;
-            "even": the slices as they are, taken as even from the first to the last, for positions that were rounded.
-        repeats: What to do with several slices at one position. "dimension": a trailing axis if an attribute with a
-            meaning tells them apart; "order": a trailing axis in any case, by number if nothing else; "error".
+        spacing_policy: How to load unevenly spaced slices, as when one is missing. "error" raises. "resample"
+            interpolates linearly onto even positions, the median step apart, in float32. "nearest" takes the nearest
+            slice for each of these. "even" takes the slices as evenly spaced from the first to the last, which is for
+            positions that were rounded.
+        repeats: How to load several slices at one position. "dimension" makes a trailing axis if an attribute with a
+            meaning tells them apart. "order" makes one in any case, if need be by number. "error" raises.
 
     Returns:
-        A single image, LPS mm. `metadata.extra` holds all public attributes by keyword, "per_slice" those that
-        differ between slices, and "volumes" what tells volumes apart.
+        A single image, LPS mm. `metadata.extra` holds all public attributes by keyword. Its entry "per_slice" holds
+        those that differ between slices, and "volumes" those that tell volumes apart.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: an option is unknown.
-        MultipleSeriesError: there is a choice; the message lists it.
+        MultipleSeriesError: there are several series or stacks; the message lists them.
         NonUniformSpacingError: the slices are unevenly spaced.
         DuplicatePositionError: different slices lie at one position.
         InconsistentGeometryError: the slices do not lie on one grid.
-        NoGeometryError: several files, and positions are missing.
-        OSError: a subfolder cannot be listed, or a file not be read.
+        NoGeometryError: there are several files, and positions are missing.
+        OSError: a subfolder cannot be listed, or a file cannot be read.
         ImageFileError: a file is damaged, holds no image, or needs another package; a subclass says which.
 
     Warns:
-        ImageFileWarning: the stack leans (gantry tilt; the sheared affine is exact), copies of slices were left out, the
-            file does not say where it lies, slices were interpolated or taken as even, a slope is 0, or files with the
-            name of DICOM files cannot be read as such.
+        ImageFileWarning: the stack leans (gantry tilt; the sheared affine is exact), copies of slices were left out,
+            the file does not state its place, slices were interpolated or taken as even, a slope is 0, or files that
+            are named like DICOM cannot be read as DICOM.
 
     Example:
         >>> from pydicom.data import get_testdata_file
@@ -154,61 +158,59 @@ def load_dicom_series(
 
     Source: DICOM PS3.3 sections C.7.6.2 (image plane), C.7.6.16 (functional groups), C.11.1 (modality LUT).
     """
-    path = _existing(path)
+    path = _existing_path(path)
     for name, value, allowed in (
         ("spacing_policy", spacing_policy, get_args(SpacingPolicy)),
         ("repeats", repeats, get_args(Repeats)),
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-    image, notes = _load(path, series_uid, stack, spacing_policy, repeats)
-    for note in notes:
+    loaded = _load(path, series_uid, stack, spacing_policy, repeats)
+    for note in loaded.notes:
         warn(path, note)
-    return locked(image)
+    return locked(loaded.image)
 
 
 def read(path: Path) -> Image:
     """Reads a file, a folder or a DICOMDIR tree that holds one image."""
-    image, notes = _load(path, None, None, "error", "dimension")
-    for note in notes:
+    loaded = _load(path, None, None, "error", "dimension")
+    for note in loaded.notes:
         warn(path, note)
-    return image
+    return loaded.image
 
 
-def _existing(path: str | os.PathLike[str]) -> Path:
+def _existing_path(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {path}")
     return path
 
 
-def _load(
-    path: Path, uid: str | None, stack: int | str | None, policy: SpacingPolicy, repeats: Repeats
-) -> tuple[Image, list[str]]:
-    """Loads an image, and returns with it what there is to warn of."""
+def _load(path: Path, uid: str | None, stack: int | str | None, policy: SpacingPolicy, repeats: Repeats) -> Assembled:
+    """Loads an image, with what the scan of the files and the assembly have to warn of."""
     with quiet():
         found = scan(path)
-        group = _choose(groups_of(found.files), found, path, uid, stack)
-        notes = _notes_on(found)
+        group = _choose(found, path, uid, stack)
         try:
-            return _read(group, path, policy, repeats, notes), notes
-        finally:  # each was opened several times by its name: what was read, or failed, is of one file or of none
+            loaded = _read(group, path, policy, repeats)
+        finally:  # each file was opened several times by its name: what was read, or failed, is of one file or of none
             for file in group.files:
                 file.check_identity()
+    return Assembled(loaded.image, _notes_on_scan(found) + loaded.notes)
 
 
-def _read(group: Group, path: Path, policy: SpacingPolicy, repeats: Repeats, notes: list[str]) -> Image:
+def _read(group: Group, path: Path, policy: SpacingPolicy, repeats: Repeats) -> Assembled:
     if not group.is_segmentation:
-        return assemble(group.slices, path, policy, repeats, notes)
+        return assemble(group.slices, path, policy, repeats)
     from medjax.io._dicom._segmentation import read_segmentation
 
     with parsing(group.file.path):
         dataset = whole_dataset(group.file)
-    return read_segmentation(dataset, group.file.path)
+    return Assembled(read_segmentation(dataset, group.file.path), [])
 
 
-def _notes_on(found: Scan) -> list[str]:
-    """What there is to warn of after a scan."""
+def _notes_on_scan(found: Scan) -> list[str]:
+    """Warns of files that should be DICOM by their names and could not be read."""
     if not found.unread:
         return []
     shown = ", ".join(found.unread[:3]) + (", ..." if len(found.unread) > 3 else "")
@@ -216,35 +218,50 @@ def _notes_on(found: Scan) -> list[str]:
     return [f"{count} file{'s' if count > 1 else ''} named like DICOM could not be read and left aside: {shown}"]
 
 
-def _choose(groups: list[Group], found: Scan, path: Path, uid: str | None, stack: int | str | None) -> Group:
-    """The group that is meant; an error lists them where that is not clear."""
+def _choose(found: Scan, path: Path, uid: str | None, stack: int | str | None) -> Group:
+    """The group that is meant; an error lists the groups where that is not clear."""
+    groups = groups_of(found.files)
     if not groups:
+        raise _no_image(found, path)
+    return _one_stack(_one_series(groups, path, uid), path, stack)
+
+
+def _no_image(found: Scan, path: Path) -> ImageFileError:
+    if found.skipped:
         skipped = ", ".join(f"{count} x {kind}" for kind, count in found.skipped.items())
-        if skipped:
-            raise NotAnImageError(path, f"there is no image among its DICOM objects: {skipped}")
-        raise ImageFileError(path, "; ".join(["there is no DICOM file in it", *_notes_on(found)]))
+        return NotAnImageError(path, f"there is no image among its DICOM objects: {skipped}")
+    return ImageFileError(path, "; ".join(["there is no DICOM file in it", *_notes_on_scan(found)]))
+
+
+def _one_series(groups: list[Group], path: Path, uid: str | None) -> list[Group]:
+    """The groups of one series: of the series that the caller names, else of the only one."""
     chosen = [group for group in groups if uid is None or group.uid == uid]
     if not chosen:
-        raise MultipleSeriesError(path, f"no series has the UID {uid}; there are", listed=_listed(groups))
-    if len({group.uid for group in chosen}) > 1:
+        raise MultipleSeriesError(path, f"no series has the UID {uid}; there are", listed=_lines_of(groups))
+    count = len({group.uid for group in chosen})
+    if count > 1:
         hint = "choose one with io.load_dicom_series(path, series_uid)"
-        raise MultipleSeriesError(path, f"there are {len({g.uid for g in chosen})} series", hint, _listed(chosen))
+        raise MultipleSeriesError(path, f"there are {count} series", hint, _lines_of(chosen))
+    return chosen
+
+
+def _one_stack(groups: list[Group], path: Path, stack: int | str | None) -> Group:
+    """The stack of a series that the caller asks for, else the only one."""
     if stack == "largest":
-        return max(chosen, key=lambda group: len(group.slices))
+        return max(groups, key=lambda group: len(group.slices))
     if stack is not None:
-        if stack not in range(len(chosen)):
-            raise MultipleSeriesError(path, f"the series has no stack {stack!r}", listed=_listed(chosen))
-        return chosen[int(stack)]
-    if len(chosen) > 1:
+        if stack not in range(len(groups)):
+            raise MultipleSeriesError(path, f"the series has no stack {stack!r}", listed=_lines_of(groups))
+        return groups[int(stack)]
+    if len(groups) > 1:
+        reason = f"the series has {len(groups)} stacks of different {_differences(groups)}"
         hint = 'choose one with io.load_dicom_series(path, stack=0), or stack="largest"'
-        raise MultipleSeriesError(
-            path, f"the series has {len(chosen)} stacks of different {_differences(chosen)}", hint, _listed(chosen)
-        )
-    return chosen[0]
+        raise MultipleSeriesError(path, reason, hint, _lines_of(groups))
+    return groups[0]
 
 
 def _differences(groups: Sequence[Group]) -> str:
-    """What sets the stacks of a series apart; of whom and which they are it does not say."""
+    """Names the attributes in which the stacks of a series differ. Their values, which may be a patient's, stay out."""
     unlike = {
         name: len({first_text(group.file.dataset, tag) for group in groups}) > 1
         for name, tag in (
@@ -257,7 +274,7 @@ def _differences(groups: Sequence[Group]) -> str:
     return ", ".join(name for name, differs in unlike.items() if differs) or "orientation or size"
 
 
-def _listed(groups: Sequence[Group]) -> list[str]:
+def _lines_of(groups: Sequence[Group]) -> list[str]:
     lines = [_line(_record(group)) for group in groups[:20]]
     return lines + ([f"and {len(groups) - 20} more"] if len(groups) > 20 else [])
 
@@ -295,7 +312,7 @@ def _record(group: Group) -> DicomSeries:
 
 
 def _outline(group: Group) -> tuple[tuple[int, ...], np.ndarray | None, bool, str | None]:
-    """Shape, affine, whether the spacing is even, and what speaks against loading, from headers as far as they tell."""
+    """Shape, affine, whether the spacing is even, and the problem that loading would meet, as far as headers tell."""
     if group.is_segmentation:
         return _outline_of_segmentation(group)
     rows, columns = group.slices[0].shape
@@ -318,9 +335,9 @@ def _outline(group: Group) -> tuple[tuple[int, ...], np.ndarray | None, bool, st
 
 
 def _outline_of_segmentation(group: Group) -> tuple[tuple[int, ...], np.ndarray | None, bool, str | None]:
-    """The same of a Segmentation object, whose reader says what is wrong: a mask is small, and read to know."""
+    """The same of a Segmentation object. It is read to find out what is wrong with it, since a mask is small."""
     try:
-        image = _read(group, group.file.path, "error", "dimension", [])
+        image = _read(group, group.file.path, "error", "dimension").image
     except ImageFileError as error:
         return (), None, False, error.reason
     return image.shape, image.affine, True, None

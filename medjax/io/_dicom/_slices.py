@@ -1,20 +1,19 @@
-"""A slice: where it lies, how its values are scaled, and which frame or tile of which file it is."""
+"""A slice: its place, the scaling of its values, its file, and its frame or tile there."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from pydicom.datadict import tag_for_keyword
 from pydicom.tag import BaseTag
 
 from medjax.io._dicom._errors import InconsistentGeometryError
-from medjax.io._dicom._header import File, numbers
+from medjax.io._dicom._header import File
 from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._scaling import Scaling, mapped, scaling_of
+from medjax.io._dicom._stored import numbers, tag_of
 from medjax.io._dicom._values import json_value
 
 __all__ = ["MAPPINGS", "ORIENTATION", "POSITION", "Slice", "positive", "single_slice", "unit_axes"]
@@ -33,19 +32,19 @@ class Slice:
     """One plane of voxels.
 
     Attributes:
-        file: Where it is stored.
+        file: The file that stores it.
         layout: How that file stores its pixels.
-        frame: Which frame of the file it is.
+        frame: Index of its frame in the file.
         corner: Row and column of its tile in that frame, (0, 0) unless the file is a mosaic.
         shape: Rows and columns.
         position: World position of the centre of its first pixel, LPS mm; `None` where the file does not say.
         orientation: Unit vectors along a row and along a column, six numbers; `None` where the file does not say.
         pixel_spacing: mm between rows and between columns; `None` where the file does not say.
         thickness: mm along the normal, for a slice that has no neighbour.
-        scaling: How its stored values become values, as far as the file says.
-        attributes: What functional groups say of this frame alone, by keyword.
-        is_placed: Whether position and orientation are the file's and not a stand-in.
-        note: What to warn of, or empty.
+        scaling: The map from stored values to values, as far as the file states it.
+        attributes: The attributes of this frame in functional groups, by keyword.
+        is_placed: Whether the file states position and orientation, so that they are no stand-in.
+        note: The warning, or empty.
     """
 
     file: File
@@ -64,25 +63,20 @@ class Slice:
 
     @property
     def slope(self) -> float:
-        """Value by stored value; 1 where none is stated, and for 0, which cannot be meant (GDCM reads it so too)."""
+        """The stated slope; 1 where none is stated. A slope of 0 cannot be meant and is read as 1, as GDCM does."""
         return self.scaling.slope or 1.0
 
     @property
     def intercept(self) -> float:
-        """Value of a stored 0; 0 where none is stated."""
+        """The stated intercept, the value of a stored 0; 0 where none is stated."""
         return self.scaling.intercept or 0.0
 
     def attribute(self, keyword: str) -> Any:
-        """What the file says of this slice under a keyword, hashable; `None` where it says nothing."""
+        """The value of an attribute of this slice, hashable; `None` where the file does not state it."""
         value = self.attributes.get(keyword)
         if value is None:
-            value = json_value(self.file.dataset, _tag(keyword)) if _tag(keyword) in self.file.dataset else None
+            value = json_value(self.file.dataset, tag_of(keyword)) if tag_of(keyword) in self.file.dataset else None
         return _hashable(value)
-
-
-@functools.cache
-def _tag(keyword: str) -> int:
-    return tag_for_keyword(keyword) or 0
 
 
 def _hashable(value: Any) -> Any:
@@ -90,7 +84,7 @@ def _hashable(value: Any) -> Any:
 
 
 def single_slice(file: File, layout: Layout) -> Slice:
-    """A file's only slice, or what its first frame is by the attributes of a classic file."""
+    """A file's only slice, or its first frame as the attributes of a classic file describe it."""
     dataset = file.dataset
     mappings = json_value(dataset, MAPPINGS) if MAPPINGS in dataset else None
     return Slice(
@@ -125,7 +119,7 @@ def positive(dataset: Any, tag: int) -> float | None:
 def unit_axes(orientation: tuple[float, ...], file: File) -> np.ndarray:
     """Unit vectors along a row, along a column and along the normal, the rows of a `(3, 3)` rotation.
 
-    The stated vectors are rounded; the nearest orthonormal ones take their place.
+    The stated vectors are rounded. The nearest orthonormal vectors replace them.
 
     Raises:
         InconsistentGeometryError: they are not at right angles, or not unit vectors, by more than 1 %.

@@ -1,8 +1,8 @@
-"""The source of a segmentation as highdicom takes it: each header with all attributes that it looks for, in their place.
+"""The source of a segmentation as highdicom takes it: headers with all attributes that it needs, in their places.
 
-highdicom asks for attributes that may be empty, wants the measures of a multi-frame object shared by all frames, and knows
-no private SOP class. Here patient and study are read once and checked, the place of each slice is what the reader finds
-(`_frames`), and one of two SOP classes stands in for all, until the references to it get the true one back.
+highdicom asks for attributes that may be empty, wants the measures of a multi-frame object shared by all frames, and
+knows no private SOP class. Here patient and study are read once and checked, and the place of each slice comes from the
+reader (`_frames`). One of two SOP classes stands in for all others, until `put_sop_classes` puts the true one back.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from medjax._errors import ImageFileError
 from medjax._image._metadata import Metadata
 from medjax.io._dicom._derived import modality_of, new_uid, source_header
 from medjax.io._dicom._frames import slices_of
-from medjax.io._dicom._header import File, first_text, parsing
+from medjax.io._dicom._header import File, parsing
 from medjax.io._dicom._layout import Layout
 from medjax.io._dicom._slices import Slice
+from medjax.io._dicom._stored import first_text
 from medjax.io._dicom._values import header_of
 from medjax.io._disk._warn import warn
 
@@ -36,11 +37,11 @@ _PARALLEL = 1e-3
 
 
 def source_planes(files: Sequence[File], target: Path) -> tuple[list[Dataset], list[Dataset]]:
-    """The files whose planes highdicom compares with the labels' (parallel, of one size), and all others.
+    """The files whose planes (parallel, of one size) highdicom compares with the labels', and all other files.
 
     Raises:
-        ImageFileError: they name more than one patient, study or frame of reference, or what is needed is not stated; the
-            message names the attribute.
+        ImageFileError: the files name more than one patient, study or frame of reference, or lack a needed attribute,
+            which the message names.
     """
     for keyword, tag in _COMMON.items():
         if len({first_text(file.dataset, tag) for file in files}) > 1:
@@ -48,10 +49,10 @@ def source_planes(files: Sequence[File], target: Path) -> tuple[list[Dataset], l
     shared = _shared(files[0], target)
     layouts: dict[Any, Layout] = {}
     stacks: list[list[Dataset]] = []
-    for file in {file.sop_uid: file for file in files}.values():  # a copy needs no reference of its own
+    for file in {file.sop_uid: file for file in files}.values():  # a copy needs no second reference
         with parsing(file.path):
             slices = slices_of(file, layouts)
-        header = _header(file, slices, shared, target)
+        header = _plane_header(file, slices, shared, target)
         stack = next((stack for stack in stacks if _is_parallel(stack[0], header)), None)
         if stack is None:
             stacks.append([header])
@@ -63,7 +64,7 @@ def source_planes(files: Sequence[File], target: Path) -> tuple[list[Dataset], l
 
 
 def put_sop_classes(written: Dataset, files: Sequence[File]) -> None:
-    """Gives the references to the source their true SOP class."""
+    """Puts the true SOP class into the references to the source."""
     classes = {file.sop_uid: file.sop_class for file in files}
 
     def put(dataset: Dataset, element: Any) -> None:
@@ -74,7 +75,7 @@ def put_sop_classes(written: Dataset, files: Sequence[File]) -> None:
 
 
 def _shared(file: File, target: Path) -> Dataset:
-    """Patient, study, frame of reference and equipment, as far as they are stated and valid."""
+    """Patient, study, frame of reference and equipment. Attributes that are missing or invalid are empty."""
     with parsing(file.path):
         known = header_of(file.dataset)
     header = source_header(known, target)
@@ -89,8 +90,8 @@ def _shared(file: File, target: Path) -> Dataset:
         header.FrameOfReferenceUID = new_uid()
         warn(
             target,
-            "the source states no FrameOfReferenceUID, and the labels get a new one: programs that go by it, and not by the "
-            "references to the source's slices, may not show the two together",
+            "the source states no FrameOfReferenceUID, and the labels get a new one: programs that go by it, and not "
+            "by the references to the source's slices, may not show the two together",
         )
     header.Modality = modality_of(Metadata(modality=known.get("Modality")))[:12]  # 16, with _SEG at its end
     header.SeriesInstanceUID = file.series_uid
@@ -106,7 +107,7 @@ def _parses(kind: Any, text: Any) -> bool:
     return True
 
 
-# What highdicom parses (PS3.5 section 6.2), or knows the values of (PS3.3 section C.7.1.1).
+# Attributes that highdicom parses (PS3.5 section 6.2) or whose values it checks (PS3.3 section C.7.1.1).
 _CHECKS = {
     "PatientBirthDate": lambda text: _parses(DA, text),
     "StudyDate": lambda text: _parses(DA, text),
@@ -120,8 +121,8 @@ def _refuse(missing: Sequence[str], file: File, target: Path) -> None:
     raise ImageFileError(target, reason, "save the labels as NIfTI or .seg.nrrd")
 
 
-def _header(file: File, slices: Sequence[Slice], shared: Dataset, target: Path) -> Dataset:
-    """One file: what all share, who it is, and where its frames lie, both as in a classic and in an enhanced object."""
+def _plane_header(file: File, slices: Sequence[Slice], shared: Dataset, target: Path) -> Dataset:
+    """The header of one file: the shared attributes, its identity, and the place of its frames."""
     first, frames = slices[0], slices[: slices[0].layout.frames]  # the tiles of a mosaic are one frame
     needed = {
         "SOPClassUID": file.sop_class,
@@ -158,7 +159,7 @@ def _header(file: File, slices: Sequence[Slice], shared: Dataset, target: Path) 
 
 
 def _is_parallel(one: Dataset, other: Dataset) -> bool:
-    """Whether two files belong to one stack; a multi-frame object is one for itself."""
+    """Whether two files belong to one stack. A multi-frame object forms a stack alone."""
     if max(one.NumberOfFrames, other.NumberOfFrames) > 1 or (one.Rows, one.Columns) != (other.Rows, other.Columns):
         return False
     apart = np.subtract(one.ImageOrientationPatient, other.ImageOrientationPatient)

@@ -1,4 +1,4 @@
-"""Which slices of the source a derived slice was made from: references to them, and values that they state one by one."""
+"""The slices of the source that a derived slice was made from: references to them, and their per-slice values."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from medjax._image._metadata import Metadata
-from medjax.io._dicom._derived import carried, is_per_slice, is_uid
+from medjax.io._dicom._carried import carried
+from medjax.io._dicom._derived import is_per_slice, is_uid
 
 __all__ = ["Sources"]
 
 
 class Sources:
-    """The slices that the metadata's header tells of, as far as it does.
+    """The source's slices, as the header in the metadata describes them.
 
-    A derived slice refers to those source slices that linear interpolation at its voxels uses: between two parallel
-    slices both, on one of them that one, across the stack all that it crosses.
+    A derived slice refers to the source slices that linear interpolation at its voxels uses: to both if it lies between
+    two parallel slices, to one if it lies on that one, and to all that it crosses otherwise.
     """
 
     def __init__(self, metadata: Metadata, path: Path):
@@ -48,7 +49,7 @@ class Sources:
         return {"SourceImageSequence": sources, "ReferencedSeriesSequence": [referenced]}
 
     def values(self, corners: np.ndarray, keywords: Sequence[str]) -> Dataset:
-        """What the source slice nearest to the slice's middle states of those keywords."""
+        """The values that the source slice nearest to the slice's middle has for these keywords."""
         listed = [key for key in keywords if self._is_flat(key)]
         if not listed or self.positions is None or self.normal is None:
             return Dataset()
@@ -62,7 +63,7 @@ class Sources:
         return np.flatnonzero((depths > span.min() - self.reach) & (depths < span.max() + self.reach)).tolist()
 
     def _instances(self, slice_: int) -> list[tuple[str, str]]:
-        """SOP class and instance of a source slice; of all its volumes, where the header tells of several."""
+        """SOP class and instance of a source slice, one pair for each volume that the header lists."""
         instance, kind = self._at("SOPInstanceUID", slice_), self._at("SOPClassUID", slice_)
         instances = instance if isinstance(instance, list) else [instance]
         kinds = kind if isinstance(kind, list) else [kind] * len(instances)
@@ -83,7 +84,7 @@ class Sources:
         return is_per_slice(values) and len(values) == len(self.positions)
 
     def _table(self, keyword: str, count: int) -> np.ndarray | None:
-        """Numbers of each slice, `(n, count)`; of its first volume, where there are several."""
+        """The numbers of each slice, `(n, count)`. Of several volumes the first counts."""
         values = self.per_slice.get(keyword)
         rows = [self.extra.get(keyword)] if values is None else values
         try:
@@ -94,9 +95,10 @@ class Sources:
         return table if table.shape[1:] == (count,) and np.isfinite(table).all() else None
 
     def _reach(self) -> float:
-        """How far a source slice counts, in mm: less than a step, so that on a slice it is that one alone.
+        """The distance in mm up to which a source slice counts.
 
-        Less by more than real slices stray from an even grid.
+        It is less than a step, so a derived slice on a source slice refers to that one alone. The 2 % are more than
+        real slices stray from an even grid.
         """
         if self.positions is None or self.normal is None:
             return 0.0

@@ -1,4 +1,4 @@
-"""One attribute, or one data set, in JSON's types: the form that `metadata.extra` has, as _metadata describes it."""
+"""An attribute or a data set in JSON's types, the form of `metadata.extra` that `_metadata` describes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.valuerep import PersonName
 
-from medjax.io._dicom._header import is_lossy, texts_of
+from medjax.io._dicom._stored import is_lossy, texts_of
 
 __all__ = ["BULK", "header_of", "json_value", "parse_datetime", "place", "representation_of"]
 
-# Value representations of bulk data (PS3.5 section 6.2). UN, unknown, is kept where it turns out to be text.
+# Value representations of bulk data (PS3.5 section 6.2). UN (unknown) is kept if it is text.
 BULK = frozenset({"OB", "OD", "OF", "OL", "OV", "OW"})
-# Those stored as text that needs no character set to read, with one backslash between values.
+# Value representations of text that needs no character set, with one backslash between values.
 _PLAIN_TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"})
 
 
@@ -35,7 +35,7 @@ def header_of(dataset: Dataset, *, skip: Iterable[int] = ()) -> dict[str, Any]:
 
 
 def place(header: dict[str, Any], tag: int, value: Any) -> None:
-    """Enters a value under its keyword, a private one under "private" by its tag; leaves out what is `None`."""
+    """Enters a value under its keyword, or a private one under "private" by its tag. `None` is left out."""
     if value is None:
         return
     if BaseTag(tag).is_private:
@@ -60,7 +60,7 @@ def json_value(dataset: Dataset, tag: int) -> Any:
     try:
         return _decoded(dataset, tag)
     except Exception:  # noqa: BLE001
-        return None  # pydicom decodes on access and raises whatever its converters do; the value is then not known
+        return None  # the value is not known; pydicom decodes on access, and its converters raise any error
 
 
 def _decoded(dataset: Dataset, tag: int) -> Any:
@@ -69,11 +69,11 @@ def _decoded(dataset: Dataset, tag: int) -> Any:
     if vr in BULK:
         return None
     if vr in _PLAIN_TEXT and raw.value is not None and _is_ascii(raw.value):
-        return _from_text(raw.value.decode("ascii"), vr)  # type: ignore[union-attr]
+        return _from_text(raw.value.decode("ascii"), vr)
     element = dataset[tag]
-    value = None if element.VR in BULK else _plain(element.value, element.VR)
+    value = None if element.VR in BULK else _json_of(element.value, element.VR)
     if is_lossy(value) and isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):
-        dataset[tag] = raw  # or nobody could tell any more what it was
+        dataset[tag] = raw  # the decoded value has lost the bytes
         texts = [text.strip(" \0") or None for text in texts_of(raw.value, ["ascii"])]
         return texts if len(texts) > 1 else texts[0]
     return value
@@ -89,12 +89,12 @@ def representation_of(tag: int) -> str:
 
 
 def _is_ascii(value: Any) -> bool:
-    """Whether no character set is needed, nor an escape sequence (ISO 2022) changes it."""
+    """Whether the bytes need no character set: all are ASCII, without an escape sequence (ISO 2022)."""
     return isinstance(value, bytes) and value.isascii() and b"\x1b" not in value
 
 
 def _from_text(text: str, vr: str) -> Any:
-    """Reads a value stored as ASCII text, as pydicom would, without its checks; most of a header is that."""
+    """Reads a value stored as ASCII text, as pydicom does but without its checks. Most of a header is such text."""
     convert = _CONVERTERS.get(vr, str)
     values = [convert(part.strip(" \0")) if part.strip(" \0") else None for part in text.rstrip(" \0").split("\\")]
     return values if len(values) > 1 else values[0]
@@ -106,20 +106,20 @@ def _decimal(text: str) -> float | str:
 
 
 def _integer(text: str) -> int | float:
-    """An integer string; one with a fraction breaks the rules and is kept as it is."""
+    """An integer string. One with a fraction breaks the rules and becomes a float."""
     return int(text) if "." not in text else float(text)
 
 
 _CONVERTERS: dict[str, Callable[[str], Any]] = {"DS": _decimal, "IS": _integer}
 
 
-def _plain(value: Any, vr: str) -> Any:
+def _json_of(value: Any, vr: str) -> Any:
     if value is None or (isinstance(value, str | bytes | PersonName) and not value):
         return None
     if vr == "SQ":
         return [header_of(item) for item in value] or None
     if isinstance(value, MultiValue | list | tuple):
-        return [_plain(item, vr) for item in value] or None
+        return [_json_of(item, vr) for item in value] or None
     if vr == "AT":
         return _tag_text(int(value))
     if isinstance(value, bytes):
@@ -143,11 +143,11 @@ def _printable(value: bytes) -> str | None:
 
 
 def parse_datetime(text: str, offset: str = "") -> dt.datetime | None:
-    """Reads a DICOM DT (PS3.5 section 6.2), `YYYYMMDDHHMMSS.FFFFFF&ZZXX`, at least to the day; `None` if it is none.
+    """Reads a DICOM DT (PS3.5 section 6.2), `YYYYMMDDHHMMSS.FFFFFF&ZZXX`, at least to the day; `None` for other text.
 
     Args:
-        text: The date and time; the old form with dots and colons, 1997.07.15 12:30:00, is read too.
-        offset: Timezone Offset From UTC (0008,0201), for a text without its own.
+        text: The date and time. The old form with dots and colons, 1997.07.15 12:30:00, is read too.
+        offset: Timezone Offset From UTC (0008,0201), for a text that states no offset.
 
     Example:
         >>> parse_datetime("20240229123059.5")

@@ -1,4 +1,4 @@
-"""Voxels of a stack: one array is set aside, and every slice is read into its place in it."""
+"""Voxels of a stack: every slice is read into its place in one array."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_volume(rows: Sequence[Sequence[Slice]]) -> np.ndarray:
     flat = [slice_ for row in rows for slice_ in row]
     is_scaled = _is_scaled(flat)
     first = flat[0]
-    volume = np.empty((len(rows[0]), len(rows), *first.shape, *first.layout.channels), _dtype(flat, is_scaled))
+    volume = np.empty((len(rows[0]), len(rows), *first.shape, *first.layout.channels), _volume_dtype(flat, is_scaled))
     for file, cells in progress(files.values(), len(files), "Reading slices"):
         targets = [_target(rows[k][t], volume[t, k], is_scaled) for t, k in cells]
         t, k = cells[0]
@@ -59,7 +59,7 @@ def _is_scaled(slices: Sequence[Slice]) -> bool:
     )
 
 
-def _dtype(slices: Sequence[Slice], is_scaled: bool) -> np.dtype:
+def _volume_dtype(slices: Sequence[Slice], is_scaled: bool) -> np.dtype:
     stored = np.result_type(*{s.layout.dtype for s in slices})
     if is_scaled:
         return np.dtype(np.float64 if stored == np.float64 and slices[0].layout.kind == "f" else np.float32)
@@ -91,7 +91,7 @@ def _add_intercepts(volume: np.ndarray, rows: Sequence[Sequence[Slice]]) -> np.n
 
 
 def _extremes(volume: np.ndarray, rows: Sequence[Sequence[Slice]], offsets: np.ndarray) -> tuple[int, int]:
-    """Bounds of the values: what the stored bits allow, or what is there if that would not fit int16."""
+    """Bounds of the values: those of the stored bits, or of the values themselves if the bits would not fit int16."""
     ranges = [(*s.layout.value_range, int(s.intercept)) for row in rows for s in row]
     low, high = min(r[0] + r[2] for r in ranges), max(r[1] + r[2] for r in ranges)
     if low >= -32768 and high <= 32767 and np.abs(offsets).max() <= 32767:
@@ -101,37 +101,37 @@ def _extremes(volume: np.ndarray, rows: Sequence[Sequence[Slice]], offsets: np.n
 
 
 def digest(slice_: Slice) -> bytes:
-    """What is the same for slices whose pixels are: a hash of them and of their scaling."""
+    """A hash of the pixels and their scaling, the same for slices with the same pixels."""
     check_size(slice_.file, slice_.layout)
     shape = (*slice_.shape, *slice_.layout.channels)
-    out = np.empty(shape, _dtype([slice_], slice_.layout.has_modality_lut))
+    out = np.empty(shape, _volume_dtype([slice_], slice_.layout.has_modality_lut))
     fill(slice_.file, slice_.layout, [Target(slice_.frame, slice_.corner, out)])
     return hashlib.sha256(out.tobytes() + repr((slice_.slope, slice_.intercept)).encode()).digest()
 
 
 def is_blank(slice_: Slice) -> bool:
     """Whether all of its stored values are 0."""
-    out = np.empty((*slice_.shape, *slice_.layout.channels), _dtype([slice_], slice_.layout.has_modality_lut))
+    out = np.empty((*slice_.shape, *slice_.layout.channels), _volume_dtype([slice_], slice_.layout.has_modality_lut))
     check_size(slice_.file, slice_.layout)
     fill(slice_.file, slice_.layout, [Target(slice_.frame, slice_.corner, out)])
     return not out.any()
 
 
 def even_count(depths: np.ndarray) -> int:
-    """How many slices an even grid has that keeps the first, the last and the median step."""
+    """The number of slices of an even grid that keeps the first and last slice and about the median step."""
     return max(round(float(depths[-1] / np.median(np.diff(depths)))), 1) + 1
 
 
 def even_out(volume: np.ndarray, depths: np.ndarray, policy: SpacingPolicy) -> tuple[np.ndarray, np.ndarray]:
     """Puts unevenly spaced slices onto an even grid from the first to the last.
 
-    The new step is the median of the old ones, stretched so that the last slice is met: with slices missing from a
-    regular stack, all others stay as they are.
+    The new step is the median of the old ones, stretched so that the last slice keeps its place. If slices are missing
+    from a regular stack, all others stay as they are.
 
     Args:
         volume: `(volume, slice, row, column, *channels)`.
         depths: Distance of each slice from the first, mm.
-        policy: "resample" interpolates linearly between the two slices around, in float32; "nearest" repeats the nearest.
+        policy: "resample" interpolates linearly between the two neighbours, in float32; "nearest" repeats the nearest.
 
     Returns:
         The volume, and for each new slice the number of the nearest old one.

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
@@ -28,18 +27,19 @@ from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax._geometry._grid import shear_degrees
 from medjax._image._image import Image, check_image
 from medjax._image._metadata import Metadata
-from medjax.io._dicom._derived import derived_header, merged, new_uid
+from medjax.io._dicom._derived import NewSeries, derived_header, merged, new_uid
 from medjax.io._dicom._progress import progress
 from medjax.io._dicom._quantize import Encoding, encoding_for
 from medjax.io._dicom._sources import Sources
 from medjax.io._disk._atomic import atomic_file, flush, flush_folder, temporary_name
+from medjax.io._disk._single import check_single
 
-__all__ = ["as_raised", "check_concrete", "check_plane", "save_dicom_series", "write_dataset", "write_series"]
+__all__ = ["as_raised", "check_plane", "save_dicom_series", "write_dataset", "write_series"]
 
 # Float32 affines, as NIfTI has them, stay below this; a gantry tilt does not.
 _MOST_SHEAR_DEGREES = 0.01
 
-# What the source states slice by slice, and a derived slice takes from the nearest one.
+# Attributes that the source states slice by slice. A derived slice takes them from the nearest one.
 _FROM_NEAREST = (
     *("AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime"),
     *("FrameReferenceTime", "ActualFrameDuration", "DecayFactor", "TriggerTime"),
@@ -58,20 +58,21 @@ def save_dicom_series(
 ) -> str:
     """Saves an image as a new DICOM series, one file per slice, in the study of the scan it was made from.
 
-    value = stored * slope + intercept, with one slope for the volume. Whole numbers that span 16 bits are stored exactly;
-    others as 16-bit integers in steps of at most 2 / 65534 of their range, so that none changes by more than half of
-    that. Positions are exact to 1e-9 mm: every file states its own. Slices ascend along row x column, so an image whose
-    axes are left-handed is stored with its slices in reverse, each at its place in the world.
+    value = stored * slope + intercept, with one slope for the volume. Whole numbers that span 16 bits are stored
+    exactly. Other values are stored as 16-bit integers in steps of at most 2 / 65534 of their range, so none changes by
+    more than half of that. Positions are exact to 1e-9 mm, since every file states its own. Slices ascend along row x
+    column. An image whose axes are left-handed is stored with its slices in reverse, each at its place in the world.
 
-    Patient, study, frame of reference, equipment and acquisition come from `image.metadata.extra`, where the DICOM reader
-    puts them; Series and SOP Instance UIDs are new, and Image Type says DERIVED. Each file refers to the slices of the
-    source it was made from, where the header tells where they lie. The object is a CT, MR or PET image if the modality
-    is one and the header states what that requires; any other is a Secondary Capture image with position and rescaling.
+    Patient, study, frame of reference, equipment and acquisition come from `image.metadata.extra`, where the DICOM
+    reader puts them. Series and SOP Instance UIDs are new, and Image Type says DERIVED. Each file refers to the source
+    slices that it was made from, if the header states their positions. The object is a CT, MR or PET image if that is
+    the modality and the header states the attributes that it requires. Any other is a Secondary Capture image with
+    position and rescaling.
 
     Args:
         image: A single scalar intensity image, concrete, without channels.
-        folder: Target; it must not exist, or be empty. Its parent must exist.
-        source: The scan or its metadata, for an image that does not carry them, as when it comes back from NIfTI; fills
+        folder: Target. It must be empty or not exist, but its parent must exist.
+        source: The scan or its metadata, for an image without them, such as one that comes back from NIfTI. It fills in
             what the image's own metadata does not state.
         series_description: Series Description (0008,103E). Default: the source's, with "(derived)".
         series_number: Series Number (0020,0011). Default: the source's plus 1000.
@@ -106,15 +107,8 @@ def save_dicom_series(
     check_image(image, "image")
     path = Path(os.path.realpath(folder))
     known = source.metadata if isinstance(source, Image) else source
-    series = _Series(
-        image,
-        path,
-        known if isinstance(known, Metadata) else None,
-        series_description=series_description,
-        series_number=series_number,
-        derivation=derivation,
-        frame_of_reference_uid=frame_of_reference_uid,
-    )
+    new = NewSeries(series_description, series_number, derivation, frame_of_reference_uid)
+    series = _Series(image, path, known if isinstance(known, Metadata) else None, new)
     digits = max(4, len(str(series.count)))
     with _atomic_folder(path) as temporary:
         for k in progress(range(series.count), series.count, "Writing slices"):
@@ -127,35 +121,18 @@ def write_series(image: Image, path: Path, *, compress: bool) -> None:
     if image.shape[2] != 1:
         reason = f"a .dcm file holds one slice, this image has {image.shape[2]}"
         raise UnsupportedFileError(path, reason, "use io.save_dicom_series(image, folder)")
-    series = _Series(image, path, None)
+    series = _Series(image, path, None, NewSeries())
     with atomic_file(path) as temporary:
         series.write(0, temporary)
 
 
 class _Series:
-    """A series in the making: what all slices share, and where each one lies."""
+    """A series in the making: the attributes that all slices share, and the place of each slice."""
 
-    def __init__(
-        self,
-        image: Image,
-        path: Path,
-        source: Metadata | None,
-        *,
-        series_description: str | None = None,
-        series_number: int | None = None,
-        derivation: str | None = None,
-        frame_of_reference_uid: str | None = None,
-    ):
+    def __init__(self, image: Image, path: Path, source: Metadata | None, new: NewSeries):
         _check(image, path)
         known = merged(image.metadata if isinstance(image.metadata, Metadata) else Metadata(), source, path)
-        self.header = derived_header(
-            known,
-            path,
-            description=series_description,
-            number=series_number,
-            derivation=derivation,
-            frame_of_reference_uid=frame_of_reference_uid,
-        )
+        self.header = derived_header(known, path, new)
         self.uid, self.sop_class = str(self.header.SeriesInstanceUID), UID(self.header.SOPClassUID)
         self.sources = Sources(known, path)
         self.voxels = _real(np.asarray(image.voxels), path)
@@ -206,10 +183,10 @@ def write_dataset(dataset: Dataset, path: Path) -> None:
 
 @contextlib.contextmanager
 def as_raised() -> Iterator[None]:
-    """Lets out what was raised below pydicom, such as a full disk, too little memory or a handler's time-out.
+    """Raises the first error where pydicom raises copies of it, such as of a full disk or of too little memory.
 
-    pydicom raises a copy of it, of the same type, with a traceback for a message and without an errno; and a copy of that
-    for each sequence around the element.
+    A copy has the same type, a traceback as its message, and no errno. pydicom makes another copy for each sequence
+    around the element.
     """
     try:
         yield
@@ -221,8 +198,8 @@ def as_raised() -> Iterator[None]:
 
 
 def _check(image: Image, path: Path) -> None:
-    """Refuses, by name, what a classic DICOM series cannot hold."""
-    check_concrete(image, path)
+    """Refuses images that a classic DICOM series cannot hold."""
+    check_single(image, path)
     if image.channels:
         reason = f"a series holds one value per voxel, this image has channels {image.channels}"
         raise UnsupportedFileError(path, reason, "save each as a series: image.with_voxels(image.voxels[..., c])")
@@ -230,20 +207,6 @@ def _check(image: Image, path: Path) -> None:
         reason = "labels are no intensities, and a viewer would show and average them as such"
         raise UnsupportedFileError(path, reason, "use io.save_dicom_segmentation, or save as NIfTI or .seg.nrrd")
     check_plane(image, path)
-
-
-def check_concrete(image: Image, path: Path) -> None:
-    """Refuses batches and traced images, as `save_image` does.
-
-    Raises:
-        ValueError: the image is one.
-    """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in (image.voxels, image.affine)):
-        raise ValueError(f"cannot save {path} under a jax transformation: return the image and save it outside")
-    if image.batch_shape:
-        raise ValueError(
-            f"cannot save a batch of shape {image.batch_shape} as {path}: save the items of unstack(image)"
-        )
 
 
 def check_plane(image: Image, path: Path) -> None:
@@ -260,7 +223,7 @@ def check_plane(image: Image, path: Path) -> None:
 
 
 def _real(voxels: np.ndarray, path: Path) -> np.ndarray:
-    """The voxels as a native NumPy type that the encoding knows."""
+    """The voxels in a native NumPy type that the encoding takes."""
     if voxels.dtype.kind == "c":
         raise UnsupportedFileError(path, "holds complex numbers", "save the magnitude or the phase")
     if voxels.dtype.kind == "b":
@@ -278,7 +241,7 @@ def _normal(affine: np.ndarray) -> np.ndarray:
 
 
 def _ascending(affine: np.ndarray, count: int) -> np.ndarray:
-    """The affine with the slices in the order of the normal; left-handed axes have them in the other."""
+    """The affine with the slices in the order of the normal. Left-handed axes have them in reverse."""
     if affine[:3, 2] @ _normal(affine) > 0:
         return affine
     turned = affine.copy()
@@ -299,13 +262,13 @@ def _plane_attributes(affine: np.ndarray, shape: tuple[int, ...]) -> Dataset:
 
 
 def _is_unplaced(metadata: Metadata, affine: np.ndarray, count: int) -> bool:
-    """Whether this is a picture whose file did not say where it lies, and nobody has said since."""
+    """Whether this is a picture whose file states no place, and whose affine is still the stand-in."""
     is_stand_in = not affine[:3, 3].any() and not (affine - np.diag(affine.diagonal())).any()
     return metadata.extra.get("geometry") == "unknown" and count == 1 and is_stand_in
 
 
 def _remove_place(dataset: Dataset, extra: Mapping[str, Any]) -> None:
-    """Takes out what would place a picture in the patient that has no known place there."""
+    """Removes the attributes of place from a picture that has no known place in the patient."""
     keywords = ["ImagePositionPatient", "ImageOrientationPatient", "SliceLocation", "SpacingBetweenSlices"]
     keywords += ["SliceThickness"] * ("SliceThickness" not in extra) + [
         "FrameOfReferenceUID",
@@ -331,7 +294,9 @@ def _pixel_attributes(encoding: Encoding, header: Dataset, sop_class: UID, count
     pixels.SamplesPerPixel, pixels.PhotometricInterpretation = 1, header.get("PhotometricInterpretation", "MONOCHROME2")
     pixels.BitsAllocated = pixels.BitsStored = 16
     pixels.HighBit, pixels.PixelRepresentation = 15, int(encoding.is_signed)
-    if sop_class != MRImageStorage or not encoding.is_identity:  # the MR image has no such attribute, readers know it
+    if (
+        sop_class != MRImageStorage or not encoding.is_identity
+    ):  # the MR image has no such attribute, but readers know it
         pixels.RescaleSlope, pixels.RescaleIntercept = encoding.slope_text, encoding.intercept_text
         if sop_class != PositronEmissionTomographyImageStorage:  # its values are in Units
             pixels.RescaleType = header.get("RescaleType") or ("HU" if header.Modality == "CT" else "US")
@@ -349,10 +314,10 @@ def _pixel_attributes(encoding: Encoding, header: Dataset, sop_class: UID, count
 
 @contextlib.contextmanager
 def _atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yields a new folder beside the target, which takes the target's place when all is on disk, or goes.
+    """Yields a new folder beside the target. It takes the target's place when all is on disk; an error deletes it.
 
-    A process that is killed leaves it there. It stays, hidden and unread, since nobody can tell whether another process,
-    perhaps on another machine, still writes to it.
+    A killed process leaves it behind. It stays there, hidden and unread, since another process, perhaps on another
+    machine, may still write to it.
     """
     if not folder.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(folder.parent))

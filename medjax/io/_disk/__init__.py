@@ -1,1 +1,1 @@
-"""What the formats share: files written whole or not at all, streams, elements, what is passed on."""
+"""Shared by the formats: files written whole or not at all, streams, elements, metadata that is passed on."""

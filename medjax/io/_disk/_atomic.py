@@ -1,4 +1,4 @@
-"""Writing files whole or not at all: beside the target first, then in its place."""
+"""Writing files whole or not at all: first beside the target, then moved to its place."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MOST_NAME_BYTES = 255  # of ext4, XFS, Btrfs, APFS and NTFS (there 255 units of
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside the target; on success it is flushed to disk and takes the target's place.
+    """Yields a temporary path beside the target. On success the file is flushed to disk and takes the target's place.
 
-    A crash or an exception leaves the old file as it was, and no temporary one behind unless the process was killed.
-    A link is followed, and the old file's permissions stay.
+    A crash or an exception leaves the old file as it was. Only a killed process leaves a temporary file behind. Links
+    are followed, and the old file's permissions stay.
     """
     with atomic_files(path) as (temporary,):
         yield temporary
@@ -30,10 +30,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Like `atomic_file` for the parts of one image, named so that the last one is what readers open first.
+    """Like `atomic_file` for the parts of one image. The last path must be the file that readers open first.
 
-    An exception leaves all old files as they were. A process killed while the files are being renamed can leave no last
-    file (so no image), but never a mixture of an old one with new ones: the old last file goes first.
+    An exception leaves all old files as they were. A process that is killed during the renaming can leave no last file,
+    and so no image, but never a mixture of old and new files: the old last file is deleted first.
     """
     targets = tuple(Path(os.path.realpath(path)) for path in paths)
     for target in targets:
@@ -74,7 +74,7 @@ def _create_beside(target: Path) -> Path:
 
 
 def temporary_name(name: str, tail: str) -> str:
-    """Returns a hidden name that starts like `name` and ends in `tail`, cut where a file system would find it too long.
+    """Returns a hidden name that starts like `name` and ends in `tail`, cut to the longest name that file systems take.
 
     Example:
         >>> temporary_name("scan.nii.gz", ".8f.part")
@@ -89,13 +89,13 @@ def temporary_name(name: str, tail: str) -> str:
 
 
 def flush(path: Path) -> None:
-    """Makes a file's content last through a power failure."""
+    """Flushes a file to disk, so that its content survives a power failure."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:
-    """Makes a rename last through a power failure, where the system can do that for a folder (Windows cannot)."""
+    """Flushes a folder to disk, so that a rename survives a power failure. Windows cannot do that for folders."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,7 +1,7 @@
-"""What the axes behind i, j, k are and how far their steps reach: one rule for NIfTI, MetaImage, NRRD and DICOM sources.
+"""Meaning and step of the axes behind i, j, k: one rule for NIfTI, MetaImage, NRRD and DICOM sources.
 
-An image knows its trailing axes by their sizes only; what they are stands in the header of its source. It is true as long
-as the image has as many trailing axes, also where volumes were dropped.
+An image knows only the sizes of its trailing axes. The header of its source states their meaning. The header holds as
+long as the image has as many trailing axes, even if volumes were dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medjax._image._image import Image
-from medjax._image._metadata import Metadata
+from medjax.io._disk._passed_on import extra_of
 
 __all__ = ["COLOURS", "UNIT_CODES", "VECTOR_INTENTS", "Axis", "trailing_axes"]
 
@@ -37,7 +37,7 @@ _NRRD_UNITS = {"sec": "s", "second": "s", "seconds": "s", "msec": "ms", "millise
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
-# What tells volumes apart and is a time (PS3.3 C.7.6.2, C.7.6.16.2.2, C.8.9).
+# Attributes that tell volumes apart and are times (PS3.3 C.7.6.2, C.7.6.16.2.2, C.8.9).
 _DICOM_TIMES = (
     *(
         "TemporalPositionIdentifier",
@@ -57,10 +57,10 @@ class Axis:
     """A trailing axis.
 
     Attributes:
-        meaning: "time" (also a spectrum: the fourth dimension of other programs), "vector" for components, "colour" for red,
-            green, blue and perhaps alpha, "list" for another known dimension; `None` where nothing says it.
-        step: From one index to the next, in `unit`; `None` where it is unknown or uneven.
-        unit: "s", "ms", "us", "Hz", "ppm", "rad/s", or what an NRRD says; `None` where nothing says it.
+        meaning: "time" (also a spectrum: the fourth dimension of other programs), "vector" for components, "colour" for
+            red, green, blue and perhaps alpha, "list" for another known dimension; `None` if it is unknown.
+        step: From one index to the next, in `unit`; `None` if it is unknown or uneven.
+        unit: "s", "ms", "us", "Hz", "ppm", "rad/s", or the unit that an NRRD states; `None` if it is unknown.
     """
 
     meaning: Meaning | None = None
@@ -75,15 +75,15 @@ class Axis:
 
 
 def trailing_axes(image: Image) -> tuple[Axis, ...]:
-    """Returns what the source's header says of the image's trailing axes, one for each.
+    """Returns the image's trailing axes as the source's header describes them.
 
     Example:
         >>> extra = {"dim": [4, 9, 9, 9, 20, 1, 1, 1], "pixdim": [1, 2, 2, 2, 2.5, 0, 0, 0], "xyzt_units": 10}
-        >>> scan = Image.from_array(np.zeros((9, 9, 9, 18)), metadata=Metadata(extra=extra))
+        >>> scan = mj.Image.from_array(np.zeros((9, 9, 9, 18)), metadata=mj.Metadata(extra=extra))
         >>> trailing_axes(scan)  # two volumes were dropped
         (Axis(meaning='time', step=2.5, unit='s'),)
     """
-    extra = image.metadata.extra if isinstance(image.metadata, Metadata) else {}
+    extra = extra_of(image)
     count = len(image.channels)
     for known in (_of_nifti, _of_metaimage, _of_nrrd, _of_dicom):
         axes = known(extra, count)
@@ -92,7 +92,7 @@ def trailing_axes(image: Image) -> tuple[Axis, ...]:
     return (Axis(),) * count
 
 
-def _step(value: Any) -> float | None:
+def _stated_step(value: Any) -> float | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and math.isfinite(value) and value else None
 
@@ -106,8 +106,8 @@ def _of_nifti(extra: Mapping[str, Any], count: int) -> list[Axis] | None:
     units = extra.get("xyzt_units")
     unit = _NIFTI_UNITS.get(units & 0x38) if isinstance(units, int) else None
     steps = steps if isinstance(steps, list | tuple) and len(steps) == 8 else [None] * 8
-    time = Axis("time", _step(steps[4]), unit)
-    axes = [time, Axis("vector"), Axis("list", _step(steps[6])), Axis("list", _step(steps[7]))][
+    time = Axis("time", _stated_step(steps[4]), unit)
+    axes = [time, Axis("vector"), Axis("list", _stated_step(steps[6])), Axis("list", _stated_step(steps[7]))][
         : max(int(dim[0]) - 3, 0)
     ]
     axes += [Axis("colour")] * (extra.get("datatype") in _NIFTI_RGB)
@@ -120,10 +120,10 @@ def _of_metaimage(extra: Mapping[str, Any], count: int) -> list[Axis] | None:
         return None
     steps = steps if isinstance(steps, list) and len(steps) == len(sizes) else [None] * len(sizes)
     unit = extra.get("TimeUnit")
-    time = Axis("time", _step(steps[3]), unit if isinstance(unit, str) else None) if len(sizes) > 3 else None
+    time = Axis("time", _stated_step(steps[3]), unit if isinstance(unit, str) else None) if len(sizes) > 3 else None
     channels = extra.get("ElementNumberOfChannels", 1)
     has_channels = isinstance(channels, int) and channels > 1
-    axes = [time] * (time is not None) + [Axis("list", _step(step)) for step in steps[4:]]
+    axes = [time] * (time is not None) + [Axis("list", _stated_step(step)) for step in steps[4:]]
     return [axis for axis in axes if axis] + [Axis("vector")] * has_channels
 
 
@@ -142,7 +142,7 @@ def _of_nrrd(extra: Mapping[str, Any], count: int) -> list[Axis] | None:
         is_temporal = isinstance(vector, list) and len(vector) == 4 and bool(vector[3])
         if is_temporal or (not vector and (any(vectors) or kind not in _NRRD_SPACE)):
             step = vector[3] if is_temporal else spacing
-            axes.append(_nrrd_axis("time" if is_temporal else kind, _step(step), unit))
+            axes.append(_nrrd_axis("time" if is_temporal else kind, _stated_step(step), unit))
     return axes
 
 
@@ -165,11 +165,12 @@ def _of_dicom(extra: Mapping[str, Any], count: int) -> list[Axis] | None:
 
 
 def _dicom_step(extra: Mapping[str, Any]) -> tuple[float | None, str | None]:
-    """Seconds from volume to volume: Temporal Resolution (0020,0110), else the times of the volumes, else Repetition Time.
+    """The seconds from one volume to the next.
 
-    Repetition Time (0018,0080) is that of a pulse sequence, which is the volumes' only where the times do not deny it.
+    They are Temporal Resolution (0020,0110), else come from the times of the volumes, else are Repetition Time
+    (0018,0080). That is the time of a pulse sequence. It is the volumes' only if the times do not contradict it.
     """
-    resolution, repetition = _step(extra.get("TemporalResolution")), _step(extra.get("RepetitionTime"))
+    resolution, repetition = _stated_step(extra.get("TemporalResolution")), _stated_step(extra.get("RepetitionTime"))
     if resolution is not None:
         return resolution / 1000, "s"
     steps = np.diff(_dicom_times(extra))
@@ -183,7 +184,7 @@ def _dicom_step(extra: Mapping[str, Any]) -> tuple[float | None, str | None]:
 
 
 def _dicom_times(extra: Mapping[str, Any]) -> np.ndarray:
-    """When each volume starts, in seconds of the day; empty where that is not stated for all of them."""
+    """The start of each volume in seconds of the day; empty if it is not stated for all volumes."""
     per_slice = extra.get("per_slice")
     rows = per_slice.get("AcquisitionTime") if isinstance(per_slice, Mapping) else None
     try:

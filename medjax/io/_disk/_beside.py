@@ -1,4 +1,4 @@
-"""The data file that is written beside a header: its name in the header, whose an old one is, and when that goes."""
+"""The data file beside a header: its name there, the owner of an old data file, and when an old one is deleted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def data_name(path: Path, data_path: Path) -> str:
     """Returns the name of the data file as the header states it, so that every reader takes it for a plain name.
 
     Raises:
-        UnsupportedFileError: a header cannot state it: it holds %, which makes a pattern, or no printable UTF-8 text.
+        UnsupportedFileError: a header cannot state the name: it holds %, which makes a pattern, or is no printable
+            UTF-8.
     """
     name = data_path.name
     hint = "choose another name, or save header and voxels in one file (.mha, .nrrd)"
@@ -40,7 +41,7 @@ def data_name(path: Path, data_path: Path) -> str:
 
 @contextlib.contextmanager
 def detached(data_path: Path, path: Path) -> Iterator[tuple[Path, ...]]:
-    """Yields temporary files for data and header; on success they take their places, and the header's old data file goes.
+    """Yields temporary files for data and header. On success they take their places, and the old data file is deleted.
 
     Raises:
         ImageFileError: there is a file of the data's name that is not this header's alone.
@@ -70,7 +71,7 @@ def _own_names(path: Path) -> list[str]:
 
 
 def _other_owners(data_path: Path, path: Path) -> list[Path]:
-    """Other headers of the same name but the ending that name this data file."""
+    """Headers with the same name and another ending that name this data file."""
     candidates = [path.with_suffix(ending) for ending in _HEADERS]
     return [other for other in candidates if other.name != path.name and _named_by(other) == data_path.name]
 

@@ -1,7 +1,7 @@
-"""Blocks of bytes into a file, one after another: made, and where that is possible compressed, by a few threads.
+"""Writing blocks of bytes into a file in order. A few threads make them and, with gzip and zlib, compress them.
 
-With gzip and zlib every block is deflated by itself and ends on a byte (RFC 1951, 3.2.4), so that the blocks, put together,
-are one stream that any reader takes. Nothing is lost by it: a block is hundreds of times the 32 KiB that deflate looks back.
+With gzip and zlib every block is deflated alone and ends on a byte (RFC 1951, 3.2.4). So the blocks together are one
+stream that any reader takes. The size stays about the same: a block is many times the 32 KiB that deflate looks back.
 """
 
 from __future__ import annotations
@@ -15,21 +15,18 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from medjax.io._disk._deflate import deflate
 from medjax.io._disk._stream import Codec, zstandard_for
-
-isal_zlib: Any = None
-with contextlib.suppress(ImportError):  # no wheel for this machine: the standard library does the same, slower
-    from isal import isal_zlib
 
 __all__ = ["file_blocks", "in_order", "write_blocks"]
 
-# measured: 1 to 8 MB are equally fast; less memory is in flight with less
+# Measured: 1 to 8 MB are equally fast. Smaller blocks take less memory.
 _BLOCK_BYTES = 2**21
-# Where memory is in another order, bytes that lie together and go into one block: half a line of the cache.
+# For memory in another order: at least this many adjacent bytes go into one block, half a line of the cache.
 _LEAST_RUN_BYTES = 32
 _TILE = 16
 
@@ -56,11 +53,11 @@ def file_blocks(voxels: np.ndarray, axes: Sequence[int]) -> Iterator[Make]:
         [b'\x01\x03\x02\x04']
     """
     slowest_first = voxels.transpose(tuple(reversed(axes)))
-    return (functools.partial(_file_bytes, part) for part in _parts(slowest_first))
+    return (functools.partial(_file_bytes, part) for part in _pieces(slowest_first))
 
 
-def _parts(voxels: np.ndarray) -> Iterator[np.ndarray]:
-    """Pieces of some megabytes along the first axis, or along the next where one index of it is more than that."""
+def _pieces(voxels: np.ndarray) -> Iterator[np.ndarray]:
+    """Pieces of some megabytes along the first axis, or along the next one if a single index is larger than that."""
     if voxels.ndim == 1 or voxels.nbytes <= _BLOCK_BYTES:
         yield voxels
         return
@@ -69,11 +66,11 @@ def _parts(voxels: np.ndarray) -> Iterator[np.ndarray]:
         step = max(step, min(_LEAST_RUN_BYTES // voxels.itemsize, 8 * step))
     for start in range(0, len(voxels), step):
         part = voxels[start : start + step]
-        yield from _parts(part[0]) if len(part) == 1 else (part,)
+        yield from _pieces(part[0]) if len(part) == 1 else (part,)
 
 
 def _file_bytes(voxels: np.ndarray) -> Any:
-    """The bytes of voxels, the last axis fastest; copied some indices at a time, which keeps to the cache (2x faster)."""
+    """The bytes of voxels, the last axis fastest. Copying some indices at a time stays in the cache (2x faster)."""
     packed = voxels
     if not voxels.flags.c_contiguous:
         packed = np.empty(voxels.shape, voxels.dtype)
@@ -83,7 +80,7 @@ def _file_bytes(voxels: np.ndarray) -> Any:
 
 
 def write_blocks(file: Any, codec: Codec | None, blocks: Iterable[Make]) -> None:
-    """Writes what the functions return (bytes or any contiguous buffer) to a file open for writing, in their order.
+    """Calls the functions and writes the bytes or contiguous buffers that they return to an open file, in order.
 
     The functions run in threads, a few of them ahead of the one whose block is being written.
 
@@ -103,26 +100,25 @@ def write_blocks(file: Any, codec: Codec | None, blocks: Iterable[Make]) -> None
 
 
 def _write_deflated(file: Any, codec: Codec, blocks: Iterable[Make]) -> None:
-    engine = isal_zlib or zlib
     checksum, size = int(codec == "zlib"), 0
     file.write(_HEADERS[codec])
     for block, packed in in_order(functools.partial(_deflated, make) for make in blocks):
         file.write(packed)
-        checksum = engine.crc32(block, checksum) if codec == "gzip" else engine.adler32(block, checksum)
+        checksum = deflate.crc32(block, checksum) if codec == "gzip" else deflate.adler32(block, checksum)
         size += memoryview(block).nbytes
-    order = "little" if codec == "gzip" else "big"
+    order: Literal["little", "big"] = "little" if codec == "gzip" else "big"
     length = (size % 2**32).to_bytes(4, "little") if codec == "gzip" else b""
-    file.write(_LAST_BLOCK + checksum.to_bytes(4, order) + length)  # type: ignore[arg-type]
+    file.write(_LAST_BLOCK + checksum.to_bytes(4, order) + length)
 
 
 def _deflated(make: Make) -> tuple[Any, bytes]:
     block = make()
-    packer = (isal_zlib or zlib).compressobj(_DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packer = deflate.compressobj(_DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     return block, packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
 def in_order(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
-    """Runs tasks in a few threads and yields their results in order; few are in memory at a time."""
+    """Runs tasks in a few threads and yields their results in order. Only a few are in memory at a time."""
     threads = _threads()
     waiting: collections.deque[Future[Result]] = collections.deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -1,4 +1,4 @@
-"""Voxel data that a text header describes (MetaImage, NRRD): behind the header or in files beside it, in any encoding."""
+"""Voxel data that a text header describes (MetaImage, NRRD), behind the header or in files beside it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from medjax._errors import ImageFileError, ImageFileWarning, TruncatedFileError, UnsupportedFileError
+from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax._geometry._grid import check_affine, shear_degrees
 from medjax.io._disk._opened import opened
 from medjax.io._disk._stream import Codec, Content
@@ -36,14 +36,14 @@ _CODECS: dict[Encoding, Codec] = {"zlib": "zlib", "gzip": "gzip", "bzip2": "bzip
 # No number needs more characters, and NumPy's parser takes room for the longest one times their count.
 _LONGEST_NUMBER = 400
 
-# Some writers end a file with a line break or pad it, which is no sign of a wrong header: up to this many bytes, and up to
-# an eighth of the voxels where that is more than the first number.
+# Some writers end a file with a line break or pad it. So many excess bytes are no sign of a wrong header: the first
+# number, or an eighth of the voxels where that is more, up to the second.
 _LEAST_EXCESS_BYTES, _MOST_EXCESS_BYTES = 8, 512
 
-# Beyond this a number is damage and not a length in mm.
+# A larger number is damage and not a length in mm.
 _LARGEST_MM = 1e9
 
-# Float32 directions of real scanners miss a right angle by up to 5e-5 (cosine); more is a shear.
+# Float32 directions of real scanners miss a right angle by up to 5e-5 (cosine). Twice that is a shear.
 _SHEAR_TOLERANCE_DEGREES = float(np.degrees(1e-4))
 
 
@@ -54,10 +54,10 @@ class Part:
     Attributes:
         path: The file.
         offset: Bytes before the (encoded) data.
-        lines: Lines that follow these, before the data.
-        skip: Bytes of the decoded data that are not voxels.
-        is_at_end: The voxels are the last bytes of what follows the offset, whatever stands before them.
-        file: The file where it is open already, as the header's own is.
+        lines: Lines after these bytes and before the data.
+        skip: Bytes of the decoded data that precede the voxels.
+        is_at_end: The voxels are the last bytes of the file, whatever precedes them.
+        file: The open file, if it is open already, as the header's is.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class Part:
 def read_elements(parts: Sequence[Part], dtype: np.dtype, count: int, encoding: Encoding) -> np.ndarray:
     """Reads `count` numbers from equal parts, one after another, as a flat array in the machine's byte order.
 
-    Memory is taken only for what the files really hold.
+    Memory is taken only for numbers that the files really hold.
 
     Raises:
         TruncatedFileError: a part holds fewer numbers than its share.
@@ -112,12 +112,12 @@ def _read_bytes(part: Part, dtype: np.dtype, count: int, encoding: Encoding) -> 
     if excess > max(_LEAST_EXCESS_BYTES, min(_MOST_EXCESS_BYTES, size // 8)):
         raise _too_much(part.path, f"the header's size and type make {size} bytes, found {excess} more")
     if excess:
-        warn(part.path, f"{excess} bytes follow the voxels; they are ignored", ImageFileWarning)
+        warn(part.path, f"{excess} bytes follow the voxels; they are ignored")
     return array
 
 
 def _read_numbers(part: Part, dtype: np.dtype, count: int, encoding: Encoding) -> np.ndarray:
-    words = _text(part, least=2 * count - 1).replace(b",", b" ").split()
+    words = _text_of_part(part, least=2 * count - 1).replace(b",", b" ").split()
     if len(words) < count:
         raise TruncatedFileError(part.path, f"voxels: expected {count} numbers, found {len(words)}")
     if len(words) > count:
@@ -133,7 +133,7 @@ def _read_numbers(part: Part, dtype: np.dtype, count: int, encoding: Encoding) -
 def _read_hex(part: Part, dtype: np.dtype, count: int) -> np.ndarray:
     size = count * dtype.itemsize
     try:
-        content = bytearray.fromhex(_text(part, least=2 * size).decode("ascii"))
+        content = bytearray.fromhex(_text_of_part(part, least=2 * size).decode("ascii"))
     except ValueError as error:
         raise ImageFileError(part.path, "its data are not hexadecimal digits") from error
     if len(content) < size:
@@ -143,7 +143,7 @@ def _read_hex(part: Part, dtype: np.dtype, count: int) -> np.ndarray:
     return np.frombuffer(content, dtype)
 
 
-def _text(part: Part, least: int) -> bytes:
+def _text_of_part(part: Part, least: int) -> bytes:
     with _content(part, None) as content:
         content.skip(part.skip)
         found = content.file_bytes - content.position
@@ -159,7 +159,7 @@ def _too_much(path: Path, reason: str) -> ImageFileError:
 def sibling(header: Path, name: str) -> Path:
     """Returns the path of a data file that a header names, which must lie in the header's folder or below.
 
-    What counts is where the name leads: an absolute one may lead into the folder. A link in the folder is followed.
+    An absolute name may be given if it leads into the folder. A link in the folder is followed.
 
     Raises:
         ImageFileError: the name leads out of the folder, or there is no such file.
@@ -201,7 +201,7 @@ def numbered(header: Path, pattern: str, numbers: Iterable[int]) -> list[Path]:
 
 
 def checked_affine(path: Path, affine: np.ndarray) -> np.ndarray:
-    """Returns the affine as it is; raises where it is no geometry and warns where it is sheared."""
+    """Returns the affine as it is. Raises if it is no geometry, and warns if it is sheared."""
     largest = np.abs(affine).max()
     if not largest < _LARGEST_MM:  # also where it is not finite
         raise ImageFileError(path, f"its geometry holds {largest:g} mm, expected below {_LARGEST_MM:g}")
@@ -213,7 +213,7 @@ def checked_affine(path: Path, affine: np.ndarray) -> np.ndarray:
         raise ImageFileError(path, f"its geometry cannot be used: {error}") from error
     degrees = shear_degrees(checked)
     if degrees > _SHEAR_TOLERANCE_DEGREES:
-        warn(path, f"the axes are {degrees:.3g} degrees off a right angle; the shear is kept", ImageFileWarning)
+        warn(path, f"the axes are {degrees:.3g} degrees off a right angle; the shear is kept")
     return checked
 
 
@@ -221,7 +221,7 @@ def storable(path: Path, voxels: np.ndarray) -> np.ndarray:
     """Returns voxels in a dtype that both formats hold: booleans become uint8, half precision float32.
 
     Raises:
-        UnsupportedFileError: there is no such dtype, as for complex numbers.
+        UnsupportedFileError: they hold no such dtype, as for complex numbers.
     """
     if voxels.dtype == bool:
         return voxels.astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Files opened for reading: only regular ones, and one file for all that is read of an image, whoever replaces it."""
+"""Opening files to read: only regular files, and the same file for all parts of an image even if it is replaced."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["as_path", "check_regular", "check_same", "opened"]
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """Returns a caller's path; an empty one names nothing, though `Path` takes it as the working folder.
+    """Returns a caller's path. Refuses an empty one, which `Path` would take as the working folder.
 
     Raises:
         FileNotFoundError: the path is empty.
@@ -25,7 +25,7 @@ def as_path(path: str | os.PathLike[str]) -> Path:
 
 
 def check_regular(path: Path) -> None:
-    """Raises unless the path leads to a regular file: a pipe waits for its writer, a device has no end.
+    """Raises unless the path leads to a regular file. A pipe would wait for its writer, and a device has no end.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -40,16 +40,16 @@ def check_regular(path: Path) -> None:
 
 
 def opened(path: Path) -> io.BufferedReader:
-    """Opens a regular file for reading its bytes; raises as `check_regular` does."""
+    """Opens a regular file to read its bytes. Raises as `check_regular` does."""
     check_regular(path)
     return path.open("rb")
 
 
 def check_same(file: io.BufferedReader, path: Path) -> None:
-    """Raises where the path does not lead to the open file any more.
+    """Raises if the path no longer leads to the open file.
 
-    Writers replace a header after its data, and take the old header away first: data that were opened while the header
-    was still in its place are the header's own.
+    Writers delete the old header first and write the new one after its data. So data that were opened while the header
+    was still in its place belong to it.
 
     Raises:
         ImageFileError: another process has replaced the file.

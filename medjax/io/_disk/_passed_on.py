@@ -1,8 +1,9 @@
-"""What of the metadata enters a file that has no field for it: one rule for NIfTI, MetaImage and NRRD.
+"""The metadata that enters files without a field for it: one rule for NIfTI, MetaImage and NRRD.
 
-These files are made to be passed on, so nothing that names a patient, a study or a day enters them: of the typed fields
-they get `modality`, `subtype`, `is_contrast_administered` and `display`, as JSON where other readers pass over it. A file's
-own header, in `metadata.extra`, goes back into files of the same format. DICOM and the HDF5 store keep who it is.
+These files are made to be passed on, so nothing that names a patient, a study or a day enters them. Of the typed fields
+they get `modality`, `subtype`, `is_contrast_administered` and `display`, as JSON in a place that other readers pass
+over. A file's header in `metadata.extra` goes back into files of the same format. DICOM and the HDF5 store keep the
+identity.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medjax._errors import ImageFileWarning, UnsupportedFileError
+from medjax._errors import UnsupportedFileError
 from medjax._image._image import Image
 from medjax._image._metadata import Metadata
 from medjax.io._disk._warn import warn
@@ -20,6 +21,7 @@ from medjax.io._disk._warn import warn
 __all__ = [
     "KIND_KEY",
     "METADATA_KEY",
+    "extra_of",
     "kept_kind",
     "metadata_from_json",
     "metadata_to_json",
@@ -34,7 +36,7 @@ _SHARED_TYPES: dict[str, type] = {"modality": str, "subtype": str, "is_contrast_
 
 
 def shared(metadata: Metadata | None) -> dict[str, Any]:
-    """Returns the typed fields that go into a file made to be passed on, as far as they are stated.
+    """Returns the typed fields that are stated and may enter a file made to be passed on.
 
     Example:
         >>> shared(mj.Metadata(modality="CT", patient_id="123", clinical={"weight": 70}))
@@ -46,16 +48,21 @@ def shared(metadata: Metadata | None) -> dict[str, Any]:
 
 
 def shared_metadata(values: Mapping[str, Any]) -> Metadata:
-    """Returns metadata of what `shared` gave; other fields, and those of a wrong type, are left out."""
+    """Returns metadata with the fields that `shared` gave. Other fields, and those of a wrong type, are left out."""
     known: dict[str, Any] = {name: v for name, v in values.items() if isinstance(v, _SHARED_TYPES.get(name, ()))}
     return Metadata(**known)
 
 
+def extra_of(image: Image) -> Mapping[str, Any]:
+    """Returns the header of the file that the image comes from, empty where there is none."""
+    return image.metadata.extra if isinstance(image.metadata, Metadata) else {}
+
+
 def metadata_to_json(path: Path, image: Image) -> str | None:
-    """Returns what `shared` gives as one line of ASCII, `None` where that is nothing.
+    """Returns the fields that `shared` gives as one line of ASCII; `None` if there are none.
 
     Raises:
-        UnsupportedFileError: `display` holds something that JSON cannot.
+        UnsupportedFileError: `display` holds a value that JSON cannot.
     """
     found = shared(image.metadata if isinstance(image.metadata, Metadata) else None)
     try:
@@ -69,17 +76,17 @@ def metadata_to_json(path: Path, image: Image) -> str | None:
 
 
 def metadata_from_json(path: Path, text: str) -> Metadata:
-    """Reads what `metadata_to_json` wrote; warns and leaves out what was damaged since."""
+    """Reads the text that `metadata_to_json` wrote. Damaged fields are left out, with a warning."""
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):
         values = None
     metadata = shared_metadata(values) if isinstance(values, dict) else Metadata()
     if not isinstance(values, dict) or values.keys() & _SHARED_TYPES.keys() - shared(metadata).keys():
-        warn(path, f"its {METADATA_KEY} are damaged and left out", ImageFileWarning)
+        warn(path, f"its {METADATA_KEY} are damaged and left out")
     return metadata
 
 
 def kept_kind(value: Any, voxels: Any) -> Any:
-    """Returns the image kind that the key states; labels that are no integers are intensities."""
+    """Returns the image kind that the key states. Labels that are no integers are intensities."""
     return "label" if value == "label" and voxels.dtype.kind in "iu" else "intensity"

@@ -1,7 +1,7 @@
-"""Compressed streams, read: gzip and zlib by isal where it is installed (by zlib elsewhere), bzip2 and zstd.
+"""Reading compressed streams: gzip, zlib, bzip2 and zstd.
 
-Reading is bounded. `Content` decompresses no more than it is asked for, refuses a count that the file cannot hold before
-any memory is taken, and turns whatever is wrong with a stream into an `ImageFileError`. `_blocks` writes.
+Reading is bounded. `Content` decompresses no more than it is asked for, refuses a count that the file cannot hold
+before it takes memory, and turns the errors of a stream into an `ImageFileError`. `_blocks` writes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,8 @@ import numpy as np
 
 from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax._optional import optional
+from medjax.io._disk._deflate import deflate
 from medjax.io._disk._opened import opened
-
-isal_zlib: Any = None
-with contextlib.suppress(ImportError):  # no wheel for this machine: the standard library does the same, slower
-    from isal import isal_zlib
 
 __all__ = ["Codec", "Content", "codec_of", "zstandard_for"]
 
@@ -32,18 +29,18 @@ Codec = Literal["gzip", "zlib", "bzip2", "zstd"]
 
 _MAGIC: dict[Codec, bytes] = {"gzip": b"\x1f\x8b", "bzip2": b"BZh", "zstd": b"\x28\xb5\x2f\xfd"}
 
-# Deflate codes at most 258 bytes in two bits (RFC 1951, 3.2.5), so no content is larger than this times its file. The
-# other codecs have no useful bound.
+# Deflate codes at most 258 bytes in two bits (RFC 1951, 3.2.5), so content is at most this many times larger than its
+# file. The other codecs have no useful bound.
 _MAX_EXPANSION: dict[Codec, int] = {"gzip": 1032, "zlib": 1032}
 
-# A claim beyond this is checked by decompressing once without keeping anything, unless the file is of a size to match.
+# A larger claim is checked by decompressing once without keeping anything, unless the file is large enough for it.
 _TRUSTED_BYTES = 2**28
 _TRUSTED_EXPANSION = 32
 
-# A check of more takes longer than a few seconds (measured: 2.5, 0.44 and 12 GB/s of zeros), so such a claim is refused.
+# A larger claim is refused: its check takes more than a few seconds (measured: 2.5, 0.44 and 12 GB/s of zeros).
 _MOST_CHECKED_BYTES: dict[Codec, int] = {"gzip": 2**33, "zlib": 2**33, "bzip2": 2**30, "zstd": 2**34}
 
-# What XLA wants of arrays on a CPU; others are copied more slowly (measured: 28 ms instead of 10 for 47 MB).
+# XLA copies arrays with another alignment more slowly on a CPU (measured: 28 ms instead of 10 for 47 MB).
 _ALIGNMENT = 64
 
 _INPUT_BYTES = 2**18
@@ -51,7 +48,7 @@ _PIECE_BYTES = 2**20  # measured: 128 KiB to 1 MiB are equally fast, 4 MiB leave
 
 
 def codec_of(head: bytes) -> Codec | None:
-    """Tells the compression of a whole file from its first bytes; zlib streams have no reliable mark.
+    """Tells the compression of a whole file from its first bytes. zlib streams have no reliable mark.
 
     Example:
         >>> import gzip
@@ -62,17 +59,18 @@ def codec_of(head: bytes) -> Codec | None:
 
 
 class Content:
-    """The content of a file, decompressed while it is read; a context manager.
+    """The content of a file, decompressed while it is read. A context manager.
 
     Args:
-        path: The file; also what errors name.
-        codec: "auto" tells it by the first bytes, `None` reads the bytes as they are. "zlib" accepts gzip as well.
+        path: The file, which errors name.
+        codec: "auto" tells the codec by the first bytes, `None` reads the bytes as they are. "zlib" accepts gzip as
+            well.
         offset: Where the stream starts in the file.
-        file: The file where it is open already; it is closed with the content.
+        file: The open file, if it is open already. It is closed with the content.
         data: Compressed bytes to read instead of the file's.
 
     Attributes:
-        codec: What was found.
+        codec: The codec that was found.
         file_bytes: Size of the file from `offset` on.
         position: How many bytes of the content were read.
 
@@ -97,14 +95,14 @@ class Content:
         self._file: Any = io.BytesIO(data) if data is not None else file or opened(path)
         try:
             size = self._file.seek(0, os.SEEK_END)
-            start = min(offset, size)  # what a header says can be more than a file can have
+            start = min(offset, size)  # a header can state an offset beyond the end
             self.file_bytes = size - start
             self._file.seek(start)
             if codec == "auto":
                 codec = codec_of(self._file.read(4))
                 self._file.seek(start)
             self.codec = codec
-            self._source = _source(self._file, codec, path)
+            self._source = _decompressor(self._file, codec, path)
         except BaseException:
             self._file.close()
             raise
@@ -118,7 +116,7 @@ class Content:
         self._file.close()
 
     def read(self, count: int) -> bytes:
-        """Reads up to `count` bytes, fewer only at the end of the content; memory grows with what is really there."""
+        """Reads up to `count` bytes, fewer only at the end of the content. Memory grows with the bytes read."""
         pieces, missing = [], count
         while missing > 0:
             piece = bytearray(min(missing, _PIECE_BYTES))
@@ -130,7 +128,7 @@ class Content:
         return b"".join(pieces)
 
     def read_pieces(self, count: int, piece: int, what: str = "voxels") -> Iterator[np.ndarray]:
-        """Reads `count` bytes, so many at a time into a new uint8 array each; raises where there are fewer."""
+        """Reads `count` bytes as uint8 arrays of `piece` bytes each. Raises where there are fewer."""
         for start in range(0, count, piece):
             array = np.empty(min(piece, count - start), np.uint8)
             found = self._fill(array.data)
@@ -142,7 +140,7 @@ class Content:
         """Reads exactly `count` bytes into a new uint8 array.
 
         Raises:
-            TruncatedFileError: there are fewer; found out before memory is taken where the file's size tells.
+            TruncatedFileError: there are fewer. Where the file's size tells, no memory is taken before.
             ImageFileError: the stream is damaged.
         """
         array = self.empty(count, what)
@@ -156,10 +154,10 @@ class Content:
         return TruncatedFileError(self.path, f"{what}: expected {expected} bytes, found {found}{cause}")
 
     def skip(self, count: int) -> int:
-        """Reads and forgets up to `count` bytes; returns how many there were.
+        """Reads and drops up to `count` bytes, and returns how many there were.
 
         Raises:
-            UnsupportedFileError: of compressed content, more than can be passed over soon.
+            UnsupportedFileError: the content is compressed, and so many bytes take too long to skip.
         """
         if self.codec is None:
             skipped = min(count, max(self.file_bytes - self.position, 0))
@@ -178,12 +176,12 @@ class Content:
         return most - left
 
     def finish(self) -> int:
-        """Reads on to the end, which checks the stream's checksum; returns how many bytes followed.
+        """Reads to the end, which checks the stream's checksum. Returns how many bytes followed.
 
         The count includes bytes after the end of a compressed stream. It stops at 64 MiB.
 
         Raises:
-            ImageFileError: the checksum does not match, so some of what was read is wrong.
+            ImageFileError: the checksum does not match, so some of the bytes that were read are wrong.
             TruncatedFileError: the stream breaks off before its checksum.
         """
         following = self.skip(2**26)
@@ -210,10 +208,10 @@ class Content:
         return filled
 
     def empty(self, count: int, what: str = "voxels") -> np.ndarray:
-        """Returns memory for `count` bytes that are to be read, a uint8 array at an address that JAX copies from fast.
+        """Returns memory for `count` bytes: a uint8 array at an address from which JAX copies fast.
 
         Raises:
-            TruncatedFileError: the file cannot hold so many, found out before memory is taken.
+            TruncatedFileError: the file cannot hold so many. No memory is taken before.
             ImageFileError: the machine has less.
         """
         self.check_claim(count, what)
@@ -225,11 +223,11 @@ class Content:
         return array[start : start + count]
 
     def check_claim(self, count: int, what: str) -> None:
-        """Raises where the rest of the content is not of `count` bytes, as far as that can be found out soon.
+        """Raises if the rest of the content has fewer than `count` bytes, where a check is quick.
 
         Raises:
             TruncatedFileError: the content is shorter.
-            UnsupportedFileError: it might be so long, but to find that out would take many times the file's own size.
+            UnsupportedFileError: the content might be so long, but a check would decompress many times the file's size.
         """
         if self.codec is None:
             found = max(self.file_bytes - self.position, 0)
@@ -240,7 +238,8 @@ class Content:
         if most is not None and count > most * self.file_bytes:
             raise TruncatedFileError(
                 self.path,
-                f"{what}: expected {count} bytes, but {self.file_bytes} bytes of {self.codec} hold {most * self.file_bytes} at most",
+                f"{what}: expected {count} bytes, but {self.file_bytes} bytes of {self.codec} hold "
+                f"{most * self.file_bytes} at most",
             )
         if count <= max(_TRUSTED_BYTES, _TRUSTED_EXPANSION * self.file_bytes):
             return
@@ -256,7 +255,7 @@ class Content:
         return UnsupportedFileError(self.path, reason, "decompress the file first if you trust it")
 
     def _found_ahead(self, count: int) -> int:
-        """How many of the next bytes there are, found out by decompressing from the start; the position stays."""
+        """How many of the next `count` bytes there are. Decompresses from the start, and keeps the position."""
         place = self._file.tell()
         ahead = Content(self.path, codec=self.codec, offset=self._offset, file=self._file)
         ahead.skip(self.position)
@@ -276,7 +275,7 @@ class _Inflater:
         self.garbage_bytes = 0
 
     def _new_engine(self) -> Any:
-        return (isal_zlib or zlib).decompressobj(wbits=self._wbits)
+        return deflate.decompressobj(wbits=self._wbits)
 
     def readinto(self, view: memoryview) -> int:
         """Fills the start of the view; 0 at the end of the last member.
@@ -296,7 +295,7 @@ class _Inflater:
         return 0
 
     def _starts_member(self) -> bool:
-        """Starts on what follows the end of a member, unless that is padding or garbage."""
+        """Starts the next member, if the bytes after the end of one are no padding or garbage."""
         rest = self._input.lstrip(b"\0")  # padding, as tapes leave it, which other readers allow too
         while len(rest) < 2:
             more = self._file.read(_INPUT_BYTES)
@@ -313,8 +312,8 @@ class _Inflater:
         return False
 
 
-def _source(file: Any, codec: Codec | None, path: Path) -> Any:
-    """Something with a `readinto` that gives the content."""
+def _decompressor(file: Any, codec: Codec | None, path: Path) -> Any:
+    """An object whose `readinto` gives the content."""
     if codec is None:
         return file
     if codec == "bzip2":
@@ -335,12 +334,12 @@ def zstandard_for(path: Path) -> Any:
 
 @contextlib.contextmanager
 def _damage_named(path: Path, codec: Codec | None) -> Iterator[None]:
-    """Turns what decompressors raise into the package's errors; errors of the operating system pass."""
+    """Turns the errors of decompressors into the package's. Errors of the operating system pass."""
     try:
         yield
     except (
         OSError
-    ) as error:  # bz2 raises one without a number; a subclass is the system's or the caller's, as TimeoutError
+    ) as error:  # bz2 raises one without a number; a subclass, as TimeoutError, is the system's or the caller's
         if type(error) is not OSError or error.errno is not None or codec is None:
             raise
         raise ImageFileError(path, f"the {codec} stream is damaged: {error}") from error
@@ -353,4 +352,4 @@ def _decompression_errors(codec: Codec | None) -> tuple[Any, ...]:
         import zstandard
 
         return (zstandard.ZstdError,)
-    return (zlib.error,) if isal_zlib is None else (zlib.error, isal_zlib.error)
+    return (zlib.error, deflate.error)

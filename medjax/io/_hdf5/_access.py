@@ -1,9 +1,9 @@
 """Opening HDF5 files and looking into them without trusting them.
 
-Links are followed only where they are hard, that is, inside the file. Attributes are read only where their type and
-size are the expected ones: of damaged files, HDF5's variable-length data and its unusual number types have been seen to
-loop for ever (HDF5 2.0.0). What HDF5 or h5py raise about a file's content becomes an `ImageFileError`; an error of the
-operating system stays one, with its number, and so does whatever a signal handler of the caller raises.
+Only hard links are followed, which stay inside the file. Attributes are read only if they have the expected type and
+size: HDF5 was seen to loop for ever on variable-length data and unusual number types of damaged files (HDF5 2.0.0).
+Errors of HDF5 or h5py about a file's content become an `ImageFileError`. An error of the operating system keeps its
+type and number. An error from a signal handler of the caller keeps its type.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ __all__ = [
     "walk",
 ]
 
-# Bytes of one attribute: more do not fit into an object header.
+# The most bytes of an attribute, since an object header holds no more.
 _ATTRIBUTE_LIMIT = 1 << 16
 _DAMAGE = (RuntimeError, ValueError, TypeError, KeyError, OverflowError, AttributeError)
 
-# Numbers that the system gives for offsets and sizes that no file has, so for a content that states such.
+# The system's error numbers for impossible offsets and sizes, which damaged content states.
 _NONSENSE = (errno.EINVAL, errno.EOVERFLOW)
 
-# Modules whose errors speak of a file. Any other code that runs meanwhile is a signal handler of the caller's.
+# Modules whose errors are about a file. Any other code that runs meanwhile is a signal handler of the caller.
 _READERS = {"medjax", "h5py", "numpy", "isal", "jax", "jaxtyping", *sys.stdlib_module_names} - {"__main__"}
 
 _DTYPES = [
@@ -60,7 +60,7 @@ _STORED_DTYPES = [dtype for each in _DTYPES for dtype in (each.newbyteorder("<")
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turns what h5py raises about a file's content into an `ImageFileError`; other errors keep their type."""
+    """Turns h5py's errors about a file's content into an `ImageFileError`. Other errors keep their type."""
     try:
         yield
     except BlockingIOError as error:
@@ -110,7 +110,7 @@ def _busy(path: Path) -> ImageFileError:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[h5py.File]:
-    """Opens a file to read; a commit that a killed writer left half done is seen as done."""
+    """Opens a file to read. A commit that a killed writer left half done is read as done."""
     with contextlib.ExitStack() as stack:
         with translated(path):
             file = None
@@ -120,7 +120,7 @@ def reading(path: Path) -> Iterator[h5py.File]:
 
 
 def _opened(path: Path, stack: contextlib.ExitStack) -> h5py.File | None:
-    """Opens a file to read, or returns `None` where another one took its name meanwhile."""
+    """Opens a file to read. Returns `None` if another file took its name meanwhile."""
     check_regular(path)
     raw = stack.enter_context(path.open("rb", buffering=0))
     _check_begun(raw.fileno(), path)
@@ -141,7 +141,7 @@ def _check_begun(descriptor: int, path: Path) -> None:
 
 @contextlib.contextmanager
 def appending(path: Path) -> Iterator[h5py.File]:
-    """Opens a file to change it; the changes take place together when the block ends, or not at all."""
+    """Opens a file to change it. The changes take place together when the block ends, or not at all."""
     with translated(path), path.open("rb+", buffering=0) as raw:
         _lock(raw.fileno(), path, is_shared=False)
         _check_begun(raw.fileno(), path)
@@ -152,7 +152,7 @@ def appending(path: Path) -> Iterator[h5py.File]:
 
 @contextlib.contextmanager
 def filling(temporary: Path, path: Path) -> Iterator[h5py.File]:
-    """Opens a new file to write, which will be the one at `path`; it is on the disk when the block ends."""
+    """Opens a new file to write, which will get the name `path`. It is on disk when the block ends."""
     with translated(path), temporary.open("wb+", buffering=0) as raw:
         _lock(raw.fileno(), path, is_shared=False)
         with _changing(raw.fileno(), "w") as file:
@@ -179,7 +179,7 @@ def _changing(descriptor: int, mode: str) -> Iterator[h5py.File]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process has a file open for writing, as far as the system tells."""
+    """Whether a process has a file open for writing. Always false on systems without locks."""
     try:
         with path.open("rb", buffering=0) as raw:
             _lock(raw.fileno(), path, is_shared=True)
@@ -189,7 +189,7 @@ def is_locked(path: Path) -> bool:
 
 
 def _lock(descriptor: int, path: Path, *, is_shared: bool) -> None:
-    """Takes the lock that HDF5 itself takes (flock), so that other HDF5 programs see it too."""
+    """Takes the lock that HDF5 itself takes (flock), so that other HDF5 programs see it as well."""
     if fcntl is None or os.environ.get("HDF5_USE_FILE_LOCKING", "").upper() in ("FALSE", "0"):
         return
     try:
@@ -202,7 +202,7 @@ def _lock(descriptor: int, path: Path, *, is_shared: bool) -> None:
 
 
 def child(group: h5py.Group, name: str, path: Path) -> Any:
-    """Returns a member of a group, or `None` where there is none; links that could leave the file are refused."""
+    """Returns a member of a group, or `None` if there is none. Links that could leave the file are refused."""
     if name not in group:
         return None
     link = group.get(name, getlink=True)
@@ -216,7 +216,7 @@ def child(group: h5py.Group, name: str, path: Path) -> Any:
 
 
 def walk(group: h5py.Group, is_closed: Callable[[h5py.Group], bool]) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
-    """Yields the groups and datasets below a group with their paths, each object once, by name; not below closed ones."""
+    """Yields the groups and datasets below a group with their paths, each object once. Skips closed groups' members."""
     seen = {h5py.h5o.get_info(group.id).addr}
     pending: list[tuple[str, Any]] = [("", group)]
     while pending:
@@ -229,7 +229,7 @@ def walk(group: h5py.Group, is_closed: Callable[[h5py.Group], bool]) -> Iterator
 
 
 def _members(group: h5py.Group, seen: set[int]) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
-    """The groups and datasets of a group, without what a cycle of links leads back to."""
+    """The groups and datasets of a group, without those that were seen before, as in a cycle of links."""
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             continue

@@ -1,9 +1,10 @@
-"""HDF5's filters: which ones are read, and how many bytes a chunk's stream stands for.
+"""HDF5's filters: which ones are read, and how many bytes a chunk's stream decodes to.
 
-HDF5 takes whatever a filter gives it. A stream that stands for more than its chunk takes memory and time that nobody
-needs; one that stands for less leaves voxels that nobody wrote. So a stream is asked for its size before HDF5 decodes it,
-and deflate, bzip2 and zstd are decoded here, as far as a chunk goes. Not read are filters whose streams do not tell (Blosc2,
-ZFP, SZ and other lossy ones) and filters that read beyond a damaged stream and end the process (bitshuffle, n-bit).
+HDF5 takes any number of bytes from a filter. A stream that decodes to more than its chunk wastes memory and time. One
+that decodes to less leaves voxels that nobody wrote. So the size of a stream is found before HDF5 decodes it. Deflate,
+bzip2 and zstd are decoded here, up to the size of a chunk. Two kinds of filters are not read: those whose streams do
+not tell their size (Blosc2, ZFP, SZ and other lossy ones), and those that read beyond a damaged stream and end the
+process (bitshuffle, n-bit).
 """
 
 from __future__ import annotations
@@ -21,13 +22,8 @@ from typing import Any
 import h5py
 
 from medjax._errors import MissingDependencyError, UnsupportedFileError
+from medjax.io._disk._deflate import deflate
 from medjax.io._disk._stream import zstandard_for
-
-deflate: Any
-try:
-    from isal import isal_zlib as deflate
-except ImportError:  # no wheel for this machine: slower, the same bytes once inflated
-    deflate = zlib
 
 __all__ = ["BLOSC", "DEFLATE", "SHUFFLE", "Pipeline", "deflated", "need_filter", "pipeline_of"]
 
@@ -43,8 +39,8 @@ class Pipeline:
 
     Attributes:
         numbers: The filters' registered numbers.
-        coder: The one that compresses, or `None`.
-        parameters: What the file says to the coder.
+        coder: The number of the filter that compresses, or `None`.
+        parameters: The parameters of the coder in the file.
         size: Bytes of a chunk before any filter.
         path: The file.
     """
@@ -61,11 +57,11 @@ class Pipeline:
         return self.coder in _DECODED_HERE
 
     def done(self, mask: int) -> set[int]:
-        """The filters that one chunk went through: bit n of its mask says that filter n was skipped."""
+        """The filters that one chunk went through. Bit n of its mask says that filter n was skipped."""
         return {number for n, number in enumerate(self.numbers) if not mask >> n & 1}
 
     def check(self, mask: int, data: bytes) -> None:
-        """Raises `ValueError` where a stored chunk does not stand for exactly the bytes of a chunk."""
+        """Raises `ValueError` if a stored chunk does not decode to exactly the bytes of a chunk."""
         done = self.done(mask)
         if _FLETCHER32 in done:
             data = data[:-_CHECKSUM_BYTES]
@@ -77,7 +73,7 @@ class Pipeline:
             raise ValueError(f"a chunk has {claimed} bytes in place of {self.size}")
 
     def inflated(self, mask: int, data: bytes) -> bytes:
-        """Returns the bytes of a stored chunk, at most one too many; raises `ValueError` where they are not a chunk's."""
+        """Decodes a stored chunk, at most one byte too far. Raises `ValueError` if the bytes are not a chunk's."""
         if self.coder in self.done(mask):
             try:
                 data = self._inflated(data)
@@ -103,7 +99,7 @@ class Pipeline:
 
 
 def pipeline_of(dataset: h5py.Dataset, path: Path) -> Pipeline:
-    """Returns the filters of a chunked dataset, or raises where one is not read or not installed."""
+    """Returns the filters of a chunked dataset. Raises if one of them is not read or not installed."""
     properties = dataset.id.get_create_plist()
     filters = [properties.get_filter(n) for n in range(properties.get_nfilters())]
     numbers = [number for number, *_ in filters]
@@ -129,7 +125,7 @@ def deflated(data: Any) -> bytes:
 
 
 def need_filter(path: Path, number: int) -> None:
-    """Raises where neither HDF5 nor hdf5plugin has a filter."""
+    """Raises if neither HDF5 nor hdf5plugin has the filter."""
     if h5py.h5z.filter_avail(number):
         return
     with contextlib.suppress(ImportError):
@@ -145,7 +141,7 @@ def _szip_size(data: bytes, _: Pipeline) -> int:
 
 
 def _scale_offset_size(data: bytes, pipeline: Pipeline) -> int:
-    """The numbers' count and size stand beside the filter, the bits of each in the stream: H5Zscaleoffset.c."""
+    """The filter's parameters state count and size of the numbers, the stream the bits of each: H5Zscaleoffset.c."""
     count, size = pipeline.parameters[2], pipeline.parameters[4]
     bits = struct.unpack_from("<I", data)[0]
     if bits > 8 * size or len(data) < 21 + count * bits / 8:
@@ -154,10 +150,10 @@ def _scale_offset_size(data: bytes, pipeline: Pipeline) -> int:
 
 
 def _lzf_size(data: bytes, pipeline: Pipeline) -> int:
-    """Adds up what the codes of LZF stand for, to the first that is too many; its streams state no size.
+    """Adds up the lengths of the codes of LZF until they are too many. Its streams state no size.
 
-    A byte below 32 stands for one byte more than its value, which follow it; any other for a repetition, whose length is
-    its upper three bits, and the byte after it where these are all set, plus two: LibLZF, lzf_d.c.
+    A byte below 32 is followed by as many literal bytes as its value, and one more. Any other byte is a repetition. Its
+    length is two plus the upper three bits. Where these are all set, the next byte is added: LibLZF, lzf_d.c.
     """
     at = size = 0
     while at < len(data) and size <= pipeline.size:
@@ -174,7 +170,7 @@ def _lzf_size(data: bytes, pipeline: Pipeline) -> int:
 
 
 def _blosc_size(data: bytes, _: Pipeline) -> int:
-    """Bytes 4 to 16 are the sizes of the content, its blocks and the stream: c-blosc, README_CHUNK_FORMAT."""
+    """Bytes 4 to 16 state the sizes of the content, its blocks and the stream: c-blosc, README_CHUNK_FORMAT."""
     size, block, stored = struct.unpack_from("<III", data, 4)
     if not 0 < block <= size or stored > len(data):
         raise IndexError

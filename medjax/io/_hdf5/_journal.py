@@ -1,11 +1,11 @@
 """Appending to an HDF5 file so that a crash at any moment leaves every older image whole.
 
-HDF5 overwrites parts of its index when something is added, block by block; a process killed between two blocks leaves a
-file that does not open. So an append runs on a file object that lets HDF5 write freely behind the file's old end, but
-holds back what it wants to overwrite before it. Once HDF5 has closed, these blocks are committed:
+HDF5 overwrites parts of its index when something is added, block by block. A process that is killed between two blocks
+leaves a file that does not open. So an append runs on a file object that lets HDF5 write freely behind the file's old
+end, but holds back the blocks that HDF5 overwrites before it. Once HDF5 has closed, these blocks are committed:
 
-1. what was written behind the old end is flushed to disk: a system writes in any order what is not flushed, and a
-   journal must not count while the data that its blocks point to are missing;
+1. the bytes behind the old end are flushed to disk: a system writes unflushed bytes in any order, and a journal must
+   not count while the data that its blocks point to are missing;
 2. the blocks are written behind the new end, as a journal with a checksum, and flushed;
 3. they are copied to their places, and flushed; 4. the journal is cut off.
 
@@ -37,13 +37,13 @@ class JournaledFile(io.RawIOBase):
     """A file for h5py's file-object driver that holds overwritten blocks back until `commit`.
 
     Args:
-        descriptor: An open file descriptor; stays the caller's to close.
-        held_back: Blocks that a journal holds, by offset: they replace what the file says.
-        size: Size that the file has with them; default the end that its superblock states, else its size on disk.
+        descriptor: An open file descriptor. The caller closes it.
+        held_back: Blocks of a journal, by offset. They replace the file's bytes.
+        size: Size of the file with these blocks. Default: the end that its superblock states, else its size on disk.
 
     Attributes:
-        failure: The first error that was met while HDF5 read or wrote, or `None`. HDF5 cannot close a file that it
-            failed to write, and says of other errors too what is not their cause.
+        failure: The first error while HDF5 read or wrote, or `None`. HDF5 cannot close a file that it failed to write,
+            and its own errors name other causes.
     """
 
     def __init__(self, descriptor: int, held_back: dict[int, bytes] | None = None, size: int | None = None):
@@ -95,7 +95,7 @@ class JournaledFile(io.RawIOBase):
         return len(view)
 
     def write(self, data: Any) -> int:
-        """Writes, or remembers why it could not."""
+        """Writes, or keeps the error in `failure`."""
         view = memoryview(data).cast("B")
         inside = max(0, min(len(view), self._old_end - self._position))
         if not self._is_abandoned:
@@ -104,7 +104,7 @@ class JournaledFile(io.RawIOBase):
                     self._hold_back(view[:inside], self._position)
                 if inside < len(view):
                     write_at(self._descriptor, view[inside:], self._position + inside)
-            except BaseException as error:  # noqa: BLE001  # raised by `commit`; an interrupt of the caller's too
+            except BaseException as error:  # noqa: BLE001  # `commit` raises it, an interrupt of the caller as well
                 self.failure = self.failure or error
                 self.abandon()
         self._position += len(view)
@@ -116,19 +116,19 @@ class JournaledFile(io.RawIOBase):
         return self._end
 
     def flush(self) -> None:
-        """Does nothing: nothing is buffered, and `commit` says when the disk must have it."""
+        """Does nothing: no byte is buffered, and `commit` flushes to disk."""
 
     def abandon(self) -> None:
-        """Takes all further writes without doing them."""
+        """Ignores all further writes."""
         self._is_abandoned = True
 
     def roll_back(self) -> None:
-        """Cuts off what was written behind the old file, unless the journal is complete: then it counts."""
+        """Cuts off the bytes behind the old file, unless the journal is complete and counts."""
         if not self._is_committed:
             os.ftruncate(self._descriptor, self._size_on_disk)
 
     def commit(self) -> None:
-        """Makes everything written the file's content, in one step as seen after a crash; raises what a write met."""
+        """Makes all writes the file's content, in one step as seen after a crash. Raises a failed write's error."""
         if self.failure is not None:
             raise self.failure
         blocks = {page * _PAGE: bytes(block) for page, block in self._pages.items()}
@@ -155,7 +155,7 @@ class JournaledFile(io.RawIOBase):
 
     @staticmethod
     def _parts(offset: int, length: int) -> list[tuple[int, int, int]]:
-        """The pages that a range touches, each with the part of it that is touched."""
+        """The pages that a range touches, each with the start and stop of the range within it."""
         first, last = offset // _PAGE, (offset + length - 1) // _PAGE
         return [
             (page, max(0, offset - page * _PAGE), min(_PAGE, offset + length - page * _PAGE))
@@ -164,7 +164,7 @@ class JournaledFile(io.RawIOBase):
 
 
 def read_journal(descriptor: int) -> tuple[dict[int, bytes], int] | None:
-    """Returns the blocks of a complete journal at the end of a file and the size the file has with them, else `None`."""
+    """Returns the blocks of a complete journal at the end of a file, and the file's size with them; else `None`."""
     size = os.fstat(descriptor).st_size
     footer = read_at(descriptor, _FOOTER.size, max(0, size - _FOOTER.size))
     if len(footer) < _FOOTER.size or not footer.endswith(_MAGIC):
@@ -199,11 +199,11 @@ def _apply(descriptor: int, blocks: dict[int, bytes], size: int) -> None:
     for offset, data in sorted(blocks.items()):
         write_at(descriptor, memoryview(data)[: max(0, size - offset)], offset)
     os.fsync(descriptor)
-    os.ftruncate(descriptor, size)  # not flushed: the journal may reappear, and says the same again
+    os.ftruncate(descriptor, size)  # not flushed: if the journal reappears, it gives the same file again
 
 
 def _end_of_hdf5(head: bytes) -> int | None:
-    """Where a superblock says that its file ends: HDF5 File Format Specification 3.0, II.A.
+    """The end of the file that a superblock states: HDF5 File Format Specification 3.0, II.A.
 
     `None` for a file that medjax does not write: 4-byte offsets, or a user block before the superblock.
     """

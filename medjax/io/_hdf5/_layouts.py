@@ -1,4 +1,4 @@
-"""What an image looks like in an HDF5 file: medjax's own layout, and two that other programs write."""
+"""The layouts of images in an HDF5 file: medjax's own, and two that other programs write."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def is_image(member: h5py.Group | h5py.Dataset) -> bool:
 
 
 def _is_dataset(group: h5py.Group, name: str) -> bool:
-    """Whether a group holds a dataset itself: an image may have the name of one, and links are not followed."""
+    """Whether a group holds a dataset of this name. An image may have that name, and links are not followed."""
     return isinstance(group.get(name, getlink=True), h5py.HardLink) and group.get(name, getclass=True) is h5py.Dataset
 
 
 def entry_of(member: h5py.Group | h5py.Dataset, path: Path) -> Entry:
-    """Reads the geometry of an image and says where its voxels lie."""
+    """Reads the geometry of an image and finds its voxels."""
     if isinstance(member, h5py.Dataset):
         return _medimages_entry(member)
     return _own_entry(member, path) if h5py.h5a.exists(member.id, b"medjax_layout") else _itk_entry(member, path)
@@ -59,7 +59,7 @@ def _own_entry(group: h5py.Group, path: Path) -> Entry:
     if layout is None or layout.shape != () or int(layout) != LAYOUT:
         stated = "" if layout is None else f" {layout.tolist()}"
         raise UnsupportedFileError(path, f"{group.name} has layout{stated}, known is {LAYOUT}", "update medjax")
-    affine, kind = number_attribute(group, "affine"), _kind(group)
+    affine, kind = number_attribute(group, "affine"), _image_kind(group)
     if affine is None or affine.shape != (4, 4) or kind is None:
         raise ImageFileError(
             path, f"{group.name} needs the attributes affine (4 x 4) and kind ('intensity' or 'label')"
@@ -68,7 +68,7 @@ def _own_entry(group: h5py.Group, path: Path) -> Entry:
     return Entry("medjax", voxels, check_affine(affine), kind, lambda: _own_metadata(group, path))
 
 
-def _kind(group: h5py.Group) -> Kind | None:
+def _image_kind(group: h5py.Group) -> Kind | None:
     kinds: dict[str | None, Kind] = {"intensity": "intensity", "label": "label"}
     return kinds.get(text_attribute(group, "kind"))
 
@@ -96,10 +96,10 @@ _TEXT_FIELDS = (
 
 
 def stored_metadata(metadata: Any, path: Path) -> np.ndarray | None:
-    """The metadata as one fixed-length string: as a dataset it may be longer than an attribute's 64 KiB.
+    """The metadata as one fixed-length string, for a dataset, which may be longer than an attribute's 64 KiB.
 
     Raises:
-        UnsupportedFileError: they hold something that JSON cannot.
+        UnsupportedFileError: the metadata hold a value that JSON cannot.
     """
     if not isinstance(metadata, Metadata):
         return None
@@ -127,7 +127,7 @@ def _stored_text(dataset: h5py.Dataset, path: Path) -> str:
     return bytes(value[()]).decode()
 
 
-def _numbers(owner: h5py.Dataset, name: str, count: int) -> np.ndarray:
+def _numbers_of(owner: h5py.Dataset, name: str, count: int) -> np.ndarray:
     values = number_attribute(owner, name)
     if values is None or values.size != count:
         raise ValueError(f"{owner.name} needs {count} numbers in the attribute {name}")
@@ -137,14 +137,14 @@ def _numbers(owner: h5py.Dataset, name: str, count: int) -> np.ndarray:
 # MedImages.jl, src/HDF5_manag.jl and src/MedImage_data_struct.jl at c18e140: the values of its enumerations, from 0.
 _MODALITIES = ("MR", "PT", "CT")
 _SUBTYPES = ("CT", "ADC", "DWI", "T1", "T2", "FLAIR", "FDG", "PSMA")
-# What MedImages.jl writes where it knows nothing.
+# Placeholders that MedImages.jl writes for unknown values.
 _PLACEHOLDERS = ("", "test_id")
 
 
 def _medimages_entry(dataset: h5py.Dataset) -> Entry:
-    """A dataset of MedImages.jl: Julia's axes (i, j, k) are HDF5's reversed; geometry as SimpleITK states it, in LPS."""
-    origin, spacing = _numbers(dataset, "origin", 3), _numbers(dataset, "spacing", 3)
-    affine = affine_from(spacing, origin, _numbers(dataset, "direction", 9).reshape(3, 3))
+    """A dataset of MedImages.jl. Julia's axes (i, j, k) are HDF5's reversed; the geometry is SimpleITK's, in LPS."""
+    origin, spacing = _numbers_of(dataset, "origin", 3), _numbers_of(dataset, "spacing", 3)
+    affine = affine_from(spacing, origin, _numbers_of(dataset, "direction", 9).reshape(3, 3))
     return Entry("MedImages.jl", dataset, affine, "intensity", lambda: _medimages_metadata(dataset))
 
 

@@ -1,8 +1,8 @@
 """Voxels as HDF5 datasets: chunked, shuffled and deflated, coded by several threads beside HDF5's own filters.
 
-HDF5 runs its filters one chunk at a time on one thread, and its deflate filter takes whatever memory a hostile stream
-asks for. Chunks are therefore coded here, with isal where it is installed, and stored as HDF5's own filters (shuffle,
-deflate) would have stored them, so that any HDF5 program reads them. Other codecs: `_filters`.
+HDF5 runs its filters one chunk at a time on one thread, and its deflate filter takes all the memory that a hostile
+stream asks for. So chunks are coded here, with isal where it is installed. They are stored as HDF5's own filters
+(shuffle, deflate) would store them, so any HDF5 program reads them. `_filters` has the other codecs.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _CHUNK = (16, 128, 128)  # along k, j, i: a 64^3 box touches few, and 2 MB at mo
 _CHUNK_VOXELS = math.prod(_CHUNK)
 _WORKERS = min(4, os.cpu_count() or 1)
 
-# Bytes that one stored byte can stand for: deflate's limit is 1032 (zlib technical details); zstd, which blosc can hold,
-# reaches some ten thousand. A file that declares more voxels than that was made to exhaust memory.
+# Bytes that one stored byte can decode to. Deflate's limit is 1032 (zlib technical details), and zstd, which blosc can
+# hold, reaches some ten thousand. A file that declares more voxels than that was made to exhaust memory.
 _DEFLATE_RATIO, _OTHER_RATIO = 1040, 20_000
 _SMALL = 1 << 16
 
 
 def check_codec(path: Path, compression: Compression | None) -> None:
-    """Raises where a codec is unknown, or its plugin missing."""
+    """Raises if a codec is unknown, or its plugin is missing."""
     if compression not in ("gzip", "lzf", "blosc", None):
         raise ValueError(f"compression must be 'gzip', 'lzf', 'blosc' or None, got {compression!r}")
     if compression == "blosc":
@@ -86,7 +86,7 @@ def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _encode(stored: np.ndarray, offset: tuple[int, ...], chunk: tuple[int, ...]) -> bytes:
-    """Cuts a chunk out, fills it up with zeros where it leaves the volume, sorts its bytes by significance, deflates."""
+    """Cuts out a chunk, pads it with zeros at the volume's end, sorts its bytes by significance, and deflates it."""
     block = stored[tuple(slice(o, o + n) for o, n in zip(offset, chunk, strict=True))]
     if block.shape != chunk:
         block = np.pad(block, [(0, n - m) for n, m in zip(chunk, block.shape, strict=True)])
@@ -96,7 +96,7 @@ def _encode(stored: np.ndarray, offset: tuple[int, ...], chunk: tuple[int, ...])
 
 
 def check_voxels(dataset: h5py.Dataset, path: Path) -> np.dtype:
-    """Returns the stored dtype, or raises where the voxels cannot be read from this file within bounded memory."""
+    """Returns the stored dtype. Raises if the voxels cannot be read from this file within bounded memory."""
     name, properties, kind = dataset.name, dataset.id.get_create_plist(), dataset.id.get_type()
     dtype = dtype_of(kind)
     if dtype is None:
@@ -107,7 +107,7 @@ def check_voxels(dataset: h5py.Dataset, path: Path) -> np.dtype:
     layout, size = properties.get_layout(), math.prod(shape) * dtype.itemsize
     if layout == h5py.h5d.VIRTUAL or properties.get_external_count():
         raise UnsupportedFileError(path, f"{name} keeps its voxels in other files; links are not followed")
-    file_size = dataset.file.id.get_filesize()  # not by its name, which another file may have by now
+    file_size = dataset.file.id.get_filesize()  # the name may belong to another file by now
     if layout == h5py.h5d.CONTIGUOUS:
         offset = dataset.id.get_offset()
         if offset is None or dataset.id.get_storage_size() != size or offset + size > file_size:
@@ -160,7 +160,7 @@ def _stored_chunks(
     dataset: h5py.Dataset, chunk: tuple[int, ...], box: list[tuple[int, int]], path: Path
 ) -> Iterator[tuple[tuple[int, ...], int, bytes]]:
     file_size = dataset.file.id.get_filesize()
-    found: dict[tuple[int, ...], Any] = {}  # HDF5 goes through all chunks to find a single one, so once is enough
+    found: dict[tuple[int, ...], Any] = {}  # HDF5 goes through all chunks to find a single one, so they are listed once
     dataset.id.chunk_iter(lambda info: found.__setitem__(info.chunk_offset, info))
     for offset in _offsets(dataset.id.shape, chunk, box):
         info = found.get(offset)

@@ -1,11 +1,11 @@
-"""What travels besides voxels and geometry: header fields in `metadata.extra`, and the package's note in an extension.
+"""Data besides voxels and geometry: header fields in `metadata.extra`, and the package's note in an extension.
 
 The note is an extension of code 6 (comment) that holds one JSON object,
-`{"medjax": 1, "affine": ..., "channels": ..., "dtype": ..., "metadata": ...}`, of which each part is optional:
+`{"medjax": 1, "affine": ..., "channels": ..., "dtype": ..., "metadata": ...}`. Each part is optional:
 
 - `affine`: index to LPS mm in float64, where the header's float32 rounds it;
-- `channels`: the sizes of the trailing axes, where NIfTI's axes leave them open;
-- `dtype`: what the voxels were before saving, where NIfTI has no such type;
+- `channels`: the sizes of the trailing axes, where NIfTI's axes do not tell them;
+- `dtype`: the voxels' dtype before saving, where NIfTI has no such type;
 - `metadata`: the typed fields that name nobody (`medjax.io._disk._passed_on`).
 """
 
@@ -26,6 +26,7 @@ from medjax._errors import UnsupportedFileError
 from medjax._geometry._grid import check_affine
 from medjax._image._metadata import Metadata
 from medjax.io._disk._passed_on import shared, shared_metadata
+from medjax.io._disk._text import header_text
 from medjax.io._nifti._header import Header
 
 __all__ = [
@@ -56,13 +57,13 @@ _NUMBERS = (*_ALWAYS, *_QFORM, *_WHERE_STATED)
 
 
 def extra_of(header: Header, extensions: list[tuple[int, bytes]]) -> dict[str, Any]:
-    """Returns the header fields that state something, by their names, as JSON can hold them."""
+    """Returns the header fields that are not empty by their names, in JSON's types."""
     fields = header.fields
     extra: dict[str, Any] = {name: fields[name] for name in _ALWAYS}
     names = (_SFORM if fields["sform_code"] > 0 else ()) + (_QFORM if fields["qform_code"] > 0 else ())
     extra |= {name: _finite(fields[name]) for name in ("dim", "pixdim", *names)}
     extra |= {name: fields[name] for name in _WHERE_STATED if fields[name] != 0 and math.isfinite(fields[name])}
-    extra |= {name: _text(fields[name]) for name in _TEXTS if fields[name]}
+    extra |= {name: header_text(fields[name].partition(b"\0")[0]) for name in _TEXTS if fields[name]}
     if extensions:
         extra["extensions"] = [
             {"ecode": code, "base64": base64.b64encode(content).decode("ascii")} for code, content in extensions
@@ -76,20 +77,11 @@ def _finite(value: Any) -> Any:
     return value if math.isfinite(value) else 0.0
 
 
-def _text(value: bytes) -> str:
-    """Header text has no stated encoding: UTF-8 where it is that, else each byte a character."""
-    value = value.partition(b"\0")[0]
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
-
-
 def fields_in(extra: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Returns the NIfTI fields that `metadata.extra` holds, by their names.
 
     Raises:
-        UnsupportedFileError: one of them is of a wrong type or length.
+        UnsupportedFileError: a field has a wrong type or length.
     """
     fields: dict[str, Any] = {}
     for name in (*_NUMBERS, *_TEXTS, *_LENGTHS):
@@ -118,7 +110,7 @@ def extensions_in(extra: Mapping[str, Any], path: Path) -> list[tuple[int, bytes
     """Returns the extensions that `metadata.extra` holds, `(code, content)`.
 
     Raises:
-        UnsupportedFileError: they are not of the form that reading gives them.
+        UnsupportedFileError: the entry does not have the form that reading gives it.
     """
     try:
         found = extra.get("extensions", [])
@@ -129,7 +121,7 @@ def extensions_in(extra: Mapping[str, Any], path: Path) -> list[tuple[int, bytes
 
 
 def channels_of(dims: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the sizes of an image's trailing axes: NIfTI's from the fourth, without time where a fifth stands alone.
+    """Returns the sizes of an image's trailing axes: NIfTI's axes from the fourth on, or the fifth alone without time.
 
     Example:
         >>> channels_of((9, 9, 9, 20)), channels_of((9, 9, 9, 1, 3)), channels_of((9, 9))
@@ -140,7 +132,7 @@ def channels_of(dims: tuple[int, ...]) -> tuple[int, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """What medjax writes into an extension of its own because NIfTI has no place for it."""
+    """The data that medjax writes into an extension because NIfTI has no place for it."""
 
     affine: np.ndarray | None = None
     channels: tuple[int, ...] | None = None
@@ -148,10 +140,10 @@ class Note:
     metadata: Metadata = dataclasses.field(default_factory=Metadata)
 
     def to_bytes(self) -> bytes:
-        """Returns the extension's content, empty where there is nothing to note.
+        """Returns the extension's content, empty if there is nothing to note.
 
         Raises:
-            TypeError: `metadata.display` holds something that JSON cannot.
+            TypeError: `metadata.display` holds a value that JSON cannot.
         """
         parts: dict[str, Any] = {
             "affine": None if self.affine is None else self.affine.tolist(),
@@ -164,15 +156,15 @@ class Note:
 
 
 def note_of(extensions: list[tuple[int, bytes]]) -> tuple[Note, list[tuple[int, bytes]]]:
-    """Takes the package's note out of a file's extensions; a note that makes no sense stays an ordinary comment."""
+    """Takes the package's note out of a file's extensions. A note that makes no sense stays an ordinary comment."""
     for number, (code, content) in enumerate(extensions):
-        note = _parsed(content) if code == COMMENT and content.startswith(b'{"medjax"') else None
+        note = _parsed_note(content) if code == COMMENT and content.startswith(b'{"medjax"') else None
         if note is not None:
             return note, extensions[:number] + extensions[number + 1 :]
     return Note(), extensions
 
 
-def _parsed(content: bytes) -> Note | None:
+def _parsed_note(content: bytes) -> Note | None:
     try:
         parts = json.loads(content.rstrip(b"\0"))
         affine = None if parts.get("affine") is None else check_affine(parts["affine"])

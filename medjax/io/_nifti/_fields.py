@@ -1,4 +1,4 @@
-"""Which header an image gets: the fields its geometry and voxels demand, and those of its source that are still true."""
+"""The header of an image: the fields of its geometry and voxels, and the fields of its source that are still true."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ _MOST_IN_NIFTI1 = 2**15 - 1
 
 
 def header_of(image: Image, stored: np.dtype, path: Path, *, is_pair: bool) -> tuple[bytes, int]:
-    """Returns header and extensions, up to the first voxel of a single file, and the components of a voxel.
+    """Returns the header with its extensions, up to the first voxel of a single file, and the components of a voxel.
 
     Args:
         image: A single image.
-        stored: The dtype its voxels are written in.
-        path: Target, for errors.
-        is_pair: The voxels go into another file.
+        stored: The dtype in which its voxels are written.
+        path: Target, which errors name.
+        is_pair: Whether the voxels go into another file.
 
     Raises:
-        UnsupportedFileError: NIfTI cannot hold something of the image.
+        UnsupportedFileError: NIfTI cannot hold the image.
     """
     metadata = image.metadata if isinstance(image.metadata, Metadata) else Metadata()
     known = fields_in(metadata.extra, path)
@@ -93,7 +93,7 @@ def header_of(image: Image, stored: np.dtype, path: Path, *, is_pair: bool) -> t
 def _axes(image: Image, known: Mapping[str, Any], axes: Sequence[Axis]) -> tuple[tuple[int, ...], int | None]:
     """Returns NIfTI's sizes, and the datatype where it is RGB or RGBA.
 
-    One trailing axis is time, the fourth, unless the source says that it holds components: these are the fifth.
+    One trailing axis is the fourth, time, unless the source says that it holds components. These are the fifth axis.
     """
     shape, channels = image.shape, image.channels
     last = axes[-1].meaning if axes else None
@@ -132,10 +132,11 @@ def _old_affine(known: Mapping[str, Any], form: str) -> np.ndarray | None:
 
 
 def _geometry(image: Image, known: Mapping[str, Any], is_same_grid: bool) -> dict[str, Any]:
-    """Both forms with the source's codes, 1 where there was none.
+    """Both forms with the source's codes, or 1 where there was none.
 
-    On its grid the source's qform comes back as it was. On another one it is made from the affine; not where it disagreed
-    with the sform, for nothing says where its space then is. A source without orientation stays without on its grid.
+    On the source's grid its qform comes back as it was. On another grid the qform is made from the affine. If the
+    source's forms disagreed it is left out, since the place of its space is then unknown. A source without orientation
+    stays without one on its grid.
     """
     codes = {f"{form}_code": int(known.get(f"{form}_code", 1)) for form in ("sform", "qform")}
     if not any(codes.values()) and not is_same_grid:
@@ -153,7 +154,7 @@ def _geometry(image: Image, known: Mapping[str, Any], is_same_grid: bool) -> dic
 
 
 def _intent(image: Image, known: Mapping[str, Any], dims: tuple[int, ...], is_as_read: bool) -> dict[str, Any]:
-    """Labels say so; components stay components; a statistic of the source stays while the values are the source's."""
+    """The intent: labels, else components, else the source's statistic while the values are the source's."""
     old = {name: known[name] for name in _INTENT_FIELDS if name in known}
     code = old.get("intent_code", 0)
     is_vector = len(dims) == 5 and dims[3] == 1
@@ -167,7 +168,7 @@ def _intent(image: Image, known: Mapping[str, Any], dims: tuple[int, ...], is_as
 
 
 def _display_range(image: Image, known: Mapping[str, Any], is_noted: bool) -> dict[str, Any]:
-    """The display range of values that are as read; where that was not noted, not for values of another dtype."""
+    """The display range of values that are as read. If that was not noted, values of another dtype have none."""
     old, _ = DTYPE_OF.get(known.get("datatype", 0), (None, 1))
     is_scaled = known.get("scl_slope", 0) not in (0, 1) or known.get("scl_inter", 0) != 0
     if not is_noted and image.dtype != old and not (is_scaled and image.dtype.kind == "f"):
@@ -178,9 +179,9 @@ def _display_range(image: Image, known: Mapping[str, Any], is_noted: bool) -> di
 def _steps(
     known: Mapping[str, Any], dims: tuple[int, ...], fields: Mapping[str, Any], axes: Sequence[Axis]
 ) -> dict[str, Any]:
-    """Lengths are in mm; the step of time, with its unit, is the source's, also where volumes were dropped.
+    """The steps and units. Lengths are in mm. Time has the source's step and unit, even if volumes were dropped.
 
-    All that a NIfTI source says of further axes stays while these have their sizes.
+    The fields of a NIfTI source for further axes stay while these keep their sizes.
     """
     if _old_sizes(known)[3:] == dims[3:] and "pixdim" in known:
         units = 2 | (int(known.get("xyzt_units", 0)) & 0x38)
@@ -198,7 +199,7 @@ def _steps(
 def _note(
     image: Image, metadata: Metadata, stored: np.dtype, dims: tuple[int, ...], components: int, affine: np.ndarray
 ) -> bytes:
-    """What the header just written does not give back."""
+    """The note on the properties of the image that the header just written does not give back."""
     channels = channels_of(dims) + ((components,) if components > 1 else ())
     original = image.dtype.newbyteorder("=")
     return Note(

@@ -1,4 +1,4 @@
-"""NIfTI geometry: sform, qform and units to an index-to-LPS affine in mm, and back.
+"""NIfTI geometry: from sform, qform and units to an index-to-LPS affine in mm, and back.
 
 The functions that read take the header's fields by name, from a file or from `metadata.extra`.
 """
@@ -31,10 +31,10 @@ _MM_PER_UNIT = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
 # float32 headers of orthogonal grids were found to be off by up to 5e-5 in the cosine between two axes.
 SHEAR_TOLERANCE_DEGREES = math.degrees(math.asin(1e-4))
 
-# By how much sform and qform may differ at a corner before that is worth a warning.
+# A larger difference between sform and qform at a corner is worth a warning.
 _FORM_TOLERANCE_MM = 1e-3
 
-# Beyond this a number is damage and not a length in mm.
+# A larger number is damage and not a length in mm.
 _LARGEST_MM = 1e9
 
 # Rounding in float32 leaves b^2 + c^2 + d^2 within this of 1 for half-turns.
@@ -49,13 +49,13 @@ def sform_affine(fields: Mapping[str, Any]) -> np.ndarray:
     """
     affine = np.eye(4)
     affine[:3] = [fields["srow_x"], fields["srow_y"], fields["srow_z"]]
-    return _checked(affine, fields)
+    return _checked_in_mm(affine, fields)
 
 
 def stated_affine(fields: Mapping[str, Any]) -> np.ndarray:
     """Returns the affine that a header states: by the sform, else by the qform, else by pixdim alone.
 
-    An invalid sform beside a valid qform counts as none.
+    An invalid sform beside a valid qform is ignored.
 
     Raises:
         ValueError: no form that is stated is valid; the message names each.
@@ -74,8 +74,8 @@ def stated_affine(fields: Mapping[str, Any]) -> np.ndarray:
 def qform_affine(fields: Mapping[str, Any]) -> np.ndarray:
     """Returns the index-to-LPS affine of the qform in mm (nifti1.h, METHOD 2).
 
-    The unit quaternion is `(a, b, c, d)` with `a = sqrt(1 - b^2 - c^2 - d^2)`; `pixdim[0] = -1` reverses the third axis,
-    any other value leaves it.
+    The unit quaternion is `(a, b, c, d)` with `a = sqrt(1 - b^2 - c^2 - d^2)`. `pixdim[0] = -1` reverses the third
+    axis; any other value leaves it.
 
     Raises:
         ValueError: it is not finite, singular, of an impossible size, or b, c, d are no part of a unit quaternion.
@@ -98,7 +98,7 @@ def qform_affine(fields: Mapping[str, Any]) -> np.ndarray:
     if fields["pixdim"][0] == -1:
         affine[:3, 2] *= -1
     affine[:3, 3] = [fields[f"qoffset_{axis}"] for axis in "xyz"]
-    return _checked(affine, fields)
+    return _checked_in_mm(affine, fields)
 
 
 def unoriented_affine(fields: Mapping[str, Any]) -> np.ndarray:
@@ -107,11 +107,11 @@ def unoriented_affine(fields: Mapping[str, Any]) -> np.ndarray:
     Raises:
         ValueError: a size is not finite.
     """
-    return _checked(np.diag([*pixdim_spacing(fields), 1.0]), fields, is_ras=False)
+    return _checked_in_mm(np.diag([*pixdim_spacing(fields), 1.0]), fields, is_ras=False)
 
 
 def pixdim_spacing(fields: Mapping[str, Any]) -> np.ndarray:
-    """Returns `pixdim[1:4]` without signs, and 1 for a 0, as nibabel reads them; in the file's unit."""
+    """Returns `pixdim[1:4]` in the file's unit, without signs and with 1 for 0, as nibabel reads them."""
     sizes = np.abs(np.array(fields["pixdim"][1:4], np.float64))
     return np.where(sizes == 0, 1.0, sizes)
 
@@ -122,10 +122,10 @@ def affine_in_mm(affine_ras: np.ndarray, fields: Mapping[str, Any]) -> np.ndarra
     Raises:
         ValueError: it is not finite, singular, or of an impossible size.
     """
-    return _checked(np.array(affine_ras, np.float64), fields)
+    return _checked_in_mm(np.array(affine_ras, np.float64), fields)
 
 
-def _checked(affine: np.ndarray, fields: Mapping[str, Any], *, is_ras: bool = True) -> np.ndarray:
+def _checked_in_mm(affine: np.ndarray, fields: Mapping[str, Any], *, is_ras: bool = True) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         affine[:3] *= _MM_PER_UNIT.get(fields["xyzt_units"] & 7, 1.0)
     if not (np.abs(affine) < _LARGEST_MM).all():  # also where it is not finite
@@ -136,17 +136,17 @@ def _checked(affine: np.ndarray, fields: Mapping[str, Any], *, is_ras: bool = Tr
 
 
 def corner_distance(a: np.ndarray, b: np.ndarray, shape: Sequence[int]) -> float:
-    """Returns how far apart in mm two affines put the same voxel, at most: at one of the grid's corners."""
+    """Returns the largest distance in mm at which two affines put the same voxel. It occurs at a corner of the grid."""
     last = np.array(shape, np.float64) - 1
     corners = np.array([(i, j, k, 1) for i in (0, last[0]) for j in (0, last[1]) for k in (0, last[2])])
     return float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())
 
 
 def form_tolerance(fields: Mapping[str, Any], affine: np.ndarray, shape: Sequence[int]) -> float:
-    """Returns by how many mm a sform and a qform may differ that state one affine.
+    """Returns by how many mm a sform and a qform that state one affine may differ.
 
-    Beside `_FORM_TOLERANCE_MM` that is what float32 makes of the quaternion: `a` is the root of what b, c and d leave of
-    1, so near a half turn (as of every LAS or RPI scan that is tilted) their rounding is a turn of up to 7e-4 rad.
+    This is `_FORM_TOLERANCE_MM` and the effect of float32 on the quaternion. `a` is the root of what b, c and d leave
+    of 1. So near a half turn, as of every tilted LAS or RPI scan, their rounding is a turn of up to 7e-4 rad.
     """
     parts = [abs(float(fields[f"quatern_{part}"])) for part in "bcd"]
     rest, rounding = 1.0 - sum(part * part for part in parts), 2.0**-23
@@ -164,9 +164,9 @@ def rounding_distance(affine: np.ndarray, shape: Sequence[int]) -> float:
 
 
 def geometry_fields(affine: np.ndarray, *, sform_code: int, qform_code: int) -> dict[str, Any]:
-    """Returns the header fields that state an index-to-LPS affine in mm; a code of 0 leaves its part empty.
+    """Returns the header fields that state an index-to-LPS affine in mm. A code of 0 leaves its form empty.
 
-    The qform cannot hold a sheared affine: its code then becomes 0, and the sform's 1 if it was 0.
+    The qform cannot hold a sheared affine. Its code then becomes 0, and the sform's code becomes 1 if it was 0.
     """
     if shear_degrees(affine) > SHEAR_TOLERANCE_DEGREES:
         sform_code, qform_code = sform_code or 1, 0

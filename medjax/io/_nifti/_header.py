@@ -77,7 +77,7 @@ _TRUSTED_BYTES = 2**28  # of extensions
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """A header that was found to be consistent.
+    """A header that was checked.
 
     Attributes:
         path: The file it was read from.
@@ -118,7 +118,7 @@ def read_header(content: Content) -> Header:
     if len(block) < size:
         raise TruncatedFileError(path, f"header: expected {size} bytes, found {len(block)}")
     fields = unpacked(block, size, byte_order)
-    is_pair = _is_pair(fields, path)
+    is_pair = _is_pair_of_files(fields, path)
     if 3000 <= fields["intent_code"] < 3100:
         raise UnsupportedFileError(path, f"a CIFTI-2 matrix (intent code {fields['intent_code']}), not a volume")
     dtype, components = _voxel_type(fields, path)
@@ -129,15 +129,15 @@ def read_header(content: Content) -> Header:
 def unpacked(block: bytes, size: int, byte_order: ByteOrder) -> dict[str, Any]:
     """Returns the fields of a header of 348 or 540 bytes as plain Python values."""
     record = np.frombuffer(block, LAYOUT_OF[size].newbyteorder(byte_order))[0]
-    return {name: _plain(record[name]) for name in LAYOUT_OF[size].names or ()} | {"sizeof_hdr": size}
+    return {name: _plain_field(record[name]) for name in LAYOUT_OF[size].names or ()} | {"sizeof_hdr": size}
 
 
-def _plain(value: Any) -> Any:
+def _plain_field(value: Any) -> Any:
     return tuple(value.tolist()) if isinstance(value, np.ndarray) else value.item()
 
 
 def _size_and_order(block: bytes, path: Path) -> tuple[int, ByteOrder]:
-    """Finds version and byte order by `sizeof_hdr`; where that is spoilt but the magic is right, by `dim[0]`."""
+    """Finds version and byte order by `sizeof_hdr`, or by `dim[0]` if that is spoilt but the magic is right."""
     for order in _BYTE_ORDERS:
         size = struct.unpack(order + "i", block[:4])[0] if len(block) >= 4 else 0
         if size in LAYOUT_OF:
@@ -150,7 +150,7 @@ def _size_and_order(block: bytes, path: Path) -> tuple[int, ByteOrder]:
     raise ImageFileError(path, f"not a NIfTI file: it starts with {block[:4]!r}, expected a header size of 348 or 540")
 
 
-def _is_pair(fields: Mapping[str, Any], path: Path) -> bool:
+def _is_pair_of_files(fields: Mapping[str, Any], path: Path) -> bool:
     magic, known = fields["magic"], _MAGIC_OF[fields["sizeof_hdr"]]
     for layout, expected in known.items():
         if magic in (expected, expected.partition(b"\0")[0]):
@@ -197,7 +197,7 @@ def _vox_offset(fields: Mapping[str, Any], is_pair: bool, path: Path) -> int:
 
 
 def read_extensions(content: Content, header: Header) -> list[tuple[int, bytes]]:
-    """Reads the extensions, `(code, content)`, and leaves a single file at its first voxel.
+    """Reads the extensions, `(code, content)`. A single file is then at its first voxel.
 
     Raises:
         ImageFileError: an extension claims more bytes than there are.
@@ -211,13 +211,13 @@ def read_extensions(content: Content, header: Header) -> list[tuple[int, bytes]]
     if until - content.position > _TRUSTED_BYTES:
         content.check_claim(until - content.position, "extensions")
     block = content.read(until - content.position)
-    extensions = list(_parsed(block, header))
+    extensions = list(_split_extensions(block, header))
     if any(code == _CIFTI_EXTENSION for code, _ in extensions):
         raise UnsupportedFileError(header.path, "a CIFTI-2 matrix (extension code 32), not a volume")
     return extensions
 
 
-def _parsed(block: bytes, header: Header) -> list[tuple[int, bytes]]:
+def _split_extensions(block: bytes, header: Header) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
     at = 0
     while at + 8 <= len(block):
@@ -234,7 +234,7 @@ def _parsed(block: bytes, header: Header) -> list[tuple[int, bytes]]:
 
 
 def written_header(fields: Mapping[str, Any], *, size: int, is_pair: bool, vox_offset: int = 0) -> bytes:
-    """Packs fields into a little-endian header of 348 or 540 bytes; fields that are not given are zero.
+    """Packs fields into a little-endian header of 348 or 540 bytes. Fields that are not given are zero.
 
     Raises:
         ValueError: a value does not fit its field.

@@ -1,4 +1,4 @@
-"""The two files of a NIfTI pair, by either of their names."""
+"""The two files of a NIfTI pair, found by either of their names."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _COMPRESSIONS = ("", ".gz", ".bz2", ".zst")
 
 
 def find_header(path: Path) -> Path:
-    """Returns the file with the header: the given one, or its partner where the voxels are given.
+    """Returns the file with the header: the given file, or its partner if the given file holds the voxels.
 
     Raises:
         ImageFileError: there is no such partner.
     """
     base, ending, _ = _base(path)
-    header = _existing(path, ".hdr") if ending.lower() == ".img" else path
+    header = _partner(path, ".hdr") if ending.lower() == ".img" else path
     if header is None:
         raise ImageFileError(path, f"its header is in another file, {base}.hdr, which is not here")
     return header
@@ -33,7 +33,7 @@ def find_voxels(header_path: Path) -> Path:
     Raises:
         ImageFileError: there is none.
     """
-    voxels = _existing(header_path, ".img")
+    voxels = _partner(header_path, ".img")
     if voxels is None:
         base = _base(header_path)[0]
         raise ImageFileError(header_path, f"its voxels are in another file, {base}.img, which is not here")
@@ -41,17 +41,17 @@ def find_voxels(header_path: Path) -> Path:
 
 
 def pair_names(path: Path) -> tuple[Path, Path]:
-    """Returns the names of header and voxels for a target that is named by either."""
+    """Returns the names of header and voxels for a target with either name."""
     base, ending, compression = _base(path)
     hdr, img = (".HDR", ".IMG") if ending.isupper() else (".hdr", ".img")
     return path.with_name(base + hdr + compression), path.with_name(base + img + compression)
 
 
 def check_free(path: Path) -> None:
-    """Raises where the other file of a pair that is to be written is there already without being of a pair.
+    """Raises if the other file of a pair that will be written is there already and belongs to no pair.
 
     Raises:
-        ImageFileError: a .img without header, or a .hdr that is none of NIfTI or Analyze.
+        ImageFileError: there is a .img without header, or a .hdr that is neither NIfTI nor Analyze.
     """
     header, voxels = pair_names(path)
     other = voxels if path.name == header.name else header
@@ -64,7 +64,7 @@ def check_free(path: Path) -> None:
 
 
 def _is_header(path: Path) -> bool:
-    """Whether a file starts as NIfTI and Analyze headers do: with their size, in either byte order."""
+    """Whether a file starts as NIfTI and Analyze headers do, with the header size in either byte order."""
     if not path.is_file():
         return False
     with contextlib.suppress(ImageFileError), Content(path) as content:
@@ -72,7 +72,7 @@ def _is_header(path: Path) -> bool:
     return False
 
 
-def _existing(path: Path, ending: str) -> Path | None:
+def _partner(path: Path, ending: str) -> Path | None:
     """The other file of the pair: first with the same compression, then with any."""
     base, own, compression = _base(path)
     endings = (ending.upper(), ending) if own.isupper() else (ending, ending.upper())

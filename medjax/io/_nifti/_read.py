@@ -34,7 +34,7 @@ from medjax.io._nifti._values import VALUES_KEY, describes_values, summary
 __all__ = ["read", "read_content"]
 
 _SLAB = 2**18
-# Bytes that lie together in C order and come from one piece, and rows that are turned at once (measured).
+# Adjacent bytes in C order that come from one piece, and rows that are turned at once (measured).
 _RUN_BYTES = 16
 _TILE = 64
 
@@ -42,10 +42,10 @@ _TILE = 64
 def read(path: Path) -> Image:
     """Reads a NIfTI file, or a pair by either of its names.
 
-    The sform is used before the qform, and a difference between them is warned of. Without either the axes are taken as
-    LPS, with a warning. Lengths become mm. Integers that are not scaled keep their dtype; scaled ones are computed in
-    float64 and returned as float32, as float64 where that is stored or float32 would overflow. Complex voxels stay
-    complex, RGB and RGBA become trailing channels, and so does time; a 5-D file without time gives channels only.
+    The sform is used before the qform. A warning tells of a difference between them. Without either the axes are taken
+    as LPS, with a warning. Lengths become mm. Integers that are not scaled keep their dtype. Scaled voxels are computed
+    in float64 and returned as float32, or as float64 where that is stored or float32 would overflow. Complex voxels
+    stay complex. RGB, RGBA and time become trailing channels. A 5-D file without time gives channels only.
 
     Raises:
         ImageFileError: the file is damaged, foreign or contradicts itself; a subclass says which.
@@ -62,12 +62,12 @@ def read_content(
 
     Args:
         content: A whole single file, or the header of a pair.
-        file: Of a pair the header's file, which must still be in its place when the voxels are read.
-        affine_ras: The affine in float64, in the file's unit of length, as far as the header's is its rounding.
+        file: The header's file of a pair. It must still be in its place when the voxels are read.
+        affine_ras: The affine in float64, in the file's unit of length. It is used if the header's is its rounding.
     """
     header = read_header(content)
     note, others = note_of(read_extensions(content, header))
-    affine = _affine(header, note, affine_ras)
+    affine = _chosen_affine(header, note, affine_ras)
     stored = _read_pair(header) if header.is_pair else _read_voxels(content, header)
     if header.is_pair and file is not None:
         check_same(file, header.path)
@@ -85,7 +85,7 @@ def _read_pair(header: Header) -> np.ndarray:
 
 
 def _read_voxels(content: Content, header: Header) -> np.ndarray:
-    """Reads the voxels in the axes of the file, in native byte order; what follows them is only mentioned."""
+    """Reads the voxels in the axes of the file, in native byte order. Bytes after them only cause a warning."""
     is_turned = content.codec == "gzip" and header.components == 1 and len(header.shape) == 3 and not _is_scaled(header)
     voxels = _read_turned(content, header) if is_turned else _read_as_stored(content, header)
     following = content.finish()
@@ -95,7 +95,7 @@ def _read_voxels(content: Content, header: Header) -> np.ndarray:
 
 
 def _read_turned(content: Content, header: Header) -> np.ndarray:
-    """Reads voxels into C order, which JAX needs: threads turn some planes while the next ones are decompressed."""
+    """Reads voxels into C order, which JAX needs. Threads turn some planes while the next ones are decompressed."""
     stored = header.dtype.newbyteorder(header.byte_order)
     voxels = content.empty(header.voxel_bytes).view(header.dtype).reshape(header.shape)
     plane = header.voxel_bytes // header.shape[2]
@@ -139,7 +139,7 @@ def _is_scaled(header: Header) -> bool:
 
 
 def _scaled(voxels: np.ndarray, header: Header) -> np.ndarray:
-    """Applies `scl_slope * voxels + scl_inter`; a slope that is 0 or not finite means that there is no scaling."""
+    """Applies `scl_slope * voxels + scl_inter`. A slope that is 0 or not finite means that there is no scaling."""
     if not _is_scaled(header):
         return voxels
     slope, inter = header.fields["scl_slope"], header.fields["scl_inter"]
@@ -156,7 +156,7 @@ def _scaled(voxels: np.ndarray, header: Header) -> np.ndarray:
 def _scaled_by_slab(
     voxels: np.ndarray, slope: float, inter: float, wide: np.dtype, dtype: np.dtype
 ) -> np.ndarray | None:
-    """Computes in the wide dtype, a few megabytes at a time; `None` where a finite number overflows."""
+    """Computes in the wide dtype, a few megabytes at a time. Returns `None` if a finite number overflows."""
     result = np.empty(voxels.shape, dtype, order="F")
     source, target = voxels.reshape(-1, order="F"), result.reshape(-1, order="F")
     with np.errstate(over="raise", invalid="ignore", under="ignore"):
@@ -170,7 +170,7 @@ def _scaled_by_slab(
 
 
 def _as_kind(voxels: np.ndarray, header: Header) -> tuple[np.ndarray, Kind]:
-    """A label intent makes a label image; labels that are stored as whole floating-point numbers become integers."""
+    """A label intent makes a label image. Labels that are stored as whole floating-point numbers become integers."""
     if header.fields["intent_code"] != LABEL_INTENT:
         return voxels, "intensity"
     if voxels.dtype.kind in "iu":
@@ -184,8 +184,8 @@ def _as_kind(voxels: np.ndarray, header: Header) -> tuple[np.ndarray, Kind]:
     return voxels, "intensity"
 
 
-def _affine(header: Header, note: Note, affine_ras: np.ndarray | None) -> np.ndarray:
-    """Chooses between sform, qform and neither, warning of what is odd; an exact affine where it is the same one."""
+def _chosen_affine(header: Header, note: Note, affine_ras: np.ndarray | None) -> np.ndarray:
+    """The affine of sform, qform or neither, or an exact affine if that one agrees with it within rounding."""
     affine = _stated_affine(header)
     shape = (*header.shape, 1, 1)[:3]
     exact = [] if affine_ras is None else [affine_in_mm(affine_ras, header.fields)]
@@ -216,7 +216,7 @@ def _stated_affine(header: Header) -> np.ndarray:
 
 
 def _compare_forms(header: Header) -> None:
-    """Warns where one of two forms is invalid, or where they put voxels apart."""
+    """Warns if one of the two forms is invalid, or if they put voxels at different places."""
     forms: dict[str, np.ndarray] = {}
     for name, find, other in (("sform", sform_affine, "qform"), ("qform", qform_affine, "sform")):
         try:

@@ -1,7 +1,7 @@
 """Whether an image still holds the values of its source, which the header's display range and statistic describe.
 
-Nothing marks an image whose values were changed, so reading notes what they are like: the least, the greatest, and how many lie
-above the middle, whatever their order. Other values are not the source's, and neither are some of them only.
+Nothing marks an image whose values were changed. So reading notes the least value, the greatest, and how many lie above
+the middle of the two, in any order. Changed values, or a part of the values, do not fit this note.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _BLOCK = 2**18
 
 
 def describes_values(fields: Mapping[str, Any]) -> bool:
-    """Whether a header says something of the values: a display range, or an intent that is neither labels nor vectors."""
+    """Whether a header describes the values: by a display range, or an intent other than labels and vectors."""
     code = fields.get("intent_code", 0)
     return bool(fields.get("cal_min") or fields.get("cal_max") or code not in (0, _LABEL_INTENT, *VECTOR_INTENTS))
 
 
 def summary(voxels: np.ndarray) -> list[float]:
-    """Returns the least and the greatest value and how many are above the middle of the two; those not finite are left out.
+    """Returns the least finite value, the greatest, and how many values are above the middle of the two.
 
     Example:
         >>> summary(np.array([[4, 1], [9, 2]]))
@@ -37,7 +37,7 @@ def summary(voxels: np.ndarray) -> list[float]:
     flat = voxels.ravel(order="K")
     flat = flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
     blocks = [flat[start : start + _BLOCK] for start in range(0, flat.size, _BLOCK)]
-    ranges = np.array([_range(block) for block in blocks])
+    ranges = np.array([_finite_range(block) for block in blocks])
     least, most = float(ranges[:, 0].min()), float(ranges[:, 1].max())
     if not least <= most:
         return [0.0, 0.0, 0.0]
@@ -45,7 +45,7 @@ def summary(voxels: np.ndarray) -> list[float]:
     return [least, most, float(sum(np.count_nonzero(block > middle) for block in blocks))]
 
 
-def _range(block: np.ndarray) -> tuple[float, float]:
+def _finite_range(block: np.ndarray) -> tuple[float, float]:
     if block.dtype.kind == "f":
         block = block[np.isfinite(block)]
         if not block.size:
@@ -54,6 +54,6 @@ def _range(block: np.ndarray) -> tuple[float, float]:
 
 
 def are_as_read(voxels: np.ndarray, extra: Mapping[str, Any]) -> bool:
-    """Whether the voxels are those of the source, by what reading noted; without a note, as of a caller's own, they are."""
+    """Whether the voxels are those of the source, by the note of the reader. Without a note they count as such."""
     noted = extra.get(VALUES_KEY)
     return noted is None or (voxels.dtype.kind in "biufc" and list(noted) == summary(voxels))

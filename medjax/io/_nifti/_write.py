@@ -23,9 +23,9 @@ _CODECS: dict[str, Codec] = {".gz": "gzip", ".bz2": "bzip2", ".zst": "zstd"}
 
 
 def write(image: Image, path: Path, *, compress: bool) -> None:
-    """Writes a single image; the name says whether as one file or as a pair, and how it is compressed.
+    """Writes a single image. The name says whether as one file or as a pair, and how it is compressed.
 
-    Voxels are stored as they are, never scaled: bool becomes uint8, and floating-point types of 8 or 16 bits float32.
+    Voxels are never scaled. bool becomes uint8, and floating-point types of 8 or 16 bits become float32.
 
     Raises:
         UnsupportedFileError: NIfTI cannot hold the voxel type, the number of axes, or a field of `metadata.extra`.
@@ -46,7 +46,7 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
 
 
 def written(image: Image, path: Path, *, is_pair: bool) -> tuple[bytes, np.ndarray]:
-    """Returns header and extensions, up to the first voxel of a single file, and the voxels in the axes of the file."""
+    """Returns the header with its extensions, up to the first voxel of a single file, and the voxels in file axes."""
     voxels = _storable(image.voxels, path)
     header, components = header_of(image, voxels.dtype, path, is_pair=is_pair)
     return header, np.moveaxis(voxels, -1, 0) if components > 1 else voxels  # of one voxel, side by side

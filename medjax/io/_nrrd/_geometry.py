@@ -1,4 +1,4 @@
-"""NRRD's geometry: which axes lie in space, and where."""
+"""NRRD's geometry: the axes in space, and their affine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medjax._errors import ImageFileError, ImageFileWarning, UnsupportedFileError
+from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax.io._disk._elements import checked_affine
 from medjax.io._disk._warn import warn
 from medjax.io._nrrd._header import Header
@@ -31,11 +31,11 @@ _SPATIAL_KINDS = ("domain", "space", "???", "none")
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Where the axes of a NRRD lie.
+    """The axes of a NRRD that lie in space, and their place.
 
     Attributes:
         axes: The two or three axes that lie in space, in the file's order.
-        affine: Index to LPS+ mm, of three axes: for two the third has length one.
+        affine: Index to LPS+ mm, of three axes. If there are two, the third has length one.
     """
 
     axes: tuple[int, ...]
@@ -99,10 +99,10 @@ def _in_space(header: Header, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     signs = signs_to_lps(space)
     if signs is None:
         named = f"its space {space[:40]!r}" if space else "its unnamed space"
-        warn(header.path, f"{named} says nothing about the patient; taken as LPS", ImageFileWarning)
+        warn(header.path, f"{named} says nothing about the patient; taken as LPS")
     origin = header.fields.get("space origin")
     if origin is None:
-        warn(header.path, "it has no space origin; taken as 0", ImageFileWarning)
+        warn(header.path, "it has no space origin; taken as 0")
         origin = [0.0] * len(rows)
     if len(origin) < len(rows) or None in origin:
         raise ImageFileError(header.path, f"its space origin must hold {len(rows)} finite numbers")
@@ -112,7 +112,7 @@ def _in_space(header: Header, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _undirected_axes(header: Header) -> tuple[int, ...]:
-    """Axes of a spatial kind; if they are more than three, those with a spacing; if still more, the first three."""
+    """Axes of a spatial kind. If there are more than three, those with a spacing. If still more, the first three."""
     kinds = header.per_axis("kinds", "domain")
     axes = [axis for axis, kind in enumerate(kinds) if kind.lower() in _SPATIAL_KINDS]
     if len(axes) > 3 and header.fields.get("spacings"):
@@ -124,7 +124,7 @@ def _undirected_axes(header: Header) -> tuple[int, ...]:
 
 def _on_grid(header: Header, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Columns and origin from spacings, axis mins and axis maxs, along the world axes."""
-    warn(header.path, "it has no space directions: spacings and axis mins count, taken as LPS", ImageFileWarning)
+    warn(header.path, "it has no space directions: spacings and axis mins count, taken as LPS")
     factors = _factors(header, "units", len(header.sizes))
     spacing, origin = np.ones(len(axes)), np.zeros(len(axes))
     for n, axis in enumerate(axes):
@@ -148,7 +148,7 @@ def _factors(header: Header, name: str, count: int) -> np.ndarray:
         raise ImageFileError(header.path, f"{name} has {len(units)} entries, expected {count}")
     for unit in dict.fromkeys(unit for unit in units[:count] if _MILLIMETRES.get(unit.lower()) != 1.0):
         if name == "space units" and unit.lower() not in _MILLIMETRES:
-            warn(header.path, f"its space unit {unit[:20]!r} is unknown; taken as mm", ImageFileWarning)
+            warn(header.path, f"its space unit {unit[:20]!r} is unknown; taken as mm")
         elif unit.lower() in _MILLIMETRES:
-            warn(header.path, f"its unit {unit!r} is converted to mm; ITK takes it as mm", ImageFileWarning)
+            warn(header.path, f"its unit {unit!r} is converted to mm; ITK takes it as mm")
     return np.array([_MILLIMETRES.get(unit.lower(), 1.0) for unit in units[:count]])

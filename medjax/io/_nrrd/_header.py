@@ -1,4 +1,4 @@
-"""NRRD headers: lines told apart here, field values parsed by pynrrd."""
+"""NRRD headers: the lines are sorted here, and pynrrd parses the field values."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax._optional import optional
+from medjax.io._disk._text import header_text
 
 __all__ = ["FIELDS", "Header", "escaped", "read_header"]
 
@@ -26,7 +27,7 @@ FIELDS = {
         *("space units", "space origin", "space directions", "measurement frame"),
     )
 } | {"centers": "centerings"}
-"""The format's fields, from their spelling in small letters without spaces."""
+"""The format's fields by their spelling in small letters without spaces."""
 
 _VECTOR_FIELDS = ("space directions", "space origin", "measurement frame")
 _MAX_HEADER_BYTES = 2**26
@@ -35,11 +36,11 @@ _MAX_DIMENSIONS = 16  # NRRD_DIM_MAX
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a NRRD header states.
+    """The fields and pairs of a NRRD header.
 
     Attributes:
         path: The file.
-        fields: Parsed values by field name; numbers are lists, `None` where the header says none or nan.
+        fields: Parsed values by field name. Numbers are lists, `None` where the header says none or nan.
         pairs: The key/value pairs.
         names: The lines after `data file: LIST`.
         size: Bytes up to the data that follow the header.
@@ -71,14 +72,14 @@ def read_header(path: Path, file: io.BufferedReader) -> Header:
 
     Raises:
         MissingDependencyError: pynrrd is not installed.
-        ImageFileError: a line or a field is not as the format has it.
+        ImageFileError: a line or a field breaks the format.
     """
     lines: dict[str, str] = {}
     pairs: dict[str, str] = {}
     names: tuple[str, ...] = ()
     magic = file.readline(80).strip()
     while True:
-        line = _text(file.readline(_MAX_HEADER_BYTES)).rstrip()
+        line = header_text(file.readline(_MAX_HEADER_BYTES)).rstrip()
         if file.tell() >= _MAX_HEADER_BYTES:
             raise ImageFileError(path, f"the header does not end within {_MAX_HEADER_BYTES} bytes")
         if not line:
@@ -86,18 +87,11 @@ def read_header(path: Path, file: io.BufferedReader) -> Header:
         if not line.startswith("#"):
             _sort_line(path, line, lines, pairs)
         if lines.get("data file", "").split()[:1] == ["LIST"]:
-            rest = _text(file.read(min(os.fstat(file.fileno()).st_size, _MAX_HEADER_BYTES)))
+            rest = header_text(file.read(min(os.fstat(file.fileno()).st_size, _MAX_HEADER_BYTES)))
             names = tuple(name.strip() for name in rest.splitlines() if name.strip())
             break
     size = file.tell()
-    return Header(path, _parsed(path, _text(magic), lines), pairs, names, size)
-
-
-def _text(content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
+    return Header(path, _parsed_fields(path, header_text(magic), lines), pairs, names, size)
 
 
 def _sort_line(path: Path, line: str, fields: dict[str, str], pairs: dict[str, str]) -> None:
@@ -119,7 +113,7 @@ def _sort_line(path: Path, line: str, fields: dict[str, str], pairs: dict[str, s
 
 
 def escaped(value: str) -> str:
-    """A value on one line, as the format has it: a backslash is doubled, a line break becomes backslash n."""
+    """A value on one line, as the format wants it: a backslash is doubled, and a line break becomes backslash n."""
     return value.replace("\\", "\\\\").replace("\n", "\\n")
 
 
@@ -127,7 +121,7 @@ def _unescaped(value: str) -> str:
     return re.sub(r"\\(\\|n)", lambda match: "\n" if match[1] == "n" else "\\", value)
 
 
-def _parsed(path: Path, magic: str, lines: Mapping[str, str]) -> dict[str, Any]:
+def _parsed_fields(path: Path, magic: str, lines: Mapping[str, str]) -> dict[str, Any]:
     nrrd = optional("nrrd", "reading NRRD", path)
     missing = [name for name in ("type", "dimension", "sizes", "encoding") if name not in lines]
     if missing:
@@ -136,7 +130,7 @@ def _parsed(path: Path, magic: str, lines: Mapping[str, str]) -> dict[str, Any]:
     try:
         with np.errstate(invalid="ignore"):
             values = nrrd.read_header([magic, *(f"{name}: {text}" for name, text in texts.items())])
-        fields = {name: _plain(value) for name, value in values.items()}
+        fields = {name: _without_nan(value) for name, value in values.items()}
         fields["sizes"] = [int(word) for word in lines["sizes"].split()]  # pynrrd reads them through floats
     except (nrrd.NRRDError, ValueError, TypeError, IndexError, OverflowError) as error:
         raise ImageFileError(path, f"its header cannot be parsed: {str(error)[:200]}") from error
@@ -145,15 +139,15 @@ def _parsed(path: Path, magic: str, lines: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _tidy(text: str) -> str:
-    """Vectors without spaces inside, as pynrrd wants them."""
+    """The text with no spaces inside vectors, as pynrrd wants it."""
     tight = re.sub(r" ?([(),]) ?", r"\1", " ".join(text.split()))
     return tight.replace(")(", ") (").replace(")none", ") none").replace("none(", "none (")
 
 
-def _plain(value: Any) -> Any:
-    """Lists for arrays; `None` for not-a-number, and for a vector that has nothing else."""
+def _without_nan(value: Any) -> Any:
+    """Lists in place of arrays, and `None` in place of not-a-number and of a vector of nothing else."""
     if isinstance(value, np.ndarray | list):
-        items = [_plain(item) for item in value]
+        items = [_without_nan(item) for item in value]
         return None if items and isinstance(value, np.ndarray) and value.ndim == 1 and not _any_number(items) else items
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None

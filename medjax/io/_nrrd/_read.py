@@ -67,15 +67,15 @@ def _read_voxels(header: Header, file: io.BufferedReader) -> np.ndarray:
     encoding = _ENCODINGS.get(header.fields["encoding"].lower())
     if encoding is None:
         raise UnsupportedFileError(header.path, f"its encoding {header.fields['encoding'][:40]!r} is unknown")
-    dtype = _dtype(header, encoding)
-    parts = _parts(header, encoding, file)
+    dtype = _stored_dtype(header, encoding)
+    parts = _data_parts(header, encoding, file)
     flat = read_elements(parts, dtype, math.prod(header.sizes), encoding)
     if parts[0].file is None:
         check_same(file, header.path)
     return flat
 
 
-def _dtype(header: Header, encoding: Encoding) -> np.dtype:
+def _stored_dtype(header: Header, encoding: Encoding) -> np.dtype:
     code = _DTYPES.get(" ".join(header.fields["type"].lower().split()))
     if code is None:
         raise UnsupportedFileError(header.path, f"its type {header.fields['type'][:40]!r} is not one of numbers")
@@ -88,8 +88,8 @@ def _dtype(header: Header, encoding: Encoding) -> np.dtype:
     return dtype.newbyteorder("<" if endian == "little" else ">")
 
 
-def _parts(header: Header, encoding: Encoding, file: io.BufferedReader) -> list[Part]:
-    """Lines are skipped in the file, bytes in what it decodes to."""
+def _data_parts(header: Header, encoding: Encoding, file: io.BufferedReader) -> list[Part]:
+    """The files with the voxels. line skip counts lines of a file, and byte skip counts decoded bytes."""
     lines, skipped = header.fields.get("line skip", 0), header.fields.get("byte skip", 0)
     if lines < 0 or skipped < -1 or (skipped == -1 and encoding != "raw"):
         raise UnsupportedFileError(header.path, f"line skip {lines} and byte skip {skipped} with encoding {encoding}")
@@ -110,11 +110,11 @@ def _data_files(header: Header, target: str) -> list[Path]:
             raise ImageFileError(header.path, "its list of data files is empty")
         return [sibling(header.path, name) for name in header.names]
     if "%" in target and len(words) in (4, 5):
-        return numbered(header.path, words[0], _numbers(header, words[1:]))
+        return numbered(header.path, words[0], _pattern_numbers(header, words[1:]))
     return [sibling(header.path, target)]
 
 
-def _numbers(header: Header, words: list[str]) -> range:
+def _pattern_numbers(header: Header, words: list[str]) -> range:
     try:
         first, last, step = (int(word) for word in words[:3])
         numbers = range(first, last + (1 if step > 0 else -1), step)

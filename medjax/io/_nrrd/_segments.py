@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from medjax._errors import ImageFileWarning
 from medjax.io._disk._warn import warn
 
 __all__ = ["is_segmentation", "read_segments", "segment_pairs"]
@@ -21,14 +20,14 @@ _KEY = re.compile(r"Segment(\d{1,6})_(\w+)")
 
 
 def is_segmentation(path: Path, pairs: Mapping[str, str]) -> bool:
-    """Whether this is a segmentation: by its pairs, else by its name."""
+    """Whether this is a segmentation, by its pairs or by its name."""
     return "Segment0_ID" in pairs or "Segment0_Name" in pairs or path.name.lower().endswith(".seg.nrrd")
 
 
 def read_segments(path: Path, pairs: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Returns id, name, label_value, layer and, where stated, color (three of 0 to 1) and tags of each segment.
+    """Returns id, name, label_value and layer of each segment, and if stated its color (three of 0 to 1) and tags.
 
-    Files from before Slicer 5 state neither layer nor value: each segment is a layer of its own with the value 1.
+    Files from before Slicer 5 state neither layer nor value: each segment is a separate layer with the value 1.
     """
     fields: dict[int, dict[str, str]] = {}
     for key, value in pairs.items():
@@ -40,7 +39,7 @@ def read_segments(path: Path, pairs: Mapping[str, str]) -> list[dict[str, Any]]:
         try:
             segments.append(_segment(number, fields[number]))
         except ValueError:
-            warn(path, f"the fields of segment {number} are no numbers; it is left out of the list", ImageFileWarning)
+            warn(path, f"the fields of segment {number} are no numbers; it is left out of the list")
     return segments
 
 
@@ -63,8 +62,8 @@ def _segment(number: int, fields: Mapping[str, str]) -> dict[str, Any]:
 def segment_pairs(voxels: np.ndarray, segments: Sequence[Any]) -> dict[str, str]:
     """Returns the pairs of a segmentation `(i, j, k)` or `(i, j, k, layer)`.
 
-    Segments that are known keep their names; values that have none are called after their number. The extent is always
-    the whole image, which is what is known after a crop or a resampling.
+    Known segments keep their names, and other values are named by their number. The extent is always the whole image,
+    which is all that is known after a crop or a resampling.
     """
     layers = voxels[..., None] if voxels.ndim == 3 else voxels
     known = {(item.get("layer", 0), item["label_value"]): item for item in segments if _is_segment(item)}

@@ -94,6 +94,23 @@ def test_what_a_segmentation_says_of_its_segments_is_kept(scan: mj.Image, tmp_pa
     pydicom.dcmread(path)
 
 
+@pytest.mark.parametrize("has_layers", [False, True])
+def test_names_of_slicer_segments_are_kept(has_layers: bool, scan: mj.Image, tmp_path: Path) -> None:
+    """A .seg.nrrd names a segment by its value, or by its layer where segments overlap."""
+    labels = drawn(scan)
+    if has_layers:
+        labels = labels.with_voxels(np.stack([labels.voxels == 1, labels.voxels == 2], axis=-1).astype(np.uint8))
+    mj.save_image(labels, tmp_path / "labels.seg.nrrd")
+    labels = mj.load_image(tmp_path / "labels.seg.nrrd")
+    segments = [
+        {**item, "name": name} for item, name in zip(metadata_of(labels).display["segments"], "AB", strict=True)
+    ]
+    labels = labels.with_metadata(metadata_of(labels).replace(display={"segments": segments}))
+    mj.io.save_dicom_segmentation(labels, tmp_path / "labels.dcm", tmp_path / "scan")
+    items = pydicom.dcmread(tmp_path / "labels.dcm").SegmentSequence
+    assert [(item.SegmentNumber, item.SegmentLabel) for item in items] == [(1, "A"), (2, "B")]
+
+
 @pytest.mark.parametrize(
     ("change", "options", "error", "message"),
     [

@@ -19,7 +19,7 @@ from hdf5_cases import AFFINE, DTYPES, METADATA, assert_same, image_of, voxels_o
 import medjax as mj
 from medjax import io
 from medjax.io import _hdf5
-from medjax.io._hdf5 import _filters, _store, _voxels
+from medjax.io._hdf5 import _filters, _save, _voxels
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -334,7 +334,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     def fail(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_store, "write_voxels", fail)
+    monkeypatch.setattr(_save, "write_voxels", fail)
     for save, target in (
         (lambda p, x: mj.save_image(x, p), path),
         (io.save_hdf5, path),
