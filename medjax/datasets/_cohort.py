@@ -191,7 +191,7 @@ def _grid(draws: Draws, letters: str, typical: Any, *, is_tilted: bool) -> Grid:
     shape = np.maximum(1, np.floor(extent / spacing + 0.5)).astype(int)
     if is_tilted:
         direction = turn_about(0, draws.uniform(0.02, 0.06)) @ direction
-    origin = (low + high) / 2 - direction @ (spacing * (shape - 1) / 2)
+    origin = (low + high) / 2 - (direction * (spacing * (shape - 1) / 2)).sum(1)
     return Grid.of(tuple(int(size) for size in shape), spacing=spacing, origin=origin, direction=direction)
 
 
