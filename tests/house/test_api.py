@@ -23,7 +23,9 @@ import pytest
 import medjax as mj
 
 README = Path(mj.__file__).parent.parent / "README.md"
-NAMES = [(mj, name) for name in dir(mj) if name != "io"] + [(mj.io, name) for name in dir(mj.io)]
+SPACES = ("datasets", "io")
+PACKAGES = {"medjax": mj, **{f"medjax.{space}": getattr(mj, space) for space in SPACES}}
+NAMES = [(package, name) for package in PACKAGES.values() for name in dir(package) if name not in SPACES]
 PUBLIC = {f"{package.__name__}.{name}": getattr(package, name) for package, name in NAMES}
 CALLABLES = {name: thing for name, thing in PUBLIC.items() if inspect.isroutine(thing)}
 CLASSES = {name: thing for name, thing in PUBLIC.items() if inspect.isclass(thing)}
@@ -152,8 +154,9 @@ def table_rows() -> set[str]:
 
 def test_readme_table_lists_exactly_the_public_names() -> None:
     both = set(dir(mj.io)) & set(dir(mj))
-    public = {name for name in dir(mj) if name != "io"} | {f"io.{name}" for name in set(dir(mj.io)) - both}
-    listed = {row for row in table_rows() if "." not in row or row.startswith("io.")}
+    public = set(dir(mj)) - set(SPACES) | {f"io.{name}" for name in set(dir(mj.io)) - both}
+    public |= {f"datasets.{name}" for name in dir(mj.datasets)}
+    listed = {row for row in table_rows() if "." not in row or row.partition(".")[0] in SPACES}
     assert listed - public == set()
     assert public - listed == set()
 
@@ -179,7 +182,7 @@ def test_readme_examples_run(
     assert (names["rotated"].batch_shape, names["small"].shape) == ((2,), (96, 96, 32))
 
 
-@pytest.mark.parametrize("package", [mj, mj.io], ids=["medjax", "medjax.io"])
+@pytest.mark.parametrize("package", PACKAGES.values(), ids=PACKAGES)
 def test_lazy_names_are_those_of_the_stub(package: ModuleType) -> None:
     """The stub that type checkers read holds one import for each name, from the module that defines it."""
     imports = ast.parse(Path(str(package.__file__)).with_suffix(".pyi").read_text()).body
@@ -196,7 +199,7 @@ def test_lazy_names_are_those_of_the_stub(package: ModuleType) -> None:
 
 def test_all_names_load_at_once_where_that_is_asked_for() -> None:
     """SPEC 1 of Scientific Python: EAGER_IMPORT finds a name that cannot be imported."""
-    script = "import medjax as mj; assert vars(mj).keys() >= set(dir(mj)); assert vars(mj.io).keys() >= set(dir(mj.io))"
+    script = "import medjax as mj\nfor p in (mj, mj.io, mj.datasets): assert vars(p).keys() >= set(dir(p))"
     environment = {**os.environ, "EAGER_IMPORT": "1", "PYTHONPATH": str(README.parent)}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment)
 
@@ -204,7 +207,7 @@ def test_all_names_load_at_once_where_that_is_asked_for() -> None:
 def test_classes_belong_to_the_package_that_users_import_them_from() -> None:
     """Pickles, tracebacks and `help` name no module that may move, and the annotations resolve nevertheless."""
     for name, thing in CLASSES.items():
-        package = mj if thing.__name__ in dir(mj) else mj.io
+        package = next(package for package in PACKAGES.values() if thing.__name__ in dir(package))
         assert (name, thing.__module__) == (name, package.__name__)
         assert getattr(package, thing.__name__) is thing
         typing.get_type_hints(thing)
@@ -219,7 +222,7 @@ def test_examples_of_a_class_run(name: str, doctest_namespace: dict[str, Any]) -
     assert runner.failures == 0
 
 
-@pytest.mark.parametrize("package", [mj, mj.io], ids=["medjax", "medjax.io"])
+@pytest.mark.parametrize("package", PACKAGES.values(), ids=PACKAGES)
 def test_unknown_name_is_an_attribute_error_with_a_suggestion(package: ModuleType) -> None:
     with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'load_imag'") as caught:
         package.load_imag  # noqa: B018
