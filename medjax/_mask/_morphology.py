@@ -325,7 +325,7 @@ def _by_known_lines(
             def joined(found: Any, line: Any, runs: Any = runs, step: int = 2**level) -> tuple[Any, None]:
                 return jnp.maximum(found, over_line(runs, line, step)), None
 
-            found = jax.lax.scan(joined, found, of_level)[0]
+            found = jax.lax.scan(joined, found, of_level)[0] if of_level.shape[-2] else found
         return found
 
     return _each(largest, voxels, lines, work)
