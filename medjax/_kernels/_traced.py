@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._kernels._adjoint import Candidates, scatter
-from medjax._kernels._aligned import aligned, aligned_adjoint
+from medjax._kernels._aligned import aligned, aligned_adjoint, most_shares
 from medjax._kernels._gather import gathered
 from medjax._kernels._later import (
     Data,
@@ -89,7 +89,7 @@ def _survey(volume: Any, data: Data, *, sampling: Sampling, kernels: tuple[str, 
     """What an item's map allows, as integers of which the largest over a batch holds for all its items.
 
     Returns:
-        `unfit`: whether a kernel does not suit, for each; `line`, `plane`, `space`: how many outputs along each axis can
+        `unfit`: whether a kernel does not suit, for each; `shares`: what `most_shares` says; `line`, `plane`, `space`: how many outputs along each axis can
         reach a voxel, for an aligned map, for one that keeps the last axis, and for any; -1 where that is of no use.
     """
     matrix, offset, slack = data.map.matrix, data.map.offset, data.map.slack
@@ -107,10 +107,13 @@ def _survey(volume: Any, data: Data, *, sampling: Sampling, kernels: tuple[str, 
             own = still[axis].all() & (jnp.abs(offset[axis]) <= 2 * slack[axis])
             fits.append(own & still[:, axis].all() if axis == 2 else own)
     support = np.array([0.5 if order == 0 else 1.0 for order in sampling.orders], matrix.dtype)
-    lines = np.array([n if n < 2 else n + 2.0 for n in (order + 1.0 for order in sampling.orders)], matrix.dtype) / 2
+    # A spline's taps beyond the edge are mirrored, up to one voxel further than they reach.
+    lines = np.array([n if n <= 2 else n + 2.0 for n in (order + 1.0 for order in sampling.orders)], matrix.dtype) / 2
+    line = _number(lines / jnp.abs(jnp.diagonal(matrix)))
     return {
         "unfit": (~jnp.stack(fits)).astype(jnp.int32),
-        "line": _number(lines / jnp.abs(jnp.diagonal(matrix))),
+        "line": line,
+        "shares": most_shares(data, sampling, line),
         "plane": _number((jnp.abs(_inverse(matrix[:2, :2])) * support[None, :2]).sum(1)),
         "space": _number((jnp.abs(_inverse(matrix)) * support[None, :]).sum(1)),
     }
