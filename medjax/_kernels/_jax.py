@@ -27,7 +27,7 @@ __all__ = [
 
 
 def trace_state() -> Any:
-    """Returns a token that is equal in one trace and differs between traces (`_compiled`, `_pending`)."""
+    """Returns a token that is equal in one trace and differs between traces (`_compiled`, `_chain`)."""
     return get_opaque_trace_state(convention="medjax")
 
 

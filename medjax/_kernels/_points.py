@@ -61,7 +61,7 @@ class Sampling:
     Attributes:
         shape: Shape of the sampled volume, `(*spatial, *channels)`.
         orders: B-spline order of each spatial axis; the volume holds coefficients for orders above 1.
-        boundary: What lies beyond the edge, for all axes or for each.
+        boundary: Index rule beyond the edges of each spatial axis.
         derivative: How often the interpolant is differentiated along each axis.
         dtype: Floating-point dtype of the arithmetic and the result; `None` keeps the volume's (order 0 alone).
     """
@@ -71,6 +71,13 @@ class Sampling:
     boundary: tuple[Boundary, ...]
     derivative: tuple[int, ...]
     dtype: str | None
+
+    @staticmethod
+    def of(shape: Sequence[int], orders: Sequence[int], boundary: Boundary, dtype: Any) -> Sampling:
+        """The sampling of values, not of derivatives, with one boundary for all axes."""
+        rank = len(orders)
+        name = None if dtype is None else np.dtype(dtype).name
+        return Sampling(tuple(shape), tuple(orders), (boundary,) * rank, (0,) * rank, name)
 
     @property
     def rank(self) -> int:

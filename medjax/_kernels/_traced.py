@@ -63,13 +63,7 @@ def sample_later(
         boundary: Index rule beyond the edges.
         dtype: dtype to compute in; `None` keeps the volume's, for order 0.
     """
-    sampling = Sampling(
-        shape=tuple(volume.shape),
-        orders=tuple(orders),
-        boundary=(boundary,) * 3,
-        derivative=(0, 0, 0),
-        dtype=None if dtype is None else np.dtype(dtype).name,
-    )
+    sampling = Sampling.of(volume.shape, orders, boundary, dtype)
     real = later.tables[0][1].dtype
     leads = {name: jax.lax.stop_gradient(getattr(later, name)).astype(real) for name in ("matrix", "offset", "slack")}
     doubt = leads["slack"] if later.matrix.dtype == np.float32 else jnp.full(3, 1e-9, real)  # float64 is that exact

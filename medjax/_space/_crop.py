@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from medjax._image._per_item import aligned, check_real
 from medjax._image._types import MaskLike
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
-from medjax._space._pending import rearrange
+from medjax._space._pending import Effect, rearrange
 
 __all__ = ["crop", "crop_or_pad", "crop_to_mask", "pad", "translate"]
 
@@ -142,27 +142,34 @@ def pad(
     target = image.grid.moved(
         -np.asarray(low, np.float64), [n + a + b for n, a, b in zip(shape, low, high, strict=True)]
     )
-    depth, kind = len(image.batch_shape), image.kind
-    return rearrange(
-        image,
-        target,
-        lambda voxels: _padded(voxels, low, high, mode, fill, depth, kind),
-        fill=fill,
-        effect="cuts" if mode == "constant" else "alters",
-    )
+    margin, depth, kind = Margin(tuple(zip(low, high, strict=True)), mode, fill), len(image.batch_shape), image.kind
+    effect: Effect = "cuts" if mode == "constant" else "alters"
+    return rearrange(image, target, lambda voxels: _padded(voxels, margin, depth, kind), fill=fill, effect=effect)
 
 
-def _padded(voxels: Any, low: Any, high: Any, mode: PadMode, fill: Any, depth: int, kind: str) -> Any:
-    widths = ((0, 0),) * depth + tuple(zip(low, high, strict=True)) + ((0, 0),) * (voxels.ndim - depth - 3)
+class Margin(NamedTuple):
+    """The voxels to add around an image.
+
+    Attributes:
+        widths: How many to add before and after the voxels along i, j and k.
+        mode: Their values, as in `pad`.
+        fill: The value for the mode "constant", as `pad` takes it.
+    """
+
+    widths: tuple[tuple[int, int], ...]
+    mode: PadMode
+    fill: Any
+
+
+def _padded(voxels: Any, margin: Margin, depth: int, kind: str) -> Any:
+    widths, mode = ((0, 0),) * depth + margin.widths + ((0, 0),) * (voxels.ndim - depth - 3), margin.mode
     if mode != "constant":
-        return (
-            np.pad(voxels, widths, mode)
-            if isinstance(voxels, np.ndarray)
-            else _pad_on_device(voxels, None, widths, mode, depth)
-        )
-    if not any(low) and not any(high):
+        if isinstance(voxels, np.ndarray):
+            return np.pad(voxels, widths, mode)
+        return _pad_on_device(voxels, None, widths, mode, depth)
+    if not np.any(margin.widths):
         return voxels
-    value = _pad_value(voxels, fill, depth, kind)
+    value = _pad_value(voxels, margin.fill, depth, kind)
     if isinstance(voxels, np.ndarray) and isinstance(value, np.ndarray):
         out = np.empty([n + a + b for n, (a, b) in zip(voxels.shape, widths, strict=True)], voxels.dtype)
         out[:] = value

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import jax
 
 from medjax._image._image import Image, check_image
+from medjax._space._chain import Chain
 from medjax._space._pending import Pending
 
 __all__ = ["fuse"]
@@ -66,7 +67,7 @@ def _begun(value: Any) -> Any:
     if isinstance(value, Pending) or not isinstance(value, Image):
         return value
     check_image(value, "an argument of the fused function")
-    return Pending.of(value)
+    return Pending.of(Chain(value))
 
 
 def _ended(value: Any) -> Any:

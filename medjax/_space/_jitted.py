@@ -13,7 +13,7 @@ from medjax._image._fill import background, fill_of
 from medjax._kernels._bands import along_axis
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
-from medjax._kernels._gather import sample
+from medjax._kernels._gather import Locations, sample
 from medjax._kernels._later import Later
 from medjax._kernels._points import eased, inside
 from medjax._kernels._prefilter import prefiltered
@@ -99,7 +99,7 @@ def _at_points(volume: Any, plan: Points, fill: Any, is_label: bool) -> Any:
     tables = jax.lax.stop_gradient(higher) if max(orders) == 0 else plan.tables
     volume = prefiltered(volume, orders, dtype)
     moved = None if plan.shift is None else _in_voxels(plan.shift, dtype)
-    out = sample(volume, tables, moved, inverse=plan.inverse, **options)
+    out = sample(volume, Locations(tables, moved, plan.inverse), **options)
     return filled(out, inside(higher, moved, plan.sizes, orders), fill)
 
 

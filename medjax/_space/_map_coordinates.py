@@ -12,7 +12,7 @@ import numpy as np
 from medjax._fork import refuse_in_fork
 from medjax._geometry._types import Array, Number, Voxels
 from medjax._kernels._compiled import unchanging
-from medjax._kernels._gather import sample
+from medjax._kernels._gather import Locations, sample
 from medjax._kernels._prefilter import prefiltered_along
 from medjax._kernels._taps import cell, spline_weights
 
@@ -138,9 +138,8 @@ def _interpolated(volume: Any, points: Any, order: int, mode: str, cval: Any, pr
         points = jnp.stack([_brought_in(row, size, mode) for row, size in zip(points, volume.shape, strict=True)])
     # The kernel takes 0 for what lies outside; NaN or infinity cannot be shifted there.
     shift = jnp.where(jnp.isfinite(cval), cval, 0) if mode == "grid-constant" else jnp.zeros_like(cval)
-    out = (
-        sample(volume - shift, (), points, orders=(order,) * volume.ndim, boundary=boundary, dtype=volume.dtype) + shift
-    )
+    options: Any = {"orders": (order,) * volume.ndim, "boundary": boundary, "dtype": volume.dtype}
+    out = sample(volume - shift, Locations((), points), **options) + shift
     if mode == "grid-constant":
         valid = jnp.isfinite(cval) | ~_reaches_out(points, volume.shape, order)
     return jnp.where(valid, out, cval) if mode in ("constant", "grid-constant") else out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -79,13 +79,24 @@ def pet_ct(
     noise, fwhm_mm = check_number("noise", noise), check_number("fwhm_mm", fwhm_mm)
     ct_grid = check_grid(grid, spacing, *BOX, "spacing" if grid is None else "grid")
     of_pet = check_grid(pet_grid, pet_spacing, *BOX, "pet_spacing" if pet_grid is None else "pet_grid")
-    return examination(seed, 1, lesions=lesions, grid=ct_grid, pet_grid=of_pet, fwhm_mm=fwhm_mm, noise=noise)
+    return examination(seed, 1, lesions=lesions, grid=ct_grid, pet_grid=of_pet, scanner=Scanner(fwhm_mm, noise))
 
 
-def examination(
-    seed: int, visit: int, *, lesions: int, grid: Grid, pet_grid: Grid, fwhm_mm: float = 6.0, noise: float = 1.0
-) -> Sample:
-    """One visit of a patient; later ones show the same lesions, larger or smaller, under a dose and at a time of their own."""
+class Scanner(NamedTuple):
+    """How well a scanner shows a patient.
+
+    Attributes:
+        fwhm_mm: Full width at half maximum of PET's point spread; 0: sharp.
+        noise: Factor of the noise in both images; 0: none.
+    """
+
+    fwhm_mm: float = 6.0
+    noise: float = 1.0
+
+
+def examination(seed: int, visit: int, *, lesions: int, grid: Grid, pet_grid: Grid, scanner: Scanner) -> Sample:
+    """One visit of a patient. A later one shows the same lesions, larger or smaller, under another dose, at another time."""
+    fwhm_mm, noise = scanner
     phantom, study = trunk(seed, lesions, visit), Study(seed, visit)
     labels, hu = phantom.on_grid(grid, "hu", fwhm_mm=_CT_FWHM_MM)
     _add_noise(hu, seed, f"ct noise {visit}", np.float32(_CT_NOISE_HU * noise))
