@@ -46,7 +46,8 @@ hypothesis.settings.load_profile("medjax")
 def pytest_collect_file(file_path: Path) -> None:
     """Imports a module of the package by its name before pytest does.
 
-    Pytest first imports the package that a module lies in; where that imports the module, pytest loads it a second time.
+    Pytest first imports the package that a module lies in; where that imports the module, pytest loads it a second
+    time.
     """
     if file_path.suffix == ".py" and PACKAGE in file_path.parents:
         parts = file_path.relative_to(PACKAGE.parent).with_suffix("").parts

@@ -1,4 +1,4 @@
-"""Sampling along the axes, one after the other, with numbers that are there when the program runs; and its adjoint."""
+"""Sampling along one axis after the other by a map that is known only when the program runs, and its adjoint."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def aligned(volume: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
 
 
 def aligned_adjoint(out: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
-    """Brings the cotangents of the outputs to the voxels that they were made of."""
+    """Brings the outputs' cotangents back to the voxels."""
     out = filled(out, _inside(data.map, sampling), jnp.zeros_like(data.fill))
     for axis in reversed(_by_growth(data.map, sampling)):
         out = _along_adjoint(out, data, sampling, axis, facts["line"][axis])
@@ -41,7 +41,7 @@ def aligned_adjoint(out: Any, data: Data, *, sampling: Sampling, facts: Any) -> 
 
 
 def _inside(later: Later, sampling: Sampling) -> Any:
-    """Which points lie in the field of view, told axis by axis."""
+    """Which points lie in the field of view, found axis by axis."""
     tables = eased(later.tables, later.slack)
     lines = [
         column(inside_cell(*cell(*_place(tables, axis), order), sampling.shape[axis], order), axis, 3)
@@ -51,13 +51,13 @@ def _inside(later: Later, sampling: Sampling) -> Any:
 
 
 def _by_growth(later: Later, sampling: Sampling) -> list[int]:
-    """The axes, that which shrinks the most first."""
+    """The axes in order of growth: the one that shrinks the most comes first."""
     growth = [n / m for n, m in zip(out_shape(later.tables, None), sampling.shape, strict=False)]
     return sorted(range(3), key=lambda d: growth[d])
 
 
 def _place(tables: Sequence[Table], axis: int) -> tuple[Any, Any]:
-    """Where the outputs along one axis of an aligned map lie on it, whole and fraction, `(n,)` each."""
+    """The coordinates of the outputs along one axis of an aligned map, whole and fraction, `(n,)` each."""
     base, fraction = (part[:, axis] for part in tables[axis])
     if axis == 0:
         return base, fraction
@@ -65,7 +65,7 @@ def _place(tables: Sequence[Table], axis: int) -> tuple[Any, Any]:
 
 
 def _snapped(fraction: Any, doubt: Any) -> Any:
-    """The same fractions, those that rounding may have moved off a voxel's centre back on it; gradients are kept."""
+    """Moves fractions that rounding may have moved off a voxel's centre back to it; keeps their gradients."""
     moved = jnp.round(fraction) - fraction
     return fraction + jax.lax.stop_gradient(jnp.where(jnp.abs(moved) <= doubt, moved, 0))
 
@@ -78,8 +78,8 @@ def _line(data: Data, sampling: Sampling, axis: int) -> list[tuple[Any, Any]]:
     found = taps((base, fraction), sampling.shape[axis], order, sampling.boundary[axis], derivative)
     if order != 1 or derivative:
         return found
-    # On a voxel's centre both taps are that voxel, half and half: a NaN beside it stays out. XLA fuses this, and no check of
-    # the values that were taken.
+    # At a voxel's centre both taps are that voxel with half the weight each, so a NaN beside it stays out. XLA fuses
+    # this; it does not fuse a check of the values.
     (first, near), (second, far) = found
     is_alone = far == 0
     return [
@@ -100,9 +100,9 @@ def _along(volume: Any, data: Data, sampling: Sampling, axis: int) -> Any:
 
 
 def _held(line: Sequence[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """The same numbers, held in memory: XLA would work a line's taps out anew for each voxel of the output.
+    """Holds numbers in memory. Without this XLA computes a line's taps again for each voxel of the output.
 
-    No pass of XLA's looks through a sort, whereas barriers are gone before it fuses.
+    No pass of XLA looks through a sort. Barriers do not help: XLA removes them before it fuses.
     """
     leaves, structure = jax.tree.flatten(list(line))
     order = jax.lax.iota(jnp.int32, len(leaves[0]))
@@ -116,7 +116,7 @@ def _taken(volume: Any, index: Any, axis: int) -> Any:
 def _along_adjoint(out: Any, data: Data, sampling: Sampling, axis: int, reach: Any) -> Any:
     """Gathers, for each voxel along an axis, the outputs that it is a tap of.
 
-    A voxel looks at the few outputs near it, and takes from each by the weight that the forward kernel gave it.
+    A voxel looks at the few outputs near it and takes each with the weight that the forward kernel gave it.
     """
     size, count = sampling.shape[axis], out.shape[axis]
     scale, start = data.map.matrix[axis, axis], data.map.offset[axis]

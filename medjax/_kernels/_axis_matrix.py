@@ -1,4 +1,4 @@
-"""Linear filters that shift weights along one axis: a full matrix `(n, n)` for each axis, so that its entries may be traced."""
+"""Linear filters along the axes: a full matrix `(n, n)` for each axis, whose entries may be traced."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ def gaussian_matrix(sigma: Any, radius: Any, size: int, periods: int) -> Any:
     """
     out, source = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
     lead = (1,) * sigma.ndim
-    width = jnp.maximum(sigma, 0.1)[
-        ..., None, None
-    ]  # below an eighth of a voxel the radius is 0; the gradient is finite
+    # Below an eighth of a voxel the radius is 0. The lower limit keeps the gradient finite.
+    width = jnp.maximum(sigma, 0.1)[..., None, None]
     reach = radius[..., None, None]
 
     def weight(distance: np.ndarray) -> Any:
@@ -53,7 +52,7 @@ def gaussian_matrix(sigma: Any, radius: Any, size: int, periods: int) -> Any:
 
 
 def along_axes(voxels: Any, matrices: Sequence[Any], depth: int) -> Any:
-    """Multiplies i, j and k by a matrix each; what is not finite reaches no further than a row's weights.
+    """Multiplies i, j and k by a matrix each. Values that are not finite reach no further than a row's weights.
 
     Args:
         voxels: `(*batch, i, j, k, *channels)`, floating point.
@@ -63,7 +62,7 @@ def along_axes(voxels: Any, matrices: Sequence[Any], depth: int) -> Any:
     finite = jnp.isfinite(voxels)
 
     def spread() -> Any:
-        """Infinities and NaN go wherever a weight of theirs does, as in a sum of products over the kernel alone."""
+        """Sends infinities and NaN wherever they have a weight, as a sum over the kernel alone does."""
         reach = [(matrix > 0).astype(voxels.dtype) for matrix in matrices]
         known = _product(jnp.where(finite, voxels, 0), matrices, depth)
         up = _product((jnp.isnan(voxels) | (voxels == jnp.inf)).astype(voxels.dtype), reach, depth) > 0

@@ -36,18 +36,18 @@ from medjax._kernels._transposable import Rules, linear_pair
 __all__ = ["Locations", "gathered", "sample"]
 
 _TOGETHER = 16
-"""Taps that are compiled side by side; more are taken in turns."""
+"""The most taps that are compiled side by side. A loop visits more than these in turns."""
 
 
 class Locations(NamedTuple):
     """The points at which a volume is sampled.
 
     Attributes:
-        tables: For each output axis `(base, fraction)`, int32 and floating point, `(n, rank)`; none when the shift alone
-            gives the points.
+        tables: For each output axis `(base, fraction)`, int32 and floating point, `(n, rank)`; none when the shift
+            alone gives the points.
         shift: `(rank, *out)` to add, or `None`.
-        inverse: The inverse map, which makes the adjoint fast, where it is known; used with orders 0 and 1 and the boundary
-            "clamp" only.
+        inverse: The inverse map, which makes the adjoint fast, where it is known; used with orders 0 and 1 and the
+            boundary "clamp" only.
     """
 
     tables: tuple[Table, ...]
@@ -60,8 +60,8 @@ def sample(
 ) -> jax.Array:
     """Samples a volume at points.
 
-    The caller replaces the values of points that lie outside the field of view (see `inside`). Differentiable, to any order,
-    in the volume, the fractions and the shift.
+    The caller replaces the values of points that lie outside the field of view (see `inside`). Differentiable, to any
+    order, in the volume, the fractions and the shift.
 
     Args:
         volume: `(*spatial, *channels)`, of any dtype; spline coefficients along axes of order above 1.
@@ -91,7 +91,7 @@ def gathered(volume: Any, tables: Sequence[Table], shift: Any, sampling: Samplin
 
     def gather(axes: list[list[tuple[Any, Any]]], axis: int, offset: Any) -> Any:
         if axis == sampling.rank:
-            # Clamped or folded indices only: no tap is out of bounds.
+            # All indices are clamped or folded, so no tap is out of bounds.
             values = flat.at[offset].get(mode="promise_in_bounds")
             return values if sampling.dtype is None else values.astype(sampling.dtype)
         inner = [gather(axes, axis + 1, offset * sampling.shape[axis] + index) for index, _ in axes[axis]]

@@ -1,9 +1,9 @@
-"""Sampling at an affine lattice whose numbers are not there before the program runs: it chooses its kernel then.
+"""Sampling at an affine lattice that is known only when the program runs. The program chooses its kernel then.
 
-A map along the axes is applied one axis after the other, one that keeps an axis line by line, any other point by point. On
-the host the plan decides between them; where the geometry is traced (an image is an argument of the caller's `jit`) the
-program itself does, by the same rules. All items of a batch take one kernel. Splines are prefiltered and the fill value put
-in by the kernel that is chosen: each only where it needs to, in the pass that writes the output.
+A map along the axes is applied one axis after the other, a map that keeps an axis line by line, any other map point by
+point. The plan decides this on the host. Where the geometry is traced (an image is an argument of the caller's `jit`)
+the program decides it by the same rules. All items of a batch take one kernel. The chosen kernel also applies the
+spline filter and the fill value: the filter only where it is needed, the fill value in the pass that writes the output.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ __all__ = ["Later", "sample_later"]
 Kernel = Callable[..., Any]
 
 _MARGIN = 2e-3
-"""Outputs by which a voxel looks further than it must, so that rounding hides none from it."""
+"""How many outputs further than it must a voxel looks, so that rounding hides none from it."""
 
 _COLLECTED = 600
-"""Candidates of one voxel beyond which its gradient is scattered: then the map is nearly singular."""
+"""The most candidates of one voxel. With more the map is nearly singular, and gradients are scattered."""
 
 
 def sample_later(
@@ -56,7 +56,7 @@ def sample_later(
     Differentiable, to any order, in the volume, the fractions of the tables and the fill value.
 
     Args:
-        volume: `(i, j, k, *channels)`, the samples themselves also for splines.
+        volume: `(i, j, k, *channels)`, samples, not coefficients, for splines too.
         later: The map.
         fill: Value outside the field of view, `(*channels)`.
         orders: B-spline order of each axis.
@@ -75,16 +75,16 @@ def sample_later(
 
 
 def _usable(sampling: Sampling, kernels: tuple[str, ...]) -> list[str]:
-    """The kernels that can compute a derivative: along an axis whose voxels are taken as they are there is none."""
+    """The kernels that can compute the sampling's derivative. Those that keep an axis have none along it."""
     return [name for name in kernels if not (name[:4] == "kept" and sampling.derivative[int(name[-1])])]
 
 
 def _survey(volume: Any, data: Data, *, sampling: Sampling, kernels: tuple[str, ...]) -> dict[str, Any]:
-    """What an item's map allows, as integers of which the largest over a batch holds for all its items.
+    """Finds what an item's map allows. The results are integers; the largest over a batch holds for all its items.
 
     Returns:
-        `unfit`: whether a kernel does not suit, for each; `line`, `plane`, `space`: how many outputs along each axis can
-        reach a voxel, for an aligned map, for one that keeps the last axis, and for any; -1 where that is of no use.
+        `unfit`: for each kernel 1 if it does not suit; `line`, `plane`, `space`: how many outputs along each axis can
+        reach a voxel, for an aligned map, for one that keeps the last axis, and for any.
     """
     matrix, offset, slack = data.map.matrix, data.map.offset, data.map.slack
     reach = [n - 1 for n in out_shape(data.map.tables, None)]
@@ -124,7 +124,7 @@ def _bound(makers: dict[str, Kernel], *, sampling: Sampling, kernels: tuple[str,
     return bound
 
 
-# The kernels: `(volume, data)` to the output, `facts` being what `_survey` found.
+# The kernels, from `(volume, data)` to the output. `facts` is the result of `_survey`.
 
 
 def _general(volume: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
@@ -145,7 +145,7 @@ def _kept(volume: Any, data: Data, *, sampling: Sampling, facts: Any, axis: int)
     return filled(out, inside_plane(data.map, sampling), data.fill)
 
 
-# Their adjoints: `(out, data)` to the volume.
+# Their adjoints, from `(out, data)` to the volume.
 
 
 def _general_adjoint(out: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
@@ -187,9 +187,9 @@ def _spread_out(out: Any, later: Later, sampling: Sampling, facts: Any) -> Any:
 
 
 def _collected(out: Any, later: Later, reach: Any, sampling: Sampling) -> Any:
-    """The adjoint of orders 0 and 1: gathered where the map has an inverse, scattered where it has none to speak of.
+    """The adjoint of orders 0 and 1, also of a map of a plane.
 
-    The map may be of a plane.
+    It gathers where the map has an inverse, and scatters where the map is singular or nearly so.
     """
     bias = np.array([float(order == 0) for order in sampling.orders], later.slack.dtype)
     back = _inverse(later.matrix)
@@ -198,7 +198,7 @@ def _collected(out: Any, later: Later, reach: Any, sampling: Sampling) -> Any:
     return jax.lax.cond(
         is_near,
         lambda: _collect(out, later.matrix, (back, away), reach, sampling),
-        lambda: scatter(out, later.tables, None, sampling, together=1),  # rare: rather quick to compile
+        lambda: scatter(out, later.tables, None, sampling, together=1),  # rare, so made to compile quickly
     )
 
 
@@ -285,7 +285,7 @@ def _by_points(apply: Kernel, x: Any, data: Data, moved: Data, sampling: Samplin
 
 def _tangent(volume: Any, data: Data, moved: Data, *, sampling: Sampling, kernels: tuple[str, ...]) -> Any:
     total = _blank(volume, data, sampling=sampling, kernels=kernels)
-    if moved.fill is not None:  # outside is where the kernel that was chosen says so
+    if moved.fill is not None:  # the chosen kernel says which points lie outside
         ones = data._replace(fill=jnp.ones_like(data.fill))
         outside = _sample(jnp.zeros_like(volume), ones, sampling=sampling, kernels=kernels)
         total = total + outside * moved.fill.reshape((1, 1, 1, *moved.fill.shape))

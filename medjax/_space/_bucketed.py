@@ -34,7 +34,7 @@ SEGMENTS = 8192
 """Segments in a chunk: half a million voxels, a few milliseconds."""
 
 COPIERS = 4
-"""Threads that put chunks in their place: the system hands out fresh memory page by page, to four threads faster."""
+"""Threads that copy chunks into the result. The system hands out new memory page by page, to four threads faster."""
 
 
 def bucketed(plan: Bands | Points, voxels: Any, fill: Any, *, is_label: bool) -> np.ndarray:
@@ -42,7 +42,7 @@ def bucketed(plan: Bands | Points, voxels: Any, fill: Any, *, is_label: bool) ->
 
     Args:
         plan: Known, of a single image.
-        voxels: `(i, j, k, *channels)`, concrete and real.
+        voxels: `(i, j, k, *channels)`, known and real.
         fill: As the operations take it.
         is_label: Whether the voxels are labels.
 
@@ -80,8 +80,8 @@ class Line(NamedTuple):
     """The taps of the outputs along one axis, padded to a power of two of outputs.
 
     Attributes:
-        place: Where the taps lie, `(n, taps)` int32: along an outer axis in elements of the buffer, along the lane axis in
-            voxels of the row that was read.
+        place: Where the taps lie, `(n, taps)` int32: along an outer axis in elements of the buffer, along the lane axis
+            in voxels of the row that was read.
         weight: Their weights, `(n, taps)`.
         is_inside: Which outputs lie in the field of view, `(n,)`.
     """
@@ -106,7 +106,7 @@ class Chunk(NamedTuple):
 
 
 def _line(band: Band, is_inside: np.ndarray, taps: int) -> Line:
-    """A band as a line with a number of taps: where the band has one and two are wanted, both are the same voxel."""
+    """A band as a line of some number of taps. If the band has one tap and two are wanted, both are one voxel."""
     index, weight = band.index, band.weight
     weight = np.ones(index.shape, np.float32) if weight is None else weight
     copies = taps // index.shape[1]
@@ -114,7 +114,7 @@ def _line(band: Band, is_inside: np.ndarray, taps: int) -> Line:
 
 
 def _rows_of(volume: np.ndarray, plan: Bands, fill: Any, dtype: np.dtype | None) -> np.ndarray:
-    """Computes rows along the axis that is contiguous in memory: mixes the input rows first, then takes the taps in the mix."""
+    """Computes rows along the axis that is contiguous in memory: mixes input rows, then takes taps in the mix."""
     count, axes = max(operator.index.shape[1] for operator in plan.operators), plan.axes
     lines = [_line(operator, mask, count) for operator, mask in zip(plan.operators, plan.masks, strict=True)]
     strides, start, is_lane = strides_of(volume)
@@ -166,8 +166,8 @@ def _row_chunk(flat: Any, lines: tuple[Line, Line, Line], where: Any, fill: Any,
     Args:
         flat: The buffer.
         lines: The lines of both outer axes, and that of the segment.
-        where: First row, number of rows in a plane of the output, and the place in the buffer of the first voxel that the
-            segment reads.
+        where: First row, number of rows in a plane of the output, and the place in the buffer of the first voxel that
+            the segment reads.
         fill: Value outside the field of view.
         chunk: The static part.
     """
@@ -210,8 +210,8 @@ class Segments(NamedTuple):
     """The points that the segments of a chunk are sampled at.
 
     Attributes:
-        rows: For each segment whole and fraction of the coordinates that its voxels share, `(SEGMENTS, 3)`, and its first
-            index along the lane axis.
+        rows: For each segment whole and fraction of the coordinates that its voxels share, `(SEGMENTS, 3)`, and its
+            first index along the lane axis.
         lane: The table of the lane axis, `(base, fraction)`.
         slack: By how much a point may lie below a tie or a face and count as on it, `(3,)` voxels.
     """
@@ -269,7 +269,7 @@ def _points_of(volume: np.ndarray, plan: Points, fill: Any, dtype: np.dtype | No
 
 
 def _collected(chunks: Iterator[tuple[jax.Array, tuple[slice, slice]]], out: np.ndarray) -> None:
-    """Copies chunks to their places as they get ready, a few ahead of the copies."""
+    """Copies chunks into the result as they become ready. A few chunks are computed ahead."""
     waiting: collections.deque[Future[None]] = collections.deque()
 
     def copy(chunk: jax.Array, where: tuple[slice, slice]) -> None:
@@ -286,7 +286,7 @@ def _collected(chunks: Iterator[tuple[jax.Array, tuple[slice, slice]]], out: np.
 
 
 def _lengthened(table: np.ndarray, least: int = 512) -> np.ndarray:
-    """Pads a table to a power of two of entries, its last one repeated."""
+    """Pads a table to a power of two of entries by repeating its last one."""
     size = max(least, 1 << (len(table) - 1).bit_length())
     return np.pad(table, [(0, size - len(table)), *[(0, 0)] * (table.ndim - 1)], "edge")
 

@@ -49,7 +49,7 @@ class _Result:
 class Chain:
     """An image, the grid that it is on its way to, and the steps in between.
 
-    Either an interpolation waits, with all steps since as transforms and a target, or a new order of the voxels, or nothing.
+    Either an interpolation waits, as transforms and a target, or a new order of the voxels waits, or nothing does.
 
     Attributes:
         source: The image as it last had voxels.
@@ -143,7 +143,7 @@ def casted(image: Image, dtype: np.dtype) -> Image:
 
 
 def _applied(move: Move, image: Image, fill: Any = None) -> Any:
-    """Applies a step to an image's voxels; in buckets on the host, because a device would compile it for every shape."""
+    """Applies a step to an image's voxels: in buckets on the host, because a device compiles it for every shape."""
     if isinstance(image.voxels, np.ndarray) or not is_bucketing(image.voxels, fill, len(image.batch_shape)):
         return move(image.voxels)
     with eagerly():

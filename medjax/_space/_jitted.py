@@ -1,4 +1,4 @@
-"""A plan applied by kernels that are compiled for the shapes at hand: voxels, tables and a fill value in, voxels out."""
+"""A plan applied by kernels compiled for the shapes at hand: voxels, tables and a fill value in, voxels out."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _interpolated(voxels: Any, plan: Bands | Points, fill: Any, *, is_label: boo
 
 
 def _shared(plan: Points) -> int | None:
-    """The batch axis of the displacement: none where one is for all items."""
+    """The batch axis of the displacement; `None` where all items share it."""
     return 0 if plan.shift is not None and plan.shift.displacement.ndim == plan.depth + 4 else None
 
 

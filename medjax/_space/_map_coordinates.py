@@ -32,7 +32,7 @@ _RULES: dict[str, tuple[Any, Any]] = {
     "grid-constant": ("zero", "mirror"),
 }
 
-# SciPy pads by this much before it filters in the modes whose boundary no recursive filter has.
+# SciPy pads by this many voxels before it filters, in the modes whose boundary has no recursive filter.
 _PAD = 12
 
 
@@ -47,9 +47,9 @@ def map_coordinates(
     """Interpolates an array at given coordinates by splines, as `scipy.ndimage.map_coordinates` does.
 
     The modes are SciPy's, not ITK's: "constant" gives `cval` as soon as a coordinate leaves `[0, n - 1]`. (The image
-    operations follow ITK's rule.) Unlike SciPy's, a neighbour without weight does not count: at the place of a sample orders
-    0 and 1 give that sample, though the next one be NaN or infinite, where SciPy gives NaN. The filter of higher orders
-    spreads NaN to the whole array, there as here.
+    operations follow ITK's rule.) A neighbour without weight does not count: at the position of a sample, orders 0 and
+    1 give that sample, also where the next one is NaN or infinite. SciPy gives NaN there. The filter of higher orders
+    spreads NaN to the whole array, as SciPy's does.
 
     Args:
         input: Array of any rank; real or complex floating point, integer or boolean.
@@ -57,7 +57,8 @@ def map_coordinates(
         order: Spline order, 0 (nearest, half up) to 5. SciPy's default is 3, JAX's own function stops at 1.
         mode: What lies beyond the edges, SciPy's eight names.
         cval: Value outside, for "constant" and "grid-constant"; may be traced.
-        prefilter: Turn samples into spline coefficients first, for orders above 1; `False` if `input` holds coefficients.
+        prefilter: Turn samples into spline coefficients first, for orders above 1; `False` if `input` holds
+            coefficients.
 
     Returns:
         `out`, in the dtype of `input`; integers are rounded half away from zero and kept within their range.
@@ -67,8 +68,8 @@ def map_coordinates(
             SciPy refuses too (cast it).
 
     Transforms:
-        Differentiable in `input`, `coordinates` and `cval`, to any order. At the kinks of orders 0 and 1 the derivative is
-        the one from the right.
+        Differentiable in `input`, `coordinates` and `cval`, to any order. At the kinks of orders 0 and 1 the derivative
+        is the one from the right.
 
     Example:
         >>> row = jax.numpy.asarray([0.0, 10.0, 40.0, 90.0])
@@ -108,7 +109,7 @@ def map_coordinates(
 
 
 def _is_wide(dtype: Any) -> bool:
-    """Whether an integer type holds numbers that float32 does not, where float64 is to be had."""
+    """Whether to interpolate in float64: integers while x64 is on."""
     return bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64 and jnp.issubdtype(dtype, jnp.integer))
 
 
@@ -136,7 +137,7 @@ def _interpolated(volume: Any, points: Any, order: int, mode: str, cval: Any, pr
             volume = prefiltered_along(volume, axis, order, volume.dtype, boundary=filter_boundary)
     if mode != "grid-constant":
         points = jnp.stack([_brought_in(row, size, mode) for row, size in zip(points, volume.shape, strict=True)])
-    # The kernel takes 0 for what lies outside; NaN or infinity cannot be shifted there.
+    # The kernel takes 0 outside, so the values are shifted. NaN and infinity cannot be shifted to 0.
     shift = jnp.where(jnp.isfinite(cval), cval, 0) if mode == "grid-constant" else jnp.zeros_like(cval)
     options: Any = {"orders": (order,) * volume.ndim, "boundary": boundary, "dtype": volume.dtype}
     out = sample(volume - shift, Locations((), points), **options) + shift

@@ -1,4 +1,4 @@
-"""The way of every spatial operation on images: done at once, or, inside a fused function, added to the steps that wait."""
+"""The door of spatial operations: a step is done at once or, inside a fused function, added to those that wait."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["Effect", "Pending", "cast", "rearrange", "resample"]
 class Pending(Image):
     """The image that a chain leads to, as operations see it inside a fused function.
 
-    Its geometry is known at once, and `voxels` does the waiting steps. A step that asks for another interpolation or fill
-    value than the waiting ones ends the chain, and its result begins a new one. So does a JAX transformation that the image
-    enters, for an image is a pytree. No such image leaves the fused function.
+    Its geometry is known at once, and `voxels` does the waiting steps. A step that asks for another interpolation or
+    fill value than the waiting ones ends the chain, and its result begins a new one. So does a JAX transformation that
+    the image enters, for an image is a pytree. No such image leaves the fused function.
 
     Attributes:
         chain: The waiting steps.
@@ -127,14 +127,15 @@ def cast(image: Image, dtype: np.dtype) -> Any:
 
 
 def rearrange(image: Any, target: Grid, move: Move, *, fill: Any = None, effect: Effect = "alters") -> Any:
-    """Applies an exact operation: the same voxels, in other places of a lattice that continues the image's own.
+    """Applies an exact operation: it moves voxels to other places of a lattice that continues the image's own.
 
     Args:
         image: An image, also one that waits under `fuse`.
         target: The grid of the result.
         move: Moves voxels `(*batch, i, j, k, *channels)` to it.
         fill: The value that the operation adds, where it adds any.
-        effect: "reorders" or "cuts" where sampling the image at the target's points, with that fill outside, gives the same.
+        effect: "reorders" or "cuts" where sampling the image at the target's points, with that fill outside, gives the
+            same.
 
     Returns:
         The image with `move` applied and the target's geometry; kind and metadata kept.

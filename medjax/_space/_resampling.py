@@ -22,7 +22,8 @@ class Wishes(NamedTuple):
     Attributes:
         interpolation: `None` for the one that the image's kind asks for.
         fill: Value outside the image: a number, or what broadcasts to `(*batch, *channels)`; `None` for the background.
-        sigma: Gaussian smoothing before sampling, in voxels of the source along each of its axes; only for maps along the axes.
+        sigma: Gaussian smoothing before sampling, in voxels of the source along each of its axes; only for maps along
+            the axes.
         stored: dtype to bring real intensities to, as `cast` does it; `None` keeps the one that they were computed in.
     """
 

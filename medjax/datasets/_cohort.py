@@ -41,21 +41,22 @@ def cohort(
 ) -> Path:
     """Writes PET/CT examinations of made patients, and a manifest of them.
 
-    Every third patient comes twice, and shows the same lesions changed. Voxel sizes, fields of view and orientations differ
-    from case to case; some volumes are tilted. A patient's scans do not depend on `n` or on the defects.
+    Every third patient comes twice, and shows the same lesions changed. Voxel sizes, fields of view and orientations
+    differ from case to case; some volumes are tilted. A patient's scans do not depend on `n` or on the defects.
 
-    Roles: `ct` in HU and `pet` in g/ml (NIfTI), or both as DICOM series, PET in Bq/ml with dose, weight and times, so that
-    `mj.to_suv` gives the SUV; `seg`, 1 in lesions, NIfTI on the grid of the PET. Further columns are the truth: `lesions`,
-    their number, `lesion_ml` and `tlg`, their volume and glycolysis in all; `defect`, what is wrong with the case.
+    Roles: `ct` in HU and `pet` in g/ml (NIfTI), or both as DICOM series, PET in Bq/ml with dose, weight and times, so
+    that `mj.to_suv` gives the SUV; `seg`, 1 in lesions, NIfTI on the grid of the PET. Further columns are the truth:
+    `lesions`, their number, `lesion_ml` and `tlg`, their volume and glycolysis in all; `defect`, what is wrong with the
+    case.
 
     Args:
         n: Number of patients.
         folder: Target; it must not exist, or be empty. The manifest is written last.
         seed: A whole number.
         defects: Each spoils one case, chosen by the seed. "truncated_file": the CT (of a series, one slice) ends early.
-            "empty_mask": no voxel of `seg` is 1. "shifted_label": the header of `seg` lies 1.5 voxels off along the third axis.
-            "nan": PET has NaN in one slice. "duplicate_patient": the case is another patient's examination under a name of
-            its own. "wrong_units": the CT is stored 1024 HU too high, as without its intercept.
+            "empty_mask": no voxel of `seg` is 1. "shifted_label": the header of `seg` lies 1.5 voxels off along the
+            third axis. "nan": PET has NaN in one slice. "duplicate_patient": the case is another patient's examination
+            under a name of its own. "wrong_units": the CT is stored 1024 HU too high, as without its intercept.
         as_dicom: Write series of DICOM files, in place of NIfTI.
         spacing: Typical voxel size in mm of CT and PET, one number or three.
 
@@ -149,7 +150,7 @@ def _truth(sample: Sample) -> dict[str, Any]:
 
 
 def _write_case(folder: Path, images: dict[str, Image], *, as_dicom: bool) -> dict[str, str]:
-    """Writes the files of a case; returns for each role the path from the folder of the cohort. Masks are always NIfTI."""
+    """Writes the files of a case, the mask as NIfTI; returns each role's path from the folder of the cohort."""
     series = {role for role in images if as_dicom and role != "seg"}
     paths = {role: f"{folder.name}/{role}{'' if role in series else '.nii.gz'}" for role in images}
     for role, image in images.items():
