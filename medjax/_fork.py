@@ -19,8 +19,8 @@ def refuse_in_fork() -> None:
     if _has_lost_threads:
         raise RuntimeError(
             "this process was forked after JAX had run in its parent, and JAX's threads do not survive a fork: the "
-            "operation would never end. Start workers by 'spawn' (or 'forkserver'): multiprocessing.get_context('spawn'), "
-            "or multiprocessing_context='spawn' of a DataLoader"
+            "operation would never end. Start workers by 'spawn' (or 'forkserver'): "
+            "multiprocessing.get_context('spawn'), or multiprocessing_context='spawn' of a DataLoader"
         )
 
 
