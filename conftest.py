@@ -58,6 +58,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"the table of ways was drawn from MEDJAX_WAYS_SEEDS={os.environ['MEDJAX_WAYS_SEEDS']}")
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails a run that left out cases for want of ../shared/data although the folder is there."""
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")  # of the first process alone
+    if reporter is None or not (session.config.rootpath.parent / "shared" / "data").is_dir():
+        return
+    missed = [report.nodeid for report in reporter.stats.get("skipped", []) if "shared/data" in str(report.longrepr)]
+    if missed:
+        reporter.write_line(f"skipped although ../shared/data is there: {', '.join(missed)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _doctest_names(doctest_namespace: dict[str, Any]) -> None:
     """What a user has who pastes an example after `import medjax as mj`; public names are written `mj.rotate`."""

@@ -167,6 +167,37 @@ def test_functions_have_at_most_six_parameters() -> None:
     ]
 
 
+PRIVATE = re.compile(r"medjax(\.\w+)*\._[a-z]")
+
+
+def private_names(source: str) -> list[str]:
+    """What a test takes of the package beside public names: by import, or by a dotted name in a string."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value:
+            found.append(node.value)
+    return [name for name in found if PRIVATE.match(name)]
+
+
+def test_tests_say_why_they_use_a_private_name() -> None:
+    """Public names show the same in most cases, and survive a change of the rooms. House rules and doctests are apart."""
+    paths = {
+        path for path in (ROOT.parent / "tests").rglob("*.py") if path.name not in ("test_layers.py", "test_docs.py")
+    }
+    using = {path for path in paths if private_names(path.read_text())}
+    explained = {path for path in paths if "# Private: " in path.read_text()}
+    assert len(using) > 20
+    assert sorted(path.name for path in using ^ explained) == [], "a comment too few, or one that is left over"
+    assert private_names("from medjax.io import _disk\npatch('medjax.io._a.b')") == [
+        "medjax.io._disk",
+        "medjax.io._a.b",
+    ]
+
+
 def test_every_folder_is_a_package() -> None:
     """A folder without __init__.py imports from a checkout and is missing from the wheel."""
     assert not {path.parent for path in MODULES.values() if not (path.parent / "__init__.py").is_file()}
