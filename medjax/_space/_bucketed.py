@@ -22,7 +22,7 @@ from medjax._kernels._bands import Band, dense
 from medjax._kernels._bspline import prefilter_matrix
 from medjax._kernels._points import Table, inside_cell, taps
 from medjax._kernels._taps import Boundary, cell, tap_sum
-from medjax._space._buckets import aligned_empty, flattened, give_back, strides_of
+from medjax._space._buckets import POOL, aligned_empty, flattened, strides_of
 from medjax._space._plan import Bands, Points
 
 __all__ = ["bucketed"]
@@ -149,7 +149,7 @@ def _rows_of(volume: np.ndarray, plan: Bands, fill: Any, dtype: np.dtype | None)
                 )
 
     _collected(chunks(), out)
-    give_back(buffer)
+    POOL.give_back(buffer)
     return out.reshape(shape).transpose(np.argsort(order))
 
 
@@ -263,7 +263,7 @@ def _points_of(volume: np.ndarray, plan: Points, fill: Any, dtype: np.dtype | No
             yield _chunk(flat, extents, segments, value, rule=rule), (slice(first, first + SEGMENTS), slice(None))
 
     _collected(chunks(), out)
-    give_back(buffer)
+    POOL.give_back(buffer)
     cube = out.reshape(sizes[0], sizes[1], per_row * LANES)[..., : sizes[2]]
     return cube.transpose(np.argsort(axes))
 

@@ -17,22 +17,54 @@ import numpy as np
 
 from medjax._geometry._numbers import is_traced
 
-__all__ = ["aligned_empty", "flattened", "give_back", "is_bucketing", "on_device", "shape_buckets", "strides_of"]
+__all__ = ["POOL", "aligned_empty", "flattened", "is_bucketing", "on_device", "shape_buckets", "strides_of"]
 
 
-class _Buckets:
-    """The open contexts of the process, and a pool of free buffers by their size in bytes.
+class Pool:
+    """Free buffers, by their size in bytes, which the pool keeps as long as a context holds it open.
 
-    A context counts for all threads: the threads of a pool do not see the context variables of the thread that made it.
+    A context counts for all threads: worker threads do not see the context variables of the thread that started them.
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.open = 0
-        self.free: collections.defaultdict[int, list[np.ndarray]] = collections.defaultdict(list)
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._free: collections.defaultdict[int, list[np.ndarray]] = collections.defaultdict(list)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a context holds it."""
+        return self._holders > 0
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the pool open. The buffers go when the last holder ends."""
+        with self._lock:
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                if not self._holders:
+                    self._free.clear()
+
+    def take(self, size: int) -> np.ndarray:
+        """Returns aligned bytes: a free buffer, else new memory."""
+        with self._lock:
+            if self._free[size]:
+                return self._free[size].pop()
+        return aligned_empty((size,), np.dtype(np.uint8))
+
+    def give_back(self, buffer: np.ndarray) -> None:
+        """Keeps a buffer that no device reads any more for the next image of its bucket."""
+        with self._lock:
+            if self._holders:
+                self._free[buffer.nbytes].append(buffer.view(np.uint8))
 
 
-_BUCKETS = _Buckets()
+POOL = Pool()
+"""The buffers of the process."""
 
 SMALLEST = 1 << 22
 """Smallest input bucket in voxels; each next one is twice as large. Memory beyond the voxels is never written."""
@@ -67,20 +99,13 @@ def shape_buckets() -> Iterator[None]:
         ...     [mj.resample_to_spacing(scan, 1.5).shape for scan in scans]
         [(13, 15, 12), (15, 16, 12), (16, 17, 12)]
     """
-    with _BUCKETS.lock:
-        _BUCKETS.open += 1
-    try:
+    with POOL.held():
         yield
-    finally:
-        with _BUCKETS.lock:
-            _BUCKETS.open -= 1
-            if not _BUCKETS.open:
-                _BUCKETS.free.clear()
 
 
 def is_bucketing(voxels: Any, fill: Any, depth: int) -> bool:
     """Whether voxels are to be resampled by bucket: a context is open, the image single, and everything known."""
-    return _BUCKETS.open > 0 and not depth and not is_traced(voxels) and not is_traced(fill)
+    return POOL.is_open and not depth and not is_traced(voxels) and not is_traced(fill)
 
 
 def on_device(voxels: np.ndarray) -> Any:
@@ -116,17 +141,9 @@ def flattened(volume: np.ndarray, spare: int) -> np.ndarray:
     if size > np.iinfo(np.int32).max:
         raise ValueError(f"an image of {volume.shape} has more than 2**30 voxels; resample it without shape_buckets")
     dtype = volume.dtype.newbyteorder("=")
-    buffer = _buffer(size * dtype.itemsize).view(dtype)
+    buffer = POOL.take(size * dtype.itemsize).view(dtype)
     buffer[: volume.size].reshape(block.shape)[...] = block  # the rest has no weight
     return buffer
-
-
-def _buffer(size: int) -> np.ndarray:
-    """Returns aligned bytes: a free buffer of the pool, else new memory."""
-    with _BUCKETS.lock:
-        if _BUCKETS.free[size]:
-            return _BUCKETS.free[size].pop()
-    return aligned_empty((size,), np.dtype(np.uint8))
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -135,10 +152,3 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     raw = np.empty(size + 64, np.uint8)
     skip = -raw.ctypes.data % 64
     return raw[skip : skip + size].view(dtype).reshape(shape)
-
-
-def give_back(buffer: np.ndarray) -> None:
-    """Returns a buffer to the pool once no device reads it any more."""
-    with _BUCKETS.lock:
-        if _BUCKETS.open:
-            _BUCKETS.free[buffer.nbytes].append(buffer.view(np.uint8))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 
 from medjax._fork import refuse_in_fork
 from medjax._geometry._types import Array, Number, Voxels
-from medjax._kernels._compiled import unchanging
+from medjax._kernels._compiled import compiled, unchanging
 from medjax._kernels._gather import Locations, sample
 from medjax._kernels._prefilter import prefiltered_along
 from medjax._kernels._taps import cell, spline_weights
@@ -93,19 +93,33 @@ def map_coordinates(
     rows: Any = coordinates
     if len(rows) != volume.ndim:
         raise ValueError(f"coordinates must be (rank, ...), one row per axis of {volume.shape}; got {len(rows)} rows")
-    real = jnp.float64 if volume.dtype in (jnp.float64, jnp.complex128) or _is_wide(volume.dtype) else jnp.float32
-    points = _stacked(rows, real)
     if volume.size == 0:
         raise ValueError(f"input of shape {volume.shape} is empty: there is nothing to interpolate")
+    if not isinstance(rows, jax.Array | np.ndarray):
+        rows = tuple(row if isinstance(row, jax.Array | np.ndarray) else jnp.asarray(row) for row in rows)
+    value = cval if isinstance(cval, jax.Array) else np.asarray(cval)
+    return _mapped(volume, rows, value, order=order, mode=mode, is_filtered=bool(prefilter))
+
+
+def _in_one_dtype(volume: Any, rows: Any, cval: Any, *, order: int, mode: str, is_filtered: bool) -> Any:
+    """Interpolates numbers of any dtype in the real dtype that suits them, and brings the result back to theirs."""
+    real = jnp.float64 if volume.dtype in (jnp.float64, jnp.complex128) or _is_wide(volume.dtype) else jnp.float32
+    points, how = _stacked(rows, real), _How(order, mode, is_filtered)
     if jnp.issubdtype(volume.dtype, jnp.complexfloating):
-        value = jnp.asarray(cval)
-        parts = [
-            _interpolated(part, points, order, mode, fill.astype(real), prefilter)
-            for part, fill in ((volume.real, value.real), (volume.imag, jnp.imag(value)))
-        ]
-        return jax.lax.complex(*parts)
-    out = _interpolated(volume.astype(real), points, order, mode, jnp.asarray(cval).astype(real), prefilter)
-    return _as_stored(out, volume.dtype)
+        parts = zip((volume.real, volume.imag), (jnp.real(cval), jnp.imag(cval)), strict=True)
+        return jax.lax.complex(*(_interpolated(part, points, fill.astype(real), how) for part, fill in parts))
+    return _as_stored(_interpolated(volume.astype(real), points, cval.astype(real), how), volume.dtype)
+
+
+_mapped = compiled(_in_one_dtype, static_argnames=("order", "mode", "is_filtered"))
+
+
+class _How(NamedTuple):
+    """The static part of an interpolation, as `map_coordinates` takes it."""
+
+    order: int
+    mode: str
+    is_filtered: bool
 
 
 def _is_wide(dtype: Any) -> bool:
@@ -114,13 +128,13 @@ def _is_wide(dtype: Any) -> bool:
 
 
 def _stacked(coordinates: Any, dtype: Any) -> jax.Array:
-    if isinstance(coordinates, jax.Array | np.ndarray):
-        return jnp.asarray(unchanging(coordinates)).astype(dtype)
-    rows = [jnp.asarray(unchanging(row)).astype(dtype) for row in coordinates]
-    return jnp.stack(jnp.broadcast_arrays(*rows))
+    if not isinstance(coordinates, tuple):
+        return coordinates.astype(dtype)
+    return jnp.stack(jnp.broadcast_arrays(*(row.astype(dtype) for row in coordinates)))
 
 
-def _interpolated(volume: Any, points: Any, order: int, mode: str, cval: Any, prefilter: bool) -> Any:
+def _interpolated(volume: Any, points: Any, cval: Any, how: _How) -> Any:
+    order, mode, is_filtered = how
     boundary, filter_boundary = _RULES[mode]
     sizes = volume.shape
     valid: Any = True
@@ -128,7 +142,7 @@ def _interpolated(volume: Any, points: Any, order: int, mode: str, cval: Any, pr
         for row, size in zip(points, sizes, strict=True):
             valid = valid & (row >= 0) & (row <= size - 1)
         points = jnp.where(valid[None], points, 0)
-    if order > 1 and prefilter:
+    if order > 1 and is_filtered:
         if mode in ("nearest", "grid-constant"):
             edge = {"mode": "edge"} if mode == "nearest" else {"constant_values": cval}
             volume = jnp.pad(volume, _PAD, **edge)
