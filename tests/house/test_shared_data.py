@@ -10,7 +10,7 @@ from shared_data import COVERED, OF_THE_COLLECTION
 TESTS = Path(__file__).parents[1]
 
 
-def tests_of(source: str) -> dict[str, bool]:
+def needs_in(source: str) -> dict[str, bool]:
     """The tests of a file, and whether each needs the scans: by its marker, the file's, or a skip of its own."""
     tree = ast.parse(source)
     marks = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Assign)]
@@ -26,7 +26,7 @@ def tests_of(source: str) -> dict[str, bool]:
 
 
 def all_tests() -> dict[str, bool]:
-    files = {path.relative_to(TESTS): tests_of(path.read_text()) for path in TESTS.rglob("test_*.py")}
+    files = {path.relative_to(TESTS): needs_in(path.read_text()) for path in TESTS.rglob("test_*.py")}
     return {f"{path.as_posix()}::{name}": needs for path, names in files.items() for name, needs in names.items()}
 
 
@@ -43,8 +43,8 @@ def test_every_test_that_needs_the_scans_has_its_like_on_made_data() -> None:
 
 def test_a_marker_and_a_skip_are_seen() -> None:
     source = "pytestmark = needs_data\ndef test_a(): ..."
-    assert tests_of(source) == {"test_a": True}
+    assert needs_in(source) == {"test_a": True}
     source = (
         "@needs_data\ndef test_a(): ...\ndef test_b():\n pytest.skip('../shared/data is not here')\ndef test_c(): ..."
     )
-    assert tests_of(source) == {"test_a": True, "test_b": True, "test_c": False}
+    assert needs_in(source) == {"test_a": True, "test_b": True, "test_c": False}

@@ -330,7 +330,7 @@ REFUSED: list[tuple[Callable[[Dataset], None], type[mj.ImageFileError], str]] = 
     (_same_number, mj.ImageFileError, "segment numbers must differ"),
     (_unknown_type, mj.io.UnsupportedFileError, "'PROBABLY' is none of"),
     (_short_pixels, mj.io.TruncatedFileError, "holds 10 bytes of pixels where 3 frames need 14"),
-    (_no_pixels, mj.ImageFileError, "no Pixel Data"),
+    (_no_pixels, mj.ImageFileError, "ends before its pixel data"),
     (_endless, NonUniformSpacingError, "no multiple of one step"),
     (_no_fraction_limit, mj.ImageFileError, "Maximum Fractional Value must be positive"),
 ]
