@@ -2,8 +2,8 @@
 
 The coefficients of an interpolating spline solve a banded system along each axis. Its inverse is a full `n x n` matrix,
 so the prefilter is one matrix product an axis: exact at every boundary for every length, differentiable, batched, and
-what accelerators do best. On a CPU it is also the fastest form measured (256x256x128 float32: 60 ms; a 25-tap symmetric
-filter 80-140 ms; the recursion as a scan 180 ms).
+the operation that accelerators do best. On a CPU it is also the fastest form measured (256x256x128 float32: 60 ms; a
+25-tap symmetric filter 80-140 ms; the recursion as a scan 180 ms).
 """
 
 from __future__ import annotations

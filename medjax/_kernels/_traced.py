@@ -116,7 +116,7 @@ def _number(half: Any) -> Any:
 
 
 def _bound(makers: dict[str, Kernel], *, sampling: Sampling, kernels: tuple[str, ...]) -> Sequence[Kernel]:
-    """The kernels, bound to what is static."""
+    """The kernels, bound to their static arguments."""
     bound: list[Kernel] = []
     for name in _usable(sampling, kernels):
         axis = {"axis": int(name[-1])} if name[:4] == "kept" else {}

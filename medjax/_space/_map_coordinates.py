@@ -55,7 +55,7 @@ def map_coordinates(
         input: Array of any rank; real or complex floating point, integer or boolean.
         coordinates: `(rank, *out)`, in index units; an array or a sequence of arrays.
         order: Spline order, 0 (nearest, half up) to 5. SciPy's default is 3, JAX's own function stops at 1.
-        mode: What lies beyond the edges, SciPy's eight names.
+        mode: The rule beyond the edges, by SciPy's eight names.
         cval: Value outside, for "constant" and "grid-constant"; may be traced.
         prefilter: Turn samples into spline coefficients first, for orders above 1; `False` if `input` holds
             coefficients.

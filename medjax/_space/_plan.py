@@ -27,7 +27,7 @@ class Bands:
     Attributes:
         operators: For each output axis an operator for `along_axis`, `(*batch, ...)`.
         masks: For each output axis which of its indices lie inside the input, `(*batch, n)` boolean.
-        axes: Input axis of each output axis; static, as what follows.
+        axes: Input axis of each output axis; static, as are all below.
         sizes: Shape of the input.
         dtype: Real dtype to compute in.
     """
@@ -74,12 +74,12 @@ class Points:
     Attributes:
         tables: Coordinates of the points for each output axis, `(*batch, n, rank)`.
         slack: How little a point may lie below a tie or a face to count as on it, `(*batch, rank)` voxels.
-        shift: What moves each point, or `None`.
+        shift: The displacement of each point, or `None`.
         inverse: The map back, where it is known, for a fast adjoint.
         matrix: Output index to input index, `(*batch, 3, 3)`, by which the program chooses one of `kernels`; else
             `None`.
         offset: `(*batch, 3)`, as `matrix`.
-        order: Spline order that was asked for; static, as what follows.
+        order: Spline order that was asked for; static, as are all below.
         orders: Spline order of each input axis: 0 along those that are only sampled at voxel centres.
         keeps_lines: Whether the last axis is taken voxel by voxel, so that it can travel as channels do.
         kernels: The kernels that the program chooses from when it runs; `()` where the host has chosen.

@@ -44,7 +44,7 @@ def resample_to_spacing(
     Args:
         image: Any batch and channels. Labels default to nearest and keep their dtype.
         spacing: New voxel size in mm, one number or three, in the order of the image's own axes i, j, k.
-        anchor: What stays in place.
+        anchor: The point that stays in place: the centre of the field of view, or voxel (0, 0, 0).
         size: Voxels along i, j, k; default by the rule above. Needed where the geometry or `spacing` is traced, or
             where the items of a batch have different spacings: then the rule gives no single static size.
         antialias: Smooth before sampling along axes that lose resolution; intensities only.
