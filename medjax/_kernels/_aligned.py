@@ -1,4 +1,4 @@
-"""Sampling along the axes, one after the other, with numbers that are there when the program runs; and its adjoint."""
+"""Sampling along one axis after the other by a map that is known only when the program runs, and its adjoint."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def aligned(volume: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
 
 
 def aligned_adjoint(out: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
-    """Brings the cotangents of the outputs to the voxels that they were made of."""
+    """Brings the outputs' cotangents back to the voxels."""
     axes = list(reversed(_by_growth(data.map, sampling)))
     counts = _usual_shares(data, sampling)
 
@@ -75,7 +75,7 @@ def _usual_shares(data: Data, sampling: Sampling) -> list[int]:
 
 
 def _inside(later: Later, sampling: Sampling) -> Any:
-    """Which points lie in the field of view, told axis by axis."""
+    """Which points lie in the field of view, found axis by axis."""
     lines = [column(_inside_along(later, sampling, axis), axis, 3) for axis in range(3)]
     return lines[0] & lines[1] & lines[2]
 
@@ -88,13 +88,13 @@ def _inside_along(later: Later, sampling: Sampling, axis: int) -> Any:
 
 
 def _by_growth(later: Later, sampling: Sampling) -> list[int]:
-    """The axes, that which shrinks the most first."""
+    """The axes in order of growth: the one that shrinks the most comes first."""
     growth = [n / m for n, m in zip(out_shape(later.tables, None), sampling.shape, strict=False)]
     return sorted(range(3), key=lambda d: growth[d])
 
 
 def _place(tables: Sequence[Table], axis: int) -> tuple[Any, Any]:
-    """Where the outputs along one axis of an aligned map lie on it, whole and fraction, `(n,)` each."""
+    """The coordinates of the outputs along one axis of an aligned map, whole and fraction, `(n,)` each."""
     base, fraction = (part[:, axis] for part in tables[axis])
     if axis == 0:
         return base, fraction
@@ -102,7 +102,7 @@ def _place(tables: Sequence[Table], axis: int) -> tuple[Any, Any]:
 
 
 def _snapped(fraction: Any, doubt: Any) -> Any:
-    """The same fractions, those that rounding may have moved off a voxel's centre back on it; gradients are kept."""
+    """Moves fractions that rounding may have moved off a voxel's centre back to it; keeps their gradients."""
     moved = jnp.round(fraction) - fraction
     return fraction + jax.lax.stop_gradient(jnp.where(jnp.abs(moved) <= doubt, moved, 0))
 
@@ -115,8 +115,8 @@ def _line(data: Data, sampling: Sampling, axis: int) -> list[tuple[Any, Any]]:
     found = taps((base, fraction), sampling.shape[axis], order, sampling.boundary[axis], derivative)
     if order != 1 or derivative:
         return found
-    # On a voxel's centre both taps are that voxel, half and half: a NaN beside it stays out. XLA fuses this, and no check of
-    # the values that were taken.
+    # At a voxel's centre both taps are that voxel with half the weight each, so a NaN beside it stays out. XLA fuses
+    # this; it does not fuse a check of the values.
     (first, near), (second, far) = found
     is_alone = far == 0
     return [
@@ -137,9 +137,9 @@ def _along(volume: Any, data: Data, sampling: Sampling, axis: int) -> Any:
 
 
 def _held(line: Sequence[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """The same numbers, held in memory: XLA would work a line's taps out anew for each voxel of the output.
+    """Holds numbers in memory. Without this XLA computes a line's taps again for each voxel of the output.
 
-    No pass of XLA's looks through a sort, whereas barriers are gone before it fuses.
+    No pass of XLA looks through a sort. Barriers do not help: XLA removes them before it fuses.
     """
     leaves, structure = jax.tree.flatten(list(line))
     order = jax.lax.iota(jnp.int32, len(leaves[0]))
@@ -154,8 +154,7 @@ def _along_adjoint(out: Any, data: Data, sampling: Sampling, axis: int, reach: A
     """Gathers, for each voxel along an axis, the outputs that it is a tap of."""
 
     def of_turn(turn: Any) -> list[Any]:
-        found = _held(_turn(data, sampling, axis, reach, turn))
-        return _weighted_shares(out, found, axis)
+        return _weighted_shares(out, _held(_turn(data, sampling, axis, reach, turn)), axis)
 
     turns = jax.lax.div(jnp.minimum(reach, out.shape[axis]) + np.int32(_A_TURN - 1), np.int32(_A_TURN))
     shape = [*out.shape[:axis], sampling.shape[axis], *out.shape[axis + 1 :]]
