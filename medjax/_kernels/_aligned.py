@@ -58,14 +58,14 @@ def aligned_adjoint(out: Any, data: Data, *, sampling: Sampling, facts: Any) -> 
 
 
 def most_shares(data: Data, sampling: Sampling, reach: Any) -> Any:
-    """How many outputs a voxel at most is a tap of along each axis, `(3,)`; a large number where that takes long to tell."""
+    """How many outputs a voxel at most is a tap of along each axis, `(3,)`."""
     if max(sampling.orders) > 1:
         return jnp.zeros(3, np.int32)
     found = [
         jnp.stack([share != 0 for _, share in _turn(data, sampling, axis, reach[axis], 0)]).sum(0, dtype=np.int32).max()
         for axis in range(3)
     ]
-    return jnp.where(reach <= _A_TURN, jnp.stack(found), np.int32(2**30))
+    return jnp.where(reach <= _A_TURN, jnp.stack(found), np.int32(2**30))  # more than a turn shows: any number
 
 
 def _usual_shares(data: Data, sampling: Sampling) -> list[int]:

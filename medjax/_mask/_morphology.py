@@ -381,8 +381,8 @@ def _largest_of(most: Any, by: Any) -> Any:
     return largest
 
 
-# The largest of the 2^n voxels that start at each voxel along i is a volume of runs; two runs cover a line of level n. One
-# such volume is held at a time: temporary memory beyond 32 MB is fetched from the system anew at each call.
+# A volume of runs holds the largest of the 2^n voxels that start at each voxel along i. Two runs cover a line of level
+# n. One such volume is held at a time: temporary memory beyond 32 MB is fetched from the system anew at each call.
 
 
 def _by_slices(volume: Any, reach: tuple[int, ...]) -> tuple[Any, Any]:
