@@ -141,7 +141,7 @@ def _ghosted(
         count, intensity, restore = (without_space(number.astype(x.dtype), depth) for number in numbers)
         matrices: list[Any] = [None, None, None]
         for a in range(3) if axis is None else (axis,):
-            own = intensity if axis is not None else intensity * (without_space(along, depth) == a)
+            own = intensity if axis is not None else jnp.where(without_space(along, depth) == a, intensity, 0)
             matrices[a] = comb_matrix(*jnp.broadcast_arrays(count, own, restore), x.shape[depth + a])
         return along_axes(x, matrices, depth)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from typing import Any
 
 import jax.numpy as jnp
@@ -89,8 +90,10 @@ def motion(
         for m in range(poses[0])
     ]
     depth, known = len(batch), along if isinstance(along, int) else None
-    _, (degrees, mm) = together(degrees, mm)
-    is_still = ((degrees == 0) & (mm == 0)).all((-2, -1))
+    still = [(value == 0).all((-2, -1)) for value in (degrees, mm)]
+    is_still = functools.reduce(
+        operator.and_, (each.reshape((1,) * (depth - each.ndim) + each.shape) for each in still)
+    )
     given = None if known is not None else along
     return image.with_voxels(_mixed(voxels, moved, ends, is_still, given, depth=depth, axis=known))
 
@@ -151,8 +154,7 @@ def _mixed(
                     )
                 matrices[a] = matrix
             y = y + along_axes(other.astype(x.dtype) - x, matrices, depth)
-        still = is_still.reshape((1,) * (depth - is_still.ndim) + is_still.shape + (1,) * (3 + tail))
-        return exactly(still, x, y)
+        return exactly(is_still.reshape(is_still.shape + (1,) * (3 + tail)), x, y)
 
     return keeping_sharding(mixed, depth)(voxels, moved, ends, is_still, along)
 

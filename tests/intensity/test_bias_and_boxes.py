@@ -91,7 +91,9 @@ def test_a_constant_image_stays() -> None:
 def test_histogram_shift_keeps_the_order_and_says_so() -> None:
     """MONAI's points may overtake each other."""
     image = image_of(0)
-    with pytest.raises(ValueError, match="shifts must keep the order of intensities: none may be more than 0.25 below"):
+    with pytest.raises(
+        ValueError, match=r"shifts must keep the order of intensities: none may be more than 0\.25 below"
+    ):
         mj.histogram_shift(image, [0.1, -0.2, 0.0])
     out = np.asarray(mj.histogram_shift(image, [0.2, -0.05, 0.25]).voxels).ravel()
     order = np.argsort(image.voxels.ravel())

@@ -83,7 +83,7 @@ def test_axes_that_are_none() -> None:
             mj.ghosting(image, 2, 0.7, axis=axis)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="axis must be 0, 1 or 2 for each item"):
         mj.ghosting(mj.stack([image, image]), 2, 0.7, axis=[0, 3])
-    with pytest.raises(ValueError, match="count must be a whole number of ghosts, got 2.5"):
+    with pytest.raises(ValueError, match=r"count must be a whole number of ghosts, got 2\.5"):
         mj.ghosting(image, 2.5, 0.7, axis=0)
 
 
