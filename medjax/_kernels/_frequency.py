@@ -81,7 +81,7 @@ def segment_matrix(start: Any, stop: Any, size: int, dtype: Any) -> Any:
         `(*lead, size, size)`.
 
     Example:
-        >>> segment_matrix(jnp.asarray(0), jnp.asarray(4), 4, jnp.float32).round(6).tolist()[0]
+        >>> [round(float(x), 6) for x in abs(segment_matrix(jnp.asarray(0), jnp.asarray(4), 4, jnp.float32))[0]]
         [1.0, 0.0, 0.0, 0.0]
     """
     distance, stop = _distances(size, start.ndim), jnp.maximum(start, stop)
