@@ -144,7 +144,7 @@ def smoothing_of(image: Image, sigma: Any, unit: str, name: str = "sigma") -> Sm
         if not is_traced(own):
             count = int(np.clip(np.ceil(np.floor(TRUNCATE * own.max() + 0.5) / (2 * size)), 1, _MOST_PERIODS))
         xp = own.__array_namespace__()
-        own = xp.minimum(own, 2 * size * count / TRUNCATE)
+        own = xp.minimum(own, (2 * size * count + 0.49) / TRUNCATE)  # whose kernel ends there, rounded as SciPy rounds
         widths.append(own)
         radii.append(xp.floor(TRUNCATE * own + 0.5))
         periods.append(count)

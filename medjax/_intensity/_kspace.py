@@ -103,7 +103,7 @@ def ghosting(
     voxels = voxels_of(image, "ghosting")
     number = amount_for(image, count, "count", least=1)
     if not is_traced(number) and (number != np.round(number)).any():
-        raise ValueError(f"count must be a whole number of ghosts, got {number.tolist()}")
+        raise ValueError(f"count must be a whole number of ghosts, got {count!r}")
     numbers = (
         number,
         amount_for(image, intensity, "intensity"),

@@ -121,7 +121,7 @@ def _along_adjoint(out: Any, data: Data, sampling: Sampling, axis: int, reach: A
     size, count = sampling.shape[axis], out.shape[axis]
     scale, start = data.map.matrix[axis, axis], data.map.offset[axis]
     reach = jnp.minimum(reach, count)
-    voxel = jnp.arange(size)
+    voxel = jnp.arange(size, dtype=jnp.int32)
     middle = (voxel.astype(out.dtype) - start) / scale
     first = jnp.ceil(jnp.clip(jnp.where(jnp.isnan(middle), 0, middle), -1e9, 1e9) - reach.astype(out.dtype) / 2)
     first = jnp.where(reach < count, first.astype(jnp.int32), 0)  # else every output is near
