@@ -15,8 +15,15 @@ from medjax._image._metadata import Metadata as Metadata
 from medjax._image._stack import stack as stack
 from medjax._image._stack import unstack as unstack
 from medjax._intensity import NyulLandmarks as NyulLandmarks
+from medjax._intensity import adjust_brightness as adjust_brightness
+from medjax._intensity import adjust_contrast as adjust_contrast
+from medjax._intensity import adjust_gamma as adjust_gamma
+from medjax._intensity import bias_field as bias_field
+from medjax._intensity import bias_lattice as bias_lattice
+from medjax._intensity import blur_psf as blur_psf
 from medjax._intensity import clip as clip
 from medjax._intensity import gaussian_blur as gaussian_blur
+from medjax._intensity import gaussian_noise as gaussian_noise
 from medjax._intensity import histogram_match as histogram_match
 from medjax._intensity import median_filter as median_filter
 from medjax._intensity import min_max_normalize as min_max_normalize
@@ -25,7 +32,9 @@ from medjax._intensity import nyul_transform as nyul_transform
 from medjax._intensity import otsu_threshold as otsu_threshold
 from medjax._intensity import percentile_normalize as percentile_normalize
 from medjax._intensity import rescale as rescale
+from medjax._intensity import rician_noise as rician_noise
 from medjax._intensity import threshold as threshold
+from medjax._intensity import unsharp as unsharp
 from medjax._intensity import window as window
 from medjax._intensity import z_score_normalize as z_score_normalize
 from medjax._intensity._cast import cast as cast

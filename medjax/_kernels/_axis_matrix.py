@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax._kernels._batch import in_all_items
+
 __all__ = ["along_axes", "gaussian_matrix"]
 
 # Where the kernel ends, in sigmas: SciPy's default.
@@ -64,14 +66,14 @@ def along_axes(voxels: Any, matrices: Sequence[Any], depth: int) -> Any:
 
     def spread() -> Any:
         """Infinities and NaN go wherever a weight of theirs does, as in a sum of products over the kernel alone."""
-        reach = [(matrix > 0).astype(voxels.dtype) for matrix in matrices]
+        reach = [(matrix != 0).astype(voxels.dtype) for matrix in matrices]
         known = _product(jnp.where(finite, voxels, 0), matrices, depth)
         up = _product((jnp.isnan(voxels) | (voxels == jnp.inf)).astype(voxels.dtype), reach, depth) > 0
         down = _product((jnp.isnan(voxels) | (voxels == -jnp.inf)).astype(voxels.dtype), reach, depth) > 0
         infinite = jnp.where(up & down, jnp.nan, jnp.where(up, jnp.inf, -jnp.inf)).astype(voxels.dtype)
         return jnp.where(up | down, infinite, known)
 
-    return jax.lax.cond(finite.all(), lambda: _product(voxels, matrices, depth), spread)
+    return jax.lax.cond(in_all_items(finite.all()), lambda: _product(voxels, matrices, depth), spread)
 
 
 def _product(voxels: Any, matrices: Sequence[Any], depth: int) -> Any:
