@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax._kernels._batch import in_all_items
 from medjax._kernels._gather import sample
+from medjax._kernels._lattice_field import separable_field
 from medjax._kernels._points import Table, eased, inside
 from medjax._kernels._values import filled
 
@@ -69,9 +71,7 @@ def lattice_at(
             )
             for d, n in enumerate(shape)
         ]
-        field = jnp.einsum("ai,ijkx->xajk", rows[0], control, precision=_HIGHEST)
-        field = jnp.einsum("bj,xajk->xabk", rows[1], field, precision=_HIGHEST)
-        return jnp.einsum("ck,xabk->xabc", rows[2], field, precision=_HIGHEST)
+        return jnp.moveaxis(separable_field(control, rows), -1, 0)
 
     def anywhere() -> Any:
         scale = jnp.asarray([(m - 3) / n for m, n in zip(counts, covered, strict=True)], control.dtype)
@@ -88,7 +88,7 @@ def lattice_at(
         return along_axes()
     off = jnp.abs(matrix * (1 - np.eye(3, dtype=matrix.dtype))).sum(0)
     is_diagonal = (off * jnp.asarray(np.asarray(shape), matrix.dtype)).max() < 1e-3
-    return jax.lax.cond(is_diagonal, along_axes, anywhere)
+    return jax.lax.cond(in_all_items(is_diagonal), along_axes, anywhere)
 
 
 def field_of(control: Any, index: Any, covered: Sequence[int]) -> tuple[Any, Any]:

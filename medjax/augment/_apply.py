@@ -12,7 +12,7 @@ import numpy as np
 
 from medjax._image._dtypes import device_voxels
 from medjax._image._image import Image
-from medjax._image._operators import check_amounts as check_amounts
+from medjax._image._keys import key_data_for
 from medjax._kernels._batch import broadcast
 from medjax._kernels._compiled import compiled
 from medjax._kernels._values import without_wrapping
@@ -20,7 +20,6 @@ from medjax.augment._draw import Draw, step_of
 from medjax.augment._frames import Frame, Reference, frames_of
 from medjax.augment._intensities import changed
 from medjax.augment._points import Boxes, Points
-from medjax.augment._randomness import check_keys
 from medjax.augment._sampling import ALONE, Images, Named, drawn_by, named
 from medjax.augment._space import Pictures, moved
 
@@ -67,11 +66,11 @@ def apply(draw: Draw, images: Images) -> Any:
 def apply_sampled(step: Any, keys: Any, images: Any) -> Any:
     """Draws and applies in one program; `Step.__call__` explains the arguments."""
     given, names = named(images, step.settings)
-    check_keys(keys, names.batch)
+    data = key_data_for(keys, names.batch)
     operands, restores = _operands(given, names, names.reference)
-    outline = jax.eval_shape(functools.partial(drawn_by, names=names), step, jax.random.key_data(keys))
+    outline = jax.eval_shape(functools.partial(drawn_by, names=names), step, data)
     plan = _plan_of(given, outline, operands)
-    found = _sampled_and_applied(step, jax.random.key_data(keys), operands, names=names, plan=plan)
+    found = _sampled_and_applied(step, data, operands, names=names, plan=plan)
     return _as_given(images, given, found, restores, outline.batch_shape)
 
 

@@ -16,7 +16,9 @@ from medjax._lazy import public
 
 __all__ = ["Distribution", "Spread", "as_distribution", "choice", "fixed", "log_uniform", "normal", "uniform"]
 
-Kind = Literal["fixed", "uniform", "log_uniform", "normal", "choice", "whole"]
+Kind = Literal[
+    "fixed", "uniform", "log_uniform", "normal", "choice", "whole", "reciprocal", "about_one", "log_about_one"
+]
 
 
 @public("medjax.augment")
@@ -27,7 +29,9 @@ class Distribution:
     It is a pytree. Its numbers are leaves, so that they may be traced, scheduled and annealed without a compilation.
 
     Attributes:
-        kind: "fixed", "uniform", "log_uniform", "normal", "choice" or "whole" (integers, both ends included).
+        kind: "fixed", "uniform", "log_uniform", "normal", "choice" or "whole" (integers, both ends included). Presets know
+            three more: "reciprocal" (1 over a uniform number), "about_one" (half of the draws uniform from the lower end to
+            1, half from 1 to the upper end) and "log_about_one" (its natural logarithm).
         first: The value, the lower end, the mean, or the values to choose from.
         second: The upper end, the standard deviation or the weights; `None` for "fixed".
 
@@ -62,6 +66,11 @@ class Distribution:
             return first + second * (np.float32(np.sqrt(2)) * jax.scipy.special.erfinv(2 * inner - 1))
         if self.kind == "whole":
             return jnp.minimum(jnp.floor(first + u * (second - first + 1)), second)
+        if self.kind == "reciprocal":
+            return 1 / (first + u * (second - first))
+        if self.kind in ("about_one", "log_about_one"):
+            factor = jnp.where(u < 0.5, first + 2 * u * (1 - first), 1 + (2 * u - 1) * (second - 1))
+            return jnp.log(factor) if self.kind == "log_about_one" else factor
         if self.kind == "log_uniform":
             low, high = jnp.log(first), jnp.log(second)
             return jnp.clip(jnp.exp(low + u * (high - low)), first, second)

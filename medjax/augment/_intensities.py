@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from medjax._image._image import Image
+from medjax._image._keys import IMPLEMENTATION
+from medjax._kernels._batch import in_all_items
 from medjax._kernels._values import as_float
 
 __all__ = ["changed"]
@@ -23,7 +25,7 @@ def changed(step: Any, values: dict[str, Any], state: Any, name: str) -> Any:
 
         if step.computes_for == "all":
             return all_items()
-        return jax.lax.cond(values["applied"].any(), all_items, lambda: voxels)
+        return jax.lax.cond(~in_all_items(~values["applied"].any()), all_items, lambda: voxels)
 
     def one(operands: Any) -> Any:
         voxels, affine, values = operands
@@ -47,7 +49,7 @@ def _of_items(step: Any, values: dict[str, Any], voxels: Any, affine: Any, depth
         if name == "applied":
             continue
         if name == "key":
-            given["key"] = jax.random.wrap_key_data(value, impl="threefry2x32")
+            given["key"] = jax.random.wrap_key_data(value, impl=IMPLEMENTATION)
         elif is_per_channel:
             given[name] = value
         else:  # one for all channels

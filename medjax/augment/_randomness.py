@@ -17,9 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Request", "check_keys", "item_keys", "numbers_of"]
+from medjax._image._keys import IMPLEMENTATION
+from medjax._image._keys import item_keys as keys_of_items
 
-_IMPLEMENTATION = "threefry2x32"
+__all__ = ["Request", "item_keys", "numbers_of"]
 
 
 class Request(NamedTuple):
@@ -68,7 +69,7 @@ def item_keys(seed: int, index: Any) -> jax.Array:
             raise ValueError(f"index must be integers from 0, got {index!r}")
         number = number.astype(np.uint64)
         low, high = (number & np.uint64(0x7FFFFFFF)).astype(np.uint32), (number >> np.uint64(31)).astype(np.uint32)
-    return _item_keys(jax.random.key(seed, impl=_IMPLEMENTATION), high, low)
+    return _item_keys(jax.random.key(seed, impl=IMPLEMENTATION), high, low)
 
 
 @jax.jit
@@ -79,31 +80,13 @@ def _item_keys(key: Any, high: Any, low: Any) -> Any:
     return jax.vmap(one)(high.ravel(), low.ravel()).reshape(low.shape)
 
 
-def check_keys(keys: Any, batch: tuple[int, ...]) -> None:
-    """Raises `ValueError` unless keys are one typed threefry key, or one for each item of a batch."""
-    if not (isinstance(keys, jax.Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)):
-        given = f"{keys.dtype} of shape {keys.shape}" if isinstance(keys, jax.Array) else repr(keys)
-        raise ValueError(
-            f"keys must be typed keys such as jax.random.key(0), got {given}; jax.random.wrap_key_data makes some"
-        )
-    name = str(jax.random.key_impl(keys))
-    if name != _IMPLEMENTATION:
-        raise ValueError(
-            f"keys are of {name!r}, which draws other numbers under vmap than item by item; make them by "
-            f"jax.random.key(seed, impl={_IMPLEMENTATION!r})"
-        )
-    if keys.shape not in ((), batch):
-        wanted = f"one key, or keys of shape {batch}" if batch else "one key, for the image is no batch"
-        raise ValueError(f"keys must be {wanted}; got shape {keys.shape}")
-
-
 def numbers_of(
     keys: Any, batch: tuple[int, ...], requests: Sequence[Request], views: int | None
 ) -> tuple[Any, list[Any]]:
     """Draws what steps ask for.
 
     Args:
-        keys: The data of keys as `check_keys` takes them; an item of a batch that comes with one key has `fold_in(key, i)`.
+        keys: The data of one key, or of one for each item; an item of a batch that comes with one key has `fold_in(key, i)`.
         batch: Batch axes of the images.
         requests: What is asked for.
         views: How often each item is drawn, view v with `fold_in(key, v)`: a first axis; `None` for no such axis.
@@ -125,7 +108,7 @@ def numbers_of(
         folds[3, part] = np.arange(count)
         is_folded[1, part], is_folded[3, part] = request.image is not None, request.shape is not None
 
-    flat = _of_items(keys, batch)
+    flat = keys_of_items(keys, batch).reshape(-1, 2)
     if views is not None:
         flat = jax.vmap(lambda view: jax.vmap(lambda key: _fold_in(key, view))(flat))(
             jnp.arange(views, dtype=jnp.uint32)
@@ -142,15 +125,8 @@ def numbers_of(
     return flat.reshape((*batch, 2)), found
 
 
-def _of_items(keys: Any, batch: tuple[int, ...]) -> Any:
-    """The data of each item's key, `(items, 2)`."""
-    if keys.ndim > 1 or not batch:
-        return keys.reshape(-1, 2)
-    return jax.vmap(lambda i: _fold_in(keys, i))(jnp.arange(int(np.prod(batch)), dtype=jnp.uint32))
-
-
 def _fold_in(data: Any, number: Any) -> Any:
-    return jax.random.key_data(jax.random.fold_in(jax.random.wrap_key_data(data, impl=_IMPLEMENTATION), number))
+    return jax.random.key_data(jax.random.fold_in(jax.random.wrap_key_data(data, impl=IMPLEMENTATION), number))
 
 
 def _folded(data: Any, folds: np.ndarray, is_folded: np.ndarray) -> Any:

@@ -6,13 +6,12 @@ import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
-
 from medjax._image._image import Image, check_image
+from medjax._image._keys import key_data_for
 from medjax._kernels._compiled import compiled
 from medjax.augment._draw import Draw, Entry, Settings
 from medjax.augment._points import Boxes, Points
-from medjax.augment._randomness import Request, check_keys, numbers_of
+from medjax.augment._randomness import Request, numbers_of
 
 __all__ = ["Images", "Named", "Node", "drawn_by", "named", "sample"]
 
@@ -55,8 +54,7 @@ class Named(NamedTuple):
 def sample(step: Any, keys: Any, images: Any) -> Draw:
     """Draws a recipe's parameters; `Step.sample` explains the arguments."""
     _, names = named(images, step.settings)
-    check_keys(keys, names.batch)
-    return _sampled(step, jax.random.key_data(keys), names=names)
+    return _sampled(step, key_data_for(keys, names.batch), names=names)
 
 
 def named(images: Any, settings: Settings) -> tuple[dict[str, Any], Named]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from medjax._image._dtypes import compute_dtype
 from medjax._image._fill import background
-from medjax._kernels._batch import over_batch
+from medjax._kernels._batch import in_all_items, over_batch
 from medjax.augment._draw import Settings
 from medjax.augment._frames import Frame, Reference
 from medjax.augment._moves import composed, flipped, moved_points, moved_volume, needs_gather
@@ -115,7 +115,7 @@ def _moved_together(
     else:
         wanted = over_batch(lambda _, v, f, r: needs_gather(total(v, r), f), depth)(*operands).any()
         out = jax.lax.cond(
-            wanted,
+            ~in_all_items(~wanted),
             lambda: over_batch(gathered, depth)(*operands),
             lambda: over_batch(reversed_axes, depth)(*operands),
         )
