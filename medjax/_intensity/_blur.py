@@ -22,7 +22,7 @@ from medjax._kernels._batch import keeping_sharding
 from medjax._kernels._compiled import compiled
 from medjax._kernels._values import as_float, exactly
 
-__all__ = ["blur_psf", "gaussian_blur", "median_filter", "smoothing_of", "unsharp"]
+__all__ = ["blur_psf", "gaussian_blur", "median_filter", "smoothing_of", "smoothing_of_fwhm", "unsharp"]
 
 SIGMA_OF_FWHM = 1 / np.sqrt(8 * np.log(2))
 
@@ -91,7 +91,7 @@ def blur_psf(image: Image, fwhm_mm: PerItem) -> Image:
         0.5
     """
     voxels = voxels_of(image, "blur_psf")
-    filtered = smoothing_of(image, as_array(fwhm_mm, "fwhm_mm") * SIGMA_OF_FWHM, "mm", "fwhm_mm")
+    filtered = smoothing_of_fwhm(image, fwhm_mm)
     return image.with_voxels(_blurred(voxels, *filtered, len(image.batch_shape)))
 
 
@@ -124,6 +124,11 @@ def unsharp(image: Image, amount: PerItem, sigma: PerItem, *, unit: Unit = "mm")
     """
     voxels, filtered = voxels_of(image, "unsharp"), smoothing_of(image, sigma, unit)
     return image.with_voxels(_sharpened(voxels, amount_for(image, amount, "amount"), *filtered, len(image.batch_shape)))
+
+
+def smoothing_of_fwhm(image: Image, fwhm_mm: Any) -> Smoothing:
+    """The same of a full width at half maximum in mm."""
+    return smoothing_of(image, as_array(fwhm_mm, "fwhm_mm") * SIGMA_OF_FWHM, "mm", "fwhm_mm")
 
 
 Smoothing = tuple[list[Any], list[Any], tuple[int, ...]]
@@ -193,11 +198,15 @@ def _sharpened(
 
 def smoothed(x: Any, widths: Any, radii: Any, periods: tuple[int, ...], depth: int) -> Any:
     """Float voxels, smoothed along each axis."""
-    matrices = [
+    return along_axes(x, matrices_of(x, widths, radii, periods, depth), depth)
+
+
+def matrices_of(x: Any, widths: Any, radii: Any, periods: tuple[int, ...], depth: int) -> list[Any]:
+    """What `smoothing_of` found, as a matrix for each axis."""
+    return [
         gaussian_matrix(width.astype(x.dtype), radius.astype(x.dtype), size, count)
         for width, radius, size, count in zip(widths, radii, x.shape[depth : depth + 3], periods, strict=True)
     ]
-    return along_axes(x, matrices, depth)
 
 
 def median_filter(image: Image, size: StaticSize) -> Image:

@@ -79,6 +79,8 @@ def amount_for(
     least: float = -np.inf,
     most: float = np.inf,
     above: float = -np.inf,
+    allow_infinite: bool = False,
+    per_channel: bool = True,
 ) -> Any:
     """Returns a parameter as kernels of single items take it: `(*batch, 1, 1, 1, *channels, *tail)`, length 1 where shared.
 
@@ -90,14 +92,16 @@ def amount_for(
         least: The lowest known value.
         most: The highest known value.
         above: What known values must exceed.
+        allow_infinite: Whether infinity makes sense.
+        per_channel: Whether channels may differ; else the result is `(*batch, 1, 1, 1, *tail)`.
 
     Raises:
         ValueError: the shape does not fit, or a known value is not finite or lies outside.
     """
     if not is_traced(value):
         value = as_numbers(value, name)
-        if not np.isfinite(value).all():
-            raise ValueError(f"{name} must be finite, got {value.tolist()}")
+        if np.isnan(value).any() or not (allow_infinite or np.isfinite(value).all()):
+            raise ValueError(f"{name} must be {'a number' if allow_infinite else 'finite'}, got {value.tolist()}")
         if (value <= above).any():
             raise ValueError(f"{name} must be above {above:g}, got {value.tolist()}")
         if (value < least).any() or (value > most).any():
@@ -106,9 +110,9 @@ def amount_for(
     array = as_array(value, name)
     if tail and not array.ndim:
         array = broadcast(array, tail)
-    array = aligned(array, image.batch_shape, image.channels, name, tail=tail)
-    depth = len(image.batch_shape)
-    lead = array.shape[: array.ndim - len(tail)] or (1,) * (depth + len(image.channels))
+    depth, channels = len(image.batch_shape), image.channels if per_channel else ()
+    array = aligned(array, image.batch_shape, channels, name, tail=tail)
+    lead = array.shape[: array.ndim - len(tail)] or (1,) * (depth + len(channels))
     return array.reshape((*lead[:depth], 1, 1, 1, *lead[depth:], *tail))
 
 
