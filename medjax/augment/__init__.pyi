@@ -1,6 +1,10 @@
 """The public names of medjax.augment, each with the module it lies in: read on first use, and by type checkers."""
 
+from medjax.augment import presets as presets
 from medjax.augment._apply import apply as apply
+from medjax.augment._boxes import cutout as cutout
+from medjax.augment._boxes import histogram_shift as histogram_shift
+from medjax.augment._boxes import swap as swap
 from medjax.augment._compose import one_of as one_of
 from medjax.augment._compose import repeat as repeat
 from medjax.augment._compose import sequence as sequence
@@ -12,7 +16,21 @@ from medjax.augment._distribution import log_uniform as log_uniform
 from medjax.augment._distribution import normal as normal
 from medjax.augment._distribution import uniform as uniform
 from medjax.augment._draw import Draw as Draw
+from medjax.augment._kspace import ghosting as ghosting
+from medjax.augment._kspace import gibbs as gibbs
+from medjax.augment._kspace import low_resolution as low_resolution
+from medjax.augment._kspace import motion as motion
+from medjax.augment._kspace import spike as spike
 from medjax.augment._margin import margin as margin
+from medjax.augment._mixing import cutmix as cutmix
+from medjax.augment._mixing import labels_to_image as labels_to_image
+from medjax.augment._mixing import mixup as mixup
+from medjax.augment._modalities import count_noise as count_noise
+from medjax.augment._modalities import ct_noise as ct_noise
+from medjax.augment._modalities import dose_reduction as dose_reduction
+from medjax.augment._modalities import psf as psf
+from medjax.augment._modalities import uptake as uptake
+from medjax.augment._modalities import window_jitter as window_jitter
 from medjax.augment._noise import gaussian_noise as gaussian_noise
 from medjax.augment._noise import rician_noise as rician_noise
 from medjax.augment._points import Boxes as Boxes

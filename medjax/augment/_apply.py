@@ -20,7 +20,7 @@ from medjax.augment._draw import Draw, step_of
 from medjax.augment._frames import Frame, Reference, frames_of
 from medjax.augment._intensities import changed
 from medjax.augment._points import Boxes, Points
-from medjax.augment._sampling import ALONE, Images, Named, drawn_by, named
+from medjax.augment._sampling import ALONE, Images, Named, drawn_by, named, parts_of
 from medjax.augment._space import Pictures, moved
 
 __all__ = ["apply", "apply_sampled"]
@@ -55,7 +55,7 @@ def apply(draw: Draw, images: Images) -> Any:
     """
     if not isinstance(draw, Draw):
         raise ValueError(f"draw must be a Draw, as step.sample returns it, got {type(draw).__name__}")
-    given, names = named(images, draw.settings)
+    given, names = named(images, draw.settings, [step_of(entry) for entry in draw.entries])
     _check_draw(draw, given, names)
     operands, restores = _operands(given, names, draw.settings.reference)
     plan = _plan_of(given, draw, operands)
@@ -65,7 +65,7 @@ def apply(draw: Draw, images: Images) -> Any:
 
 def apply_sampled(step: Any, keys: Any, images: Any) -> Any:
     """Draws and applies in one program; `Step.__call__` explains the arguments."""
-    given, names = named(images, step.settings)
+    given, names = named(images, step.settings, parts_of(step))
     data = key_data_for(keys, names.batch)
     operands, restores = _operands(given, names, names.reference)
     outline = jax.eval_shape(functools.partial(drawn_by, names=names), step, data)
@@ -157,7 +157,8 @@ def _plan_of(given: Mapping[str, Any], draw: Draw, operands: Operands) -> Plan:
                     f"the draw changes {missing} by {entry.name!r}, which are none of the images {sorted(given)}"
                 )
         elif bound.role == "mixing":
-            touched |= set(pictures)
+            bound.check_batch(draw.batch_shape)
+            touched |= set(pictures) if bound.adds is None else {bound.adds[1]}
     kinds = tuple((name, image.kind) for name, image in pictures.items())
     return Plan(kinds, tuple(alike.items()), tuple(sorted(touched)))
 
@@ -201,7 +202,8 @@ def _run(draw: Draw, operands: Operands, plan: Plan) -> dict[str, Any]:
                 state.voxels[name] = changed(bound, own, state, name)
         elif bound.role == "mixing":
             state, waiting = moved(state, waiting, draw.settings), []
-            state = bound.mixed(state, values)
+            pictures = {name: Image(x, state.affines[name], state.kinds[name]) for name, x in state.voxels.items()}
+            state.voxels |= {name: image.voxels for name, image in bound.mixed(pictures, values).items()}
     state = moved(state, waiting, draw.settings)
     return {name: state.voxels[name] if name in state.voxels else state.points[name] for name in plan.touched}
 
@@ -238,11 +240,14 @@ def _as_given(
             low, high = found.get(name, (_wider(image.low, batch[0]), _wider(image.high, batch[0])))
             out[name] = Boxes(low, high)
         else:
-            voxels = restores[name](found[name]) if name in found else _wider(image.voxels, batch[0])
+            voxels = found[name] if name in found else _wider(image.voxels, batch[0])
+            is_mixed = image.kind == "label" and jnp.issubdtype(voxels.dtype, np.floating)  # shares of classes
+            voxels = restores[name](voxels) if name in found and not is_mixed else voxels
+            kind = "intensity" if is_mixed else image.kind
             affine = _wider(image.affine, batch[0]) if is_wider else image.affine
             is_single = is_wider and not image.batch_shape and image.metadata is not None
             metadata = (image.metadata,) * batch[0] if is_single else None if is_wider else image.metadata
-            out[name] = Image(voxels, affine, image.kind, metadata)
+            out[name] = Image(voxels, affine, kind, metadata)
     return out if isinstance(images, Mapping) else out[ALONE]
 
 

@@ -193,9 +193,7 @@ def as_distribution(
     if numbers.shape not in ((), shape):
         wanted = f", or {shape[0]} numbers" if shape else ""
         raise ValueError(f"{name} must be a number, (low, high){wanted} or a Distribution, got {value!r}")
-    if is_symmetric and not is_traced(numbers):
-        return Distribution("uniform", -abs(numbers), abs(numbers))
-    return Distribution("uniform", -abs(numbers), abs(numbers)) if is_symmetric else Distribution("fixed", numbers)
+    return Distribution("uniform", 0 - abs(numbers), abs(numbers)) if is_symmetric else Distribution("fixed", numbers)
 
 
 def _range(kind: Kind, low: Any, high: Any, name: str = "") -> Distribution:

@@ -50,7 +50,7 @@ def _of_items(step: Any, values: dict[str, Any], voxels: Any, affine: Any, depth
             continue
         if name == "key":
             given["key"] = jax.random.wrap_key_data(value, impl=IMPLEMENTATION)
-        elif is_per_channel:
+        elif is_per_channel or not step.differs_by_channel:
             given[name] = value
         else:  # one for all channels
             given[name] = value.reshape(value.shape[:depth] + (1,) * channels + value.shape[depth:])

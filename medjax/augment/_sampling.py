@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
+
+import jax.numpy as jnp
 
 from medjax._image._image import Image, check_image
 from medjax._image._keys import key_data_for
@@ -13,7 +15,7 @@ from medjax.augment._draw import Draw, Entry, Settings
 from medjax.augment._points import Boxes, Points
 from medjax.augment._randomness import Request, numbers_of
 
-__all__ = ["Images", "Named", "Node", "drawn_by", "named", "sample"]
+__all__ = ["Images", "Named", "Node", "drawn_by", "named", "parts_of", "sample"]
 
 Images: TypeAlias = Image | Mapping[str, Image | Points | Boxes]
 
@@ -53,12 +55,19 @@ class Named(NamedTuple):
 
 def sample(step: Any, keys: Any, images: Any) -> Draw:
     """Draws a recipe's parameters; `Step.sample` explains the arguments."""
-    _, names = named(images, step.settings)
+    _, names = named(images, step.settings, parts_of(step))
     return _sampled(step, key_data_for(keys, names.batch), names=names)
 
 
-def named(images: Any, settings: Settings) -> tuple[dict[str, Any], Named]:
-    """Returns images by name, and what a draw must know of them.
+def parts_of(step: Any) -> list[Any]:
+    """The parts of a recipe that draw."""
+    nodes: list[Node] = []
+    step.list_into(nodes)
+    return [node.step for node in nodes]
+
+
+def named(images: Any, settings: Settings, parts: Iterable[Any]) -> tuple[dict[str, Any], Named]:
+    """Returns images by name, those that a part makes of labels among them, and what a draw must know of them.
 
     Raises:
         ValueError: something is no image, or the batches differ.
@@ -75,6 +84,9 @@ def named(images: Any, settings: Settings) -> tuple[dict[str, Any], Named]:
             check_image(image, f"images[{name!r}]")
     if not given:
         raise ValueError("images are empty: give an Image, or a dictionary of them")
+    for part in parts:
+        if part.role == "mixing":
+            _add_to(given, part)
     batches = {name: image.batch_shape for name, image in given.items()}
     if len(set(batches.values())) > 1:
         raise ValueError(f"all images must have one batch shape, got {batches}; stack makes a batch")
@@ -88,6 +100,28 @@ def named(images: Any, settings: Settings) -> tuple[dict[str, Any], Named]:
     channels = tuple((name, tuple(pictures[name].channels)) for name in amounts)
     others = tuple(name for name in given if name not in amounts)
     return given, Named(channels, others, next(iter(batches.values())), reference)
+
+
+def _add_to(given: dict[str, Any], part: Any) -> None:
+    """Gives the image that a part makes its place; raises `ValueError` where the part lacks its labels."""
+    if part.adds is None:
+        return
+    labels, to = part.adds
+    source = given.get(labels)
+    if not isinstance(source, Image) or source.kind != "label" or source.channels:
+        raise ValueError(f"{part.kind} needs a label image without channels, images[{labels!r}], among {sorted(given)}")
+    before = given.get(to)
+    if isinstance(before, Image) and (before.kind, tuple(before.voxels.shape)) == (
+        "intensity",
+        tuple(source.voxels.shape),
+    ):
+        return
+    if before is not None:
+        raise ValueError(
+            f"{part.kind} makes images[{to!r}], which is there and no image of intensities on the labels' grid"
+        )
+    metadata = source.metadata
+    given[to] = Image(jnp.zeros(source.voxels.shape, jnp.float32), source.affine, "intensity", metadata)
 
 
 @functools.partial(compiled, static_argnames=("names",))

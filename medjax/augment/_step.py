@@ -303,6 +303,9 @@ class IntensityStep(DrawnStep):
     computes_for: ClassVar[Literal["all", "batch", "item"]] = "all"
     """"all": always; "batch": not where no item of the batch drew it; "item": for those items alone that drew it."""
 
+    differs_by_channel: ClassVar[bool] = True
+    """Whether channels of an image may have parameters of their own."""
+
     only: str | Sequence[str] | None = None
     skip: str | Sequence[str] = ()
     shared: bool = False
@@ -313,6 +316,8 @@ class IntensityStep(DrawnStep):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else value)
         given = self.per_channel
+        if given is not None and not self.differs_by_channel:
+            raise ValueError(f"{self.kind} changes all channels alike; leave per_channel out")
         super().__post_init__()
         if given is not None:
             object.__setattr__(self, "per_channel", probability(given, "per_channel"))

@@ -25,7 +25,7 @@ import medjax as mj
 README = Path(mj.__file__).parent.parent / "README.md"
 SPACES = ("augment", "datasets", "io")
 PACKAGES = {"medjax": mj, **{f"medjax.{space}": getattr(mj, space) for space in SPACES}}
-NAMES = [(package, name) for package in PACKAGES.values() for name in dir(package) if name not in SPACES]
+NAMES = [(package, name) for package in PACKAGES.values() for name in dir(package) if name not in (*SPACES, "presets")]
 PUBLIC = {f"{package.__name__}.{name}": getattr(package, name) for package, name in NAMES}
 CALLABLES = {name: thing for name, thing in PUBLIC.items() if inspect.isroutine(thing)}
 CLASSES = {name: thing for name, thing in PUBLIC.items() if inspect.isclass(thing)}
