@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,16 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._image._dtypes import device_voxels
+from medjax._image._fill import label_limits
 from medjax._image._image import Image
 from medjax._image._keys import key_data_for
 from medjax._kernels._batch import broadcast
 from medjax._kernels._compiled import compiled
 from medjax._kernels._values import without_wrapping
-from medjax.augment._draw import Draw, step_of
+from medjax.augment._draw import Draw, Settings, step_of
 from medjax.augment._frames import Frame, Reference, frames_of
 from medjax.augment._intensities import changed
 from medjax.augment._points import Boxes, Points
-from medjax.augment._sampling import ALONE, Images, Named, drawn_by, named, parts_of
+from medjax.augment._sampling import ALONE, Images, Named, drawn_by, images_of, named, parts_of
 from medjax.augment._space import Pictures, moved
 
 __all__ = ["apply", "apply_sampled"]
@@ -58,7 +59,8 @@ def apply(draw: Draw, images: Images) -> Any:
     given, names = named(images, draw.settings, [step_of(entry) for entry in draw.entries])
     _check_draw(draw, given, names)
     operands, restores = _operands(given, names, draw.settings.reference)
-    plan = _plan_of(given, draw, operands)
+    parts = [(step_of(entry), _names_in(step_of(entry), draw.values[entry.name])) for entry in draw.entries]
+    plan = _plan_of(given, parts, draw.batch_shape, names, draw.settings)
     found = _applied(draw, operands, plan=plan)
     return _as_given(images, given, found, restores, draw.batch_shape)
 
@@ -68,10 +70,14 @@ def apply_sampled(step: Any, keys: Any, images: Any) -> Any:
     given, names = named(images, step.settings, parts_of(step))
     data = key_data_for(keys, names.batch)
     operands, restores = _operands(given, names, names.reference)
-    outline = jax.eval_shape(functools.partial(drawn_by, names=names), step, data)
-    plan = _plan_of(given, outline, operands)
+    batch = names.batch if step.views is None else (step.views, *names.batch)
+    plan = _plan_of(given, [(part, images_of(part, names)) for part in parts_of(step)], batch, names, step.settings)
     found = _sampled_and_applied(step, data, operands, names=names, plan=plan)
-    return _as_given(images, given, found, restores, outline.batch_shape)
+    return _as_given(images, given, found, restores, batch)
+
+
+def _names_in(step: Any, values: Mapping[str, Any]) -> list[str]:
+    return [] if step.is_shared_by_images else list(values)
 
 
 class Operands(NamedTuple):
@@ -108,11 +114,6 @@ class Plan(NamedTuple):
 
 def _operands(given: Mapping[str, Any], names: Named, reference: str | None) -> tuple[Operands, dict[str, Any]]:
     pictures = {name: image for name, image in given.items() if isinstance(image, Image)}
-    if reference is not None and reference not in pictures:
-        raise ValueError(
-            f"the draw moves about the centre of {reference!r}, which is none of the images {sorted(pictures)}; give it too, "
-            "or sample with sequence(..., reference=...)"
-        )
     real = jax.dtypes.canonicalize_dtype(np.float64)
     voxels, restores = {}, {}
     for name, image in pictures.items():
@@ -138,27 +139,48 @@ def _operands(given: Mapping[str, Any], names: Named, reference: str | None) -> 
     return Operands(voxels, affines, points, own, frames), restores
 
 
-def _plan_of(given: Mapping[str, Any], draw: Draw, operands: Operands) -> Plan:
+def _plan_of(
+    given: Mapping[str, Any],
+    parts: Sequence[tuple[Any, Iterable[str]]],
+    batch: tuple[int, ...],
+    names: Named,
+    settings: Settings,
+) -> Plan:
+    """Finds what is static about a call, and refuses images that do not suit.
+
+    Args:
+        given: The images by name.
+        parts: The steps, each with the names of the images that it changes one by one.
+        batch: Batch axes of the result.
+        names: What a draw knows of the images.
+        settings: What the recipe does with labels.
+    """
     pictures = {name: image for name, image in given.items() if isinstance(image, Image)}
     alike: dict[str, str] = {}
     for name, image in pictures.items():
         alike[name] = next((other for other in alike if _is_one_lattice(pictures[other], image)), name)
     touched: set[str] = set()
-    for entry in draw.entries:
-        bound = step_of(entry)
-        if bound.role == "spatial" and bound.is_shared_by_images:
+    for step, own in parts:
+        if step.role == "spatial":
+            step.check_place(pictures, names.reference)
+        if step.role == "mixing":
+            step.check_batch(batch)
+            touched |= set(pictures) if step.adds is None else {step.adds[1]}
+        elif step.role == "spatial" and step.is_shared_by_images:
             touched |= set(given)
-            bound.check_place(pictures, draw.settings.reference)
-        elif bound.role in ("spatial", "intensity"):
-            touched |= set(draw.values[entry.name])
-            missing = sorted(set(draw.values[entry.name]) - set(given))
+        elif step.role != "choice":
+            touched |= set(own)
+            missing = sorted(set(own) - set(given))
             if missing:
                 raise ValueError(
-                    f"the draw changes {missing} by {entry.name!r}, which are none of the images {sorted(given)}"
+                    f"the draw changes {missing} by {step.kind}, which are none of the images {sorted(given)}"
                 )
-        elif bound.role == "mixing":
-            bound.check_batch(draw.batch_shape)
-            touched |= set(pictures) if bound.adds is None else {bound.adds[1]}
+    for name, image in pictures.items():
+        low, high = label_limits(image.dtype) if image.kind == "label" else (settings.label_fill, settings.label_fill)
+        if not low <= settings.label_fill <= high:
+            raise ValueError(
+                f"label_fill={settings.label_fill} is no {image.dtype}, as images[{name!r}] holds: cast the labels first"
+            )
     kinds = tuple((name, image.kind) for name, image in pictures.items())
     return Plan(kinds, tuple(alike.items()), tuple(sorted(touched)))
 

@@ -186,7 +186,7 @@ def as_distribution(
     """
     if isinstance(value, Distribution):
         return value
-    is_row = isinstance(value, tuple | list | np.ndarray) or (hasattr(value, "ndim") and value.ndim)
+    is_row = isinstance(value, tuple | list) or getattr(value, "ndim", 0) > 0
     if is_row and len(value) == 2 and shape[:1] != (2,):
         return _range(how, value[0], value[1], name)
     numbers = _numbers(value, name)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from medjax._geometry._types import Scalar
+from medjax._geometry._types import Number, Scalar
 from medjax._image._image import Image
 from medjax._intensity import blur_psf, poisson_noise, reduce_dose, rescale
 from medjax._intensity import ct_noise as with_ct_noise
@@ -163,7 +163,7 @@ class window_jitter(IntensityStep):
         [0.0, 0.5, 1.0]
     """
 
-    window: Sequence[float] = (40.0, 400.0)
+    window: Sequence[Number] = (40.0, 400.0)
     center: Spread = drawn(0.1, "of the width", plus_minus=True)
     width: Spread = drawn(_UPTAKE, how="log_uniform")
     p: Scalar = 1.0

@@ -15,7 +15,7 @@ from medjax.augment._draw import Draw, Entry, Settings
 from medjax.augment._points import Boxes, Points
 from medjax.augment._randomness import Request, numbers_of
 
-__all__ = ["Images", "Named", "Node", "drawn_by", "named", "parts_of", "sample"]
+__all__ = ["Images", "Named", "Node", "drawn_by", "images_of", "named", "parts_of", "sample"]
 
 Images: TypeAlias = Image | Mapping[str, Image | Points | Boxes]
 
@@ -161,8 +161,13 @@ def drawn_by(step: Any, keys: Any, names: Named) -> Draw:
     return Draw(key, values, entries, step.settings._replace(reference=names.reference))
 
 
+def images_of(step: Any, names: Named) -> list[str]:
+    """The images that a step draws for, each by itself."""
+    return [name for name, _ in _images_of(step, names) if name is not None]
+
+
 def _images_of(step: Any, names: Named) -> list[tuple[str | None, tuple[int, ...]]]:
-    """The images that a step draws for, each with its channel axes; `None` where one draw is for all.
+    """The same with their channel axes; `None` where one draw is for all.
 
     Raises:
         ValueError: the step names an image that is not there.

@@ -19,7 +19,7 @@ from medjax._geometry._types import Scalar
 from medjax._image._image import Image
 from medjax._lazy import public
 from medjax.augment._apply import apply_sampled
-from medjax.augment._distribution import Distribution, Kind, as_distribution
+from medjax.augment._distribution import Kind, as_distribution
 from medjax.augment._draw import STEPS, Draw, Settings
 from medjax.augment._sampling import Images, Node, sample
 
@@ -85,8 +85,9 @@ class Step:
     """
 
     is_shared_by_images: ClassVar[bool] = True
-    role: ClassVar[Literal["spatial", "intensity", "mixing", "choice", "group"]]
+    role: ClassVar[Literal["spatial", "intensity", "mixing", "choice"]]
     kind: ClassVar[str] = ""
+    home: ClassVar[tuple[str, str]]
     name: str | None
 
     def sample(self, keys: jax.Array, images: Images) -> Draw:
@@ -115,8 +116,8 @@ class Step:
         """Says in words what is drawn, a line for each step.
 
         Example:
-            >>> print(mj.augment.affine(rotation=10, scale=(0.9, 1.1), p=0.2).describe())
-            affine: rotation uniform -10 to 10 degrees, translation uniform 0 to 0 mm, scale log_uniform 0.9 to 1.1, ...
+            >>> print(mj.augment.brightness(factor=(0.9, 1.1), p=0.2).describe())
+            brightness: factor uniform 0.9 to 1.1, shift fixed 0; p 0.2
         """
         nodes: list[Node] = []
         self.list_into(nodes)
@@ -186,7 +187,7 @@ class DrawnStep(Step):
                     object.__setattr__(self, field.name, _static(value, field.name))
                 continue
             if own.leaf:
-                object.__setattr__(self, field.name, Distribution("fixed", probability(value, field.name)))
+                object.__setattr__(self, field.name, probability(value, field.name))
                 continue
             made = as_distribution(value, field.name, how=own.how, is_symmetric=own.is_symmetric, shape=own.shape)
             if made.kind != "normal" and not is_traced(made.first) and (made.first < own.least).any():
@@ -247,7 +248,7 @@ class DrawnStep(Step):
         for name, parameter in self.parameters().items():
             given = getattr(self, name)
             if parameter.leaf:
-                found[parameter.leaf] = below(numbers[name], given.first)
+                found[parameter.leaf] = below(numbers[name], given)
             else:
                 found[name] = given.quantile(numbers[name])
         return found
@@ -259,20 +260,21 @@ class DrawnStep(Step):
         for name, parameter in self.parameters().items():
             given = getattr(self, name)
             if parameter.leaf:
-                parts.append(f"{name} {_number(given.first)}")
+                parts.append(f"{name} {_number(given)}")
             else:
                 parts.append(f"{name} {given}{f' {parameter.unit}' if parameter.unit else ''}")
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        parts += [f"{name}={value!r}" for name, value in self.options if value != defaults[name]]
+        parts += [f"{name}={value!r}" for name, value in self.options if not _is_default(value, defaults[name])]
         return "; ".join([", ".join(parts), f"p {_number(self.p)}"] if parts else [f"p {_number(self.p)}"])
 
     def words(self, values: Mapping[str, Any]) -> str:
         """Says in words what was drawn for one image."""
         if not values["applied"].any():
             return "not applied"
-        units = {name: parameter.unit for name, parameter in self.parameters().items()}
+        units = {parameter.leaf or name: parameter.unit for name, parameter in self.parameters().items()}
         parts = []
-        for name, value in values.items():
+        for name in [*(name for name in units if name in values), *(name for name in values if name not in units)]:
+            value = values[name]
             if name in ("applied", "key"):
                 continue
             text = _number(value) if value.size <= 8 else f"{'x'.join(map(str, value.shape))} numbers"
@@ -356,9 +358,10 @@ def step(cls: Class) -> Class:
     """Makes a class a step: a frozen dataclass with keyword arguments, a pytree, and known to draws by its name."""
     made: Any = dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)(cls)
     made.kind = made.__name__
+    made.home = (made.__module__, made.__qualname__)
     own = STEPS.setdefault(made.__name__, made)
-    if (own.__module__, own.__qualname__) != (made.__module__, made.__qualname__):
-        raise ValueError(f"there is a step {made.__name__!r} already, in {own.__module__}; give the class another name")
+    if own.home != made.home:
+        raise ValueError(f"there is a step {made.__name__!r} already, in {own.home[0]}; give the class another name")
     STEPS[made.__name__] = made
     leaves = ["p", *made.parameters(), *(["per_channel"] if hasattr(made, "per_channel") else [])]
 
@@ -409,6 +412,11 @@ def _static(value: Any, name: str) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     return tuple(_static(inner, name) for inner in value) if isinstance(value, list | tuple) else value
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Whether an option is its default, also in the form that the step brings it to."""
+    return value == default or (isinstance(value, tuple) and all(part == default for part in value) and value != ())
 
 
 def _number(value: Any) -> str:

@@ -1,7 +1,8 @@
-"""Recipes of nnU-Net and TorchIO, with the ranges of each, and of ours for CT, MR and PET/CT."""
+"""Recipes of nnU-Net, TorchIO and SynthSeg, with the ranges of each, and of ours for CT, MR and PET/CT."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,15 @@ from medjax.augment._boxes import cutout
 from medjax.augment._compose import one_of, sequence
 from medjax.augment._distribution import Distribution
 from medjax.augment._kspace import low_resolution, motion
+from medjax.augment._mixing import labels_to_image
 from medjax.augment._modalities import count_noise, ct_noise, psf, uptake
 from medjax.augment._noise import gaussian_noise
 from medjax.augment._pointwise import brightness, contrast, gamma
-from medjax.augment._smooth import bias_field, blur, sharpen
+from medjax.augment._smooth import bias_field, bias_lattice, blur, sharpen
 from medjax.augment._spatial import affine, elastic, mirror, misalign, rotate90
 from medjax.augment._step import Step
 
-__all__ = ["ct", "mr", "nnunet", "nnunet_da5", "pet_ct", "torchio_default"]
+__all__ = ["ct", "mr", "nnunet", "nnunet_da5", "pet_ct", "synthseg", "torchio_default"]
 
 
 def _two(kind: Any, low: float, high: float) -> Distribution:
@@ -39,8 +41,8 @@ def nnunet(patch_size: StaticSize, spacing: StaticTriple = 1.0) -> Step:
         spacing: mm, one number or three; nnU-Net's own rules do not depend on it.
 
     Example:
-        >>> print(mj.augment.presets.nnunet((128, 128, 128)).describe().splitlines()[0])
-        rotation: rotation uniform -30 to 30 degrees, scale fixed 1, shear uniform 0 to 0, ...
+        >>> print(mj.augment.presets.nnunet((128, 128, 128)).describe().splitlines()[2])
+        gaussian_noise: std uniform 0 to 0.1, relative=None; p 0.1
 
     Source: Isensee et al., nnU-Net, Nature Methods 18, 2021; ranges as in nnunetv2 `get_training_transforms`.
     """
@@ -210,4 +212,46 @@ def pet_ct(*, pet: str = "pet", ct: str = "ct") -> Step:
         count_noise(only=pet, p=0.2),
         uptake(only=pet, p=0.3),
         ct_noise(only=ct, p=0.3),
+    )
+
+
+def synthseg(
+    *,
+    num_labels: int,
+    labels: str = "seg",
+    classes: Sequence[int] | None = None,
+    swap_labels: Sequence[Sequence[int]] = (),
+) -> Step:
+    """Returns the generator of SynthSeg: an image of random contrast made of labels that are moved first.
+
+    Two things differ: a lattice that cannot fold takes the place of the integrated velocity field, and intensities are not
+    limited and scaled before gamma, whose own extremes take that place.
+
+    Args:
+        num_labels: Number of labels, 0 to `num_labels - 1`.
+        labels: Name of the label image.
+        classes: The class of each label; labels of one class have one mean and deviation.
+        swap_labels: Pairs of labels that change places where left and right do.
+
+    Example:
+        >>> labels = mj.Image.from_array(np.arange(64).reshape(4, 4, 4).astype(np.uint8) % 3, kind="label")
+        >>> made = mj.augment.presets.synthseg(num_labels=3)(jax.random.key(0), {"seg": labels})
+        >>> sorted(made), made["image"].shape
+        (['image', 'seg'], (4, 4, 4))
+
+    Source: Billot et al., SynthSeg, Med. Image Anal. 86, 2023; ranges as in lab2im.
+    """
+    return sequence(
+        mirror(axes="R", p=0.5, swap_labels=swap_labels),
+        affine(rotation=15, scale=_two("uniform", 0.8, 1.2), shear=0.012, p=1),
+        elastic(points=8, amount=0.4, max_mm=12, lock=1, p=1),
+        labels_to_image(num_labels=num_labels, labels=labels, classes=classes, mean=(0, 255), std=(0, 35)),
+        bias_lattice(std=(0, 0.7), points=4, p=0.95),
+        gamma(log_gamma=_normal(0.5), retain_stats=False, p=1),
+        one_of(
+            low_resolution(spacing_factor=(1.0, 4.0), axes="all", kernel="gaussian", p=1),
+            low_resolution(spacing_factor=(1.0, 8.0), axes="one", kernel="gaussian", p=1),
+            weights=[0.1, 0.85],
+            p=0.95,
+        ),
     )

@@ -287,7 +287,7 @@ def test_wrong_images_are_named() -> None:
     one = made.sample(KEYS[0], labelled(scan()))
     with pytest.raises(ValueError, match=r"the draw is for a batch of shape \(\), the images have \(8,\)"):
         augment.apply(one, IMAGES)
-    with pytest.raises(ValueError, match="moves about the centre of 'ct', which is none of the images"):
+    with pytest.raises(ValueError, match="reference='ct' is none of the images"):
         augment.apply(one, {"mr": scan()})
     with pytest.raises(ValueError, match=r"draw must be a Draw, as step\.sample returns it, got dict"):
         augment.apply({}, scan())
