@@ -23,9 +23,9 @@ def key_data_for(key: Any, batch: tuple[Any, ...]) -> Any:
     Example:
         >>> key_data_for(jax.random.key(7), (3,)).tolist()
         [0, 7]
-        >>> key_data_for(jax.random.key(7, impl="rbg"), (3,))
+        >>> key_data_for(jax.random.split(jax.random.key(7), 2), (3,))
         Traceback (most recent call last):
-        ValueError: key is of 'rbg', ... under vmap ...; make it by jax.random.key(seed, impl="threefry2x32")
+        ValueError: key must be one key, or one for each item, (3,); got shape (2,)
     """
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         given = f"{key.dtype} of shape {key.shape}" if isinstance(key, jax.Array) else repr(key)

@@ -102,9 +102,9 @@ def box_mask(shape: Any, start: Any, size: Any) -> Any:
         box: Any = True
         for axis, length in enumerate(shape[:3]):
             index = jnp.arange(length).reshape((1,) * axis + (length,) + (1,) * (len(shape) - axis - 1))
-            first = start[..., n, axis]
-            index = index.astype(first.dtype)
-            box = box & (index >= first) & (index < first + size[..., n, axis].astype(first.dtype))
+            first, extent = (part[..., n, axis].astype(jnp.float32) for part in (start, size))
+            index = index.astype(jnp.float32)
+            box = box & (index >= first) & (index < first + extent)
         inside = inside | box
     return inside
 

@@ -47,8 +47,8 @@ def gibbs(image: Image, keep: Triple) -> Image:
 
     Example:
         >>> image = mj.Image.from_array(np.array([0, 0, 0, 0, 8, 8, 8, 8], np.int16).reshape(8, 1, 1))
-        >>> mj.gibbs(image, 0.5).voxels.ravel().round(2).tolist()
-        [1.17, -0.61, -0.61, 1.17, 6.83, 8.61, 8.61, 6.83]
+        >>> [round(float(x), 2) for x in mj.gibbs(image, 0.5).voxels.ravel()]
+        [2.0, -0.83, -0.83, 2.0, 6.0, 8.83, 8.83, 6.0]
 
     Source: the discrete Fourier transform; Hargreaves, Rapid gradient-echo imaging, J. Magn. Reson. Imaging 36, 2012.
     """
@@ -95,8 +95,8 @@ def ghosting(
 
     Example:
         >>> image = mj.Image.from_array(np.eye(1, 8).reshape(8, 1, 1))
-        >>> mj.ghosting(image, 2, 0.5, axis="i").voxels.ravel().round(3).tolist()
-        [0.812, 0.062, 0.062, 0.062, -0.188, 0.062, 0.062, 0.062]
+        >>> [round(float(x), 4) for x in mj.ghosting(image, 2, 0.5, axis="i").voxels.ravel()]
+        [0.8125, 0.0625, 0.0625, 0.0625, -0.1875, 0.0625, 0.0625, 0.0625]
 
     Source: Axel et al., Respiratory effects in two-dimensional Fourier transform MR imaging, Radiology 160, 1986.
     """
@@ -141,7 +141,7 @@ def _ghosted(
         count, intensity, restore = (without_space(number.astype(x.dtype), depth) for number in numbers)
         matrices: list[Any] = [None, None, None]
         for a in range(3) if axis is None else (axis,):
-            own = intensity if axis is not None else intensity * (without_space(along, depth) == a)
+            own = intensity if axis is not None else jnp.where(without_space(along, depth) == a, intensity, 0)
             matrices[a] = comb_matrix(*jnp.broadcast_arrays(count, own, restore), x.shape[depth + a])
         return along_axes(x, matrices, depth)
 

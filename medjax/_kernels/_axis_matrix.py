@@ -73,7 +73,8 @@ def coarse_matrix(ratio: Any, size: int, *, is_smooth: bool) -> Any:
         >>> coarse_matrix(jnp.asarray(2.0), 4, is_smooth=False).tolist()[1:3]
         [[0.0, 0.75, 0.0, 0.25], [0.0, 0.25, 0.0, 0.75]]
     """
-    source = jnp.arange(size)
+    source = jnp.arange(size).reshape((1,) * ratio.ndim + (size,))
+    along = source[..., None, :]
     # As `rescaled_size` of float32: a result that is a half but for rounding is rounded up.
     count = jnp.clip(jnp.floor(size / jnp.maximum(ratio, 1) * (1 + 1e-6) + 0.5 + 1e-5), 1, size).astype(jnp.int32)
     count = count[..., None]
@@ -84,15 +85,18 @@ def coarse_matrix(ratio: Any, size: int, *, is_smooth: bool) -> Any:
     def row(sample: Any) -> Any:
         sample = jnp.clip(sample, 0, count - 1)
         if not is_smooth:
-            return ((2 * sample + 1) * size // (2 * count))[..., None] == source
-        width = 0.75 * size / count.astype(ratio.dtype)[..., None]
-        center = (sample.astype(ratio.dtype) + 0.5)[..., None] * (size / count.astype(ratio.dtype))[..., None] - 0.5
+            return ((2 * sample + 1) * size // (2 * count))[..., None] == along
+        pitch = (size / count.astype(ratio.dtype))[..., None]
+        center = (sample.astype(ratio.dtype) + 0.5)[..., None] * pitch - 0.5
         total: Any = 0
         for period in range(-2, 3):
-            for mirrored in (2 * size * period + source, 2 * size * period - 1 - source):
-                offset = (mirrored.astype(ratio.dtype) - center) / width
+            for mirrored in (2 * size * period + along, 2 * size * period - 1 - along):
+                offset = (mirrored.astype(ratio.dtype) - center) / (0.75 * pitch)
                 total = total + jnp.where(jnp.abs(offset) <= TRUNCATE, jnp.exp(-0.5 * offset * offset), 0)
-        return jnp.where(count[..., None] == size, sample[..., None] == source, total / total.sum(-1, keepdims=True))
+        is_whole = (count == size)[..., None]
+        return jnp.where(
+            is_whole, (sample[..., None] == along).astype(ratio.dtype), total / total.sum(-1, keepdims=True)
+        )
 
     low, high = row(first).astype(ratio.dtype), row(first + 1).astype(ratio.dtype)
     return (1 - weight) * low + weight * high

@@ -32,7 +32,7 @@ def low_pass_matrix(keep: Any, size: int) -> Any:
         [[0.5, 0.5], [0.5, 0.5]]
     """
     most = keep * (size / 2) + _ROUNDING
-    cutoff, distance = jnp.floor(most).astype(jnp.int32)[..., None], jnp.arange(size)
+    cutoff, distance = jnp.floor(most).astype(jnp.int32)[..., None], _distances(size, keep.ndim)
     row = _cosines(cutoff, 1, distance, size, keep.dtype) / size
     is_whole = (most >= size / 2)[..., None]
     return _circulant(jnp.where(is_whole, (distance == 0).astype(keep.dtype), row))
@@ -54,7 +54,7 @@ def comb_matrix(count: Any, intensity: Any, restore: Any, size: int) -> Any:
         >>> comb_matrix(jnp.asarray(2.0), jnp.asarray(1.0), jnp.asarray(0.0), 4).tolist()[0]  # without -2, with 0
         [0.75, 0.25, -0.25, 0.25]
     """
-    distance = jnp.arange(size)
+    distance = _distances(size, intensity.ndim)
     period = jnp.maximum(jnp.round(count), 1).astype(jnp.int32)[..., None]
     restored = jnp.floor(restore * (size / 2) + _ROUNDING).astype(jnp.int32)[..., None]
     most, least = (size // 2) // period, jnp.minimum(restored, size // 2) // period
@@ -81,12 +81,17 @@ def segment_matrix(start: Any, stop: Any, size: int, dtype: Any) -> Any:
         `(*lead, size, size)`.
 
     Example:
-        >>> segment_matrix(jnp.asarray(0), jnp.asarray(4), 4, jnp.float32).round(6).tolist()[0]
+        >>> [round(float(x), 6) for x in abs(segment_matrix(jnp.asarray(0), jnp.asarray(4), 4, jnp.float32))[0]]
         [1.0, 0.0, 0.0, 0.0]
     """
-    distance, stop = jnp.arange(size), jnp.maximum(start, stop)
+    distance, stop = _distances(size, start.ndim), jnp.maximum(start, stop)
     below = _cosines_below(stop[..., None] - size // 2, distance, size, dtype)
     return _circulant((below - _cosines_below(start[..., None] - size // 2, distance, size, dtype)) / size)
+
+
+def _distances(size: int, lead: int) -> Any:
+    """0, 1, ... along the last of `lead + 1` axes."""
+    return jnp.arange(size).reshape((1,) * lead + (size,))
 
 
 def _cosines(last: Any, step: Any, distance: Any, size: int, dtype: Any) -> Any:

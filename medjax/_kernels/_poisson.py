@@ -41,7 +41,7 @@ def poisson_quantile(place: Any, mean: Any) -> Any:
     share, term = (place + 1) / 2, jnp.exp(-few)
     total, below = term, jnp.zeros_like(mean)
     for k in range(1, _TERMS + 1):
-        below = below + (share > total)
+        below = below + (share > total).astype(mean.dtype)
         term = term * few / k
         total = total + term
     root = jnp.sqrt(jnp.maximum(mean, _FEW))
