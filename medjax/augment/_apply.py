@@ -259,8 +259,8 @@ def _as_given(
         elif isinstance(image, Points):
             out[name] = Points(found[name] if name in found else _wider(image.positions, batch[0]))
         elif isinstance(image, Boxes):
-            low, high = found.get(name, (_wider(image.low, batch[0]), _wider(image.high, batch[0])))
-            out[name] = Boxes(low, high)
+            own = found[name] if name in found else (_wider(image.low, batch[0]), _wider(image.high, batch[0]))
+            out[name] = Boxes(*own)
         else:
             voxels = found[name] if name in found else _wider(image.voxels, batch[0])
             is_mixed = image.kind == "label" and jnp.issubdtype(voxels.dtype, np.floating)  # shares of classes

@@ -121,7 +121,7 @@ def log_uniform(low: Number | Array | Sequence[Scalar], high: Number | Array | S
 
 
 def normal(mean: Number | Array | Sequence[Scalar], std: Number | Array | Sequence[Scalar]) -> Distribution:
-    """Returns the normal distribution of a mean and a standard deviation.
+    """Returns the normal distribution of a `mean` and a standard deviation `std`.
 
     Raises:
         ValueError: one is not finite, or `std` is negative.
@@ -160,7 +160,7 @@ def choice(values: Array | Sequence[Scalar], *, weights: Array | Sequence[Scalar
 
 
 def fixed(value: Number | Array | Sequence[Scalar]) -> Distribution:
-    """Returns a value that is always the same, also where a single number would mean plus or minus it.
+    """Returns the distribution whose `value` is always the same, also where a single number would mean plus or minus it.
 
     Raises:
         ValueError: the value is not finite.
@@ -193,7 +193,10 @@ def as_distribution(
     if numbers.shape not in ((), shape):
         wanted = f", or {shape[0]} numbers" if shape else ""
         raise ValueError(f"{name} must be a number, (low, high){wanted} or a Distribution, got {value!r}")
-    return Distribution("uniform", 0 - abs(numbers), abs(numbers)) if is_symmetric else Distribution("fixed", numbers)
+    if not is_symmetric:
+        return Distribution("fixed", numbers)
+    xp = numbers.__array_namespace__()
+    return Distribution("uniform", xp.asarray(0 - abs(numbers)), xp.asarray(abs(numbers)))
 
 
 def _range(kind: Kind, low: Any, high: Any, name: str = "") -> Distribution:

@@ -87,37 +87,34 @@ def _moved_together(
         moves = [step.move(own, reference) for step, own in zip(used, values, strict=True)]
         return composed(moves, frame.linear.dtype)
 
-    def prepared(volumes: Any, values: Any, reference: Any) -> Any:
+    def relabelled(volume: Any, values: Any, reference: Any) -> Any:
         """Labels of either side change places where the image is mirrored."""
-        out = []
-        for volume, is_label in zip(volumes, are_labels, strict=True):
-            for step, own in zip(used, values, strict=True):
-                volume = step.relabelled(volume, own, reference) if is_label else volume
-            out.append(volume)
-        return tuple(out)
+        for step, own in zip(used, values, strict=True):
+            volume = step.relabelled(volume, own, reference)
+        return volume
 
-    def reversed_axes(volumes: Any, values: Any, frame: Any, reference: Any) -> Any:
-        move = total(values, reference)
-        volumes = prepared(volumes, values, reference)
+    def reversed_axes(volumes: Any, move: Any) -> Any:
         return tuple(
             flipped(volume if dtype is None else volume.astype(dtype), move)
             for volume, (dtype, _) in zip(volumes, how, strict=True)
         )
 
-    def gathered(volumes: Any, values: Any, frame: Any, reference: Any) -> Any:
-        move = total(values, reference)
+    def gathered(volumes: Any, move: Any, frame: Any, reference: Any) -> Any:
         fills = [_fill(volume, is_label, settings) for volume, is_label in zip(volumes, are_labels, strict=True)]
-        return moved_volume(prepared(volumes, values, reference), fills, move, frame, reference, how)
+        return moved_volume(volumes, fills, move, frame, reference, how)
 
-    operands = tuple(volumes), values, frame, reference
+    for number, is_label in enumerate(are_labels):
+        if is_label and any(step.relabels for step in used):
+            volumes[number] = over_batch(relabelled, depth)(volumes[number], values, reference)
+    move = over_batch(total, depth)(values, reference)
     if all(step.only_reverses for step in used) and frame.is_known_alike:
-        out = over_batch(reversed_axes, depth)(*operands)
+        out = over_batch(reversed_axes, depth)(tuple(volumes), move)
     else:
-        wanted = over_batch(lambda _, v, f, r: needs_gather(total(v, r), f), depth)(*operands).any()
+        wanted = over_batch(needs_gather, depth)(move, frame).any()
         out = jax.lax.cond(
             ~in_all_items(~wanted),
-            lambda: over_batch(gathered, depth)(*operands),
-            lambda: over_batch(reversed_axes, depth)(*operands),
+            lambda: over_batch(gathered, depth)(tuple(volumes), move, frame, reference),
+            lambda: over_batch(reversed_axes, depth)(tuple(volumes), move),
         )
     state.voxels.update(zip(names, out, strict=True))
     return state

@@ -42,6 +42,11 @@ class SpatialStep(DrawnStep):
     has_lattice: ClassVar[bool] = False
     only_reverses: ClassVar[bool] = False
 
+    @property
+    def relabels(self) -> bool:
+        """Whether labels may take other numbers."""
+        return False
+
     def move(self, values: Mapping[str, Any], reference: Reference) -> Move:
         """Returns where the content goes; nowhere for an item that is not changed."""
         raise NotImplementedError
@@ -118,8 +123,12 @@ class mirror(SpatialStep):
         signs = jnp.where(self._reversed(values, reference), -1, 1).astype(reference.axes.dtype)
         return Move(jnp.diag(signs), None, None, None)
 
+    @property
+    def relabels(self) -> bool:
+        return bool(self.swap_labels)
+
     def relabelled(self, volume: Any, values: Mapping[str, Any], reference: Reference) -> Any:
-        if not self.swap_labels:
+        if not self.relabels:
             return volume
         table = np.arange(max(max(pair) for pair in self.swap_labels) + 1)
         for a, b in self.swap_labels:

@@ -35,7 +35,7 @@ class Parameter(NamedTuple):
     how: Kind
     is_symmetric: bool
     shape: tuple[int, ...]
-    least: float
+    least: float | int
     leaf: str | None
 
 
@@ -46,7 +46,7 @@ def drawn(
     how: Kind = "uniform",
     plus_minus: bool = False,
     shape: tuple[int, ...] = (),
-    least: float = -np.inf,
+    least: float | int = -np.inf,
 ) -> Any:
     """Declares a parameter of a step that is drawn for each item.
 
