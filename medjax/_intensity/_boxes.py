@@ -66,7 +66,7 @@ def cutout(image: Image, start: Points, size: Points, *, fill: Literal["mean"] |
     )
 
 
-def boxes_for(image: Image, value: Any, name: str, *, least: float = -np.inf, per_channel: bool = True) -> Any:
+def boxes_for(image: Image, value: Any, name: str, *, least: float | int = -np.inf, per_channel: bool = True) -> Any:
     """Reads corners or sizes of boxes, `(..., m, 3)`, as `amount_for` does."""
     array = as_array(value, name)
     if array.ndim < 2 or array.shape[-1] != 3:

@@ -76,9 +76,9 @@ def amount_for(
     name: str,
     *,
     tail: tuple[int, ...] = (),
-    least: float = -np.inf,
-    most: float = np.inf,
-    above: float = -np.inf,
+    least: Number = -np.inf,
+    most: Number = np.inf,
+    above: Number = -np.inf,
     allow_infinite: bool = False,
     per_channel: bool = True,
 ) -> Any:

@@ -73,7 +73,7 @@ def coarse_matrix(ratio: Any, size: int, *, is_smooth: bool) -> Any:
         >>> coarse_matrix(jnp.asarray(2.0), 4, is_smooth=False).tolist()[1:3]
         [[0.0, 0.75, 0.0, 0.25], [0.0, 0.25, 0.0, 0.75]]
     """
-    source = jnp.arange(size).reshape((1,) * ratio.ndim + (size,))
+    source = jnp.arange(size, dtype=jnp.int32).reshape((1,) * ratio.ndim + (size,))
     along = source[..., None, :]
     # As `rescaled_size` of float32: a result that is a half but for rounding is rounded up.
     count = jnp.clip(jnp.floor(size / jnp.maximum(ratio, 1) * (1 + 1e-6) + 0.5 + 1e-5), 1, size).astype(jnp.int32)

@@ -91,7 +91,7 @@ def segment_matrix(start: Any, stop: Any, size: int, dtype: Any) -> Any:
 
 def _distances(size: int, lead: int) -> Any:
     """0, 1, ... along the last of `lead + 1` axes."""
-    return jnp.arange(size).reshape((1,) * lead + (size,))
+    return jnp.arange(size, dtype=jnp.int32).reshape((1,) * lead + (size,))
 
 
 def _cosines(last: Any, step: Any, distance: Any, size: int, dtype: Any) -> Any:
@@ -116,5 +116,5 @@ def _sine(halves: Any, size: int, dtype: Any) -> Any:
 
 def _circulant(row: Any) -> Any:
     """Of the values at distances 0, 1, ... along the axis, `(*lead, n)`, which are even in the distance."""
-    place = jnp.arange(row.shape[-1])
-    return jnp.take(row, jnp.abs(place[:, None] - place), axis=-1)
+    place = jnp.arange(row.shape[-1], dtype=jnp.int32)
+    return jnp.take(row, jnp.abs(place[:, None] - place[None]), axis=-1)

@@ -171,7 +171,7 @@ APPLIERS: dict[str, Applier] = {
         gamma_retained,
         neutral={"gamma": 1.0},
         slopes=("gamma",),
-        rounding=128,
+        rounding=256,  # the power is steep where the negative is 0
     ),
     "adjust_contrast": Applier(
         lambda image, p: mj.adjust_contrast(image, p["factor"]),
