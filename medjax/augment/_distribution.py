@@ -77,7 +77,7 @@ class Distribution:
         return jnp.minimum(first + u * (second - first), second)
 
     def __repr__(self) -> str:
-        if any(not isinstance(part, np.ndarray | jax.Array) or is_traced(part) for part in self._parts):
+        if any(not isinstance(part, np.ndarray | np.generic | jax.Array) or is_traced(part) for part in self._parts):
             return f"{self.kind} (traced)"
         first, *others = (_words(part) for part in self._parts)
         joined = {"fixed": "", "normal": " +- ", "choice": " by weights "}.get(self.kind, " to ")
