@@ -56,7 +56,7 @@ class cutout(IntensityStep):
         least, most = self.holes
         count = least + jnp.floor(numbers["holes"] * (most - least + 1))
         found = super().values(numbers)
-        is_there = jnp.arange(most).reshape((1,) * count.ndim + (-1,)) < count[..., None]
+        is_there = jnp.arange(most, dtype=jnp.float32).reshape((1,) * count.ndim + (-1,)) < count[..., None]
         return found | {"size": jnp.where(is_there[..., None], found["size"], 0), "place": numbers["place"]}
 
     def change(self, image: Image, size: Any, place: Any) -> Image:

@@ -30,7 +30,8 @@ class _AlongAxis:
     axis: Any
 
     def check(self) -> None:
-        check_choice(self.axis, "axis", ("any", "i", "j", "k", 0, 1, 2))  # type: ignore[arg-type]
+        if self.axis != "any" and self.axis not in _AXES:
+            raise ValueError(f"axis must be 'any', 0, 1, 2, 'i', 'j' or 'k', got {self.axis!r}")
 
     def axis_of(self, number: Any) -> Any:
         """The axis of each item from a uniform number."""

@@ -70,8 +70,8 @@ class Boxes:
         >>> boxes = mj.augment.Boxes.of([[0, 0, 0]], [[2, 4, 2]])
         >>> image = mj.Image.from_array(np.zeros((8, 8, 8), np.float32), origin=(-3.5, -3.5, -3.5))
         >>> turn = mj.augment.affine(rotation=mj.augment.fixed((0, 0, 90)), scale=1)
-        >>> turn(jax.random.key(0), {"ct": image, "boxes": boxes})["boxes"].low.round(4).tolist()
-        [[-4.0, 0.0, 0.0]]
+        >>> turn(jax.random.key(0), {"ct": image, "boxes": boxes})["boxes"].high.round(4).tolist()
+        [[0.0, 2.0, 2.0]]
     """
 
     low: Leaf

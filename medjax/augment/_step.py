@@ -190,7 +190,11 @@ class DrawnStep(Step):
                 object.__setattr__(self, field.name, probability(value, field.name))
                 continue
             made = as_distribution(value, field.name, how=own.how, is_symmetric=own.is_symmetric, shape=own.shape)
-            if made.kind != "normal" and not is_traced(made.first) and (made.first < own.least).any():
+            if (
+                made.kind not in ("normal", "reciprocal")
+                and not is_traced(made.first)
+                and (made.first < own.least).any()
+            ):
                 raise ValueError(f"{field.name} must be at least {own.least:g}, got {value!r}")
             object.__setattr__(self, field.name, made)
         object.__setattr__(self, "p", probability(self.p, "p"))

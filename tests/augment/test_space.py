@@ -276,9 +276,7 @@ def test_points_go_where_their_content_goes() -> None:
 def test_points_solve_the_equation_of_the_map() -> None:
     """Where a voxel of the output came from, found in an image of coordinates, goes back to the voxel: to 1e-3 mm."""
     image = scan(5, (16, 15, 14))
-    made = augment.sequence(
-        augment.affine(rotation=10), augment.elastic(amount=0.4, max_mm=1e3, lock=1), fill=1e6
-    )
+    made = augment.sequence(augment.affine(rotation=10), augment.elastic(amount=0.4, max_mm=1e3, lock=1), fill=1e6)
     draw = made.sample(KEYS[4], image)
     came = np.asarray(augment.apply(draw, coordinates(image)).voxels) + np.asarray(image.grid.center)
     edge = np.asarray(image.grid.extent) / 2 - np.asarray(image.spacing) / 2
