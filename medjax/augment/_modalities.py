@@ -159,7 +159,8 @@ class window_jitter(IntensityStep):
 
     Example:
         >>> image = mj.Image.from_array(np.array([-200, 40, 240]).reshape(3, 1, 1).astype(np.int16))
-        >>> mj.augment.window_jitter(window=(40, 400), p=0)(jax.random.key(0), image).voxels.ravel().tolist()
+        >>> out = mj.augment.window_jitter(window=(40, 400), p=0)(jax.random.key(0), image)
+        >>> [round(float(x), 1) for x in out.voxels.ravel()]
         [0.0, 0.5, 1.0]
     """
 

@@ -30,7 +30,7 @@ class gamma(IntensityStep):
     Example:
         >>> image = mj.Image.from_array(np.array([0, 25, 100], np.int16).reshape(3, 1, 1))
         >>> step = mj.augment.gamma(log_gamma=np.log(0.5), retain_stats=False, p=1)
-        >>> step(jax.random.key(0), image).voxels.ravel().round(3).tolist()
+        >>> [round(float(x), 3) for x in step(jax.random.key(0), image).voxels.ravel()]
         [0.0, 50.0, 100.0]
     """
 

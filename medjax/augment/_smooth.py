@@ -62,7 +62,7 @@ class sharpen(IntensityStep):
     Example:
         >>> image = mj.Image.from_array(np.array([0, 0, 0, 8, 8, 8], np.int16).reshape(6, 1, 1))
         >>> out = mj.augment.sharpen(amount=1.0, sigma_mm=0.5, p=1)(jax.random.key(0), image)
-        >>> [round(float(x) + 0, 2) for x in out.voxels.ravel()]
+        >>> [round(float(x), 2) + 0.0 for x in out.voxels.ravel()]
         [0.0, 0.0, -0.85, 8.85, 8.0, 8.0]
     """
 
