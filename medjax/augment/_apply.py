@@ -265,7 +265,7 @@ def _as_given(
             voxels = found[name] if name in found else _wider(image.voxels, batch[0])
             is_mixed = image.kind == "label" and jnp.issubdtype(voxels.dtype, np.floating)  # shares of classes
             voxels = restores[name](voxels) if name in found and not is_mixed else voxels
-            kind = "intensity" if is_mixed else image.kind
+            kind: Any = "intensity" if is_mixed else image.kind
             affine = _wider(image.affine, batch[0]) if is_wider else image.affine
             is_single = is_wider and not image.batch_shape and image.metadata is not None
             metadata = (image.metadata,) * batch[0] if is_single else None if is_wider else image.metadata

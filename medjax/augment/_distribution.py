@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._geometry._numbers import is_traced
-from medjax._geometry._types import Array, Leaf, Number, Scalar
+from medjax._geometry._types import AnyArray, Array, Leaf, Number, Scalar
 from medjax._lazy import public
 
 __all__ = ["Distribution", "Spread", "as_distribution", "choice", "fixed", "log_uniform", "normal", "uniform"]
@@ -44,7 +44,7 @@ class Distribution:
     first: Leaf
     second: Leaf = None
 
-    def quantile(self, u: Array) -> Array:
+    def quantile(self, u: Array) -> AnyArray:
         """Returns the values below which shares `u` of the draws lie, each from 0 to 1, 1 excluded; element by element.
 
         Example:

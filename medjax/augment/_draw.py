@@ -89,8 +89,10 @@ class Draw:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Draw):
             return NotImplemented
-        (mine, structure), (theirs, others) = jax.tree.flatten(self), jax.tree.flatten(other)
-        return structure == others and all(_are_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+        mine, structure = jax.tree.flatten(self)
+        theirs, others = jax.tree.flatten(other)
+        is_alike: Any = structure == others  # type: ignore[operator]
+        return bool(is_alike) and all(_are_equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -61,6 +61,8 @@ def item_keys(seed: int, index: Any) -> jax.Array:
         >>> bool((jax.random.key_data(alone) == jax.random.key_data(mj.augment.item_keys(0, np.arange(4))[3])).all())
         True
     """
+    low: Any
+    high: Any
     if isinstance(index, jax.Array):
         low, high = index.astype(jnp.uint32) & np.uint32(0x7FFFFFFF), index.astype(jnp.uint32) >> np.uint32(31)
     else:

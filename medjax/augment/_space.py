@@ -43,7 +43,7 @@ class Pictures:
     depth: int
 
     @property
-    def kinds(self) -> dict[str, str]:
+    def kinds(self) -> dict[str, Any]:
         return dict(self.plan.kinds)
 
 
@@ -51,7 +51,8 @@ def moved(state: Pictures, steps: Sequence[tuple[Any, Any]], settings: Settings)
     """Moves the content of all images by spatial steps and their values."""
     if not steps:
         return state
-    alike, groups = dict(state.plan.alike), {}
+    alike = dict(state.plan.alike)
+    groups: dict[Any, list[str]] = {}
     for name in state.voxels:
         own = tuple(n for n, (step, values) in enumerate(steps) if not step.is_shared_by_images and name in values)
         groups.setdefault((alike[name], own), []).append(name)

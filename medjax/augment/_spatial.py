@@ -99,8 +99,14 @@ class mirror(SpatialStep):
                     f"swap_labels must be pairs of labels, such as ((2, 41), (3, 42)), got {self.swap_labels!r}"
                 )
 
+    @property
+    def _axes(self) -> tuple[Any, ...]:
+        """The axes in the form that `check` brings them to."""
+        axes: Any = self.axes
+        return tuple(axes)
+
     def requests(self, channels: tuple[int, ...]) -> dict[str, tuple[int, ...] | None]:
-        return {"mirrored": (len(self.axes),)}
+        return {"mirrored": (len(self._axes),)}
 
     def values(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
         number = numbers["mirrored"]
@@ -108,13 +114,15 @@ class mirror(SpatialStep):
         return {"applied": mirrored.any(-1), "mirrored": mirrored}
 
     def words(self, values: Mapping[str, Any]) -> str:
-        used = [str(axis) for axis, bit in zip(self.axes, values["mirrored"], strict=True) if bit and values["applied"]]
+        used = [
+            str(axis) for axis, bit in zip(self._axes, values["mirrored"], strict=True) if bit and values["applied"]
+        ]
         return f"along {', '.join(used)}" if used else "not applied"
 
     def _reversed(self, values: Mapping[str, Any], reference: Reference) -> Any:
         """Which index axes of the reference are reversed, `(3,)`."""
         flips = jnp.zeros(3, bool)
-        for number, axis in enumerate(self.axes):
+        for number, axis in enumerate(self._axes):
             where = reference.along[_LETTERS[axis]] if axis in _LETTERS else _INDEX.get(axis, axis)
             flips ^= (np.arange(3) == where) & values["mirrored"][number] & values["applied"]
         return flips
@@ -193,8 +201,8 @@ class rotate90(SpatialStep):
             for count in range(4):
                 turns[number, count] = np.linalg.matrix_power(quarter, count)
         table = jnp.asarray(turns, reference.axes.dtype)
-        count = jnp.where(values["applied"], values["quarter_turns"].astype(jnp.int32) % 4, 0)
-        return Move(table[values["plane"], count], None, None, None)
+        quarters = jnp.where(values["applied"], values["quarter_turns"].astype(jnp.int32) % 4, 0)
+        return Move(table[values["plane"], quarters], None, None, None)
 
 
 class _Affine:
@@ -339,16 +347,22 @@ class elastic(SpatialStep):
             )
         object.__setattr__(self, "points", counts)
 
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        """Control points along each axis."""
+        points: Any = self.points
+        return tuple(points)
+
     def requests(self, channels: tuple[int, ...]) -> dict[str, tuple[int, ...] | None]:
-        return {**super().requests(channels), "control": (*self.points, 3)}
+        return {**super().requests(channels), "control": (*self._counts, 3)}
 
     def values(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
-        free = np.ones(self.points, bool)
-        for axis, count in enumerate(self.points):
+        free = np.ones(self._counts, bool)
+        for axis, count in enumerate(self._counts):
             place = np.arange(count).reshape([-1 if e == axis else 1 for e in range(3)])
             free &= (place >= self.lock) & (place < count - self.lock)
         u = numbers["control"]
-        mask = free.reshape((1,) * (u.ndim - 4) + (*self.points, 1))
+        mask = free.reshape((1,) * (u.ndim - 4) + (*self._counts, 1))
         return {**super().values(numbers), "control": jnp.where(mask, 2 * u - 1, 0)}
 
     def move(self, values: Mapping[str, Any], reference: Reference) -> Move:

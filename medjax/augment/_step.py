@@ -337,7 +337,7 @@ class IntensityStep(DrawnStep):
         """Whether the change itself is random, as noise is."""
         return "key" in inspect.signature(cls.change).parameters
 
-    def change(self, image: Image, **values: Any) -> Image:
+    def change(self, image: Image, *key: Any, **values: Any) -> Image:
         """Returns the changed image."""
         raise NotImplementedError
 
@@ -357,7 +357,7 @@ class IntensityStep(DrawnStep):
         return found | ({"key": numbers["key"]} if "key" in numbers else {})
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(drawn, chance))
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 def step(cls: Class) -> Class:
     """Makes a class a step: a frozen dataclass with keyword arguments, a pytree, and known to draws by its name."""
     made: Any = dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)(cls)

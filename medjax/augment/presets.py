@@ -102,7 +102,9 @@ def nnunet_da5(patch_size: StaticSize, spacing: StaticTriple = 1.0) -> Step:
     sizes = three_integers(patch_size, "patch_size", least=1)
     planes = [(a, b) for a, b in ((0, 1), (0, 2), (1, 2)) if sizes[a] == sizes[b] and flat not in (a, b)]
     turns = (
-        [rotate90(planes=planes, quarter_turns=(1, 3), p=0.5)] if planes and len(set(np.ravel(spacing))) == 1 else []
+        [rotate90(planes=planes, quarter_turns=(1, 3), p=0.5)]
+        if planes and len(set(np.asarray(spacing).ravel().tolist())) == 1
+        else []
     )
     return sequence(
         *_nnunet_spatial(flat, p=0.4),

@@ -38,7 +38,8 @@ def coordinates(image: Image) -> Image:
 
 
 def exact(**options: Any) -> augment.Step:
-    return augment.affine(**{name: augment.fixed(value) for name, value in ({**CONTENT} | options).items()})
+    given: dict[str, Any] = {name: augment.fixed(value) for name, value in ({**CONTENT} | options).items()}
+    return augment.affine(**given)
 
 
 def inner(array: Any, width: int = 3) -> np.ndarray:
