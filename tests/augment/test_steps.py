@@ -30,7 +30,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "dose_reduction": {},
     "gamma": {"p_invert": 0.5},
     "gaussian_noise": {},
-    "ghosting": {},
+    "ghosting": {"count": (2, 3), "restore": 0.0},
     "gibbs": {},
     "histogram_shift": {},
     "low_resolution": {"spacing_factor": (2, 3)},
