@@ -199,7 +199,7 @@ def test_a_recipe_goes_through_tree_functions() -> None:
     assert again.describe() == made.describe()
     harder = jax.tree.map(lambda x: 2 * x, augment.affine(rotation=5, scale=1))
     assert "rotation uniform -10 to 10" in harder.describe()
-    assert structure != jax.tree.structure(augment.gamma())
+    assert structure != jax.tree.structure(augment.gamma())  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("seconds", [60])

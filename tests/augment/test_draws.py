@@ -245,9 +245,9 @@ def test_some_are_subsets_of_every_size(many: augment.Draw) -> None:
         (lambda: augment.gamma(p=1.5), "p must be a probability, one number from 0 to 1, got 1.5"),
         (lambda: augment.gamma(p_invert=-1), "p_invert must be a probability"),
         (lambda: augment.gamma(log_gamma=(1, 0)), r"log_gamma must rise from low to high, got \(1, 0\)"),
-        (lambda: augment.gamma(log_gamma="a"), "log_gamma must be a number"),
+        (lambda: augment.gamma(log_gamma="a"), "log_gamma must be a number"),  # type: ignore[arg-type]
         (lambda: augment.gaussian_noise(std=(-1, 1)), "std must be at least 0"),
-        (lambda: augment.gaussian_noise(relative="mean"), "relative must be 'std' or 'max', got 'mean'"),
+        (lambda: augment.gaussian_noise(relative="mean"), "relative must be 'std' or 'max', got 'mean'"),  # type: ignore[arg-type]
         (lambda: augment.affine(scale=(0, 1)), "scale must be above 0"),
         (lambda: augment.affine(rotation=(1, 2, 3, 4)), "rotation must be a number, .low, high., or 3 numbers"),
         (lambda: augment.mirror(axes="X"), "axes must be letters of R/L, A/P, I/S"),
@@ -259,7 +259,7 @@ def test_some_are_subsets_of_every_size(many: augment.Draw) -> None:
         (lambda: augment.one_of(augment.gamma(), weights=[1, 2]), "weights must be 1 numbers"),
         (lambda: augment.choice([1, 2], weights=[0, 0]), "weights must not be negative, nor all 0"),
         (lambda: augment.normal(0, -1), "std must not be negative"),
-        (lambda: augment.sequence(3), "sequence takes steps, got int"),
+        (lambda: augment.sequence(3), "sequence takes steps, got int"),  # type: ignore[arg-type]
         (lambda: augment.sequence(augment.repeat(2, augment.gamma())), "repeat holds a whole recipe"),
         (lambda: augment.sequence(augment.mirror(), label_mode="vote"), "num_classes must be an integer"),
         (lambda: augment.repeat(0, augment.gamma()), "count must be at least 1"),
@@ -275,7 +275,7 @@ def test_wrong_arguments_are_named(call: Any, message: str) -> None:
 def test_wrong_images_are_named() -> None:
     made = recipe()
     with pytest.raises(ValueError, match=r"images must be an Image.*Image\.from_array"):
-        made(KEYS[0], np.ones((3, 3, 3)))
+        made(KEYS[0], np.ones((3, 3, 3)))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="images are empty"):
         made(KEYS[0], {})
     with pytest.raises(ValueError, match="all images must have one batch shape"):
@@ -290,4 +290,4 @@ def test_wrong_images_are_named() -> None:
     with pytest.raises(ValueError, match="reference='ct' is none of the images"):
         augment.apply(one, {"mr": scan()})
     with pytest.raises(ValueError, match=r"draw must be a Draw, as step\.sample returns it, got dict"):
-        augment.apply({}, scan())
+        augment.apply({}, scan())  # type: ignore[arg-type]
