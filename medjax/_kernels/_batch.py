@@ -19,7 +19,7 @@ Kernel = Callable[..., Any]
 
 
 def broadcast(array: Any, shape: tuple[Any, ...]) -> Any:
-    """Broadcasts an array to a shape, on the host where NumPy can: it knows no symbolic number of items, as exports have.
+    """Broadcasts an array to a shape, on the host where NumPy can. NumPy knows no symbolic sizes, which exports have.
 
     Example:
         >>> broadcast(np.ones((4, 4)), (3, 4, 4)).shape
@@ -80,7 +80,7 @@ def _in_all_of_them(size: int, is_batched: list[bool], flag: Any) -> tuple[Any, 
 
 
 def keeping_sharding(kernel: Kernel, depth: int) -> Kernel:
-    """Lets results lie where the items of the batch lie, also on meshes whose shardings are checked as shapes are.
+    """Keeps results on the devices of their items, also on meshes that check shardings as they check shapes.
 
     Args:
         kernel: Traced, from arrays in pytrees to arrays `(*batch, ...)`; the first operand is `(*batch, ...)` too.
