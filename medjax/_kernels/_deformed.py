@@ -8,19 +8,19 @@ field of view and point `m - 2` at the upper one, so one point lies outside on e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from medjax._kernels._batch import in_all_items
-from medjax._kernels._gather import sample
+from medjax._kernels._gather import Locations, sample
 from medjax._kernels._lattice_field import separable_field
 from medjax._kernels._points import Table, eased, inside
 from medjax._kernels._values import filled
 
-__all__ = ["basis", "field_of", "gathered_in_place", "lattice_at", "voted"]
+__all__ = ["Placed", "basis", "field_of", "gathered_in_place", "lattice_at", "voted"]
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -81,7 +81,7 @@ def lattice_at(
             rows = rows + ((start + 0.5) * scale + 1)[None] if axis == 0 else rows
             base = jnp.floor(jax.lax.stop_gradient(rows))
             tables.append((base.astype(jnp.int32), rows - base))
-        found = sample(control, tables, orders=(3, 3, 3), boundary="zero", dtype=control.dtype)
+        found = sample(control, Locations(tuple(tables)), orders=(3, 3, 3), boundary="zero", dtype=control.dtype)
         return jnp.moveaxis(found, -1, 0)
 
     if keeps_axes:
@@ -107,36 +107,49 @@ def field_of(control: Any, index: Any, covered: Sequence[int]) -> tuple[Any, Any
     return total(values), jnp.stack(by, axis=-1)
 
 
-def gathered_in_place(volume: Any, tables: Sequence[Table], shift: Any, slack: Any, fill: Any, *, dtype: Any) -> Any:
+class Placed(NamedTuple):
+    """The points at which images of one lattice are sampled.
+
+    Attributes:
+        tables: As in `_gather.Locations`.
+        shift: `(3, *out)` voxels to add, or `None`.
+        slack: Voxels by which a point may lie below a tie or a face and count as on it, `(3,)`.
+    """
+
+    tables: tuple[Table, ...]
+    shift: Any
+    slack: Any
+
+
+def gathered_in_place(volume: Any, points: Placed, fill: Any, *, dtype: Any) -> Any:
     """Samples a volume: linear in a dtype, or the nearest voxel where that is `None`; `fill` outside.
 
     Args:
         volume: `(i, j, k, *channels)`.
-        tables: Where the samples lie, as `_gather.sample` takes them.
-        shift: `(3, *out)` voxels to add, or `None`.
-        slack: Voxels by which a sample may lie below a tie or a face and count as on it, `(3,)`.
+        points: Where the samples lie.
         fill: `(*channels)`.
         dtype: dtype to compute in, or `None`.
     """
     orders = (0 if dtype is None else 1,) * 3
-    higher = eased(tables, slack)
-    used = tables if dtype is not None else jax.lax.stop_gradient(higher)
+    higher = eased(points.tables, points.slack)
+    if dtype is None:  # the nearest voxel does not depend on a small move
+        locations = Locations(*jax.lax.stop_gradient((tuple(higher), points.shift)))
+    else:
+        locations = Locations(points.tables, points.shift)
     if dtype is not None and jnp.issubdtype(volume.dtype, jnp.inexact):
         volume = volume.astype(dtype)
-    moved = shift if dtype is not None or shift is None else jax.lax.stop_gradient(shift)
-    out = sample(volume, used, moved, orders=orders, dtype=dtype)
-    return filled(out, inside(higher, shift, volume.shape[:3], orders), fill)
+    out = sample(volume, locations, orders=orders, dtype=dtype)
+    return filled(out, inside(higher, points.shift, volume.shape[:3], orders), fill)
 
 
-def voted(volume: Any, tables: Sequence[Table], shift: Any, slack: Any, fill: Any, *, classes: int, dtype: Any) -> Any:
+def voted(volume: Any, points: Placed, fill: Any, *, classes: int, dtype: Any) -> Any:
     """Samples labels 0 to `classes - 1`: the class whose mask, sampled linearly, is largest; the lower of two that tie."""
-    tables, shift = jax.lax.stop_gradient((tuple(tables), shift))
+    tables, shift, slack = jax.lax.stop_gradient(points)
 
     def compared(number: Any, found: tuple[Any, Any]) -> tuple[Any, Any]:
         best, winner = found
-        share = sample(
-            (volume == number.astype(volume.dtype)).astype(dtype), tables, shift, orders=(1, 1, 1), dtype=dtype
-        )
+        mask = (volume == number.astype(volume.dtype)).astype(dtype)
+        share = sample(mask, Locations(tables, shift), orders=(1, 1, 1), dtype=dtype)
         is_more = share > best + 1e-5
         return jnp.where(is_more, share, best), jnp.where(is_more, number.astype(volume.dtype), winner)
 

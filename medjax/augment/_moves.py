@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._geometry._grid import inverse_3x3, product, transformed
-from medjax._kernels._deformed import field_of, gathered_in_place, lattice_at, voted
+from medjax._kernels._deformed import Placed, field_of, gathered_in_place, lattice_at, voted
 from medjax._space._lattice import tables_of
 from medjax.augment._frames import Frame, Reference
 
@@ -141,13 +141,13 @@ def moved_volume(
     size = jnp.asarray(np.asarray(frame.shape), real)
     slack = (transformed(abs(points.matrix), size) + abs(points.offset)) * (1.5 * _EPS) + (0 if shift is None else 2e-6)
     slack = jax.lax.stop_gradient(slack)
-    tables = tables_of(points.matrix, points.offset, frame.shape, real)
+    placed = Placed(tables_of(points.matrix, points.offset, frame.shape, real), shift, slack)
     out = []
     for volume, fill, (dtype, classes) in zip(volumes, fills, how, strict=True):
         if classes is None:
-            out.append(gathered_in_place(volume, tables, shift, slack, fill, dtype=dtype))
+            out.append(gathered_in_place(volume, placed, fill, dtype=dtype))
         else:
-            out.append(voted(volume, tables, shift, slack, fill, classes=classes, dtype=real))
+            out.append(voted(volume, placed, fill, classes=classes, dtype=real))
     return tuple(out)
 
 
