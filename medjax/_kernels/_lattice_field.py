@@ -15,7 +15,7 @@ from medjax._kernels._bspline import spline_at
 __all__ = ["lattice_basis", "lattice_field", "legendre_basis", "separable_field"]
 
 
-def separable_field(coefficients: Any, bases: Sequence[np.ndarray]) -> Any:
+def separable_field(coefficients: Any, bases: Sequence[Any]) -> Any:
     r"""Evaluates $u_{abc} = \sum_{ijk} X_{ai} Y_{bj} Z_{ck}\, c_{ijk}$ on a grid.
 
     Args:
