@@ -1,5 +1,6 @@
 """The public names of medjax, each with the module it lies in: read when a name is first used, and by type checkers."""
 
+from medjax import data as data
 from medjax import datasets as datasets
 from medjax import io as io
 from medjax._errors import ImageFileError as ImageFileError
