@@ -184,9 +184,7 @@ class Loader:
         count = len(positions)
         source = _Places(count, first)
         items = grain.MapDataset.source(source).map(lambda place: (place[0], self._read(place, positions)))
-        options = grain.ReadOptions(
-            num_threads=self._threads, prefetch_buffer_size=max(1, 2 * count, 2 * self._threads)
-        )
+        options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=max(1, count, self._threads))
         batches = items.to_iter_dataset(options).batch(count, batch_fn=list)
         ready = batches.map(lambda items: self._assembled(items[0][0], [item for _, item in items]))
         return grain.experimental.ThreadPrefetchIterDataset(ready, prefetch_buffer_size=self._prefetch)

@@ -211,7 +211,7 @@ def test_a_wrong_manifest_is_refused_by_its_line(text: str, message: str, tmp_pa
 
 def test_a_manifest_that_is_no_text_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("case,site\na,Köln\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="latin.csv: is not UTF-8 at byte"):
+    with pytest.raises(ValueError, match=r"latin.csv: is not UTF-8 at byte"):
         Cohort.from_csv(tmp_path / "latin.csv")
     with pytest.raises(FileNotFoundError, match=r"no manifest '.*none.csv'"):
         Cohort.from_csv(tmp_path / "none.csv")

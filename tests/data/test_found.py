@@ -151,10 +151,10 @@ def test_bids_that_is_ambiguous_or_wrong(tmp_path: Path) -> None:
         Cohort.from_bids(tmp_path, f="T1w")
     with pytest.raises(ValueError, match="a scan is a suffix with entities before it"):
         Cohort.from_bids(tmp_path, f="*_bold.nii.gz")
-    with pytest.raises(ValueError, match="role 'f': there is no folder .*nothing"):
+    with pytest.raises(ValueError, match=r"role 'f': there is no folder .*nothing"):
         Cohort.from_bids(tmp_path, f="derivatives/nothing/bold")
     bids(tmp_path, "sub-02/func/sub-03_bold.nii.gz")
-    with pytest.raises(ValueError, match="sub-03_bold.nii.gz: lies with sub-02, but its name does not begin so"):
+    with pytest.raises(ValueError, match=r"sub-03_bold.nii.gz: lies with sub-02, but its name does not begin so"):
         Cohort.from_bids(tmp_path, f="bold")
 
 
@@ -166,7 +166,7 @@ def test_groups_of_a_store(tmp_path: Path) -> None:
     cohort = Cohort.from_hdf5(path, ct="CT")
     assert cohort.names == ("c0", "c1")
     np.testing.assert_array_equal(cohort[1]["ct"].voxels, volume(1))
-    with pytest.raises(ValueError, match="s.h5: case 'c1' has nothing for role 'seg'"):
+    with pytest.raises(ValueError, match=r"s.h5: case 'c1' has nothing for role 'seg'"):
         Cohort.from_hdf5(path, ct="CT", seg="SEG")
     assert Cohort.from_hdf5(path, ct="CT", seg="SEG", optional=["seg"])[0]["seg"].kind == "label"
     with pytest.raises(ValueError, match=r"role 'pet': .* has no image 'PET'; it has \['CT', 'SEG'\]"):

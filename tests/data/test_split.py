@@ -10,7 +10,6 @@ from cohorts import scan
 from hypothesis import given
 from hypothesis import strategies as st
 
-import medjax as mj
 from medjax.data import Cohort, split
 
 IMAGE = scan(0)
@@ -113,13 +112,13 @@ def test_a_wrong_argument_is_named(message: str, arguments: dict[str, Any]) -> N
 
 @pytest.mark.usefixtures("unchecked")
 def test_what_is_no_cohort_is_refused() -> None:
-    with pytest.raises(ValueError, match="cohort must be a Cohort, got list; Cohort.of makes one"):
+    with pytest.raises(ValueError, match=r"cohort must be a Cohort, got list; Cohort\.of makes one"):
         split([{"case": "a"}])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="cohort is empty"):
         split(cohort_of([1])[:0])
 
 
 def test_a_side_that_chance_leaves_empty() -> None:
+    """Of two patients, each of whom is on the smaller side with a chance of 0.1."""
     with pytest.raises(ValueError, match="a side of the split would be empty"):
-        for seed in range(20):
-            mj.data.split(cohort_of([1] * 2), share=0.9, mode="stable", seed=seed)
+        split(cohort_of([1] * 2), share=0.999, mode="stable")

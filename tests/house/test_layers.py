@@ -22,7 +22,7 @@ ROOT = Path(medjax.__file__).parent
 ROOMS = (
     *("_version", "_lazy", "_deprecated", "_fork", "_errors", "_optional", "_foreign"),
     *("_geometry", "_kernels", "_image", "_mask", "_space", "_intensity", "_pet"),
-    *("io._disk", "io", "datasets", "_show", "_cli", "__main__", "__init__"),
+    *("io._disk", "io", "datasets", "data", "_show", "_cli", "__main__", "__init__"),
 )
 # Modules in which pickles of 0.1.0 look for classes: they hold public names, and nothing of the package uses them.
 FORMER = ("_grid", "_metadata", "_transform", "_suv", "io._errors")
@@ -32,6 +32,7 @@ PLACE_OF = {room: place for place, room in enumerate(ROOMS + FORMER)}
 WITHOUT_JAX = [
     "medjax",
     "medjax.io",
+    "medjax.data",
     "medjax.datasets",
     *(
         f"medjax.{name}"
@@ -40,7 +41,20 @@ WITHOUT_JAX = [
 ]
 
 # Loaded on use only.
-LAZY = ["nibabel", "pydicom", "h5py", "matplotlib", "chex", "scipy", "SimpleITK", "torch", "isal", "nrrd", "highdicom"]
+LAZY = [
+    "nibabel",
+    "pydicom",
+    "h5py",
+    "matplotlib",
+    "chex",
+    "scipy",
+    "SimpleITK",
+    "torch",
+    "isal",
+    "nrrd",
+    "highdicom",
+    "grain",
+]
 
 
 def modules() -> dict[str, Path]:
@@ -115,7 +129,7 @@ def test_only_the_tables_of_names_and_formats_import_by_name() -> None:
     by_name = {name for name, path in MODULES.items() if "import_module(" in path.read_text()}
     assert by_name == {"_lazy", "_optional", "io._formats"}
     above = {name for name in MODULES if {"io._formats", "io._open"} & imports(name)}
-    assert above == {"_cli._main", "datasets._cohort", "io._open", "io._mrb._read"}
+    assert above == {"_cli._main", "data._rows", "data._source", "datasets._cohort", "io._open", "io._mrb._read"}
 
 
 NO_NAMES = {"util", "utils", "misc", "helper", "helpers", "common", "core"}
@@ -173,10 +187,11 @@ def test_import_loads_no_library_before_its_use(statement: str) -> None:
 def test_all_public_names_load_without_optional_packages() -> None:
     """Whoever installed nothing but the dependencies can still import every name."""
     optional = (
-        "matplotlib scipy SimpleITK torch nrrd highdicom hdf5plugin gdcm pylibjpeg optax flax beartype hypothesis"
+        "matplotlib scipy SimpleITK torch nrrd highdicom hdf5plugin gdcm pylibjpeg optax flax beartype hypothesis grain"
     )
     loaded_by(
         "import medjax; [getattr(medjax, n) for n in dir(medjax)]; [getattr(medjax.io, n) for n in dir(medjax.io)]; "
+        "[getattr(medjax.data, n) for n in dir(medjax.data)]; "
         "[getattr(medjax.datasets, n) for n in dir(medjax.datasets)]",
         blocked=optional,
     )
