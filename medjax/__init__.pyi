@@ -3,6 +3,7 @@
 from medjax import data as data
 from medjax import datasets as datasets
 from medjax import io as io
+from medjax import patch as patch
 from medjax._errors import ImageFileError as ImageFileError
 from medjax._errors import ImageFileWarning as ImageFileWarning
 from medjax._geometry._grid import Grid as Grid

@@ -79,9 +79,7 @@ class Case(Mapping[str, Image]):
             if not isinstance(image, Image):
                 raise ValueError(f"case {name!r}, role {role!r}: must be an Image, got {type(image).__name__}")
         sources = {role: HeldSource(image) for role, image in images.items()}
-        row = Row(
-            name, name if patient is None else patient, MappingProxyType(dict(values or {})), sources, f"case {name!r}"
-        )
+        row = Row(name, name if patient is None else patient, dict(values or {}), sources, f"case {name!r}")
         return Case(row)
 
     @property
@@ -97,7 +95,7 @@ class Case(Mapping[str, Image]):
     @property
     def values(self) -> Mapping[str, Any]:  # type: ignore[override]
         """The other columns of the table, by name; `items()` gives the images."""
-        return self._row.values
+        return MappingProxyType(dict(self._row.values))
 
     @property
     def sources(self) -> dict[str, str]:

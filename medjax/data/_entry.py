@@ -21,8 +21,8 @@ from medjax._image._metadata import Metadata
 from medjax._version import __version__
 from medjax.data._source import HeldSource, Identity
 from medjax.data._statistics import statistics_of
-from medjax.data._table import ClassTable, class_table
 from medjax.io._disk._atomic import flush, flush_folder
+from medjax.patch._table import ClassTable, class_table
 
 try:
     import fcntl
@@ -80,7 +80,7 @@ class StoredSource:
 
     def classes(self) -> ClassTable | None:
         """The class table, or `None` where the cache made none of this image."""
-        return None if self.table is None else ClassTable.load(self.table)
+        return None if self.table is None else _load_table(self.table)
 
     def held(self, image: Image) -> HeldSource:
         """The image in memory."""
@@ -101,7 +101,7 @@ def write_entry(
             record["images"][role] = _write_image(temporary, role, image, labels if role != classes else None)
         if labels is not None:
             table = temporary / f"{_file_name(str(classes))}.table.npz"
-            class_table(labels).save(table)
+            _save_table(table, class_table(labels))
             record["images"][classes]["table"] = {"file": table.name, "bytes": table.stat().st_size}
         (temporary / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
         for path in temporary.iterdir():
@@ -177,6 +177,18 @@ def _stored(entry: Path, image: Mapping[str, Any]) -> StoredSource:
 def entry_bytes(entry: Path) -> int:
     """Size of an entry's files."""
     return sum(path.stat().st_size for path in entry.iterdir())
+
+
+def _save_table(path: Path, table: ClassTable) -> None:
+    """Writes a class table: the indices of each label under its number, and how many voxels there are of each."""
+    counts = np.array([*table.counts.items()], np.int64).reshape(-1, 2)
+    np.savez(path, counts=counts, **{str(label): rows for label, rows in table.voxels.items()})  # type: ignore[arg-type]
+
+
+def _load_table(path: Path) -> ClassTable:
+    with np.load(path, allow_pickle=False) as file:
+        counts = {int(label): int(count) for label, count in file["counts"]}
+        return ClassTable({label: file[str(label)] for label in counts}, counts)
 
 
 def _file_name(role: str) -> str:

@@ -26,6 +26,7 @@ from medjax.data._order import BucketOrder, PlainOrder
 from medjax.data._placement import Placement
 from medjax.data._reading import Item, Reader, bucket_of, checked_roles, shape_of
 from medjax.data._waiting import Clock, LoaderStats
+from medjax.patch._sampler import Sampler, sampler
 
 __all__ = ["Loader"]
 
@@ -109,15 +110,15 @@ class Loader:
         self._epochs, self._threads, self._prefetch, self._progress = epochs, threads, prefetch, progress
         wanted = checked_roles(rows, roles)
         size = None if pad_to is None else three_integers(pad_to, "pad_to", least=1)
-        sampler = _sampler(patch)
+        drawn = _sampler(patch)
         order: PlainOrder | BucketOrder = PlainOrder(len(rows), batch_size, seed, shuffle=shuffle)
         if group is not None:
             order = BucketOrder(_buckets(rows, wanted), batch_size, seed, shuffle=shuffle)
-        elif sampler is None and size is None and batch_size > 1:
+        elif drawn is None and size is None and batch_size > 1:
             _check_shapes(rows, wanted)
-        self._reader = Reader(rows, wanted, order, sampler, size, Clock())
+        self._reader = Reader(rows, wanted, order, drawn, size, Clock())
         self._placement = Placement(sharding, batch_size)
-        parts = [batch_size, seed, shuffle, repr(sampler), size, group, wanted, _contents(rows)]
+        parts = [batch_size, seed, shuffle, repr(drawn), size, group, wanted, _contents(rows)]
         self._fingerprint = hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
         self._step = self._checked_start(start)
 
@@ -272,25 +273,10 @@ class _Places:
         return f"batches from {self._first}"
 
 
-class _Uniform:
-    """Patches of a size from anywhere."""
-
-    def __init__(self, size: tuple[int, ...]):
-        self.size = size
-
-    def start(self, generator: np.random.Generator, extent: Sequence[int], table: Any) -> np.ndarray:
-        """The first voxel of a patch; 0 along an axis that is shorter."""
-        room = np.maximum(np.array(extent) - self.size, 0)
-        return np.floor(generator.random(3) * (room + 1)).astype(np.int64)
-
-    def __repr__(self) -> str:
-        return f"uniform{self.size}"
-
-
-def _sampler(patch: Any) -> Any:
-    if patch is None or hasattr(patch, "start"):
+def _sampler(patch: Any) -> Sampler | None:
+    if patch is None or isinstance(patch, Sampler):
         return patch
-    return _Uniform(three_integers(patch, "patch", least=1))
+    return sampler(size=three_integers(patch, "patch", least=1))
 
 
 def _check_counts(**numbers: tuple[Any, int]) -> None:

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from medjax._image._fill import host_background
 from medjax._image._image import Image
 from medjax._image._same_grid import check_grids
-from medjax._space._crop import crop, crop_or_pad, pad
+from medjax._space._crop import crop_or_pad, pad
 from medjax.data._case import Row, case_of
 from medjax.data._order import BucketOrder, PlainOrder, generator_of
 from medjax.data._source import shown
 from medjax.data._waiting import Clock
+from medjax.patch._sampler import Sampler
+from medjax.patch._table import ClassTable
 
 __all__ = ["Item", "Reader", "bucket_of", "checked_roles", "shape_of"]
 
@@ -46,7 +47,7 @@ class Reader:
     rows: Sequence[Row]
     roles: Sequence[str]
     order: PlainOrder | BucketOrder
-    patch: Any
+    patch: Sampler | None
     pad_to: tuple[int, ...] | None
     clock: Clock
 
@@ -71,6 +72,7 @@ class Reader:
         return Item(number, images, extent)
 
     def _patches(self, row: Row, images: Mapping[str, Image], generator: np.random.Generator) -> dict[str, Image]:
+        assert self.patch is not None
         first, *others = self.roles
         for other in others:
             try:
@@ -80,24 +82,21 @@ class Reader:
                     f"{row.where}: a patch is cut at one place of all images, but role {other!r} lies on another grid than "
                     f"role {first!r} ({error}); bring them to one grid in prepare"
                 ) from None
-        start = self.patch.start(generator, images[first].shape, _table_of(row))
-        return {role: _boxed(image, start, self.patch.size) for role, image in images.items()}
+        table = _table_of(row) if self.patch.foreground else None
+        start = self.patch(generator, images[first].shape, table)
+        return {role: self.patch.cut(image, start) for role, image in images.items()}
 
 
-def _table_of(row: Row) -> Any:
-    """The class table of a row, read on use."""
-
-    def table() -> Any:
-        for source in row.sources.values():
-            known = getattr(source, "known", source)  # of an image in memory, where it was read from
-            found = known.classes() if hasattr(known, "classes") else None
-            if found is not None:
-                return found
-        raise ValueError(
-            f"{row.where}: foreground needs a class table; mj.data.cache(cohort, folder, classes='seg') makes one"
-        )
-
-    return table
+def _table_of(row: Row) -> ClassTable:
+    """The class table of a row."""
+    for source in row.sources.values():
+        known = getattr(source, "known", source)  # of an image in memory, where it was read from
+        found = known.classes() if hasattr(known, "classes") else None
+        if found is not None:
+            return found
+    raise ValueError(
+        f"{row.where}: foreground needs a class table; mj.data.cache(cohort, folder, classes='seg') makes one"
+    )
 
 
 def shape_of(source: Any) -> tuple[int, ...] | None:
@@ -154,22 +153,5 @@ def _own(image: Image) -> Image:
     return Image(np.ascontiguousarray(voxels), image.affine, image.kind, image.metadata)
 
 
-def _boxed(image: Image, start: Sequence[int], size: Sequence[int]) -> Image:
-    """The box as far as the image goes, and its background beyond."""
-    shape = np.array(image.shape)
-    low = np.maximum(np.asarray(start), 0)
-    high = np.minimum(np.asarray(start) + size, shape)
-    inner = crop(image, low, high - low)
-    before, after = low - start, np.asarray(start) + size - high
-    return pad(inner, before, after, fill=_background(image)) if before.any() or after.any() else inner
-
-
 def _padded_to(image: Image, size: Sequence[int]) -> Image:
     return pad(image, 0, np.asarray(size) - np.array(image.shape)) if tuple(size) != image.shape else image
-
-
-def _background(image: Image) -> Any:
-    if image.kind == "label":
-        return 0
-    value = host_background(np.asarray(image.voxels))
-    return np.round(value) if image.dtype.kind in "iub" else value

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -78,8 +77,8 @@ def rows_of(
                 sources[role] = source
         used = {*_RESERVED, *roles, *(role + _SERIES for role in roles)}
         values = {column: _value(where, column, cell) for column, cell in cells.items() if column not in used}
-        known = MappingProxyType({column: value for column, value in values.items() if value is not None})
-        rows.append(Row(name, _patient(where, cells, name), known, MappingProxyType(sources), where, check_patients))
+        known = {column: value for column, value in values.items() if value is not None}
+        rows.append(Row(name, _patient(where, cells, name), known, sources, where, check_patients))
     return rows
 
 

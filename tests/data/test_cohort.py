@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +258,14 @@ def test_a_case_of_images() -> None:
     assert len({case, other}) == 2
     with pytest.raises(ValueError, match="case 'a', role 'ct': must be an Image, got ndarray"):
         Case.of("a", {"ct": volume(0)})  # type: ignore[dict-item]
+
+
+def test_cohorts_and_cases_travel_to_other_processes(tmp_path: Path) -> None:
+    """As workers by "spawn" need it; a cohort is a sequence of cases for whatever loads them."""
+    cohort = mj.data.cache(Cohort.of([{**row, "age": 3} for row in write(tmp_path / "data")]), tmp_path / "cache")
+    for sent in (cohort, Cohort.of(write(tmp_path / "more"))):
+        found = pickle.loads(pickle.dumps(sent))
+        assert found.names == sent.names
+        case = pickle.loads(pickle.dumps(found[1]))
+        assert (case.patient, dict(case.values)) == (sent[1].patient, dict(sent[1].values))
+        np.testing.assert_array_equal(case["ct"].voxels, volume(1))

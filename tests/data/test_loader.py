@@ -286,3 +286,16 @@ def test_grain_is_loaded_by_the_loader_alone(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "grain", None)
     with pytest.raises(ImportError, match=r'mj.data.Loader needs the package grain: pip install "medjax\[load\]"'):
         Loader(held(1))
+
+
+def test_patches_about_a_class_come_from_the_table_of_the_cache(tmp_path: Path) -> None:
+    """Every box with foreground=1 holds a voxel of the class, from files and from memory."""
+    sampler = mj.patch.sampler(size=(2, 2, 2), foreground=1.0)
+    cached = cache(held(4), tmp_path, classes="seg")
+    for cohort in (cached, cached.in_memory()):
+        for batch in first(Loader(cohort, batch_size=2, patch=sampler), 6):
+            assert (np.asarray(batch.images["seg"].voxels).reshape(2, -1).max(axis=1) == 1).all()
+    with pytest.raises(ValueError, match=r"\(case 'c.'\): foreground needs a class table; mj.data.cache"):
+        Loader(held(4), batch_size=2, patch=sampler).batch(0)
+    wide = Loader(cached, batch_size=2, patch=mj.patch.sampler(size=(2, 2, 2), margin=1)).batch(0)
+    assert wide.images["ct"].shape == (4, 4, 4)

@@ -22,7 +22,7 @@ ROOT = Path(medjax.__file__).parent
 ROOMS = (
     *("_version", "_lazy", "_deprecated", "_fork", "_errors", "_optional", "_foreign"),
     *("_geometry", "_kernels", "_image", "_mask", "_space", "_intensity", "_pet"),
-    *("io._disk", "io", "datasets", "data", "_show", "_cli", "__main__", "__init__"),
+    *("io._disk", "io", "datasets", "patch", "data", "_show", "_cli", "__main__", "__init__"),
 )
 # Modules in which pickles of 0.1.0 look for classes: they hold public names, and nothing of the package uses them.
 FORMER = ("_grid", "_metadata", "_transform", "_suv", "io._errors")
