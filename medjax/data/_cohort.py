@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
+
+import numpy as np
 
 from medjax._geometry._types import PathLike
 from medjax._lazy import public
@@ -270,14 +271,14 @@ class Cohort:
             return Cohort(self._rows[which], self._report)
         if isinstance(which, str):
             return case_of(self._named(which))
-        if hasattr(which, "__index__") and not isinstance(which, bool):
-            number = operator.index(which)
+        if isinstance(which, int | np.integer) and not isinstance(which, bool):
+            number = int(which)
             if not -len(self) <= number < len(self):
                 raise IndexError(f"the cohort has {len(self)} cases, there is no case {number}")
             return case_of(self._rows[number])
         if isinstance(which, bool) or not isinstance(which, Iterable):
             raise TypeError(f"a cohort takes a number, a name, a slice or a list of them, got {type(which).__name__}")
-        chosen = [self._named(one) if isinstance(one, str) else self._rows[operator.index(one)] for one in which]
+        chosen = [self._named(one) if isinstance(one, str) else self._rows[int(one)] for one in which]
         return Cohort(chosen, self._report)
 
     def __iter__(self) -> Iterator[Case]:

@@ -126,33 +126,36 @@ def _add_callable(digest: Any, value: Any, seen: dict[int, tuple[int, Any]], nam
     elif hasattr(value, "__wrapped__"):  # a function under jax.jit
         _mark(digest, "wrapped", type(value).__qualname__)
         _add(digest, value.__wrapped__, seen, name)
-    elif dataclasses.is_dataclass(value) or hasattr(value, "__dict__"):
-        _add_object(digest, value, seen, name)
     else:
-        raise UnknownCodeError(f"{name} uses a {type(value).__qualname__}")
+        _add_object(digest, value, seen, name)
 
 
 def _add_function(digest: Any, function: types.FunctionType, seen: dict[int, tuple[int, Any]]) -> None:
     name = function.__qualname__
     module = str(function.__globals__.get("__name__", ""))  # `wraps` gives a wrapper the module of what it wraps
-    if _is_installed(module, function.__code__.co_filename):
+    is_installed = _is_installed(module, function.__code__.co_filename)
+    if is_installed:
         _mark(digest, "installed", f"{module}.{name} {_version(module)}")
-        if function.__closure__ is None and not hasattr(function, "__wrapped__"):
-            return
     else:
         _add_code(digest, function.__code__, seen, name)
         for key in _globals_read(function.__code__):
             if key in function.__globals__:
                 _mark(digest, "global", key)
                 _add(digest, function.__globals__[key], seen, f"{name} ({key})")
-    _add_all(digest, (function.__defaults__, function.__kwdefaults__), seen, name)
+        _add_all(digest, (function.__defaults__, function.__kwdefaults__), seen, name)
     for key, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         _mark(digest, "closure", key)
         try:
             content = cell.cell_contents
         except ValueError:  # not bound yet
             continue
-        _add(digest, content, seen, f"{name} ({key})")
+        if not is_installed or _may_be_users(content):  # a package's wrapper has things of its own beside what it wraps
+            _add(digest, content, seen, f"{name} ({key})")
+
+
+def _may_be_users(content: Any) -> bool:
+    kinds = (*_PLAIN, np.ndarray, jax.Array, Image, list, tuple, dict, functools.partial, types.MethodType)
+    return isinstance(content, (*kinds, types.FunctionType)) or hasattr(content, "__wrapped__")
 
 
 def _add_code(digest: Any, code: types.CodeType, seen: dict[int, tuple[int, Any]], name: str) -> None:
@@ -195,17 +198,21 @@ def _add_class(digest: Any, value: type, seen: dict[int, tuple[int, Any]]) -> No
 
 
 def _add_object(digest: Any, value: Any, seen: dict[int, tuple[int, Any]], name: str) -> None:
+    """Adds an object by its fields, or as it would be pickled; what cannot be pickled has a state that nobody knows."""
     kind = type(value)
-    _add(digest, kind, seen, name)
     if dataclasses.is_dataclass(value):
-        state = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    else:
-        state = {key: part for key, part in vars(value).items() if key != "__doc__"}
-        if not state and _is_installed(kind.__module__, None) and type(value).__repr__ is object.__repr__:
-            raise UnknownCodeError(f"{name} uses a {kind.__qualname__}")
-    for key, part in sorted(state.items()):
-        _mark(digest, "field", key)
-        _add(digest, part, seen, f"{name}.{key}")
+        _add(digest, kind, seen, name)
+        for field in dataclasses.fields(value):
+            _mark(digest, "field", field.name)
+            _add(digest, getattr(value, field.name), seen, f"{name}.{field.name}")
+        return
+    try:
+        reduced = value.__reduce_ex__(4)
+    except Exception:  # noqa: BLE001, whatever objects raise that cannot be pickled
+        raise UnknownCodeError(f"{name} uses a {kind.__qualname__}") from None
+    _mark(digest, "object", reduced if isinstance(reduced, str) else kind.__qualname__)
+    if not isinstance(reduced, str):
+        _add_all(digest, reduced[:3], seen, name)
 
 
 def _add_array(digest: Any, value: Any, name: str) -> None:

@@ -216,8 +216,7 @@ class Loader:
                     "pad_to= or group='bucket' for shapes, and bring dtypes to one in prepare (mj.cast)"
                 )
         batch, placement = stack(found), self._placement
-        _check_fits(role, names, batch.voxels)
-        voxels = placement.put(batch.voxels)
+        voxels = placement.put(_as_on_device(role, names, batch.voxels))
         if placement.is_whole:
             return Image(voxels, batch.affine, batch.kind, batch.metadata)
         metadata: list[Any] = [None] * self.batch_size
@@ -287,7 +286,9 @@ def _check_counts(**numbers: tuple[Any, int]) -> None:
 
 def _check_shapes(rows: Sequence[Row], roles: Sequence[str]) -> None:
     for role in roles:
-        shapes = {shape_of(row.sources[role]): row.where for row in rows}
+        shapes: dict[Any, str] = {}
+        for row in rows:
+            shapes.setdefault(shape_of(row.sources[role]), row.where)
         known = [shape for shape in shapes if shape is not None]
         if len(known) > 1:
             raise ValueError(
@@ -308,16 +309,17 @@ def _buckets(rows: Sequence[Row], roles: Sequence[str]) -> list[tuple[Any, ...]]
     return found
 
 
-def _check_fits(role: str, names: Sequence[str], voxels: np.ndarray) -> None:
-    """Refuses whole numbers that the device's dtype does not hold; without x64 it has 32 bits."""
+def _as_on_device(role: str, names: Sequence[str], voxels: np.ndarray) -> np.ndarray:
+    """Voxels in the dtype that a device holds, which without x64 has at most 32 bits; whole numbers must fit."""
     dtype = jax.dtypes.canonicalize_dtype(voxels.dtype)
     if voxels.dtype.kind in "iu" and dtype != voxels.dtype:
         limits = np.iinfo(dtype)
         if voxels.min() < limits.min or voxels.max() > limits.max:
             raise ValueError(
-                f"role {role!r}, cases {', '.join(names)}: {voxels.dtype} holds values that {dtype} does not, which is what a device "
-                "holds without jax_enable_x64; cast them in prepare (mj.cast)"
+                f"role {role!r}, cases {', '.join(names)}: {voxels.dtype} holds values that {dtype} does not, which is what "
+                "a device holds without jax_enable_x64; cast them in prepare (mj.cast)"
             )
+    return voxels.astype(dtype, copy=False)
 
 
 def _contents(rows: Sequence[Row]) -> list[Any]:

@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -28,6 +28,7 @@ _HEADERS_ALONE = (".mhd", ".nhdr")
 _PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where an image comes from."""
 

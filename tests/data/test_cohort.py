@@ -92,6 +92,7 @@ def test_manifest_of_the_made_cohort(tmp_path: Path) -> None:
 
 
 def test_a_column_names_the_series_in_a_folder_of_several(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
     for number in range(2):
         mj.io.save_dicom_series(scan(number), tmp_path / "study" / str(number), series_number=number)
     listed = mj.io.list_dicom_series(tmp_path / "study")
