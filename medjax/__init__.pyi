@@ -2,6 +2,7 @@
 
 from medjax import datasets as datasets
 from medjax import io as io
+from medjax import patch as patch
 from medjax._errors import ImageFileError as ImageFileError
 from medjax._errors import ImageFileWarning as ImageFileWarning
 from medjax._geometry._grid import Grid as Grid
@@ -75,5 +76,6 @@ from medjax._space._resample import resample_to_spacing as resample_to_spacing
 from medjax._space._resample import scale as scale
 from medjax.io._open import load_image as load_image
 from medjax.io._open import save_image as save_image
+from medjax.patch._sliding_window import sliding_window as sliding_window
 
 __version__: str

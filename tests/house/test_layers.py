@@ -21,7 +21,7 @@ ROOT = Path(medjax.__file__).parent
 # A room is a folder, or a module of its own. It imports from the rooms before it; within a room modules are free.
 ROOMS = (
     *("_version", "_lazy", "_deprecated", "_fork", "_errors", "_optional", "_foreign"),
-    *("_geometry", "_kernels", "_image", "_mask", "_space", "_intensity", "_pet"),
+    *("_geometry", "_kernels", "_image", "_mask", "_space", "_intensity", "_pet", "patch"),
     *("io._disk", "io", "datasets", "_show", "_cli", "__main__", "__init__"),
 )
 # Modules in which pickles of 0.1.0 look for classes: they hold public names, and nothing of the package uses them.
@@ -33,6 +33,7 @@ WITHOUT_JAX = [
     "medjax",
     "medjax.io",
     "medjax.datasets",
+    "medjax.patch",
     *(
         f"medjax.{name}"
         for name in ("_geometry._grid", "_geometry._numbers", "_geometry._orientation", "_image._metadata")
@@ -177,6 +178,6 @@ def test_all_public_names_load_without_optional_packages() -> None:
     )
     loaded_by(
         "import medjax; [getattr(medjax, n) for n in dir(medjax)]; [getattr(medjax.io, n) for n in dir(medjax.io)]; "
-        "[getattr(medjax.datasets, n) for n in dir(medjax.datasets)]",
+        "[getattr(medjax.datasets, n) for n in dir(medjax.datasets)]; [getattr(medjax.patch, n) for n in dir(medjax.patch)]",
         blocked=optional,
     )
