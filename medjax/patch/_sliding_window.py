@@ -122,8 +122,8 @@ def sliding_window(
         raise ValueError(
             f"host=True streams from the host's memory, which does not go with {what}; leave one of them out"
         )
-    if pad_to is not None:
-        check_choice(pad_to, "pad_to", ("step", "None"))
+    if pad_to not in (None, "step"):
+        raise ValueError(f"pad_to must be 'step' or None, got {pad_to!r}")
     volume = _padded(image, sizes, shares, fill, pad_to)
     network_call, weights, logits = _traced(network, batch, sizes, volume)
     classes, is_whole = logits.shape[-1], reduce in (None, "softmax") and not host

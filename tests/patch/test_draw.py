@@ -100,7 +100,7 @@ def test_table_of_what_is_no_label_map() -> None:
         mj.patch.class_table(image.with_kind("intensity"))
     with pytest.raises(ValueError, match="make a table of each"):
         mj.patch.class_table(mj.stack([image, image]))
-    with pytest.raises(ValueError, match="label is traced.*make it before jit"):
+    with pytest.raises(ValueError, match=r"label is traced.*make it before jit"):
         jax.eval_shape(lambda image: mj.patch.class_table(image).counts, image)
 
 
