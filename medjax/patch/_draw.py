@@ -118,7 +118,8 @@ def balanced(
     xp = jnp if is_traced(table) else np
     rows = xp.concatenate([xp.asarray(table.voxels[label], np.int32) for label in present])
     draw = _over(keys, (False,) * 6, _balanced)
-    return draw(keys, lengths, box.astype(np.int32), rows, counts, chances.astype(np.float32), np.float32(foreground))
+    share = foreground if is_traced(foreground) else np.float32(foreground)
+    return draw(keys, lengths, box.astype(np.int32), rows, counts, chances.astype(np.float32), share)
 
 
 def weighted(
@@ -171,7 +172,7 @@ def weighted(
             raise ValueError("weight_map must hold finite weights of at least 0")
         lengths = np.minimum(lengths, given.shape)
         is_drawn = np.ix_(*_drawn(np, given.shape, lengths, box, at_border == "inside"))
-        if not (given[tuple(part.ravel() for part in is_drawn)].any() if total else False):
+        if not given[is_drawn].any():
             hint = "; at_border='clamp' draws voxels close to an end as well" if total and at_border == "inside" else ""
             raise ValueError(f"weight_map has no weight where a box is drawn{hint}; uniform draws without one")
     if isinstance(key, np.random.Generator):
@@ -260,7 +261,9 @@ def _balanced(
     chosen = _picked_on_device(chances, jax.random.uniform(of_class))
     row = (jnp.cumsum(counts) - counts)[chosen] + jax.random.randint(of_row, (), 0, counts[chosen])
     start = _about(rows[row], size, extent.astype(jnp.int32))
-    return jnp.where(jax.random.uniform(which) < foreground, start, _uniform(anywhere, extent, size))
+    return jnp.where(
+        jax.random.uniform(which) < foreground.astype(jnp.float32), start, _uniform(anywhere, extent, size)
+    )
 
 
 @functools.partial(compiled, static_argnames="is_inside")

@@ -108,8 +108,8 @@ class Sampler:
                 f"a box from {first.tolist()} to {last.tolist()} holds nothing of an image of {image.shape}"
             )
         before, after = low - first, last - high
-        if fill is None and image.kind == "intensity" and isinstance(image.voxels, np.ndarray):
-            value = host_background(image.voxels)
+        if fill is None and image.kind == "intensity":
+            value = host_background(np.asarray(image.voxels))
             fill = value if np.issubdtype(image.dtype, np.inexact) else np.round(value)
         return pad(crop(image, low, high - low), before, after, fill=fill)
 

@@ -39,13 +39,13 @@ class Layout:
 
 
 class Tables(NamedTuple):
-    """A table of windows for each device, in groups that the network sees at once.
+    """The windows of each device, in groups that the network sees at once.
 
     Attributes:
         corners: `(d, g, b, 3)` where the window begins in the volume.
         numbers: `(d, g, b, 3)` which window it is along each axis; one past the last along `axis` for a window that only
             fills its group and counts nothing.
-        leaving: `(d, g, b)` rows that no window reaches any more, from this one on.
+        leaving: `(g, b)` rows that no window reaches any more, from this one on; the same on all devices.
         starts: `(k,)` along each axis, for the place in the slab.
         shares: `(k + 1, p)` along each axis, the window's part in each of its voxels; the last row is 0.
     """
@@ -88,31 +88,38 @@ def scheduled(
     shares = tuple(_shares(window, at, p, n) for at, p, n in zip(starts, size, shape, strict=True))
     others = [d for d in range(3) if d != axis]
     in_row = np.stack([each.ravel() for each in np.indices([len(starts[d]) for d in others])], axis=-1)
-    count = -(-len(in_row) // devices)
-    numbers = np.zeros((devices, len(starts[axis]), count, 3), np.int64)
-    flat = numbers.transpose(1, 0, 2, 3).reshape(
-        len(starts[axis]), -1, 3
-    )  # a copy: rows, then the windows of all devices
-    flat[:, :, axis] = len(starts[axis])
-    flat[:, : len(in_row), axis] = np.arange(len(starts[axis]))[:, None]
-    flat[:, : len(in_row), others] = in_row
-    numbers = flat.reshape(len(starts[axis]), devices, count, 3).transpose(1, 0, 2, 3)
-    leaving = np.zeros(numbers.shape[:-1], np.int64)
-    leaving[:, 1:, 0] = np.diff(starts[axis])
-    return _grouped(numbers.reshape(devices, -1, 3), leaving.reshape(devices, -1), starts, shares, batch, axis)
+    rows, count = len(starts[axis]), -(-len(in_row) // devices)
+    numbers = np.zeros((rows, devices * count, 3), np.int64)
+    numbers[..., axis] = rows  # fillers
+    numbers[:, : len(in_row), axis] = np.arange(rows)[:, None]
+    numbers[:, : len(in_row), others] = in_row
+    of_each = numbers.reshape(rows, devices, count, 3).transpose(1, 0, 2, 3).reshape(devices, -1, 3)
+    leaving = np.zeros((rows, count), np.int64)
+    leaving[1:, 0] = np.diff(starts[axis])
+    return _grouped(of_each, leaving.ravel(), starts, shares, batch, axis)
 
 
 def _grouped(numbers: Any, leaving: Any, starts: Any, shares: Any, batch: int, axis: int) -> Tables:
-    devices, count = leaving.shape
-    more = -count % batch
-    filler = np.zeros((devices, more, 3), np.int64)
+    """Fills the end up to a whole group, and looks up where the windows begin."""
+    more = -len(leaving) % batch
+    filler = np.zeros((len(numbers), more, 3), np.int64)
     filler[..., axis] = len(starts[axis])
-    numbers = np.concatenate([numbers, filler], axis=1)
-    leaving = np.concatenate([leaving, np.zeros((devices, more), np.int64)], axis=1)
-    corners = np.stack([np.append(at, at[-1])[numbers[..., d]] for d, at in enumerate(starts)], axis=-1)
-    table = (each.reshape(devices, -1, batch, *each.shape[2:]).astype(np.int32) for each in (corners, numbers, leaving))
-    ends = tuple(read_only(np.append(at, at[-1]).astype(np.int32)) for at in starts)
-    return Tables(*(read_only(each) for each in table), ends, shares)  # type: ignore[arg-type]
+    numbers, leaving = np.concatenate([numbers, filler], axis=1), np.append(leaving, np.zeros(more, np.int64))
+    ends = [np.append(at, at[-1]) for at in starts]
+    corners = np.stack([at[numbers[..., d]] for d, at in enumerate(ends)], axis=-1)
+    i, j, k = (_locked(at) for at in ends)
+    groups = (len(numbers), -1, batch, 3)
+    return Tables(
+        _locked(corners.reshape(groups)),
+        _locked(numbers.reshape(groups)),
+        _locked(leaving.reshape(-1, batch)),
+        (i, j, k),
+        shares,
+    )
+
+
+def _locked(table: np.ndarray) -> np.ndarray:
+    return read_only(table.astype(np.int32))
 
 
 def _shares(window: Window, starts: np.ndarray, size: int, length: int) -> np.ndarray:
@@ -122,16 +129,14 @@ def _shares(window: Window, starts: np.ndarray, size: int, length: int) -> np.nd
 
 def one_row(shape: Size, layout: Layout, overlap: tuple[float, ...], window: Window, *, batch: int) -> list[Tables]:
     """Makes a table for each row of windows, whose corners lie in the row's own part of the volume."""
-    size, axis = layout.size, layout.axis
+    axis = layout.axis
     whole = scheduled(shape, layout, overlap, window, batch=1, devices=1)
-    rows = whole.leaving.reshape(len(whole.starts[axis]) - 1, -1)
-    numbers = whole.numbers.reshape(*rows.shape, 3)
-    starts = tuple(at[:-1].astype(np.int64) for at in whole.starts)
-    found = []
-    for own, leaving in zip(numbers, rows, strict=True):
-        tables = _grouped(own[None], leaving[None], starts, whole.shares, batch, axis)
-        corners = tables.corners.copy()
-        corners[..., axis] = 0
-        found.append(tables._replace(corners=read_only(corners)))
-    assert all(n <= p for n, p in zip(layout.shape, shape, strict=True)), size
-    return found
+    leaving = whole.leaving.reshape(len(whole.starts[axis]) - 1, -1)
+    numbers = whole.numbers.reshape(*leaving.shape, 3)
+    starts = tuple(at[:-1] for at in whole.starts)
+    tables = [
+        _grouped(own[None], first, starts, whole.shares, batch, axis)
+        for own, first in zip(numbers, leaving, strict=True)
+    ]
+    within = np.where(np.arange(3) == axis, 0, 1)
+    return [each._replace(corners=_locked(each.corners * within)) for each in tables]

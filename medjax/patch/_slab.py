@@ -10,12 +10,13 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Num, Shaped
 
+from medjax._image._dtypes import compute_dtype
 from medjax._kernels._compiled import compiled
 from medjax._kernels._hoisted import Hoisted
 from medjax._kernels._jax import varying_alike
 from medjax.patch._schedule import Layout, Tables
 
-__all__ = ["averaged", "last_rows", "network_dtype", "next_rows", "reduced"]
+__all__ = ["averaged", "last_rows", "next_rows", "reduced"]
 
 Arrays = tuple[Any, ...]
 
@@ -46,7 +47,7 @@ def averaged(
             )
             return each, None
 
-        sums, _ = jax.lax.scan(group, sums, (tables.corners[0], tables.numbers[0], tables.leaving[0]))
+        sums, _ = jax.lax.scan(group, sums, (tables.corners[0], tables.numbers[0], tables.leaving))
         sums = _over_devices(sums, sharding)
         return jax.nn.softmax(sums, axis=-1) if is_softmax else sums
 
@@ -104,11 +105,6 @@ def last_rows(
     return _left(slab, out, origin, rows, origin, closed_over, reduce, layout, None)[1]
 
 
-def network_dtype(dtype: Any) -> Any:
-    """The dtype of the windows that a network sees."""
-    return jnp.promote_types(dtype, jnp.float32)
-
-
 # --- The steps -------------------------------------------------------------------------------------------------------
 
 
@@ -135,7 +131,7 @@ def _swept(
 
         return jax.lax.fori_loop(0, len(corners), one, state), None
 
-    return jax.lax.scan(group, state, (tables.corners[0], tables.numbers[0], tables.leaving[0]))[0]
+    return jax.lax.scan(group, state, (tables.corners[0], tables.numbers[0], tables.leaving))[0]
 
 
 def _logits(volume: Any, closed_over: Arrays, corners: Any, *, network: Hoisted, layout: Layout) -> Any:
@@ -143,7 +139,7 @@ def _logits(volume: Any, closed_over: Arrays, corners: Any, *, network: Hoisted,
     zero = jnp.zeros((), corners.dtype)
     size = (*layout.size, volume.shape[-1])
     windows = jnp.stack([jax.lax.dynamic_slice(volume, (*corner, zero), size) for corner in corners])
-    windows = windows.astype(network_dtype(volume.dtype))
+    windows = windows.astype(compute_dtype(volume.dtype))
     if len(layout.passes) == 1:
         return network(closed_over, windows)
     turns = [functools.partial(jnp.flip, axis=tuple(d + 1 for d in axes)) for axes in layout.passes]
@@ -171,15 +167,16 @@ def _added(slab: Any, logits: Any, n: Any, numbers: Any, tables: Tables, layout:
     part = (*size[:axis], chunk, *size[axis + 1 :], logits.shape[-1])
 
     def add(number: Any, slab: Any) -> Any:
-        row = (number * chunk).astype(zero.dtype)
+        row = jnp.asarray(number * chunk, zero.dtype)
         within = [zero] * 4
         within[axis] = row
         share = across * jax.lax.dynamic_slice_in_dim(shares[axis], row, chunk, axis)
-        found = jax.lax.dynamic_slice(logits, (n.astype(zero.dtype), *within), (1, *part))[0]
+        found = jax.lax.dynamic_slice(logits, (jnp.asarray(n, zero.dtype), *within), (1, *part))[0]
         place = [*corner, zero]
         place[axis] = (corner[axis] + row) % slab.shape[axis]
         old = jax.lax.dynamic_slice(slab, place, part)
-        new = old + (found.astype(jnp.float32) * share).astype(slab.dtype)
+        found = found.astype(compute_dtype(found.dtype))
+        new = old + (found * share.astype(found.dtype)).astype(slab.dtype)
         return jax.lax.dynamic_update_slice(slab, new, place)
 
     return jax.lax.fori_loop(0, size[axis] // chunk, add, slab)
@@ -221,10 +218,10 @@ def _left(
 def _empty(volume: Any, closed_over: Arrays, tables: Tables, network: Hoisted, layout: Layout) -> Any:
     """The slab without any sum; on each device its own."""
     windows = jax.ShapeDtypeStruct(
-        (tables.numbers.shape[2], *layout.size, volume.shape[-1]), network_dtype(volume.dtype)
+        (tables.numbers.shape[2], *layout.size, volume.shape[-1]), compute_dtype(volume.dtype)
     )
     classes = jax.eval_shape(network, closed_over, windows).shape[-1]
-    return varying_alike([jnp.zeros((*layout.shape, classes), layout.dtype), tables.leaving])[0]
+    return varying_alike([jnp.zeros((*layout.shape, classes), layout.dtype), tables.numbers])[0]
 
 
 def _result(reduce: Hoisted, closed_over: Arrays, slab: Any, rows: int, layout: Layout) -> Any:
@@ -243,7 +240,7 @@ def _shared(work: Any, sharding: NamedSharding | None) -> Any:
     if sharding is None:
         return work
     everywhere, each = PartitionSpec(), PartitionSpec(sharding.spec[0])
-    tables = Tables(each, each, each, everywhere, everywhere)
+    tables = Tables(each, each, everywhere, everywhere, everywhere)
     return jax.shard_map(work, mesh=sharding.mesh, in_specs=(everywhere, everywhere, tables), out_specs=everywhere)
 
 

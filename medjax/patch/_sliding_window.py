@@ -14,13 +14,14 @@ from jax.sharding import NamedSharding
 from medjax._geometry._numbers import is_traced
 from medjax._geometry._types import Axis, DTypeLike, Fill, StaticSize, StaticTriple
 from medjax._image._checks import check_choice, check_count, three_integers
+from medjax._image._dtypes import compute_dtype
 from medjax._image._image import Image, Kind, check_image
 from medjax._kernels._compiled import at_once
 from medjax._kernels._hoisted import Hoisted, hoisted
 from medjax._space._crop import pad
 from medjax.patch._grid import overlaps_of
 from medjax.patch._schedule import Layout, layout_of, one_row, scheduled
-from medjax.patch._slab import averaged, last_rows, network_dtype, next_rows, reduced
+from medjax.patch._slab import averaged, last_rows, next_rows, reduced
 from medjax.patch._weights import Window
 
 __all__ = ["sliding_window"]
@@ -113,7 +114,7 @@ def sliding_window(
     if isinstance(reduce, str):
         check_choice(reduce, "reduce", ("argmax", "softmax"))
     passes = _passes_of(mirror)
-    sums = np.dtype(dtype)
+    sums = jax.dtypes.canonicalize_dtype(dtype)
     if not jnp.issubdtype(sums, jnp.floating):
         raise ValueError(f"dtype must be a floating one, got {sums}")
     devices = _devices_of(sharding)
@@ -226,7 +227,7 @@ def _traced(network: Any, batch: int, size: Any, volume: Any) -> tuple[Hoisted, 
     """Traces the network and checks what it returns."""
     if not callable(network):
         raise ValueError(f"network must be a function of windows, got {type(network).__name__}")
-    windows = jax.ShapeDtypeStruct((batch, *size, volume.shape[-1]), network_dtype(volume.dtype))
+    windows = jax.ShapeDtypeStruct((batch, *size, volume.shape[-1]), compute_dtype(volume.dtype))
     try:
         call, weights, found = hoisted(network, windows)
     except Exception as error:

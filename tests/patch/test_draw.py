@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.scipy.stats import chi2
+from scipy.stats import chi2
 
 import medjax as mj
 
