@@ -20,7 +20,7 @@ SIZE = (4, 5, 3)
 CLASSES = 3
 RNG = np.random.default_rng(0)
 # Every place of a window has its own logits, so a window in another place gives another result.
-RAMP = RNG.normal(size=(*SIZE, CLASSES)).astype(np.float32)
+RAMP = RNG.normal(size=(1, *SIZE, CLASSES)).astype(np.float32)
 MIX = RNG.normal(size=(1, CLASSES)).astype(np.float32)
 # The slab moves along i, j or k; steps are uneven; windows as large as the volume, and larger.
 SHAPES = [(11, 9, 4), (6, 17, 5), (5, 6, 13), (4, 5, 3), (9, 3, 2)]
@@ -46,7 +46,7 @@ def expected(voxels: np.ndarray, window: str = "gaussian", fill: float = 0.0) ->
     sums, total = np.zeros((*voxels.shape, CLASSES)), np.zeros((*voxels.shape, 1))
     for start in mj.patch.grid(shape, SIZE):
         box = tuple(slice(a, a + p) for a, p in zip(start, SIZE, strict=True))
-        sums[box] += weights * (voxels[box][..., None] @ MIX.astype(np.float64) + RAMP)
+        sums[box] += weights * (voxels[box][..., None] @ MIX.astype(np.float64) + RAMP[0])
         total[box] += weights
     return (sums / total)[tuple(slice(n) for n in shape)]
 
