@@ -54,6 +54,8 @@ NOT_TIMED = {
     "save_image": "writes a file",
     "shape_buckets": "a context for eager calls",
     "io": "files",
+    "datasets": "makes images",
+    "patch": "draws and joins boxes; sliding_window.py times the joining",
 }
 # Operations that may refuse an image that is an argument of jit: then only their eager call is timed.
 NOT_UNDER_JIT = {
@@ -197,8 +199,14 @@ def operations(size: int, is_batch: bool) -> dict[str, Forms]:
         table["nyul_train"] = of_values(lambda i: mj.nyul_train([i]).values)
         table["stack"] = moves(lambda i: mj.stack([i, i]))
         table["crop_to_mask"] = {ALONE: lambda i: mj.crop_to_mask(i, mask.voxels), TOGETHER: mj.crop_to_mask}
+        table["sliding_window"] = of_values(lambda i: mj.sliding_window(i, tent, size=size // 3, reduce=None))
         table["map_coordinates"] = of_values(lambda i: mj.map_coordinates(i.voxels, points))
     return dict(sorted(table.items()))
+
+
+def tent(windows: Any) -> Any:
+    """A network that costs next to nothing."""
+    return jnp.concatenate([windows, -windows, abs(windows)], axis=-1)
 
 
 def factors(found: Any) -> Any:

@@ -77,5 +77,6 @@ from medjax._space._resample import resample_to_spacing as resample_to_spacing
 from medjax._space._resample import scale as scale
 from medjax.io._open import load_image as load_image
 from medjax.io._open import save_image as save_image
+from medjax.patch._sliding_window import sliding_window as sliding_window
 
 __version__: str

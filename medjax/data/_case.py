@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medjax._image._image import Image
 from medjax._image._metadata import Metadata
@@ -13,6 +13,11 @@ from medjax._lazy import public
 from medjax.data._source import HeldSource, Source, at, shown
 
 __all__ = ["Case", "Row", "case_of"]
+
+if TYPE_CHECKING:
+    _Images = Mapping[str, Image]
+else:
+    _Images = Mapping  # whoever checks types at run time would read a file to look at a mapping's first value
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,7 +42,7 @@ class Row:
 
 
 @public("medjax.data")
-class Case(Mapping[str, Image]):
+class Case(_Images):
     """The images of one examination by role, such as "ct" and "seg", and what the table says about it.
 
     A mapping: `case["ct"]` reads the image on first use and keeps it as long as the case is kept; `dict(case)` reads all.

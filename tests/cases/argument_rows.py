@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from pet_header import pet
 
@@ -83,6 +84,11 @@ def parts_of(name: str, value: Any) -> list[str]:
 def same(name: str, arguments: Mapping[str, Any], more: str = "", traced: str = "") -> Row:
     """An operation on SCAN that is differentiable in voxels and geometry, and in more."""
     return Row(name, {"image": SCAN, **arguments}, f"image.voxels image.affine {more}", traced)
+
+
+def mixed(weight: Any, windows: Any) -> Any:
+    """A network in which every voxel of a window depends on all."""
+    return weight * windows * windows.mean(axis=(1, 2, 3), keepdims=True)
 
 
 RESAMPLED = {"interpolation": "linear", "fill": 0.5}
@@ -226,6 +232,25 @@ ROWS = [
     same("median_filter", {"size": 3}),
     Row("threshold", {"image": SCAN, "low": 3.0, "high": 6.0}, "image.affine", "image.voxels low high"),
     Row("otsu_threshold", {"image": SCAN, "mask": INSIDE, "bins": 16}, traced="image.voxels image.affine mask"),
+    # networks
+    same(
+        "sliding_window",
+        {
+            "network": jax.tree_util.Partial(mixed, np.float32(0.7)),
+            "size": 5,
+            "overlap": 0.5,
+            "window": "hann",
+            "batch": 2,
+            "reduce": None,
+            "mirror": "all",
+            "dtype": np.float32,
+            "fill": 0.5,
+            "pad_to": None,
+            "host": False,
+            "sharding": None,
+        },
+        "network fill",
+    ),
     # masks and quantities
     Row("one_hot", {"mask": LABELS, **LIMITS, "dtype": np.float32}, "mask.affine", "mask.voxels"),
     Row("label_volumes", {"mask": LABELS, **LIMITS}, "mask.affine", "mask.voxels"),

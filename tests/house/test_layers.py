@@ -21,8 +21,8 @@ ROOT = Path(medjax.__file__).parent
 # A room is a folder, or a module of its own. It imports from the rooms before it; within a room modules are free.
 ROOMS = (
     *("_version", "_lazy", "_deprecated", "_fork", "_errors", "_optional", "_foreign"),
-    *("_geometry", "_kernels", "_image", "_mask", "_space", "_intensity", "_pet"),
-    *("io._disk", "io", "datasets", "patch", "data", "_show", "_cli", "__main__", "__init__"),
+    *("_geometry", "_kernels", "_image", "_mask", "_space", "_intensity", "_pet", "patch"),
+    *("io._disk", "io", "datasets", "data", "_show", "_cli", "__main__", "__init__"),
 )
 # Modules in which pickles of 0.1.0 look for classes: they hold public names, and nothing of the package uses them.
 FORMER = ("_grid", "_metadata", "_transform", "_suv", "io._errors")
@@ -34,6 +34,7 @@ WITHOUT_JAX = [
     "medjax.io",
     "medjax.data",
     "medjax.datasets",
+    "medjax.patch",
     *(
         f"medjax.{name}"
         for name in ("_geometry._grid", "_geometry._numbers", "_geometry._orientation", "_image._metadata")
@@ -192,6 +193,6 @@ def test_all_public_names_load_without_optional_packages() -> None:
     loaded_by(
         "import medjax; [getattr(medjax, n) for n in dir(medjax)]; [getattr(medjax.io, n) for n in dir(medjax.io)]; "
         "[getattr(medjax.data, n) for n in dir(medjax.data)]; "
-        "[getattr(medjax.datasets, n) for n in dir(medjax.datasets)]",
+        "[getattr(medjax.datasets, n) for n in dir(medjax.datasets)]; [getattr(medjax.patch, n) for n in dir(medjax.patch)]",
         blocked=optional,
     )
