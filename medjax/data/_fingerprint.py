@@ -6,6 +6,7 @@ the source text alone would miss a constant of the module (MONAI #999).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import functools
@@ -149,8 +150,11 @@ def _add_function(digest: Any, function: types.FunctionType, seen: dict[int, tup
             content = cell.cell_contents
         except ValueError:  # not bound yet
             continue
-        if not is_installed or _may_be_users(content):  # a package's wrapper has things of its own beside what it wraps
+        if not is_installed:
             _add(digest, content, seen, f"{name} ({key})")
+        elif _may_be_users(content):  # a package's wrapper has things of its own beside what it wraps
+            with contextlib.suppress(UnknownCodeError):
+                _add(digest, content, seen, f"{name} ({key})")
 
 
 def _may_be_users(content: Any) -> bool:

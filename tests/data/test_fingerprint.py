@@ -23,7 +23,7 @@ from medjax.data._fingerprint import UnknownCodeError, fingerprint
 def module_of(text: str) -> types.ModuleType:
     """A module of a user, made from text."""
     module = types.ModuleType("users_own")
-    exec(compile(text, "users_own.py", "exec"), vars(module))
+    exec(compile(text, "users_own.py", "exec", dont_inherit=True), vars(module))
     return module
 
 

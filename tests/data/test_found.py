@@ -153,9 +153,9 @@ def test_bids_that_is_ambiguous_or_wrong(tmp_path: Path) -> None:
         Cohort.from_bids(tmp_path, f="*_bold.nii.gz")
     with pytest.raises(ValueError, match=r"role 'f': there is no folder .*nothing"):
         Cohort.from_bids(tmp_path, f="derivatives/nothing/bold")
-    bids(tmp_path, "sub-02/func/sub-03_bold.nii.gz")
+    bids(tmp_path / "misnamed", "sub-02/func/sub-03_bold.nii.gz")
     with pytest.raises(ValueError, match=r"sub-03_bold.nii.gz: lies with sub-02, but its name does not begin so"):
-        Cohort.from_bids(tmp_path, f="bold")
+        Cohort.from_bids(tmp_path / "misnamed", f="bold")
 
 
 def test_groups_of_a_store(tmp_path: Path) -> None:
