@@ -41,7 +41,7 @@ class Cohort:
         ...     path = mj.datasets.cohort(2, f"{folder}/made", seed=0, spacing=16.0)
         ...     cohort = mj.data.Cohort.from_csv(path, kinds={"seg": "label"})
         ...     cohort, cohort[1].patient, cohort[1]["seg"].kind, cohort[1].values["lesions"]
-        (Cohort(2 cases of 2 patients: ct, pet, seg), 'p001', 'label', '2')
+        (Cohort(2 cases of 2 patients: ct, pet, seg), 'p001', 'label', '4')
     """
 
     def __init__(self, rows: Sequence[Row], report: CacheReport | None = None):

@@ -18,6 +18,7 @@ import sys
 import sysconfig
 import types
 from collections.abc import Mapping, Set
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -29,7 +30,10 @@ from medjax._version import __version__
 
 __all__ = ["UnknownCodeError", "fingerprint"]
 
-_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+_LIBRARIES = (
+    *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")),
+    str(Path(__file__).parents[1]) + os.sep,  # medjax, which may lie elsewhere
+)
 # The compiler and the reader of .pyc files may make one constant of two, or two of one.
 _SHARED_BY_CHANCE = (tuple, frozenset, types.CodeType)
 _PLAIN = (str, bytes, int, float, complex, type(None), type(Ellipsis))
@@ -240,13 +244,17 @@ def _mark(digest: Any, kind: str, text: str) -> None:
     digest.update(f"<{kind} {len(data)}>".encode() + data)
 
 
-def _is_installed(module: str | None, filename: str | None) -> bool:
-    """Whether code belongs to Python, to medjax or to an installed package: its version says what it does."""
-    top = (module or "").partition(".")[0]
-    if top in ("medjax", "builtins") or top in sys.stdlib_module_names:
-        return True
-    path = filename or getattr(sys.modules.get(module or ""), "__file__", None) or ""
-    return path.startswith(_LIBRARIES)
+def _is_installed(module: str, filename: str | None) -> bool:
+    """Whether code belongs to Python, to medjax or to an installed package: its version says what it does.
+
+    The file decides, since a user's module may be called like one of Python's. Code without a file belongs to its module.
+    """
+    path = filename if filename and not filename.startswith("<") else getattr(sys.modules.get(module), "__file__", None)
+    if (filename or "").startswith("<doctest"):  # it lies in the module that it is an example of
+        return False
+    if path:
+        return path.startswith(_LIBRARIES)
+    return module.partition(".")[0] in sys.stdlib_module_names
 
 
 def _version(module: str) -> str:

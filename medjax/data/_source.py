@@ -143,7 +143,7 @@ def shown(name: str, known: Any) -> str:
     """The end of a message about an unknown name: the nearest of those that there are, or all of them.
 
     Example:
-        >>> shown("sge", ["ct", "seg"]), shown("dose", ["ct", "seg"])
+        >>> shown("sge", ["ct", "seg"]), shown("xray", ["ct", "seg"])
         ("; did you mean 'seg'?", '; there are ct, seg')
     """
     by_letters = {str(word).lower(): str(word) for word in known}

@@ -75,7 +75,7 @@ def split(
         >>> rows = [{"case": f"p{n // 2}_v{n % 2}", "patient": f"p{n // 2}", "ct": scan} for n in range(8)]
         >>> folds = mj.data.split(mj.data.Cohort.of(rows), folds=4)
         >>> [sorted(set(fold.validation.patients)) for fold in folds]
-        [['p1'], ['p3'], ['p2'], ['p0']]
+        [['p2'], ['p0'], ['p1'], ['p3']]
     """
     rows = rows_in(cohort)
     shares = _shares(folds, share)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import subprocess
 import sys
 import types
@@ -123,6 +124,22 @@ def test_what_a_function_closes_over_counts(pair: str) -> None:
     one, other = PAIRS[pair]
     assert fingerprint(closing_over(one)) == fingerprint(closing_over(one))
     assert fingerprint(closing_over(one)) != fingerprint(closing_over(other))
+
+
+def test_a_users_module_may_be_called_like_one_of_pythons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for factor in (2, 3):
+        path = tmp_path / f"{factor}" / "profile.py"
+        path.parent.mkdir()
+        path.write_text(f"class Step:\n    def __call__(self, x): return {factor} * x\nprepare = Step()")
+        spec = importlib.util.spec_from_file_location("profile", path)
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "profile", module)
+        spec.loader.exec_module(module)
+        found.append(fingerprint(module.prepare))
+    assert found[0] != found[1]
 
 
 def test_recursion_ends() -> None:
