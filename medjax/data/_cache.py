@@ -98,7 +98,7 @@ def cache(
     recipe = {
         "format": 1,
         "medjax": ".".join(__version__.split(".")[:2]),
-        "x64": bool(jax.config.jax_enable_x64),
+        "x64": bool(jax.dtypes.canonicalize_dtype(np.int64) == np.int64),
         "version": version,
         "prepare": _fingerprint(prepare, version),
         "classes": classes,

@@ -11,6 +11,7 @@ from medjax._image._image import Image
 from medjax._image._metadata import Metadata
 from medjax._lazy import public
 from medjax.data._source import HeldSource, Source, at, shown
+from medjax.patch._table import ClassTable
 
 __all__ = ["Case", "Row", "case_of"]
 
@@ -106,6 +107,24 @@ class Case(_Images):
     def sources(self) -> dict[str, str]:
         """The file, folder or store of each role."""
         return {role: source.place for role, source in self._row.sources.items()}
+
+    @property
+    def statistics(self) -> dict[str, Mapping[str, Any]]:
+        """Of a case from `cache`: by role "whole" and "foreground" (labels that are not 0), each with count, mean, std, min, max and
+        percentiles of the finite voxels; of label images the voxels of each label. Other roles are missing.
+        """
+        known = {role: getattr(source, "known", source) for role, source in self._row.sources.items()}
+        return {role: source.statistics for role, source in known.items() if hasattr(source, "statistics")}
+
+    @property
+    def class_table(self) -> ClassTable | None:
+        """Of a case from `cache(..., classes=...)`: where the voxels of each class lie, for samplers of `mj.patch`."""
+        for source in self._row.sources.values():
+            known = getattr(source, "known", source)  # of an image in memory, where it was read from
+            found = known.classes() if hasattr(known, "classes") else None
+            if found is not None:
+                return found
+        return None
 
     def with_images(self, images: Mapping[str, Image]) -> Case:
         """Returns a case of the same name, patient and values with other images.

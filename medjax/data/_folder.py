@@ -64,7 +64,7 @@ def gathered(
     for role in may_lack:
         if role not in roles:
             raise ValueError(f"optional names {role!r}, which is no role{shown(role, list(roles))}")
-    lines = []
+    lines: list[Line] = []
     for name in sorted(found):
         cells: dict[str, Any] = {"case": name}
         for role in roles:
@@ -102,9 +102,9 @@ def _matches(root: Path, role: str, pattern: str) -> Sequence[tuple[Path, dict[s
         raise ValueError(f"role {role!r}: the pattern {pattern!r} names a field twice ({error})") from None
     found = []
     for path in sorted(root.glob(_FIELD.sub("*", _escaped(pattern)))):
-        match = whole.fullmatch(path.relative_to(root).as_posix())
-        if match and not path.name.startswith("."):
-            fields = match.groupdict()
+        fits = whole.fullmatch(path.relative_to(root).as_posix())
+        if fits and not path.name.startswith("."):
+            fields = fits.groupdict()
             own = [fields.pop(key) for key in list(fields) if key.startswith("star_")]
             if "case" not in fields:
                 own = own or list(fields.values())

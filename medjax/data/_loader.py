@@ -7,7 +7,8 @@ import hashlib
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import jax
 import numpy as np
@@ -220,7 +221,7 @@ class Loader:
         if placement.is_whole:
             return Image(voxels, batch.affine, batch.kind, batch.metadata)
         metadata: list[Any] = [None] * self.batch_size
-        for position, known in zip(placement.positions, batch.metadata or (), strict=False):
+        for position, known in zip(placement.positions, cast("tuple[Any, ...]", batch.metadata or ()), strict=False):
             metadata[position] = known
         affine = placement.put(np.asarray(batch.affine, jax.dtypes.canonicalize_dtype(np.float64)))
         return Image(voxels, affine, batch.kind, tuple(metadata) if any(metadata) else None)
@@ -327,7 +328,7 @@ def _contents(rows: Sequence[Row]) -> list[Any]:
     return [
         (
             row.name,
-            [(role, getattr(source, "path", None) and source.path.parent.name) for role, source in row.sources.items()],
+            [(role, Path(source.place).parent.name) for role, source in row.sources.items()],
         )
         for row in rows
     ]

@@ -17,7 +17,6 @@ from medjax.data._order import BucketOrder, PlainOrder, generator_of
 from medjax.data._source import shown
 from medjax.data._waiting import Clock
 from medjax.patch._sampler import Sampler
-from medjax.patch._table import ClassTable
 
 __all__ = ["Item", "Reader", "bucket_of", "checked_roles", "shape_of"]
 
@@ -82,21 +81,13 @@ class Reader:
                     f"{row.where}: a patch is cut at one place of all images, but role {other!r} lies on another grid than "
                     f"role {first!r} ({error}); bring them to one grid in prepare"
                 ) from None
-        table = _table_of(row) if self.patch.foreground else None
+        table = case_of(row).class_table if self.patch.foreground else None
+        if self.patch.foreground and table is None:
+            raise ValueError(
+                f"{row.where}: foreground needs a class table; mj.data.cache(cohort, folder, classes='seg') makes one"
+            )
         start = self.patch(generator, images[first].shape, table)
         return {role: self.patch.cut(image, start) for role, image in images.items()}
-
-
-def _table_of(row: Row) -> ClassTable:
-    """The class table of a row."""
-    for source in row.sources.values():
-        known = getattr(source, "known", source)  # of an image in memory, where it was read from
-        found = known.classes() if hasattr(known, "classes") else None
-        if found is not None:
-            return found
-    raise ValueError(
-        f"{row.where}: foreground needs a class table; mj.data.cache(cohort, folder, classes='seg') makes one"
-    )
 
 
 def shape_of(source: Any) -> tuple[int, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import os
 import re
@@ -30,6 +31,19 @@ _SERIES = "#series"
 _RESERVED = ("case", "patient")
 _SCALARS = (str, int, float, bool, np.generic, dt.date, dt.time)
 _SUFFIXES = tuple(suffix for fmt in ALL_FORMATS for suffix in fmt.suffixes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    """What all rows share: the kinds and modalities that the caller states, and what paths are relative to."""
+
+    declared: Kinds
+    modality: Mapping[str, str]
+    folder: Path
+
+    def kind_of(self, role: str) -> Kind | None:
+        kind = self.declared.get(role)
+        return None if kind == "value" else kind
 
 
 def rows_of(
@@ -61,7 +75,7 @@ def rows_of(
     for role in modality or {}:
         if role not in roles:
             raise ValueError(f"modality names {role!r}, which is no role{shown(role, roles)}")
-    base = Path.cwd() if folder is None else folder
+    shared = _Table(declared, modality or {}, Path.cwd() if folder is None else folder)
     rows, seen = [], dict[str, str]()
     for where, cells in lines:
         name = checked_name(cells.get("case"), where)
@@ -72,7 +86,7 @@ def rows_of(
         _check_columns(where, cells, declared, roles)
         sources = {}
         for role in roles:
-            source = _source(where, role, cells, base, declared.get(role), (modality or {}).get(role), role in declared)
+            source = _source(where, role, cells, shared)
             if source is not None:
                 sources[role] = source
         used = {*_RESERVED, *roles, *(role + _SERIES for role in roles)}
@@ -153,16 +167,10 @@ def _check_columns(where: str, cells: Mapping[str, Any], declared: Mapping[str, 
                 )
 
 
-def _source(
-    where: str,
-    role: str,
-    cells: Mapping[str, Any],
-    base: Path,
-    kind: Kind | None,
-    modality: str | None,
-    is_declared: bool,
-) -> Source | None:
+def _source(where: str, role: str, cells: Mapping[str, Any], table: _Table) -> Source | None:
+    """Where the image of a role comes from in a row, `None` where the case has none."""
     cell, series = cells.get(role), cells.get(role + _SERIES)
+    kind, modality = table.kind_of(role), table.modality.get(role)
     place = f"{where}, role {role!r}"
     if _is_absent(cell):
         if not _is_absent(series):
@@ -173,27 +181,25 @@ def _source(
     if isinstance(cell, tuple):
         if len(cell) != 3 or not all(isinstance(part, str | os.PathLike) for part in cell):
             raise ValueError(f"{place}: an image in an HDF5 file is ('file.h5', 'group', 'name'), got {cell!r}")
-        return StoreSource(
-            _existing(place, base / cell[0], is_declared, role), str(cell[1]), str(cell[2]), kind, modality
-        )
+        path = _existing(place, role, cell[0], table)
+        return StoreSource(path, str(cell[1]), str(cell[2]), kind, modality)
     if not isinstance(cell, str | os.PathLike):
         raise ValueError(
             f"{place}: must be a path, ('file.h5', 'group', 'name') or an Image, got {cell!r}; "
             f"kinds={{{role!r}: 'value'}} carries the column through"
         )
-    path = _existing(place, base / cell, is_declared, role)
+    path = _existing(place, role, cell, table)
     if _is_absent(series):
         return FileSource(path, kind, modality)
     if not path.is_dir():
-        raise ValueError(
-            f"{place}: a series is named, but {path} is no folder; leave the column {role + _SERIES!r} empty"
-        )
+        raise ValueError(f"{place}: a series is named, but {path} is no folder; empty the column {role + _SERIES!r}")
     return SeriesSource(path, str(series), kind, modality)
 
 
-def _existing(place: str, path: Path, is_declared: bool, role: str) -> Path:
+def _existing(place: str, role: str, cell: str | os.PathLike[str], table: _Table) -> Path:
+    path = table.folder / cell
     if not path.exists():
-        hint = "" if is_declared else f"; if {role!r} holds no images, say kinds={{{role!r}: 'value'}}"
+        hint = "" if role in table.declared else f"; if {role!r} holds no images, say kinds={{{role!r}: 'value'}}"
         raise FileNotFoundError(
             f"{place}: there is no {str(path)!r}; correct the path, or leave the cell empty if the case has none{hint}"
         )

@@ -16,6 +16,7 @@ from processes import said_by, started
 import medjax as mj
 from medjax.data import Case, Cohort, cache
 
+# Private: another release of medjax, whose entries are built anew.
 KINDS: dict[str, Any] = {"ct": "intensity", "seg": "label"}
 FACTOR = 2
 
@@ -197,21 +198,24 @@ def test_statistics_and_classes(tmp_path: Path) -> None:
     floating = mj.Image.from_array(voxels, affine=labels(1).affine)
     mask = np.asarray(labels(1).voxels) != 0
     row = {"case": "a", "ct": scan(1), "seg": labels(1), "mr": floating}
-    cohort = cache(Cohort.of([row]), tmp_path, classes="seg")
-    sources = cohort._rows[0].sources
+    cached = cache(Cohort.of([row]), tmp_path, classes="seg")
+    case = cached.in_memory()[0]
+    assert case.statistics == cached[0].statistics
     for role, all_values in (("ct", volume(1)), ("mr", voxels)):
         for part, values in (("whole", all_values), ("foreground", all_values[mask])):
-            found, finite = sources[role].statistics[part], values[np.isfinite(values)]  # type: ignore[attr-defined]
+            found, finite = case.statistics[role][part], values[np.isfinite(values)]
             assert (found["count"], found["not_finite"]) == (finite.size, values.size - finite.size)
             assert found["mean"] == pytest.approx(finite.mean(dtype=float), rel=1e-6)
             assert found["std"] == pytest.approx(finite.std(dtype=float), rel=1e-6)
             assert (found["min"], found["max"]) == (finite.min(), finite.max())
             wanted = np.percentile(finite, [float(p) for p in found["percentiles"]])
             np.testing.assert_allclose(list(found["percentiles"].values()), wanted, rtol=1e-6)
-    assert sources["seg"].statistics["labels"] == {"0": mask.size - mask.sum(), "1": mask.sum()}  # type: ignore[attr-defined]
-    table = sources["seg"].classes()  # type: ignore[attr-defined]
-    assert {tuple(index) for index in np.argwhere(mask)} == {tuple(index) for index in np.asarray(table.voxels[1])}
-    assert sources["ct"].classes() is None  # type: ignore[attr-defined]
+    assert case.statistics["seg"]["labels"] == {"0": mask.size - mask.sum(), "1": mask.sum()}
+    for table in (case.class_table, cached[0].class_table):
+        assert table is not None
+        assert {tuple(index) for index in np.argwhere(mask)} == {tuple(index) for index in np.asarray(table.voxels[1])}
+        assert table.counts == {1: mask.sum()}
+    assert cache(Cohort.of([row]), tmp_path)[0].class_table is None
 
 
 def test_in_memory_needs_no_files(tmp_path: Path) -> None:

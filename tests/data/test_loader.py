@@ -19,6 +19,7 @@ from medjax.data import Batch, Cohort, Loader, cache
 from medjax.data._order import BucketOrder, PlainOrder
 from medjax.data._reading import bucket_of
 
+# Private: orders, number by number, without reading a volume for each.
 SHAPES = [(6, 5, 4), (7, 5, 4), (6, 5, 4), (12, 5, 4), (6, 9, 4)]
 
 

@@ -50,7 +50,7 @@ def test_slices_lists_names_and_loops() -> None:
 def test_an_index_that_is_none_is_refused() -> None:
     for which in (True, 1.5, None):
         with pytest.raises(TypeError, match="takes a number, a name, a slice or a list"):
-            held(2)[which]  # type: ignore[call-overload]
+            held(2)[which]  # type: ignore[index]
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]], **options: Any) -> Path:

@@ -90,4 +90,5 @@ def part(folder: str, address: str, count: str, number: str, spread: str) -> Non
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
-    {"cache": cache, "stream": stream, "part": part}[sys.argv[1]](*sys.argv[2:])
+    jobs: dict[str, Any] = {"cache": cache, "stream": stream, "part": part}
+    jobs[sys.argv[1]](*sys.argv[2:])
