@@ -35,7 +35,7 @@ def averaged(
     """The mean logits of every voxel, or their softmax: the slab is the whole volume, and the program has a gradient."""
 
     def work(volume: Any, closed_over: Arrays, tables: Tables) -> Any:
-        sums = _empty(volume, closed_over, tables, network, layout)
+        sums = _empty(volume, closed_over, tables, network, layout, sharding)
 
         def group(sums: Any, entry: Any) -> tuple[Any, None]:
             corners, numbers, _ = entry
@@ -47,7 +47,7 @@ def averaged(
             )
             return each, None
 
-        sums, _ = jax.lax.scan(group, sums, (tables.corners[0], tables.numbers[0], tables.leaving))
+        sums, _ = jax.lax.scan(group, sums, _turns(tables, sharding))
         sums = _over_devices(sums, sharding)
         return jax.nn.softmax(sums, axis=-1) if is_softmax else sums
 
@@ -68,7 +68,7 @@ def reduced(
     """What `reduce` makes of the mean logits of every voxel."""
 
     def work(volume: Any, closed_over: Any, tables: Tables) -> Any:
-        slab = _empty(volume, closed_over[0], tables, network, layout)
+        slab = _empty(volume, closed_over[0], tables, network, layout, sharding)
         out = _result(reduce, closed_over[1], slab, volume.shape[layout.axis], layout)
         origin = jnp.zeros((), tables.leaving.dtype)
         state = _swept(volume, closed_over, tables, (slab, out, origin), origin, network, reduce, layout, sharding)
@@ -127,11 +127,12 @@ def _swept(
 
         def one(n: Any, state: Any) -> Any:
             slab, out, origin = _left(*state, leaving[n], base, closed_over[1], reduce, layout, sharding)
+            slab = _cleared(slab, out, origin - leaving[n], leaving[n], tables, layout)
             return _added(slab, logits, n, numbers[n], tables, layout), out, origin
 
         return jax.lax.fori_loop(0, len(corners), one, state), None
 
-    return jax.lax.scan(group, state, (tables.corners[0], tables.numbers[0], tables.leaving))[0]
+    return jax.lax.scan(group, state, _turns(tables, sharding))[0]
 
 
 def _logits(volume: Any, closed_over: Arrays, corners: Any, *, network: Hoisted, layout: Layout) -> Any:
@@ -193,35 +194,50 @@ def _left(
     layout: Layout,
     sharding: NamedSharding | None,
 ) -> tuple[Any, Any, Any]:
-    """Lets rows leave the slab: they are reduced into the result, which begins at row `base`, and cleared.
-
-    Two loops, so that XLA sees that the rows are read before they are cleared; in one it would copy the slab.
-    """
+    """Lets rows leave the slab: they are reduced into the result, which begins at row `base`."""
     axis, chunk, depth = layout.axis, layout.chunk, layout.size[layout.axis]
 
-    def reduce_rows(n: Any, state: Any) -> Any:
-        slab, out = state
+    def leave(n: Any, out: Any) -> Any:
         row = origin + n * chunk
         rows = _over_devices(jax.lax.dynamic_slice_in_dim(slab, row % depth, chunk, axis), sharding)
-        return slab, jax.lax.dynamic_update_slice_in_dim(out, reduce(closed_over, rows), row - base, axis)
+        return jax.lax.dynamic_update_slice_in_dim(out, reduce(closed_over, rows), row - base, axis)
+
+    count = jnp.asarray(count, origin.dtype)
+    return slab, jax.lax.fori_loop(0, count // chunk, leave, out), origin + count
+
+
+def _cleared(slab: Any, out: Any, origin: Any, count: Any, tables: Tables, layout: Layout) -> Any:
+    """Clears the rows that left.
+
+    XLA changes the slab in place only if it sees that it has been read before. So the 0 is one that follows from the result,
+    as far as XLA can tell: the first start along an axis is always 0.
+    """
+    axis, chunk = layout.axis, layout.chunk
+    first = out[(0,) * out.ndim].astype(slab.dtype)
+    zero = jnp.where(tables.starts[axis][0] > 0, first, 0)
+    zeros = jnp.full((*slab.shape[:axis], chunk, *slab.shape[axis + 1 :]), zero)
 
     def clear(n: Any, slab: Any) -> Any:
-        shape = (*slab.shape[:axis], chunk, *slab.shape[axis + 1 :])
-        row = (origin + n * chunk) % depth
-        return jax.lax.dynamic_update_slice_in_dim(slab, jnp.zeros(shape, slab.dtype), row, axis)
+        row = (origin + n * chunk) % layout.size[axis]
+        return jax.lax.dynamic_update_slice_in_dim(slab, zeros, row, axis)
 
-    turns = jnp.asarray(count, origin.dtype) // chunk
-    slab, out = jax.lax.fori_loop(0, turns, reduce_rows, (slab, out))
-    return jax.lax.fori_loop(0, turns, clear, slab), out, origin + jnp.asarray(count, origin.dtype)
+    return jax.lax.fori_loop(0, count // chunk, clear, slab)
 
 
-def _empty(volume: Any, closed_over: Arrays, tables: Tables, network: Hoisted, layout: Layout) -> Any:
+def _empty(
+    volume: Any,
+    closed_over: Arrays,
+    tables: Tables,
+    network: Hoisted,
+    layout: Layout,
+    sharding: NamedSharding | None,
+) -> Any:
     """The slab without any sum; on each device its own."""
     windows = jax.ShapeDtypeStruct(
         (tables.numbers.shape[2], *layout.size, volume.shape[-1]), compute_dtype(volume.dtype)
     )
     classes = jax.eval_shape(network, closed_over, windows).shape[-1]
-    return varying_alike([jnp.zeros((*layout.shape, classes), layout.dtype), tables.numbers])[0]
+    return varying_alike([jnp.zeros((*layout.shape, classes), layout.dtype), _turns(tables, sharding)[1]])[0]
 
 
 def _result(reduce: Hoisted, closed_over: Arrays, slab: Any, rows: int, layout: Layout) -> Any:
@@ -236,12 +252,16 @@ def _result(reduce: Hoisted, closed_over: Arrays, slab: Any, rows: int, layout: 
 
 
 def _shared(work: Any, sharding: NamedSharding | None) -> Any:
-    """Gives each device its part of the windows; volume, weights and results are everywhere."""
+    """Runs on every device; volume, weights and results are everywhere."""
     if sharding is None:
         return work
-    everywhere, each = PartitionSpec(), PartitionSpec(sharding.spec[0])
-    tables = Tables(each, each, everywhere, everywhere, everywhere)
-    return jax.shard_map(work, mesh=sharding.mesh, in_specs=(everywhere, everywhere, tables), out_specs=everywhere)
+    return jax.shard_map(work, mesh=sharding.mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec())
+
+
+def _turns(tables: Tables, sharding: NamedSharding | None) -> tuple[Any, Any, Any]:
+    """The windows of this device, group by group."""
+    own = 0 if sharding is None else jax.lax.axis_index(sharding.spec[0])
+    return tables.corners[own], tables.numbers[own], tables.leaving
 
 
 def _over_devices(sums: Any, sharding: NamedSharding | None) -> Any:
