@@ -13,7 +13,6 @@ from jaxtyping import Array, Num, Shaped
 from medjax._image._dtypes import compute_dtype
 from medjax._kernels._compiled import compiled
 from medjax._kernels._hoisted import Hoisted
-from medjax._kernels._jax import varying_alike
 from medjax.patch._schedule import Layout, Tables
 
 __all__ = ["averaged", "last_rows", "next_rows", "reduced"]
@@ -35,7 +34,7 @@ def averaged(
     """The mean logits of every voxel, or their softmax: the slab is the whole volume, and the program has a gradient."""
 
     def work(volume: Any, closed_over: Arrays, tables: Tables) -> Any:
-        sums = _empty(volume, closed_over, tables, network, layout, sharding)
+        sums = _empty(volume, closed_over, tables, network, layout)
 
         def group(sums: Any, entry: Any) -> tuple[Any, None]:
             corners, numbers, _ = entry
@@ -68,7 +67,7 @@ def reduced(
     """What `reduce` makes of the mean logits of every voxel."""
 
     def work(volume: Any, closed_over: Any, tables: Tables) -> Any:
-        slab = _empty(volume, closed_over[0], tables, network, layout, sharding)
+        slab = _empty(volume, closed_over[0], tables, network, layout)
         out = _result(reduce, closed_over[1], slab, volume.shape[layout.axis], layout)
         origin = jnp.zeros((), tables.leaving.dtype)
         state = _swept(volume, closed_over, tables, (slab, out, origin), origin, network, reduce, layout, sharding)
@@ -150,14 +149,13 @@ def _logits(volume: Any, closed_over: Arrays, corners: Any, *, network: Hoisted,
         return total + jax.lax.switch(n, turns, found), None
 
     found = jax.eval_shape(network, closed_over, windows)
-    nothing = varying_alike([jnp.zeros(found.shape, found.dtype), windows])[0]
-    total, _ = jax.lax.scan(one, nothing, jnp.arange(len(turns)))
+    total, _ = jax.lax.scan(one, jnp.zeros(found.shape, found.dtype), jnp.arange(len(turns)))
     return total / len(turns)
 
 
 def _added(slab: Any, logits: Any, n: Any, numbers: Any, tables: Tables, layout: Layout) -> Any:
     """Adds one window of a group, each voxel times the window's share of it."""
-    size, axis, chunk = layout.size, layout.axis, layout.chunk
+    size, axis, chunk, depth = layout.size, layout.axis, layout.chunk, slab.shape[layout.axis]
     shares = [
         table[number].reshape([-1 if e == d else 1 for e in range(4)])
         for d, (table, number) in enumerate(zip(tables.shares, numbers, strict=True))
@@ -167,20 +165,22 @@ def _added(slab: Any, logits: Any, n: Any, numbers: Any, tables: Tables, layout:
     zero = jnp.zeros((), numbers.dtype)
     part = (*size[:axis], chunk, *size[axis + 1 :], logits.shape[-1])
 
-    def add(number: Any, slab: Any) -> Any:
+    def add(number: Any, state: Any) -> Any:
+        slab, at = state
         row = jnp.asarray(number * chunk, zero.dtype)
         within = [zero] * 4
         within[axis] = row
         share = across * jax.lax.dynamic_slice_in_dim(shares[axis], row, chunk, axis)
         found = jax.lax.dynamic_slice(logits, (jnp.asarray(n, zero.dtype), *within), (1, *part))[0]
-        place = [*corner, zero]
-        place[axis] = (corner[axis] + row) % slab.shape[axis]
-        old = jax.lax.dynamic_slice(slab, place, part)
         found = found.astype(compute_dtype(found.dtype))
-        new = old + (found * share.astype(found.dtype)).astype(slab.dtype)
-        return jax.lax.dynamic_update_slice(slab, new, place)
+        place = [*corner, zero]
+        place[axis] = at
+        new = jax.lax.dynamic_slice(slab, place, part) + (found * share.astype(found.dtype)).astype(slab.dtype)
+        after = at + chunk
+        return jax.lax.dynamic_update_slice(slab, new, place), jnp.where(after < depth, after, 0)
 
-    return jax.lax.fori_loop(0, size[axis] // chunk, add, slab)
+    # The row is carried along, not worked out in the loop: else XLA does not see that what it reads is what it writes.
+    return jax.lax.fori_loop(0, size[axis] // chunk, add, (slab, corner[axis] % depth))[0]
 
 
 def _left(
@@ -230,14 +230,13 @@ def _empty(
     tables: Tables,
     network: Hoisted,
     layout: Layout,
-    sharding: NamedSharding | None,
 ) -> Any:
-    """The slab without any sum; on each device its own."""
+    """The slab without any sum."""
     windows = jax.ShapeDtypeStruct(
         (tables.numbers.shape[2], *layout.size, volume.shape[-1]), compute_dtype(volume.dtype)
     )
     classes = jax.eval_shape(network, closed_over, windows).shape[-1]
-    return varying_alike([jnp.zeros((*layout.shape, classes), layout.dtype), _turns(tables, sharding)[1]])[0]
+    return jnp.zeros((*layout.shape, classes), layout.dtype)
 
 
 def _result(reduce: Hoisted, closed_over: Arrays, slab: Any, rows: int, layout: Layout) -> Any:
@@ -255,7 +254,8 @@ def _shared(work: Any, sharding: NamedSharding | None) -> Any:
     """Runs on every device; volume, weights and results are everywhere."""
     if sharding is None:
         return work
-    return jax.shard_map(work, mesh=sharding.mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec())
+    everywhere = PartitionSpec()  # not checked, for a network that was traced outside knows nothing of devices
+    return jax.shard_map(work, mesh=sharding.mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
 
 
 def _turns(tables: Tables, sharding: NamedSharding | None) -> tuple[Any, Any, Any]:

@@ -257,7 +257,9 @@ def _reduction(reduce: Any, layout: Layout, classes: int) -> tuple[Hoisted, Any]
     label = np.min_scalar_type(classes)
 
     def largest(logits: Any) -> Any:
-        return jax.lax.argmax(logits, 3, np.int32).astype(label)
+        """The first of the largest, or the first NaN, as `argmax`; two reductions, for XLA's CPU is slow at that one."""
+        is_largest = (logits == logits.max(axis=-1, keepdims=True)) | jnp.isnan(logits)
+        return jnp.where(is_largest, jnp.arange(classes).reshape(1, 1, 1, -1), classes).min(axis=-1).astype(label)
 
     named = {"argmax": largest, "softmax": lambda logits: jax.nn.softmax(logits, axis=-1), None: lambda logits: logits}
     call, closed_over, found = hoisted(reduce if callable(reduce) else named[reduce], logits)
