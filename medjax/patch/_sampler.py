@@ -37,7 +37,7 @@ class Sampler:
     Example:
         >>> draw = mj.patch.sampler(size=4, margin=1)
         >>> draw.read_size, draw(0, (20, 20, 4)).tolist()
-        ((6, 6, 6), [12, 9, -1])
+        ((6, 6, 6), [1, -1, -1])
     """
 
     size: tuple[int, int, int]

@@ -195,7 +195,7 @@ def _left(
     sharding: NamedSharding | None,
 ) -> tuple[Any, Any, Any]:
     """Lets rows leave the slab: they are reduced into the result, which begins at row `base`."""
-    axis, chunk, depth = layout.axis, layout.chunk, layout.size[layout.axis]
+    axis, chunk, depth = layout.axis, layout.leaving, layout.size[layout.axis]
 
     def leave(n: Any, out: Any) -> Any:
         row = origin + n * chunk
@@ -212,7 +212,7 @@ def _cleared(slab: Any, out: Any, origin: Any, count: Any, tables: Tables, layou
     XLA changes the slab in place only if it sees that it has been read before. So the 0 is one that follows from the result,
     as far as XLA can tell: the first start along an axis is always 0.
     """
-    axis, chunk = layout.axis, layout.chunk
+    axis, chunk = layout.axis, layout.leaving
     first = out[(0,) * out.ndim].astype(slab.dtype)
     zero = jnp.where(tables.starts[axis][0] > 0, first, 0)
     zeros = jnp.full((*slab.shape[:axis], chunk, *slab.shape[axis + 1 :]), zero)
@@ -242,7 +242,7 @@ def _empty(
 def _result(reduce: Hoisted, closed_over: Arrays, slab: Any, rows: int, layout: Layout) -> Any:
     """The result without any row."""
     axis = layout.axis
-    chunk = jax.ShapeDtypeStruct((*slab.shape[:axis], layout.chunk, *slab.shape[axis + 1 :]), slab.dtype)
+    chunk = jax.ShapeDtypeStruct((*slab.shape[:axis], layout.leaving, *slab.shape[axis + 1 :]), slab.dtype)
     found = jax.eval_shape(reduce, closed_over, chunk)
     return jnp.zeros((*found.shape[:axis], rows, *found.shape[axis + 1 :]), found.dtype)
 

@@ -289,6 +289,8 @@ for options in ({}, {"reduce": None}, {"mirror": [("i",)], "reduce": "softmax"})
     alone = mj.sliding_window(image, t.network, size=t.SIZE, **options).voxels
     shared = mj.sliding_window(image, t.network, size=t.SIZE, sharding=sharding, **options).voxels
     np.testing.assert_allclose(shared, alone, atol=1e-6 if options else 0)
+plain = jax.make_mesh((3,), ("windows",), axis_types=(jax.sharding.AxisType.Auto,))
+sharding = NamedSharding(plain, PartitionSpec("windows"))
 loss = lambda v, s: mj.sliding_window(image.with_voxels(v), t.network, size=t.SIZE, reduce=None, sharding=s).voxels[..., 0].sum()
 np.testing.assert_allclose(jax.grad(loss)(image.voxels, sharding), jax.grad(loss)(image.voxels, None), atol=1e-5)
 """
