@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 from medjax._geometry._numbers import is_traced
-from medjax._geometry._types import AnyArray, Scalar, StaticSize, Voxels
+from medjax._geometry._types import AnyArray, Number, Scalar, StaticSize, Voxels
 from medjax._image._checks import check_choice, three_integers
 from medjax._image._image import Image
 from medjax._image._types import MaskLike
@@ -68,7 +68,7 @@ def balanced(
     extent: Voxels,
     *,
     foreground: Scalar = 0.33,
-    weights: Mapping[int, float] | None = None,
+    weights: Mapping[int, Number] | None = None,
 ) -> AnyArray:
     """Draws the place of a box: with probability `foreground` about a voxel of a class, else anywhere as `uniform`.
 
@@ -218,7 +218,7 @@ def _keys(key: Any, batch: tuple[int, ...]) -> Any:
     return jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(count)).reshape(batch)
 
 
-def _chances(present: list[int], weights: Mapping[int, float] | None) -> np.ndarray:
+def _chances(present: list[int], weights: Mapping[int, Number] | None) -> np.ndarray:
     if weights is None:
         return np.ones(len(present))
     if missing := [label for label in present if label not in weights]:

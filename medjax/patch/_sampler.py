@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from medjax._geometry._types import Fill, StaticSize
+from medjax._geometry._types import Fill, Number, StaticSize
 from medjax._image._checks import three_integers
 from medjax._image._fill import host_background
 from medjax._image._image import Image, check_image
@@ -37,12 +37,12 @@ class Sampler:
     Example:
         >>> draw = mj.patch.sampler(size=4, margin=1)
         >>> draw.read_size, draw(0, (20, 20, 4)).tolist()
-        ((6, 6, 6), [12, 9, -1])
+        ((6, 6, 6), [1, -1, -1])
     """
 
     size: tuple[int, int, int]
-    foreground: float = 0.0
-    weights: Mapping[int, float] | None = None
+    foreground: Number = 0.0
+    weights: Mapping[int, Number] | None = None
     margin: tuple[int, int, int] = (0, 0, 0)
 
     @property
@@ -117,8 +117,8 @@ class Sampler:
 def sampler(
     *,
     size: StaticSize,
-    foreground: float = 0.0,
-    weights: Mapping[int, float] | None = None,
+    foreground: Number = 0.0,
+    weights: Mapping[int, Number] | None = None,
     margin: StaticSize = 0,
 ) -> Sampler:
     """Says how a loader draws patches: their size, how often about a class, and how much around them it reads.

@@ -16,6 +16,9 @@ __all__ = ["Layout", "Tables", "layout_of", "one_row", "scheduled"]
 
 Size = tuple[int, int, int]
 
+# Bytes that a core holds close by.
+_CACHED = 1 << 20
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
@@ -25,7 +28,8 @@ class Layout:
         size: Voxels of a window.
         shape: Voxels that the slab holds; along `axis` its rows are a ring, row n of the volume lies at n modulo its length.
         axis: Along which the slab moves.
-        chunk: Rows that are added or leave at once; divides every start along `axis`, so none wraps around.
+        chunk: Rows of a window that are added at once; divides every start along `axis`, so none wraps around.
+        leaving: Rows that leave the slab at once; divides `chunk`.
         passes: The axes that each pass of a window is mirrored along.
         dtype: Of the sums.
     """
@@ -34,6 +38,7 @@ class Layout:
     shape: Size
     axis: int
     chunk: int
+    leaving: int
     passes: tuple[tuple[int, ...], ...]
     dtype: str
 
@@ -64,15 +69,30 @@ def layout_of(
     passes: tuple[tuple[int, ...], ...],
     dtype: str,
     *,
+    classes: int,
     is_whole: bool,
+    is_cpu: bool,
 ) -> Layout:
-    """Chooses the axis along which there are most windows, and how many rows may move at once."""
+    """Chooses the axis along which there are most windows, and how many rows may move at once.
+
+    On a CPU they are few, so that they stay in its cache; elsewhere each step costs a launch.
+    """
     if is_whole:
-        return Layout(size, shape, 0, size[0], passes, dtype)
+        return Layout(size, shape, 0, size[0], size[0], passes, dtype)
     axis = max(range(3), key=lambda d: shape[d] / size[d])
     starts = starts_along(shape[axis], size[axis], overlap[axis])
     held = (*shape[:axis], size[axis], *shape[axis + 1 :])
-    return Layout(size, held, axis, math.gcd(size[axis], *starts.tolist()), passes, dtype)
+    chunk = leaving = math.gcd(size[axis], *starts.tolist())
+    if is_cpu:
+        value = classes * np.dtype(dtype).itemsize
+        chunk = _divisor(chunk, _CACHED // (math.prod(size) // size[axis] * value))
+        leaving = _divisor(chunk, 4 * _CACHED // (math.prod(held) // size[axis] * value))
+    return Layout(size, held, axis, chunk, leaving, passes, dtype)
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor that is not above a limit, or 1."""
+    return max(n for n in range(1, max(most, 1) + 1) if number % n == 0) if most < number else number
 
 
 def scheduled(

@@ -13,7 +13,6 @@ from jaxtyping import Array, Num, Shaped
 from medjax._image._dtypes import compute_dtype
 from medjax._kernels._compiled import compiled
 from medjax._kernels._hoisted import Hoisted
-from medjax._kernels._jax import varying_alike
 from medjax.patch._schedule import Layout, Tables
 
 __all__ = ["averaged", "last_rows", "next_rows", "reduced"]
@@ -47,7 +46,7 @@ def averaged(
             )
             return each, None
 
-        sums, _ = jax.lax.scan(group, sums, (tables.corners[0], tables.numbers[0], tables.leaving))
+        sums, _ = jax.lax.scan(group, sums, _turns(tables, sharding))
         sums = _over_devices(sums, sharding)
         return jax.nn.softmax(sums, axis=-1) if is_softmax else sums
 
@@ -127,11 +126,12 @@ def _swept(
 
         def one(n: Any, state: Any) -> Any:
             slab, out, origin = _left(*state, leaving[n], base, closed_over[1], reduce, layout, sharding)
+            slab = _cleared(slab, out, origin - leaving[n], leaving[n], tables, layout)
             return _added(slab, logits, n, numbers[n], tables, layout), out, origin
 
         return jax.lax.fori_loop(0, len(corners), one, state), None
 
-    return jax.lax.scan(group, state, (tables.corners[0], tables.numbers[0], tables.leaving))[0]
+    return jax.lax.scan(group, state, _turns(tables, sharding))[0]
 
 
 def _logits(volume: Any, closed_over: Arrays, corners: Any, *, network: Hoisted, layout: Layout) -> Any:
@@ -149,14 +149,13 @@ def _logits(volume: Any, closed_over: Arrays, corners: Any, *, network: Hoisted,
         return total + jax.lax.switch(n, turns, found), None
 
     found = jax.eval_shape(network, closed_over, windows)
-    nothing = varying_alike([jnp.zeros(found.shape, found.dtype), windows])[0]
-    total, _ = jax.lax.scan(one, nothing, jnp.arange(len(turns)))
+    total, _ = jax.lax.scan(one, jnp.zeros(found.shape, found.dtype), jnp.arange(len(turns)))
     return total / len(turns)
 
 
 def _added(slab: Any, logits: Any, n: Any, numbers: Any, tables: Tables, layout: Layout) -> Any:
     """Adds one window of a group, each voxel times the window's share of it."""
-    size, axis, chunk = layout.size, layout.axis, layout.chunk
+    size, axis, chunk, depth = layout.size, layout.axis, layout.chunk, slab.shape[layout.axis]
     shares = [
         table[number].reshape([-1 if e == d else 1 for e in range(4)])
         for d, (table, number) in enumerate(zip(tables.shares, numbers, strict=True))
@@ -166,20 +165,22 @@ def _added(slab: Any, logits: Any, n: Any, numbers: Any, tables: Tables, layout:
     zero = jnp.zeros((), numbers.dtype)
     part = (*size[:axis], chunk, *size[axis + 1 :], logits.shape[-1])
 
-    def add(number: Any, slab: Any) -> Any:
+    def add(number: Any, state: Any) -> Any:
+        slab, at = state
         row = jnp.asarray(number * chunk, zero.dtype)
         within = [zero] * 4
         within[axis] = row
         share = across * jax.lax.dynamic_slice_in_dim(shares[axis], row, chunk, axis)
         found = jax.lax.dynamic_slice(logits, (jnp.asarray(n, zero.dtype), *within), (1, *part))[0]
-        place = [*corner, zero]
-        place[axis] = (corner[axis] + row) % slab.shape[axis]
-        old = jax.lax.dynamic_slice(slab, place, part)
         found = found.astype(compute_dtype(found.dtype))
-        new = old + (found * share.astype(found.dtype)).astype(slab.dtype)
-        return jax.lax.dynamic_update_slice(slab, new, place)
+        place = [*corner, zero]
+        place[axis] = at
+        new = jax.lax.dynamic_slice(slab, place, part) + (found * share.astype(found.dtype)).astype(slab.dtype)
+        after = at + chunk
+        return jax.lax.dynamic_update_slice(slab, new, place), jnp.where(after < depth, after, 0)
 
-    return jax.lax.fori_loop(0, size[axis] // chunk, add, slab)
+    # The row is carried along, not worked out in the loop: else XLA does not see that what it reads is what it writes.
+    return jax.lax.fori_loop(0, size[axis] // chunk, add, (slab, corner[axis] % depth))[0]
 
 
 def _left(
@@ -193,41 +194,55 @@ def _left(
     layout: Layout,
     sharding: NamedSharding | None,
 ) -> tuple[Any, Any, Any]:
-    """Lets rows leave the slab: they are reduced into the result, which begins at row `base`, and cleared.
+    """Lets rows leave the slab: they are reduced into the result, which begins at row `base`."""
+    axis, chunk, depth = layout.axis, layout.leaving, layout.size[layout.axis]
 
-    Two loops, so that XLA sees that the rows are read before they are cleared; in one it would copy the slab.
-    """
-    axis, chunk, depth = layout.axis, layout.chunk, layout.size[layout.axis]
-
-    def reduce_rows(n: Any, state: Any) -> Any:
-        slab, out = state
+    def leave(n: Any, out: Any) -> Any:
         row = origin + n * chunk
         rows = _over_devices(jax.lax.dynamic_slice_in_dim(slab, row % depth, chunk, axis), sharding)
-        return slab, jax.lax.dynamic_update_slice_in_dim(out, reduce(closed_over, rows), row - base, axis)
+        return jax.lax.dynamic_update_slice_in_dim(out, reduce(closed_over, rows), row - base, axis)
+
+    count = jnp.asarray(count, origin.dtype)
+    return slab, jax.lax.fori_loop(0, count // chunk, leave, out), origin + count
+
+
+def _cleared(slab: Any, out: Any, origin: Any, count: Any, tables: Tables, layout: Layout) -> Any:
+    """Clears the rows that left.
+
+    XLA changes the slab in place only if it sees that it has been read before. So the 0 is one that follows from the result,
+    as far as XLA can tell: the first start along an axis is always 0.
+    """
+    axis, chunk = layout.axis, layout.leaving
+    first = out[(0,) * out.ndim].astype(slab.dtype)
+    zero = jnp.where(tables.starts[axis][0] > 0, first, 0)
+    zeros = jnp.full((*slab.shape[:axis], chunk, *slab.shape[axis + 1 :]), zero)
 
     def clear(n: Any, slab: Any) -> Any:
-        shape = (*slab.shape[:axis], chunk, *slab.shape[axis + 1 :])
-        row = (origin + n * chunk) % depth
-        return jax.lax.dynamic_update_slice_in_dim(slab, jnp.zeros(shape, slab.dtype), row, axis)
+        row = (origin + n * chunk) % layout.size[axis]
+        return jax.lax.dynamic_update_slice_in_dim(slab, zeros, row, axis)
 
-    turns = jnp.asarray(count, origin.dtype) // chunk
-    slab, out = jax.lax.fori_loop(0, turns, reduce_rows, (slab, out))
-    return jax.lax.fori_loop(0, turns, clear, slab), out, origin + jnp.asarray(count, origin.dtype)
+    return jax.lax.fori_loop(0, count // chunk, clear, slab)
 
 
-def _empty(volume: Any, closed_over: Arrays, tables: Tables, network: Hoisted, layout: Layout) -> Any:
-    """The slab without any sum; on each device its own."""
+def _empty(
+    volume: Any,
+    closed_over: Arrays,
+    tables: Tables,
+    network: Hoisted,
+    layout: Layout,
+) -> Any:
+    """The slab without any sum."""
     windows = jax.ShapeDtypeStruct(
         (tables.numbers.shape[2], *layout.size, volume.shape[-1]), compute_dtype(volume.dtype)
     )
     classes = jax.eval_shape(network, closed_over, windows).shape[-1]
-    return varying_alike([jnp.zeros((*layout.shape, classes), layout.dtype), tables.numbers])[0]
+    return jnp.zeros((*layout.shape, classes), layout.dtype)
 
 
 def _result(reduce: Hoisted, closed_over: Arrays, slab: Any, rows: int, layout: Layout) -> Any:
     """The result without any row."""
     axis = layout.axis
-    chunk = jax.ShapeDtypeStruct((*slab.shape[:axis], layout.chunk, *slab.shape[axis + 1 :]), slab.dtype)
+    chunk = jax.ShapeDtypeStruct((*slab.shape[:axis], layout.leaving, *slab.shape[axis + 1 :]), slab.dtype)
     found = jax.eval_shape(reduce, closed_over, chunk)
     return jnp.zeros((*found.shape[:axis], rows, *found.shape[axis + 1 :]), found.dtype)
 
@@ -236,12 +251,17 @@ def _result(reduce: Hoisted, closed_over: Arrays, slab: Any, rows: int, layout: 
 
 
 def _shared(work: Any, sharding: NamedSharding | None) -> Any:
-    """Gives each device its part of the windows; volume, weights and results are everywhere."""
+    """Runs on every device; volume, weights and results are everywhere."""
     if sharding is None:
         return work
-    everywhere, each = PartitionSpec(), PartitionSpec(sharding.spec[0])
-    tables = Tables(each, each, everywhere, everywhere, everywhere)
-    return jax.shard_map(work, mesh=sharding.mesh, in_specs=(everywhere, everywhere, tables), out_specs=everywhere)
+    everywhere = PartitionSpec()  # not checked, for a network that was traced outside knows nothing of devices
+    return jax.shard_map(work, mesh=sharding.mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
+
+
+def _turns(tables: Tables, sharding: NamedSharding | None) -> tuple[Any, Any, Any]:
+    """The windows of this device, group by group."""
+    own = 0 if sharding is None else jax.lax.axis_index(sharding.spec[0])
+    return tables.corners[own], tables.numbers[own], tables.leaving
 
 
 def _over_devices(sums: Any, sharding: NamedSharding | None) -> Any:

@@ -134,7 +134,8 @@ def sliding_window(
             "lambda logits: logits[..., 0] > 0"
         )
     shape = volume.shape[:3]
-    layout = layout_of(shape, sizes, shares, passes, sums.name, is_whole=is_whole)
+    is_cpu = jax.default_backend() == "cpu"
+    layout = layout_of(shape, sizes, shares, passes, sums.name, classes=classes, is_whole=is_whole, is_cpu=is_cpu)
     call, further = _reduction(reduce, layout, classes)
     closed_over, static = (weights, further), {"network": network_call, "layout": layout}
     if host:
@@ -252,12 +253,14 @@ def _traced(network: Any, batch: int, size: Any, volume: Any) -> tuple[Hoisted, 
 
 def _reduction(reduce: Any, layout: Layout, classes: int) -> tuple[Hoisted, Any]:
     """What makes a result of mean logits, and what it closes over."""
-    rows = (*layout.shape[: layout.axis], layout.chunk, *layout.shape[layout.axis + 1 :])
+    rows = (*layout.shape[: layout.axis], layout.leaving, *layout.shape[layout.axis + 1 :])
     logits = jax.ShapeDtypeStruct((*rows, classes), layout.dtype)
     label = np.min_scalar_type(classes)
 
     def largest(logits: Any) -> Any:
-        return jax.lax.argmax(logits, 3, np.int32).astype(label)
+        """The first of the largest, or the first NaN, as `argmax`; two reductions, for XLA's CPU is slow at that one."""
+        is_largest = (logits == logits.max(axis=-1, keepdims=True)) | jnp.isnan(logits)
+        return jnp.where(is_largest, jnp.arange(classes).reshape(1, 1, 1, -1), classes).min(axis=-1).astype(label)
 
     named = {"argmax": largest, "softmax": lambda logits: jax.nn.softmax(logits, axis=-1), None: lambda logits: logits}
     call, closed_over, found = hoisted(reduce if callable(reduce) else named[reduce], logits)

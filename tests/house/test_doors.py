@@ -57,6 +57,7 @@ OTHERS: dict[str, Any] = {
     "mask": LABEL,
     "matrix": np.eye(4),
     "max_points": 3,
+    "network": lambda windows: windows,
     "offset": (1.0, 0.0, 0.0),
     "orientation": "RAS",
     "path": "scan.nii.gz",

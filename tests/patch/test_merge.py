@@ -156,6 +156,7 @@ def test_voxels_without_a_patch_are_an_error_or_have_a_value() -> None:
     assert np.asarray(out)[:, 0, 0].tolist() == [-1.0, 1.0, 1.0]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_arguments_of_merge() -> None:
     patches, starts = np.ones((2, 2, 2, 2), np.float32), np.zeros((2, 3), int)
     with pytest.raises(ValueError, match=r"starts\[1\] is \[0, 2, 0\], but patches of \(2, 2, 2\) lie in a volume of"):

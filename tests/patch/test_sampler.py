@@ -52,6 +52,7 @@ def test_patch_larger_than_the_volume_begins_at_its_first_voxel() -> None:
     assert (box.voxels[10:] == 7).all()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_arguments_of_a_sampler() -> None:
     with pytest.raises(ValueError, match="foreground is a probability, 0 to 1; got 33"):
         mj.patch.sampler(size=4, foreground=33)
