@@ -55,7 +55,9 @@ NOT_TIMED = {
     "save_image": "writes a file",
     "shape_buckets": "a context for eager calls",
     "io": "files",
+    "data": "files; loading.py times it",
     "datasets": "makes images",
+    "patch": "draws and joins boxes; sliding_window.py times the joining",
 }
 # Operations that may refuse an image that is an argument of jit: then only their eager call is timed.
 NOT_UNDER_JIT = {
@@ -199,6 +201,7 @@ def operations(size: int, is_batch: bool) -> dict[str, Forms]:
         table["nyul_train"] = of_values(lambda i: mj.nyul_train([i]).values)
         table["stack"] = moves(lambda i: mj.stack([i, i]))
         table["crop_to_mask"] = {ALONE: lambda i: mj.crop_to_mask(i, mask.voxels), TOGETHER: mj.crop_to_mask}
+        table["sliding_window"] = of_values(lambda i: mj.sliding_window(i, tent, size=size // 3, reduce=None))
         table["map_coordinates"] = of_values(lambda i: mj.map_coordinates(i.voxels, points))
     return dict(sorted((table | augmentations(size)).items()))
 
@@ -241,6 +244,11 @@ def augmentations(size: int) -> dict[str, Forms]:
 def batch_of(image: mj.Image) -> mj.Image:
     """What mixes items needs several."""
     return image if image.batch_shape else mj.stack([image, image])
+
+
+def tent(windows: Any) -> Any:
+    """A network that costs next to nothing."""
+    return jnp.concatenate([windows, -windows, abs(windows)], axis=-1)
 
 
 def factors(found: Any) -> Any:

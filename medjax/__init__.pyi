@@ -1,8 +1,10 @@
 """The public names of medjax, each with the module it lies in: read when a name is first used, and by type checkers."""
 
 from medjax import augment as augment
+from medjax import data as data
 from medjax import datasets as datasets
 from medjax import io as io
+from medjax import patch as patch
 from medjax._errors import ImageFileError as ImageFileError
 from medjax._errors import ImageFileWarning as ImageFileWarning
 from medjax._geometry._grid import Grid as Grid
@@ -99,5 +101,6 @@ from medjax._space._resample import resample_to_spacing as resample_to_spacing
 from medjax._space._resample import scale as scale
 from medjax.io._open import load_image as load_image
 from medjax.io._open import save_image as save_image
+from medjax.patch._sliding_window import sliding_window as sliding_window
 
 __version__: str

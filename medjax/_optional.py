@@ -13,6 +13,7 @@ __all__ = ["hint_for", "optional"]
 # Module: the package's name, and the extra of medjax that brings it where there is one.
 _PACKAGES = {
     "gdcm": ("python-gdcm", "dicom"),
+    "grain": ("grain", "load"),
     "hdf5plugin": ("hdf5plugin", "hdf5"),
     "highdicom": ("highdicom", "seg"),
     "matplotlib": ("matplotlib", "plot"),

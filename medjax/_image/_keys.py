@@ -48,7 +48,8 @@ def item_keys(data: UInt32[Array, "*batch 2"], batch: tuple[Any, ...]) -> UInt32
 
     Example:
         >>> key = jax.random.key(7)
-        >>> bool((item_keys(jax.random.key_data(key), (3,))[2] == jax.random.key_data(jax.random.fold_in(key, 2))).all())
+        >>> third = item_keys(jax.random.key_data(key), (3,))[2]
+        >>> bool((third == jax.random.key_data(jax.random.fold_in(key, 2))).all())
         True
     """
     if data.ndim > 1:

@@ -22,14 +22,15 @@ __all__ = ["bias_field", "bias_lattice", "with_bias", "with_bias_lattice"]
 def bias_field(image: Image, coefficients: Voxels) -> Image:
     r"""Multiplies by a smooth field: $y = x \exp(f - \bar f)$ with $f = \sum_{abc} c_{abc} P_a(u) P_b(v) P_c(w)$.
 
-    $P_a$ is Legendre's polynomial of degree $a$, and $u$, $v$, $w$ run from -1 at the first voxel of an axis to 1 at the
-    last. The sum is that of `numpy.polynomial.legendre.leggrid3d`. Its mean $\bar f$ over the grid is taken off, so that the
-    field's geometric mean is 1, and $c_{000}$ does nothing.
+    $P_a$ is Legendre's polynomial of degree $a$, and $u$, $v$, $w$ run from -1 at the first voxel of an axis to 1 at
+    the last. The sum is that of `numpy.polynomial.legendre.leggrid3d`. Its mean $\bar f$ over the grid is taken off, so
+    that the field's geometric mean is 1, and $c_{000}$ does nothing.
 
     Args:
         image: Intensities, any batch, any channels.
         coefficients: $c$, `(p, q, r)` for degrees below p, q and r; `(*batch, p, q, r)` per item, `(c, p, q, r)` per
-            channel: the axes before the last three broadcast to `(*batch, *channels)`. All 0 changes nothing, to the bit.
+            channel: the axes before the last three broadcast to `(*batch, *channels)`. All 0 changes nothing, to the
+            bit.
 
     Returns:
         The image with float32 voxels (float64 if they were and x64 is on). Voxels that are not finite stay so.
@@ -47,8 +48,8 @@ def bias_field(image: Image, coefficients: Voxels) -> Image:
         >>> mj.bias_field(image, along_i).voxels.ravel().round(4).tolist()
         [5.0, 10.0, 20.0]
 
-    Source: Sudre, Cardoso and Ourselin, Longitudinal segmentation of age-related white matter hyperintensities, Med. Image
-    Anal. 38, 2017 (a polynomial in the logarithm); Legendre's basis as in MONAI.
+    Source: Sudre, Cardoso and Ourselin, Longitudinal segmentation of age-related white matter hyperintensities, Med.
+    Image Anal. 38, 2017 (a polynomial in the logarithm); Legendre's basis as in MONAI.
     """
     voxels = voxels_of(image, "bias_field")
     numbers = _cube(image, coefficients, "coefficients", 1)
@@ -58,19 +59,21 @@ def bias_field(image: Image, coefficients: Voxels) -> Image:
 def bias_lattice(image: Image, control_points: Voxels) -> Image:
     r"""Multiplies by a smooth field of control points: $y = x \exp(u)$ with the cubic B-spline $u$ of the points.
 
-    The points of an axis are `n / (m - 3)` voxels apart for m points and n voxels. They cover the field of view, and one
-    lies outside it on each side, as in ITK's B-spline transform with a mesh of `m - 3` cells.
+    The points of an axis are `n / (m - 3)` voxels apart for m points and n voxels. They cover the field of view, and
+    one lies outside it on each side, as in ITK's B-spline transform with a mesh of `m - 3` cells.
 
     Args:
         image: Intensities, any batch, any channels.
-        control_points: Logarithms of the gain, `(p, q, r)`, at least 4 an axis; `(*batch, p, q, r)` per item, `(c, p, q, r)`
-            per channel: the axes before the last three broadcast to `(*batch, *channels)`. All 0 changes nothing, to the bit.
+        control_points: Logarithms of the gain, `(p, q, r)`, at least 4 an axis; `(*batch, p, q, r)` per item, `(c, p,
+            q, r)` per channel: the axes before the last three broadcast to `(*batch, *channels)`. All 0 changes
+            nothing, to the bit.
 
     Returns:
         The image with float32 voxels (float64 if they were and x64 is on). Voxels that are not finite stay so.
 
     Raises:
-        ValueError: the image holds labels, or the points are not finite, have fewer than three axes or are fewer than 4.
+        ValueError: the image holds labels, or the points are not finite, have fewer than three axes or are fewer than
+            4.
 
     Transforms:
         Differentiable in the voxels and `control_points`. Compiles once per shape, dtype and number of points.

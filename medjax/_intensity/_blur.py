@@ -67,8 +67,8 @@ def gaussian_blur(image: Image, sigma: PerItem, *, unit: Unit = "mm") -> Image:
 def blur_psf(image: Image, fwhm_mm: PerItem) -> Image:
     r"""Smooths with a Gaussian of given full width at half maximum, as a scanner's point spread does.
 
-    This is `gaussian_blur` with $\sigma = \mathrm{fwhm} / 2\sqrt{2 \ln 2}$. An image of resolution $f$ gets the resolution
-    $t$ by a width of $\sqrt{t^2 - f^2}$: so the scans of several scanners are brought to one resolution.
+    This is `gaussian_blur` with $\sigma = \mathrm{fwhm} / 2\sqrt{2 \ln 2}$. An image of resolution $f$ gets the
+    resolution $t$ by a width of $\sqrt{t^2 - f^2}$: so the scans of several scanners are brought to one resolution.
 
     Args:
         image: Intensities, any batch, any channels.
@@ -109,8 +109,8 @@ def unsharp(image: Image, amount: PerItem, sigma: PerItem, *, unit: Unit = "mm")
         The image with float32 voxels (float64 if they were and x64 is on). NaN and infinity reach as far as the kernel.
 
     Raises:
-        ValueError: the image holds labels, sigma is negative, a parameter is not finite or of another shape, or the unit
-            is unknown.
+        ValueError: the image holds labels, sigma is negative, a parameter is not finite or of another shape, or the
+            unit is unknown.
 
     Transforms:
         Differentiable in voxels, `amount`, `sigma` and the affine. Compiles as `gaussian_blur` does.
@@ -135,7 +135,9 @@ Smoothing = tuple[list[Any], list[Any], tuple[int, ...]]
 
 
 def smoothing_of(image: Image, sigma: Any, unit: str, name: str = "sigma") -> Smoothing:
-    """Widths and radii in voxels along each axis as `gaussian_matrix` takes them, and how often each axis is mirrored."""
+    """Widths and radii in voxels along each axis as `gaussian_matrix` takes them, and how often each axis is
+    mirrored.
+    """
     check_choice(unit, "unit", get_args(Unit))
     width = _in_voxels(image, sigma, unit, name)
     widths, radii, periods = [], [], []

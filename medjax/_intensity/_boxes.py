@@ -31,8 +31,8 @@ def cutout(image: Image, start: Points, size: Points, *, fill: Literal["mean"] |
 
     Args:
         image: Intensities, any batch, any channels.
-        start: First corner of each box, an index, `(m, 3)`; `(*batch, m, 3)` per item, `(c, m, 3)` per channel: the axes
-            before the last two broadcast to `(*batch, *channels)`. Parts of a box may lie outside the image.
+        start: First corner of each box, an index, `(m, 3)`; `(*batch, m, 3)` per item, `(c, m, 3)` per channel: the
+            axes before the last two broadcast to `(*batch, *channels)`. Parts of a box may lie outside the image.
         size: Voxels along each axis of a box, 0 or more, likewise; a box without voxels changes nothing, to the bit.
         fill: "mean" for the mean of the item's channel over its finite voxels; or one number, or what broadcasts to
             `(*batch, *channels)`.
@@ -122,12 +122,13 @@ def swap_boxes(image: Image, first: Points, second: Points, size: StaticSize) ->
         The image with voxels of the same dtype.
 
     Raises:
-        ValueError: the image holds labels, known corners are no whole numbers or lie such that a box leaves the image or
-            meets the other of its pair, or the numbers of corners differ.
+        ValueError: the image holds labels, known corners are no whole numbers or lie such that a box leaves the image
+            or meets the other of its pair, or the numbers of corners differ.
 
     Transforms:
         Differentiable in the voxels. `first` and `second` may be traced: then a box that would leave the image is moved
-        inside, and of two that meet the second is written first. Compiles once per shape, dtype, size and number of pairs.
+        inside, and of two that meet the second is written first. Compiles once per shape, dtype, size and number of
+        pairs.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(5, dtype=np.int16).reshape(5, 1, 1))

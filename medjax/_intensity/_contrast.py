@@ -31,8 +31,8 @@ def adjust_gamma(image: Image, gamma: PerItem, *, retain_stats: bool = False, in
 
     Args:
         image: Intensities, any batch, any channels, of any sign.
-        gamma: Above 0; 1 changes nothing, to the bit: one number, or what broadcasts to `(*batch, *channels)`: `(c,)` per
-            channel, `(b, 1)` per item, `(b,)` per item without channels.
+        gamma: Above 0; 1 changes nothing, to the bit: one number, or what broadcasts to `(*batch, *channels)`: `(c,)`
+            per channel, `(b, 1)` per item, `(b,)` per item without channels.
         retain_stats: Whether the result is shifted and scaled to the mean and standard deviation of the image.
         invert: Whether the power bends the negative, $1 - (1 - z)^\gamma$, so that a gamma below 1 darkens what is
             bright: one boolean, or what broadcasts as `gamma` does.
@@ -96,12 +96,13 @@ def gamma_adjusted(voxels: Any, gamma: Any, invert: Any, *, retain_stats: bool) 
 def adjust_contrast(image: Image, factor: PerItem, *, preserve_range: bool = True) -> Image:
     r"""Spreads intensities about their mean: $y = \bar x + f (x - \bar x)$, limited to the image's own extremes.
 
-    Mean and extremes are those of an item's channel over its finite voxels. Voxels that are not finite stay as they are.
+    Mean and extremes are those of an item's channel over its finite voxels. Voxels that are not finite stay as they
+    are.
 
     Args:
         image: Intensities, any batch, any channels.
-        factor: 1 changes nothing, to the bit; 0 leaves the mean: one number, or what broadcasts to `(*batch, *channels)`:
-            `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels.
+        factor: 1 changes nothing, to the bit; 0 leaves the mean: one number, or what broadcasts to `(*batch,
+            *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels.
         preserve_range: Whether the result is limited to the lowest and highest intensity of the image.
 
     Returns:
@@ -155,8 +156,8 @@ def adjust_brightness(
 
     Args:
         image: Intensities, any batch, any channels.
-        factor: One number, or what broadcasts to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per
-            item without channels. 1 with a shift of 0 changes nothing, to the bit.
+        factor: One number, or what broadcasts to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)`
+            per item without channels. 1 with a shift of 0 changes nothing, to the bit.
         shift: Added after that, likewise, in the image's unit.
         relative: "std" for a shift in standard deviations of the item's channel over its finite voxels.
 

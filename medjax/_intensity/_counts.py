@@ -28,8 +28,8 @@ __all__ = ["ct_noise", "poisson_noise", "reduce_dose", "with_counts"]
 def poisson_noise(key: Key, image: Image, counts: PerItem) -> Image:
     r"""Replaces intensities by counted ones: $y = \mathrm{Poisson}(c\,x) / c$ where $x > 0$.
 
-    The mean stays $x$ and the variance is $x / c$. Voxels that are not above 0, or not finite, stay as they are. This is
-    the noise of raw counts; a reconstructed PET image has the noise of `reduce_dose`.
+    The mean stays $x$ and the variance is $x / c$. Voxels that are not above 0, or not finite, stay as they are. This
+    is the noise of raw counts; a reconstructed PET image has the noise of `reduce_dose`.
 
     Args:
         key: A key of `jax.random.key`, or one for each item, as in `gaussian_noise`.
@@ -46,8 +46,8 @@ def poisson_noise(key: Key, image: Image, counts: PerItem) -> Image:
             above 0 or of another shape.
 
     Transforms:
-        The derivative in the voxels is that of the mean, 1. `counts` may be traced and has no gradient. Compiles once per
-        shape and dtype. The numbers are Poisson's to a total variation of 0.006.
+        The derivative in the voxels is that of the mean, 1. `counts` may be traced and has no gradient. Compiles once
+        per shape and dtype. The numbers are Poisson's to a total variation of 0.006.
 
     Example:
         >>> image = mj.Image.from_array(np.full((64, 64, 4), 10.0, np.float32))
@@ -83,15 +83,16 @@ def with_counts(key: Any, voxels: Any, counts: Any) -> Any:
 def reduce_dose(key: Key, image: Image, dose: PerItem, *, alpha: PerItem = 0.05, fwhm_mm: PerItem = 5.0) -> Image:
     r"""Adds the noise that a PET image would have at a share of the dose, or of the time.
 
-    $y = x + \sqrt{\alpha\,(1 / d - 1)\,\max(G x, 0)}\;(G n) / \lVert G \rVert$, with $n \sim N(0, 1)$ and the Gaussian $G$ of
-    the reconstruction. The variance of a voxel is in proportion to the activity about it, and neighbours are
+    $y = x + \sqrt{\alpha\,(1 / d - 1)\,\max(G x, 0)}\;(G n) / \lVert G \rVert$, with $n \sim N(0, 1)$ and the Gaussian
+    $G$ of the reconstruction. The variance of a voxel is in proportion to the activity about it, and neighbours are
     correlated as the point spread has it. Voxels that are not finite stay so.
 
     Args:
         key: A key of `jax.random.key`, or one for each item, as in `gaussian_noise`.
         image: Activity, any batch, any channels.
-        dose: $d$, share of the dose, above 0 and at most 1; 1 changes nothing, to the bit: one number, or what broadcasts to
-            `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels.
+        dose: $d$, share of the dose, above 0 and at most 1; 1 changes nothing, to the bit: one number, or what
+            broadcasts to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without
+            channels.
         alpha: Variance per activity at half the dose, in the image's unit, 0 or more, likewise. The default is
             illustrative: calibrate it by the coefficient of variation in the liver.
         fwhm_mm: Full width at half maximum of $G$ in mm, 0 or more, likewise.
@@ -100,8 +101,8 @@ def reduce_dose(key: Key, image: Image, dose: PerItem, *, alpha: PerItem = 0.05,
         The image with float32 voxels (float64 if they were and x64 is on).
 
     Raises:
-        ValueError: the image holds labels, the key is no typed threefry key or has another shape, or a parameter is out of
-            its limits or of another shape.
+        ValueError: the image holds labels, the key is no typed threefry key or has another shape, or a parameter is out
+            of its limits or of another shape.
 
     Transforms:
         Differentiable in the voxels, `dose`, `alpha`, `fwhm_mm` and the affine. Compiles as `gaussian_blur` does.
@@ -112,8 +113,8 @@ def reduce_dose(key: Key, image: Image, dose: PerItem, *, alpha: PerItem = 0.05,
         >>> round(float(quarter.mean()), 1), round(float(quarter.var()), 1)  # 0.05 (4 - 1) 4
         (4.0, 0.6)
 
-    Source: Varga and Szabo, Modified regression model for the Logan plot, J. Cereb. Blood Flow Metab. 22, 2002 (variance
-    in proportion to activity).
+    Source: Varga and Szabo, Modified regression model for the Logan plot, J. Cereb. Blood Flow Metab. 22, 2002
+    (variance in proportion to activity).
     """
     voxels, depth = voxels_of(image, "reduce_dose"), len(image.batch_shape)
     data = key_data_for(key, image.batch_shape)
@@ -158,22 +159,25 @@ def ct_noise(
 ) -> Image:
     r"""Adds the noise of a CT image: $y = x + s\,(G n) / \lVert G \rVert$, smooth in a slice and white across slices.
 
-    Noise goes with dose and slice thickness as $s \sim (\mathrm{dose} \cdot \mathrm{thickness})^{-1/2}$. Streaks are no part of it.
+    Noise goes with dose and slice thickness as $s \sim (\mathrm{dose} \cdot \mathrm{thickness})^{-1/2}$. Streaks are no
+    part of it.
 
     Args:
         key: A key of `jax.random.key`, or one for each item, as in `gaussian_noise`.
         image: Intensities, any batch, any channels.
         std: Standard deviation $s$ of every voxel in HU, 0 or more; 0 changes nothing, to the bit: one number, or what
-            broadcasts to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels.
-        correlation_mm: Standard deviation of the Gaussian $G$ in the slice, in mm, likewise. The default is illustrative.
+            broadcasts to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without
+            channels.
+        correlation_mm: Standard deviation of the Gaussian $G$ in the slice, in mm, likewise. The default is
+            illustrative.
         axis: The axis across slices, i, j or k; or the numbers 0, 1 and 2, likewise for each item, which may be traced.
 
     Returns:
         The image with float32 voxels (float64 if they were and x64 is on). Voxels that are not finite stay so.
 
     Raises:
-        ValueError: the image holds labels, the key is no typed threefry key or has another shape, the axis is unknown, or a
-            parameter is negative or of another shape.
+        ValueError: the image holds labels, the key is no typed threefry key or has another shape, the axis is unknown,
+            or a parameter is negative or of another shape.
 
     Transforms:
         Differentiable in the voxels, `std`, `correlation_mm` and the affine. Compiles as `gaussian_blur` does.

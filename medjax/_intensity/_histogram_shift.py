@@ -28,14 +28,14 @@ _LEVEL = 1e-6
 def histogram_shift(image: Image, shifts: Points) -> Image:
     r"""Moves intensities along a rising line of several pieces: $y = x + (hi - lo)\,s((x - lo) / (hi - lo))$.
 
-    $s$ is piecewise linear through $s_1 \dots s_m$ at $1 / (m + 1) \dots m / (m + 1)$ and through 0 at 0 and 1, so the extremes
-    stay. The order of intensities is kept as long as no shift is more than $1 / (m + 1)$ below the one before it. Extremes are
-    those of an item's channel over its finite voxels; other voxels stay as they are.
+    $s$ is piecewise linear through $s_1 \dots s_m$ at $1 / (m + 1) \dots m / (m + 1)$ and through 0 at 0 and 1, so the
+    extremes stay. The order of intensities is kept as long as no shift is more than $1 / (m + 1)$ below the one before
+    it. Extremes are those of an item's channel over its finite voxels; other voxels stay as they are.
 
     Args:
         image: Intensities, any batch, any channels.
-        shifts: $s$, as shares of the range, `(m,)`, `(*batch, m)` per item, `(c, m)` per channel: the axes before the last
-            broadcast to `(*batch, *channels)`. All 0 changes nothing, to the bit.
+        shifts: $s$, as shares of the range, `(m,)`, `(*batch, m)` per item, `(c, m)` per channel: the axes before the
+            last broadcast to `(*batch, *channels)`. All 0 changes nothing, to the bit.
 
     Returns:
         The image with float32 voxels (float64 if they were and x64 is on).

@@ -25,15 +25,16 @@ __all__ = ["axis_for", "ghosting", "gibbs", "spike", "with_spike"]
 
 
 def gibbs(image: Image, keep: Triple) -> Image:
-    r"""Leaves the low frequencies of an image, so that edges ring: along each axis those with $|k| \le \mathrm{keep}\,n / 2$.
+    r"""Leaves the low frequencies of an image, so that edges ring: along each axis those with $|k| \le \mathrm{keep}\,n
+    / 2$.
 
     The cutoff is symmetric about frequency 0, on axes of even length too. The field of view is periodic, as in a
     scanner: what rings over one face comes in at the other. An axis of one voxel stays as it is.
 
     Args:
         image: Intensities, any batch, any channels.
-        keep: Share of the spectrum that is kept along an axis, 0 to 1; 1 changes nothing, to the bit: one number, three for
-            i, j and k, or `(*batch, *channels, 3)` in whole or in part, as values broadcast elsewhere.
+        keep: Share of the spectrum that is kept along an axis, 0 to 1; 1 changes nothing, to the bit: one number, three
+            for i, j and k, or `(*batch, *channels, 3)` in whole or in part, as values broadcast elsewhere.
 
     Returns:
         The image with float32 voxels (float64 if they were and x64 is on), with the mean of the image.
@@ -78,8 +79,8 @@ def ghosting(
 
     Args:
         image: Intensities, any batch, any channels.
-        count: Number of ghosts, a whole number of at least 1: one, or what broadcasts to `(*batch, *channels)`: `(c,)` per
-            channel, `(b, 1)` per item, `(b,)` per item without channels.
+        count: Number of ghosts, a whole number of at least 1: one, or what broadcasts to `(*batch, *channels)`: `(c,)`
+            per channel, `(b, 1)` per item, `(b,)` per item without channels.
         intensity: The share by which lines are weakened; 0 changes nothing, to the bit, 1 removes them. Likewise.
         axis: The phase axis, i, j or k; or the numbers 0, 1 and 2, likewise for each item, which may be traced.
         restore: Share of all lines, about the centre, that stay as they are, 0 to 1, likewise.
@@ -88,7 +89,8 @@ def ghosting(
         The image with float32 voxels (float64 if they were and x64 is on).
 
     Raises:
-        ValueError: the image holds labels, the axis is unknown, or a parameter is out of its limits or of another shape.
+        ValueError: the image holds labels, the axis is unknown, or a parameter is out of its limits or of another
+            shape.
 
     Transforms:
         Differentiable in the voxels and `intensity`. Compiles once per shape, dtype and axis that is known.
@@ -162,14 +164,14 @@ def spike(image: Image, frequency: Triple, intensity: PerItem) -> Image:
 
     Args:
         image: Intensities, any batch, any channels.
-        frequency: $k$, periods over the field of view along i, j and k: three numbers, one for all, or `(*batch, *channels,
-            3)` in whole or in part. Whole numbers are lines of k-space.
-        intensity: $s$; 0 changes nothing, to the bit: one number, or what broadcasts to `(*batch, *channels)`: `(c,)` per
-            channel, `(b, 1)` per item, `(b,)` per item without channels.
+        frequency: $k$, periods over the field of view along i, j and k: three numbers, one for all, or `(*batch,
+            *channels, 3)` in whole or in part. Whole numbers are lines of k-space.
+        intensity: $s$; 0 changes nothing, to the bit: one number, or what broadcasts to `(*batch, *channels)`: `(c,)`
+            per channel, `(b, 1)` per item, `(b,)` per item without channels.
 
     Returns:
-        The image with float32 voxels (float64 if they were and x64 is on). Voxels that are not finite stay so, and do not
-        count for $A$.
+        The image with float32 voxels (float64 if they were and x64 is on). Voxels that are not finite stay so, and do
+        not count for $A$.
 
     Raises:
         ValueError: the image holds labels, or a parameter is not finite or of another shape.

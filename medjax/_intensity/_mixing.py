@@ -28,15 +28,16 @@ _SAME = 1e-3
 
 
 def mixup(image: Image, share: PerItem, *, num_classes: int | None = None) -> Image:
-    r"""Mixes each item of a batch with the next one: $y_i = \lambda_i x_i + (1 - \lambda_i) x_{i + 1}$, the last with the first.
+    r"""Mixes each item of a batch with the next one: $y_i = \lambda_i x_i + (1 - \lambda_i) x_{i + 1}$, the last with
+    the first.
 
-    Geometry and metadata are those of item i. Labels become shares of the classes, one channel each: give both images of
-    a pair the same `share`.
+    Geometry and metadata are those of item i. Labels become shares of the classes, one channel each: give both images
+    of a pair the same `share`.
 
     Args:
         image: A batch of intensities or of labels.
-        share: $\lambda$, 0 to 1; 1 changes nothing, to the bit: one number, or what broadcasts to `(*batch, *channels)`: `(b,)`
-            per item without channels, `(b, 1)` with them. Of labels the classes are the channels.
+        share: $\lambda$, 0 to 1; 1 changes nothing, to the bit: one number, or what broadcasts to `(*batch,
+            *channels)`: `(b,)` per item without channels, `(b, 1)` with them. Of labels the classes are the channels.
         num_classes: Number of labels, for a label image.
 
     Returns:
@@ -44,12 +45,12 @@ def mixup(image: Image, share: PerItem, *, num_classes: int | None = None) -> Im
         intensities.
 
     Raises:
-        ValueError: there is no batch axis, known spacings of two partners differ by more than a thousandth, `share` lies outside
-            0 to 1 or has another shape, or labels come without `num_classes`, intensities with it.
+        ValueError: there is no batch axis, known spacings of two partners differ by more than a thousandth, `share`
+            lies outside 0 to 1 or has another shape, or labels come without `num_classes`, intensities with it.
 
     Transforms:
-        Differentiable in the voxels and `share`. It mixes items, so it does not run under `vmap` over them. Compiles once per
-        shape and dtype.
+        Differentiable in the voxels and `share`. It mixes items, so it does not run under `vmap` over them. Compiles
+        once per shape and dtype.
 
     Example:
         >>> batch = mj.stack([mj.Image.from_array(np.full((1, 1, 1), value)) for value in (0.0, 8.0)])
@@ -104,12 +105,12 @@ def cutmix(image: Image, start: Points, size: Points) -> Image:
         The image with voxels of the same dtype and kind.
 
     Raises:
-        ValueError: there is no batch axis, known spacings of two partners differ by more than a thousandth, a size is negative, or
-            a shape does not fit.
+        ValueError: there is no batch axis, known spacings of two partners differ by more than a thousandth, a size is
+            negative, or a shape does not fit.
 
     Transforms:
-        Differentiable in the voxels. `start` and `size` may be traced. It mixes items, so it does not run under `vmap` over
-        them. Compiles once per shape and dtype.
+        Differentiable in the voxels. `start` and `size` may be traced. It mixes items, so it does not run under `vmap`
+        over them. Compiles once per shape and dtype.
 
     Example:
         >>> batch = mj.stack([mj.Image.from_array(np.full((4, 1, 1), value)) for value in (0, 8)])

@@ -38,24 +38,26 @@ def motion(
 ) -> Image:
     r"""Imitates a patient who moves between the lines of k-space: $y = x + \sum_m \mathrm{Re}(C_m)\,(T_m x - x)$.
 
-    The lines along the phase axis, in the order of their frequency, fall into $M + 1$ segments at $M$ times. The segment
-    with frequency 0 is that of the image as it is, which therefore stays in place. The others, in their order, are those
-    of the image moved by $T_1 \dots T_M$: by a rotation about the centre of the field of view, in world mm, and a
-    translation. $C_m$ keeps the lines of a segment.
+    The lines along the phase axis, in the order of their frequency, fall into $M + 1$ segments at $M$ times. The
+    segment with frequency 0 is that of the image as it is, which therefore stays in place. The others, in their order,
+    are those of the image moved by $T_1 \dots T_M$: by a rotation about the centre of the field of view, in world mm,
+    and a translation. $C_m$ keeps the lines of a segment.
 
     Along an axis of one voxel nothing moves, and content turns about this axis alone.
 
     Args:
         image: Intensities, any batch, any channels.
-        rotation: Degrees about the world's x, y and z, as in `affine_matrix`, of each pose: `(m, 3)`, or `(*batch, m, 3)`.
+        rotation: Degrees about the world's x, y and z, as in `affine_matrix`, of each pose: `(m, 3)`, or `(*batch, m,
+            3)`.
         translation: mm along the world's L, P, S of each pose, likewise.
-        times: When a segment ends, as shares of the acquisition that do not fall, within 0 to 1: `(m,)`, or `(*batch, m)`.
+        times: When a segment ends, as shares of the acquisition that do not fall, within 0 to 1: `(m,)`, or `(*batch,
+            m)`.
         axis: The phase axis, i, j or k; or the numbers 0, 1 and 2 for each item, which may be traced.
         fill: Value outside the field of view of the image that moves; default the background.
 
     Returns:
-        The image with float32 voxels (float64 if they were and x64 is on). Without rotation and translation these are the
-        voxels of the image, to the bit.
+        The image with float32 voxels (float64 if they were and x64 is on). Without rotation and translation these are
+        the voxels of the image, to the bit.
 
     Raises:
         ValueError: the image holds labels, the axis is unknown, or the numbers of poses and times differ.

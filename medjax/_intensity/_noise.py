@@ -29,16 +29,16 @@ Relative = Literal["std", "max"]
 def gaussian_noise(key: Key, image: Image, std: PerItem, *, relative: Relative | None = None) -> Image:
     r"""Adds normal noise: $y = x + s\,n$ with $n \sim N(0, 1)$, independent for each voxel and channel.
 
-    Item $i$ of a batch with one key draws with `jax.random.fold_in(key, i)`. So an item has the same noise, to the bit, alone
-    with that key, under `vmap`, and in any batch.
+    Item $i$ of a batch with one key draws with `jax.random.fold_in(key, i)`. So an item has the same noise, to the bit,
+    alone with that key, under `vmap`, and in any batch.
 
     Args:
         key: A key of `jax.random.key`, or one for each item.
         image: Intensities, any batch, any channels.
         std: Standard deviation $s$, 0 or more; 0 changes nothing, to the bit: one number, or what broadcasts to
             `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item without channels.
-        relative: The unit of `std`: the image's own by default, "std" for the standard deviation or "max" for the highest
-            intensity of the item's channel over its finite voxels.
+        relative: The unit of `std`: the image's own by default, "std" for the standard deviation or "max" for the
+            highest intensity of the item's channel over its finite voxels.
 
     Returns:
         The image with float32 voxels (float64 if they were and x64 is on). Voxels that are not finite stay so.
@@ -113,8 +113,8 @@ def rician_noise(key: Key, image: Image, std: PerItem, *, relative: Relative | N
         std: Standard deviation $s$ of the real and of the imaginary part, 0 or more; 0 changes nothing, to the bit: one
             number, or what broadcasts to `(*batch, *channels)`: `(c,)` per channel, `(b, 1)` per item, `(b,)` per item
             without channels.
-        relative: The unit of `std`: the image's own by default, "std" for the standard deviation or "max" for the highest
-            intensity of the item's channel over its finite voxels.
+        relative: The unit of `std`: the image's own by default, "std" for the standard deviation or "max" for the
+            highest intensity of the item's channel over its finite voxels.
 
     Returns:
         The image with float32 voxels (float64 if they were and x64 is on), none of them negative but where `std` is 0.
@@ -145,7 +145,8 @@ def rician_noise(key: Key, image: Image, std: PerItem, *, relative: Relative | N
     out, lowest = _rician(data, voxels, amount, depth=depth, relative=relative)
     if not is_traced(lowest) and lowest < 0:
         warnings.warn(
-            f"rician_noise takes magnitudes, and the lowest voxel is {float(lowest):g}: negative voxels become positive; "
+            f"rician_noise takes magnitudes, and the lowest voxel is {float(lowest):g}: negative voxels become "
+            f"positive; "
             f"use gaussian_noise, or shift the image first",
             UserWarning,
             stacklevel=2,

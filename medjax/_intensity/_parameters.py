@@ -82,11 +82,13 @@ def amount_for(
     allow_infinite: bool = False,
     per_channel: bool = True,
 ) -> Any:
-    """Returns a parameter as kernels of single items take it: `(*batch, 1, 1, 1, *channels, *tail)`, length 1 where shared.
+    """Returns a parameter as kernels of single items take it: `(*batch, 1, 1, 1, *channels, *tail)`, length 1 where
+    shared.
 
     Args:
         image: The image that the parameter is for.
-        value: A number, or an array that broadcasts to `(*batch, *channels)`; with a tail such arrays, or one number for all.
+        value: A number, or an array that broadcasts to `(*batch, *channels)`; with a tail such arrays, or one number
+            for all.
         name: The argument that an error names.
         tail: Axes of one value.
         least: The lowest known value.

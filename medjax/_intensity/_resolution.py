@@ -26,15 +26,17 @@ SliceProfile = Literal["nearest", "gaussian"]
 def degrade_resolution(image: Image, spacing: Triple, *, kernel: SliceProfile = "nearest") -> Image:
     r"""Samples an image coarsely and brings it back onto its grid by linear interpolation.
 
-    Along an axis of $n$ voxels $n' = \max(1, \mathrm{round}(n\,s / s'))$ samples are taken, evenly over the field of view,
-    sample $j$ at index $(j + 1/2)\,n / n' - 1/2$. An axis that is already as coarse as `spacing` stays as it is, to the bit.
+    Along an axis of $n$ voxels $n' = \max(1, \mathrm{round}(n\,s / s'))$ samples are taken, evenly over the field of
+    view, sample $j$ at index $(j + 1/2)\,n / n' - 1/2$. An axis that is already as coarse as `spacing` stays as it is,
+    to the bit.
 
     Args:
         image: Intensities, any batch, any channels. Geometry and metadata stay.
-        spacing: Voxel size that is imitated, in mm, above 0: one number, three for i, j and k, or `(*batch, *channels, 3)` in
-            whole or in part, as values broadcast elsewhere.
+        spacing: Voxel size that is imitated, in mm, above 0: one number, three for i, j and k, or `(*batch, *channels,
+            3)` in whole or in part, as values broadcast elsewhere.
         kernel: "nearest" for the voxel nearest to the sample, of two the upper one, as nnU-Net, TorchIO and MONAI do;
-            "gaussian" for a mean under a Gaussian of $\sigma = 0.75$ new voxels, mirrored at the ends, as SynthSeg does.
+            "gaussian" for a mean under a Gaussian of $\sigma = 0.75$ new voxels, mirrored at the ends, as SynthSeg
+            does.
 
     Returns:
         The image with float32 voxels (float64 if they were and x64 is on).

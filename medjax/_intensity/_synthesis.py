@@ -34,8 +34,8 @@ def labels_to_image(key: Key, labels: Image, mean: PerItem, std: PerItem) -> Ima
         An intensity image with float32 voxels, of the same geometry and metadata.
 
     Raises:
-        ValueError: the labels are no integers or have channels, a known label has no mean, the key is no typed threefry key
-            or has another shape, or means and deviations differ in number.
+        ValueError: the labels are no integers or have channels, a known label has no mean, the key is no typed threefry
+            key or has another shape, or means and deviations differ in number.
 
     Transforms:
         Differentiable in `mean` and `std`. A traced label that has no mean takes that of the nearest. Compiles once per

@@ -53,14 +53,14 @@ def gaussian_matrix(sigma: Any, radius: Any, size: int, periods: int) -> Any:
 def coarse_matrix(ratio: Any, size: int, *, is_smooth: bool) -> Any:
     """The matrix of an axis that is sampled coarsely and brought back by linear interpolation.
 
-    Of `n` voxels `n' = round(n / ratio)` remain, at least 1. Sample j lies at `c_j = (j + 1/2) n / n' - 1/2`. Between samples the
-    result is linear, and beyond the outer ones it is theirs.
+    Of `n` voxels `n' = round(n / ratio)` remain, at least 1. Sample j lies at `c_j = (j + 1/2) n / n' - 1/2`. Between
+    samples the result is linear, and beyond the outer ones it is theirs.
 
     Args:
         ratio: New spacing over the image's, `(*lead,)`. 1 and less give the identity.
         size: `n`.
-        is_smooth: Whether a sample is a mean under a Gaussian of 0.75 new voxels, mirrored at the ends, or the voxel that
-            is nearest to `c_j`, of two the upper one.
+        is_smooth: Whether a sample is a mean under a Gaussian of 0.75 new voxels, mirrored at the ends, or the voxel
+            that is nearest to `c_j`, of two the upper one.
 
     Returns:
         `(*lead, size, size)`, output by input; each row sums to 1.
@@ -103,7 +103,8 @@ def along_axes(voxels: Any, matrices: Sequence[Any], depth: int) -> Any:
 
     Args:
         voxels: `(*batch, i, j, k, *channels)`, floating point.
-        matrices: One for each axis, `(*batch, *channels, n, n)` with 1 where it is shared; `None` for an axis that stays.
+        matrices: One for each axis, `(*batch, *channels, n, n)` with 1 where it is shared; `None` for an axis that
+            stays.
         depth: Number of batch axes.
     """
     finite = jnp.isfinite(voxels)

@@ -65,7 +65,8 @@ def by_item(kernel: Kernel, depth: int) -> Kernel:
 
 @custom_vmap
 def in_all_items(flag: Any) -> Any:
-    """Whether a flag holds, under `vmap` for all items at once: so that a `cond` stays one and does not compute both sides.
+    """Whether a flag holds, under `vmap` for all items at once: so that a `cond` stays one and does not compute both
+    sides.
 
     Example:
         >>> jax.vmap(lambda x: jnp.broadcast_to(in_all_items(x > 0), ()))(jnp.array([1.0, -1.0])).tolist()

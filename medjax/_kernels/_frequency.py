@@ -1,7 +1,8 @@
 """Masks in k-space along one axis as matrices `(n, n)`, in closed form: sums of cosines, no Fourier transform.
 
-A mask multiplies the discrete spectrum; frequency k runs from `-(n // 2)` to `(n - 1) // 2`. What comes back is the real part,
-so a matrix is the circulant of the mask's cosine sum. Whole numbers carry all angles, which are exact therefore.
+A mask multiplies the discrete spectrum; frequency k runs from `-(n // 2)` to `(n - 1) // 2`. What comes back is the
+real part, so a matrix is the circulant of the mask's cosine sum. Whole numbers carry all angles, which are exact
+therefore.
 """
 
 from __future__ import annotations

@@ -10,17 +10,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import Primitive, get_opaque_trace_state
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive, get_opaque_trace_state, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
 __all__ = [
+    "ClosedJaxpr",
+    "Jaxpr",
+    "Literal",
     "Primitive",
     "ad",
     "aval_of_result",
     "batching",
     "in_automatic_mode",
     "is_jit_disabled",
+    "jaxpr_as_fun",
     "lower_by_tracing",
     "trace_state",
     "varying_alike",

@@ -34,7 +34,8 @@ def separable_field(coefficients: Any, bases: Sequence[Any]) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def legendre_basis(size: int, count: int) -> np.ndarray:
-    """The Legendre polynomials of degree 0 to `count - 1` at the voxels of an axis that runs from -1 to 1, `(size, count)`.
+    """The Legendre polynomials of degree 0 to `count - 1` at the voxels of an axis that runs from -1 to 1, `(size,
+    count)`.
 
     Example:
         >>> legendre_basis(3, 3).tolist()
@@ -48,8 +49,8 @@ def legendre_basis(size: int, count: int) -> np.ndarray:
 def lattice_basis(size: int, count: int) -> np.ndarray:
     """Cubic B-splines about control points at the voxels of an axis, `(size, count)`; each row sums to 1.
 
-    The points are `size / (count - 3)` voxels apart. They cover the field of view, the voxels' outer faces included, and
-    one lies outside it on each side: point 1 lies on the first face (ITK's mesh of `count - 3` cells).
+    The points are `size / (count - 3)` voxels apart. They cover the field of view, the voxels' outer faces included,
+    and one lies outside it on each side: point 1 lies on the first face (ITK's mesh of `count - 3` cells).
 
     Example:
         >>> lattice_basis(1, 4).round(3).tolist()

@@ -1,4 +1,6 @@
-"""Poisson numbers of traced means: one uniform number a voxel, no rejection, so that an item draws the same in any batch."""
+"""Poisson numbers of traced means: one uniform number a voxel, no rejection, so that an item draws the same in any
+batch.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +29,15 @@ def poisson(key: Any, mean: Any) -> Any:
 def poisson_quantile(place: Any, mean: Any) -> Any:
     r"""The number below which lies the share $(p + 1) / 2$ of the distribution.
 
-    Few counts: the distribution function, summed. Many: $\lfloor \lambda + \sqrt\lambda z + (z^2 - 1) / 6 + (z - z^3) / (72
-    \sqrt\lambda) + 1/2 \rfloor$ of the normal quantile z.
+    Few counts: the distribution function, summed. Many: $\lfloor \lambda + \sqrt\lambda z + (z^2 - 1) / 6 + (z - z^3) /
+    (72 \sqrt\lambda) + 1/2 \rfloor$ of the normal quantile z.
 
     Args:
         place: p, above -1 and below 1.
         mean: $\lambda$, of the same shape.
 
-    Source: Cornish and Fisher, Moments and cumulants in the specification of distributions, Rev. Int. Stat. Inst. 5, 1938,
-    with the Poisson distribution's cumulants.
+    Source: Cornish and Fisher, Moments and cumulants in the specification of distributions, Rev. Int. Stat. Inst. 5,
+    1938, with the Poisson distribution's cumulants.
     """
     few = jnp.minimum(mean, _FEW)
     share, term = (place + 1) / 2, jnp.exp(-few)

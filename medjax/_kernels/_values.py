@@ -22,7 +22,8 @@ def as_float(voxels: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 @jax.custom_jvp
 def exactly(is_neutral: Any, neutral: Any, value: Any) -> Any:
-    """Returns `value`, and the bits of `neutral` where a parameter does nothing; the derivative is everywhere that of `value`.
+    """Returns `value`, and the bits of `neutral` where a parameter does nothing; the derivative is everywhere that of
+    `value`.
 
     Example:
         >>> round(float(jax.grad(lambda power: exactly(power == 1, 3.0, 3.0**power))(1.0)), 4)  # 3 log 3

@@ -87,6 +87,11 @@ def same(name: str, arguments: Mapping[str, Any], more: str = "", traced: str = 
     return Row(name, {"image": SCAN, **arguments}, f"image.voxels image.affine {more}", traced)
 
 
+def mixed(weight: Any, windows: Any) -> Any:
+    """A network in which every voxel of a window depends on all."""
+    return weight * windows * windows.mean(axis=(1, 2, 3), keepdims=True)
+
+
 RESAMPLED = {"interpolation": "linear", "fill": 0.5}
 LIMITS = {"num_classes": 3}
 MASKED = {"mask": INSIDE}
@@ -285,6 +290,25 @@ ROWS = [
         {"image": mj.stack([SCAN, SCAN]), "start": (1.0, 1.0, 1.0), "size": (2.0, 2.0, 2.0)},
         "image.voxels image.affine",
         "start size",
+    ),
+    # networks
+    same(
+        "sliding_window",
+        {
+            "network": jax.tree_util.Partial(mixed, np.float32(0.7)),
+            "size": 5,
+            "overlap": 0.5,
+            "window": "hann",
+            "batch": 2,
+            "reduce": None,
+            "mirror": "all",
+            "dtype": np.float32,
+            "fill": 0.5,
+            "pad_to": None,
+            "host": False,
+            "sharding": None,
+        },
+        "network fill",
     ),
     # masks and quantities
     Row("one_hot", {"mask": LABELS, **LIMITS, "dtype": np.float32}, "mask.affine", "mask.voxels"),

@@ -23,7 +23,7 @@ import pytest
 import medjax as mj
 
 README = Path(mj.__file__).parent.parent / "README.md"
-SPACES = ("augment", "datasets", "io")
+SPACES = ("augment", "data", "datasets", "io", "patch")
 PACKAGES = {"medjax": mj, **{f"medjax.{space}": getattr(mj, space) for space in SPACES}}
 NAMES = [(package, name) for package in PACKAGES.values() for name in dir(package) if name not in (*SPACES, "presets")]
 PUBLIC = {f"{package.__name__}.{name}": getattr(package, name) for package, name in NAMES}
@@ -128,6 +128,7 @@ def test_options_are_keyword_only() -> None:
 
 
 NATURAL_ORDER = {
+    "cache": ["prepare"],
     "affine_matrix": ["translation", "rotation", "scale", "shear"],
     "label_volumes": ["num_classes"],
     "one_hot": ["num_classes"],
@@ -141,6 +142,7 @@ NATURAL_ORDER = {
     "save_hdf5": ["group", "name"],
     "suv_factor": ["norm"],
     "to_suv": ["norm"],
+    "weighted": ["extent"],
 }
 
 
@@ -155,7 +157,7 @@ def table_rows() -> set[str]:
 def test_readme_table_lists_exactly_the_public_names() -> None:
     both = set(dir(mj.io)) & set(dir(mj))
     public = set(dir(mj)) - set(SPACES) | {f"io.{name}" for name in set(dir(mj.io)) - both}
-    public |= {f"{space}.{name}" for space in ("augment", "datasets") for name in dir(getattr(mj, space))}
+    public |= {f"{space}.{name}" for space in SPACES if space != "io" for name in dir(getattr(mj, space))}
     listed = {row for row in table_rows() if "." not in row or row.partition(".")[0] in SPACES}
     assert listed - public == set()
     assert public - listed == set()
@@ -199,7 +201,8 @@ def test_lazy_names_are_those_of_the_stub(package: ModuleType) -> None:
 
 def test_all_names_load_at_once_where_that_is_asked_for() -> None:
     """SPEC 1 of Scientific Python: EAGER_IMPORT finds a name that cannot be imported."""
-    script = "import medjax as mj\nfor p in (mj, mj.augment, mj.io, mj.datasets): assert vars(p).keys() >= set(dir(p))"
+    spaces = "mj, mj.augment, mj.data, mj.datasets, mj.io, mj.patch"
+    script = f"import medjax as mj\nfor p in ({spaces}): assert vars(p).keys() >= set(dir(p))"
     environment = {**os.environ, "EAGER_IMPORT": "1", "PYTHONPATH": str(README.parent)}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment)
 

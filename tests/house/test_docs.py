@@ -86,3 +86,15 @@ def test_format_of_the_guide_round_trips_and_refuses_damage(tmp_path: Path, monk
         damaged.write_bytes(content)
         outcomes.add(loads_or_refuses(damaged))
     assert outcomes == {True, False}
+
+
+def test_examples_of_cohorts_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = executed("docs/cohorts.md")
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "Cohort(8 cases of 6 patients: ct, pet, seg)"
+    assert said[2] == "[] 2"
+    assert said[3] == f"{{}} {len(names['train'])}"
+    assert said[4:] == ["0", "0 (2, 16, 16, 16) (2,)", "1 (2, 16, 16, 16) (2,)", "2", "2 True"]

@@ -72,6 +72,7 @@ OTHERS: dict[str, Any] = {
     "matrix": np.eye(4),
     "max_points": 3,
     "mean": (0.0, 1.0),
+    "network": lambda windows: windows,
     "offset": (1.0, 0.0, 0.0),
     "orientation": "RAS",
     "path": "scan.nii.gz",

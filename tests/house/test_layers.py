@@ -21,8 +21,8 @@ ROOT = Path(medjax.__file__).parent
 # A room is a folder, or a module of its own. It imports from the rooms before it; within a room modules are free.
 ROOMS = (
     *("_version", "_lazy", "_deprecated", "_fork", "_errors", "_optional", "_foreign"),
-    *("_geometry", "_kernels", "_image", "_mask", "_space", "_intensity", "_pet", "augment"),
-    *("io._disk", "io", "datasets", "_show", "_cli", "__main__", "__init__"),
+    *("_geometry", "_kernels", "_image", "_mask", "_space", "_intensity", "_pet", "augment", "patch"),
+    *("io._disk", "io", "datasets", "data", "_show", "_cli", "__main__", "__init__"),
 )
 # Modules in which pickles of 0.1.0 look for classes: they hold public names, and nothing of the package uses them.
 FORMER = ("_grid", "_metadata", "_transform", "_suv", "io._errors")
@@ -33,7 +33,9 @@ WITHOUT_JAX = [
     "medjax",
     "medjax.augment",
     "medjax.io",
+    "medjax.data",
     "medjax.datasets",
+    "medjax.patch",
     *(
         f"medjax.{name}"
         for name in ("_geometry._grid", "_geometry._numbers", "_geometry._orientation", "_image._metadata")
@@ -41,7 +43,20 @@ WITHOUT_JAX = [
 ]
 
 # Loaded on use only.
-LAZY = ["nibabel", "pydicom", "h5py", "matplotlib", "chex", "scipy", "SimpleITK", "torch", "isal", "nrrd", "highdicom"]
+LAZY = [
+    "nibabel",
+    "pydicom",
+    "h5py",
+    "matplotlib",
+    "chex",
+    "scipy",
+    "SimpleITK",
+    "torch",
+    "isal",
+    "nrrd",
+    "highdicom",
+    "grain",
+]
 
 
 def modules() -> dict[str, Path]:
@@ -116,7 +131,7 @@ def test_only_the_tables_of_names_and_formats_import_by_name() -> None:
     by_name = {name for name, path in MODULES.items() if "import_module(" in path.read_text()}
     assert by_name == {"_lazy", "_optional", "io._formats"}
     above = {name for name in MODULES if {"io._formats", "io._open"} & imports(name)}
-    assert above == {"_cli._main", "datasets._cohort", "io._open", "io._mrb._read"}
+    assert above == {"_cli._main", "data._rows", "data._source", "datasets._cohort", "io._open", "io._mrb._read"}
 
 
 NO_NAMES = {"util", "utils", "misc", "helper", "helpers", "common", "core"}
@@ -139,6 +154,9 @@ WITH_MORE = {
     "_image._image.Image.from_array": 8,
     "_space._move.rotate": 7,
     "_space._resample.resample_to_spacing": 7,
+    "data._cache.cache": 9,
+    "data._loader.Loader.__init__": 14,
+    "data._split.split": 7,
     "datasets._pet_ct.pet_ct": 8,
     "io._dicom._write.save_dicom_series": 7,
     "io._dicom._write_segmentation.save_dicom_segmentation": 8,
@@ -240,11 +258,10 @@ def test_import_loads_no_library_before_its_use(statement: str) -> None:
 def test_all_public_names_load_without_optional_packages() -> None:
     """Whoever installed nothing but the dependencies can still import every name."""
     optional = (
-        "matplotlib scipy SimpleITK torch nrrd highdicom hdf5plugin gdcm pylibjpeg optax flax beartype hypothesis"
+        "matplotlib scipy SimpleITK torch nrrd highdicom hdf5plugin gdcm pylibjpeg optax flax beartype hypothesis grain"
     )
     loaded_by(
         "import medjax; [getattr(medjax, n) for n in dir(medjax)]; [getattr(medjax.io, n) for n in dir(medjax.io)]; "
-        "[getattr(medjax.datasets, n) for n in dir(medjax.datasets)]; "
-        "[getattr(medjax.augment, n) for n in dir(medjax.augment)]",
+        "[getattr(space, n) for space in (medjax.augment, medjax.data, medjax.datasets, medjax.patch) for n in dir(space)]",
         blocked=optional,
     )

@@ -30,6 +30,10 @@ NEEDING: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: mj.io.save_dicom_segmentation(LABEL, folder / "s.dcm", folder),
         'writing a segmentation object needs the package highdicom; pip install "medjax[seg]"',
     ),
+    "grain": (
+        lambda folder: mj.data.Loader(mj.data.Cohort.of([{"case": "a", "seg": LABEL}])),
+        'mj.data.Loader needs the package grain: pip install "medjax[load]"',
+    ),
     "zstandard": (
         lambda folder: mj.save_image(LABEL, folder / "a.nii.zst"),
         'zstd compression needs the package zstandard; pip install "medjax[zstd]"',

@@ -204,6 +204,15 @@ OPERATIONS: dict[str, Operation] = (
             refused={"items": "landmarks for an image"},
             rounding=2048,
         ),
+        "sliding_window": Operation(
+            "sliding_window",
+            lambda image, p, o: mj.sliding_window(image, lambda x: x * 2, size=3, batch=2, reduce=None, **o),
+            kinds=("intensity",),
+            options=lambda draw, image: {"window": draw.one_of("gaussian", "hann"), "overlap": draw.one_of(0.0, 0.5)},
+            refused={"batch": "sliding_window takes one image", "items": "sliding_window takes one image"},
+            is_linear=True,
+            slopes=(),
+        ),
         # masks and quantities
         "one_hot": Operation(
             "one_hot", lambda image, p, o: mj.one_hot(image, num_classes=5), kinds=("label",), is_exact=True, **SCALARS

@@ -18,9 +18,9 @@ from medjax.io._dicom._errors import NotAnImageError
 from medjax.io._dicom._frames import slices_of
 from medjax.io._dicom._header import UNKNOWN_KIND, File, file_of, is_dicomdir, open_file, parsing, read_header
 from medjax.io._dicom._layout import Layout
-from medjax.io._dicom._progress import progress
 from medjax.io._dicom._slices import Slice
 from medjax.io._dicom._stored import first_text, series_number
+from medjax.io._disk._progress import progress
 
 __all__ = ["SEGMENTATIONS", "Group", "Scan", "groups_of", "parts_of", "scan"]
 

@@ -30,7 +30,7 @@ from medjax.io._dicom._stored import first_text, series_number
 from medjax.io._dicom._volume import SpacingPolicy, digest
 from medjax.io._disk._warn import warn
 
-__all__ = ["DicomSeries", "list_dicom_series", "load_dicom_series", "read"]
+__all__ = ["DicomSeries", "described", "list_dicom_series", "load_dicom_series", "read"]
 
 _MODALITY = 0x00080060
 _DESCRIPTION = 0x0008103E
@@ -98,7 +98,7 @@ def list_dicom_series(path: str | os.PathLike[str]) -> list[DicomSeries]:
     path = _existing_path(path)
     with quiet():
         found = scan(path)
-        records = [_record(group) for group in groups_of(found.files)]
+        records = [described(group) for group in groups_of(found.files)]
     for note in _notes_on_scan(found):
         warn(path, note)
     return records
@@ -275,7 +275,7 @@ def _differences(groups: Sequence[Group]) -> str:
 
 
 def _lines_of(groups: Sequence[Group]) -> list[str]:
-    lines = [_line(_record(group)) for group in groups[:20]]
+    lines = [_line(described(group)) for group in groups[:20]]
     return lines + ([f"and {len(groups) - 20} more"] if len(groups) > 20 else [])
 
 
@@ -293,7 +293,8 @@ def _line(record: DicomSeries) -> str:
     return f"{record.uid or '(no UID)'} stack {record.stack}: {what}, {files}, {size}, {spacing}, {where}"
 
 
-def _record(group: Group) -> DicomSeries:
+def described(group: Group) -> DicomSeries:
+    """Describes a group of slices as `list_dicom_series` does."""
     dataset = group.file.dataset
     shape, affine, is_even, problem = _outline(group)
     is_known = affine is not None and is_even

@@ -10,8 +10,8 @@ import numpy as np
 
 from medjax.io._dicom._header import File
 from medjax.io._dicom._pixels import Target, check_size, fill
-from medjax.io._dicom._progress import progress
 from medjax.io._dicom._slices import Slice
+from medjax.io._disk._progress import progress
 
 __all__ = ["SpacingPolicy", "digest", "even_count", "even_out", "is_blank", "read_volume"]
 

@@ -28,10 +28,10 @@ from medjax._geometry._grid import shear_degrees
 from medjax._image._image import Image, check_image
 from medjax._image._metadata import Metadata
 from medjax.io._dicom._derived import NewSeries, derived_header, merged, new_uid
-from medjax.io._dicom._progress import progress
 from medjax.io._dicom._quantize import Encoding, encoding_for
 from medjax.io._dicom._sources import Sources
 from medjax.io._disk._atomic import atomic_file, flush, flush_folder, temporary_name
+from medjax.io._disk._progress import progress
 from medjax.io._disk._single import check_single
 
 __all__ = ["as_raised", "check_plane", "save_dicom_series", "write_dataset", "write_series"]

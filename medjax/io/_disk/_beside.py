@@ -11,7 +11,7 @@ from pathlib import Path
 from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax.io._disk._atomic import atomic_files
 
-__all__ = ["data_name", "detached"]
+__all__ = ["data_name", "detached", "named_by"]
 
 _HEADERS = (".mhd", ".nhdr")
 _DATA = (".raw", ".zraw", ".raw.gz")
@@ -46,7 +46,7 @@ def detached(data_path: Path, path: Path) -> Iterator[tuple[Path, ...]]:
     Raises:
         ImageFileError: there is a file of the data's name that is not this header's alone.
     """
-    old = _named_by(path)
+    old = named_by(path)
     _check_free(data_path, path, old)
     with atomic_files(data_path, path) as temporaries:
         yield temporaries
@@ -73,10 +73,10 @@ def _own_names(path: Path) -> list[str]:
 def _other_owners(data_path: Path, path: Path) -> list[Path]:
     """Headers with the same name and another ending that name this data file."""
     candidates = [path.with_suffix(ending) for ending in _HEADERS]
-    return [other for other in candidates if other.name != path.name and _named_by(other) == data_path.name]
+    return [other for other in candidates if other.name != path.name and named_by(other) == data_path.name]
 
 
-def _named_by(header: Path) -> str | None:
+def named_by(header: Path) -> str | None:
     """The name of the data file in a header, without the `./` before it; `None` where there is no header."""
     if not header.is_file():
         return None

@@ -348,7 +348,7 @@ def test_a_progress_bar_appears_on_a_terminal_only_for_many_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     series(tmp_path)
-    monkeypatch.setattr("medjax.io._dicom._progress._FEWEST", SLICES)
+    monkeypatch.setattr("medjax.io._disk._progress._FEWEST", SLICES)
     mj.load_image(tmp_path)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
@@ -356,6 +356,6 @@ def test_a_progress_bar_appears_on_a_terminal_only_for_many_files(
     shown = capsys.readouterr().err
     assert "Reading headers" in shown
     assert f"Reading slices [{'#' * 30}] 7/7" in shown
-    monkeypatch.setattr("medjax.io._dicom._progress._FEWEST", SLICES + 1)
+    monkeypatch.setattr("medjax.io._disk._progress._FEWEST", SLICES + 1)
     mj.load_image(tmp_path)
     assert capsys.readouterr().err == ""

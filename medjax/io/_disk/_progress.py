@@ -16,9 +16,9 @@ _SECONDS_BETWEEN = 0.1
 _WIDTH = 30
 
 
-def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
+def progress(items: Iterable[T], total: int, label: str, *, fewest: int | None = None) -> Iterator[T]:
     """Passes items on and draws how many of `total` have passed, if there are many and stderr is a terminal."""
-    if total < _FEWEST or not sys.stderr.isatty():
+    if total < (_FEWEST if fewest is None else fewest) or not sys.stderr.isatty():
         yield from items
         return
     drawn = 0.0
