@@ -51,8 +51,7 @@ def split(
 
     "balanced" gives the sides the number of cases that they should have, and spreads the roles that cases have and the
     columns in `balance` evenly, greedily, the largest groups first. "stable" assigns each group by a hash of its name:
-    new
-    patients never move old ones, and sizes are as chance has it.
+    new patients never move old ones, and sizes are as chance has it.
 
     Args:
         cohort: The cases.
