@@ -1,8 +1,8 @@
 """Sampling a volume through a field of control points: the field is a cubic spline, evaluated where the samples lie.
 
-The lattice of `m` control points along an axis covers a field of view of `n` voxels: point 1 lies at the lower face of the
-field of view and point `m - 2` at the upper one, so one point lies outside on either side (ITK's BSplineTransform of mesh
-`m - 3`). Beyond the lattice the field is zero.
+The lattice of `m` control points along an axis covers a field of view of `n` voxels: point 1 lies at the lower face
+of the field of view and point `m - 2` at the upper one, so one point lies outside on either side (ITK's
+BSplineTransform of mesh `m - 3`). Beyond the lattice the field is zero.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def basis(place: Any, points: int, derivative: bool = False) -> Any:
-    """The cubic B-splines of all control points at places `(n,)`, counted in control points from point 0: `(n, points)`.
+    """The cubic B-splines of all control points at places `(n,)`, counted from control point 0: `(n, points)`.
 
     Example:
         >>> basis(jnp.asarray([1.0]), 4).round(4).tolist()
@@ -92,7 +92,7 @@ def lattice_at(
 
 
 def field_of(control: Any, index: Any, covered: Sequence[int]) -> tuple[Any, Any]:
-    """Evaluates a field at indices `(n, 3)` of the field of view: values `(n, 3)` and derivatives by index `(n, 3, 3)`."""
+    """Evaluates a field at indices `(n, 3)`: values `(n, 3)` and derivatives by index `(n, 3, 3)`."""
     counts = control.shape[:3]
     values, slopes = [], []
     for d in range(3):
@@ -143,7 +143,7 @@ def gathered_in_place(volume: Any, points: Placed, fill: Any, *, dtype: Any) -> 
 
 
 def voted(volume: Any, points: Placed, fill: Any, *, classes: int, dtype: Any) -> Any:
-    """Samples labels 0 to `classes - 1`: the class whose mask, sampled linearly, is largest; the lower of two that tie."""
+    """Samples labels 0 to `classes - 1`: the class with the largest linear share, the lower of two that tie."""
     tables, shift, slack = jax.lax.stop_gradient(points)
 
     def compared(number: Any, found: tuple[Any, Any]) -> tuple[Any, Any]:

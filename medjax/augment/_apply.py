@@ -30,8 +30,8 @@ __all__ = ["apply", "apply_sampled"]
 def apply(draw: Draw, images: Images) -> Any:
     """Changes images by a draw.
 
-    The draw may come from other images, as long as their names, batch and channels are the same: then the same happens to
-    these, about their own centre.
+    The draw may come from other images, as long as their names, batch and channels are the same: then the same
+    happens to these, about their own centre.
 
     Args:
         draw: From `step.sample`, or from `Draw.from_json`.
@@ -39,14 +39,15 @@ def apply(draw: Draw, images: Images) -> Any:
 
     Returns:
         The images in the same structure, with their affines, kinds and metadata. Intensities that a step may change are
-        float32 (float64 if they were and x64 is on); labels keep their dtype. With `repeat` they have a first batch axis.
+        float32 (float64 if they were and x64 is on); labels keep their dtype. With `repeat` they have a first batch
+        axis.
 
     Raises:
         ValueError: an image that the draw speaks of is missing, or the batches differ.
 
     Transforms:
-        Differentiable in the voxels and in every continuous number of the draw. Compiles once per structure of the recipe
-        and shape of the images, not per draw.
+        Differentiable in the voxels and in every continuous number of the draw. Compiles once per structure of the
+        recipe and shape of the images, not per draw.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1))
@@ -179,7 +180,7 @@ def _plan_of(
         low, high = label_limits(image.dtype) if image.kind == "label" else (settings.label_fill, settings.label_fill)
         if not low <= settings.label_fill <= high:
             raise ValueError(
-                f"label_fill={settings.label_fill} is no {image.dtype}, as images[{name!r}] holds: cast the labels first"
+                f"label_fill={settings.label_fill} is no {image.dtype}, as images[{name!r}] holds: cast the labels"
             )
     kinds = tuple((name, image.kind) for name, image in pictures.items())
     return Plan(kinds, tuple(alike.items()), tuple(sorted(touched)))
@@ -198,8 +199,8 @@ def _check_draw(draw: Draw, given: Mapping[str, Any], names: Named) -> None:
     lead = draw.batch_shape
     if lead[len(lead) - len(names.batch) :] != names.batch or len(lead) > len(names.batch) + 1:
         raise ValueError(
-            f"the draw is for a batch of shape {lead}, the images have {names.batch}; draw[i] is the draw of one item, and "
-            "stack makes a batch of images"
+            f"the draw is for a batch of shape {lead}, the images have {names.batch}; draw[i] is the draw of one item, "
+            "and stack makes a batch of images"
         )
 
 

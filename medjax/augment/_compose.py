@@ -107,14 +107,14 @@ def sequence(
 ) -> Step:
     """Makes a recipe of steps that act one after the other.
 
-    Spatial steps beside each other are one gather, whatever their order: content is mirrored first, then moved by affine
-    maps, then deformed. So write spatial steps next to each other.
+    Spatial steps beside each other are one gather, whatever their order: content is mirrored first, then moved by
+    affine maps, then deformed. So write spatial steps next to each other.
 
     Args:
         steps: Steps and recipes.
         reference: Name of the image about whose centre things move; default the first with intensities.
-        label_mode: How labels are moved: "nearest" takes the nearest voxel. "vote" takes the class whose mask, interpolated
-            linearly, is largest, which gives smoother edges.
+        label_mode: How labels are moved: "nearest" takes the nearest voxel. "vote" takes the class whose mask,
+            interpolated linearly, is largest, which gives smoother edges.
         num_classes: For "vote" the number of classes, 0 to `num_classes - 1`.
         fill: Value of intensities from outside; default each image's background.
         label_fill: Label from outside, such as -1 for a value that the loss ignores.
@@ -154,8 +154,8 @@ def _warn_of_two_gathers(made: Step) -> None:
     if gathers > 1:
         names = ", ".join(node.name for node in nodes if node.step.role == "spatial")
         warnings.warn(
-            f"an intensity step stands between spatial steps ({names}), so images are interpolated {gathers} times; write "
-            "spatial steps next to each other",
+            f"an intensity step stands between spatial steps ({names}), so images are interpolated {gathers} times; "
+            "write spatial steps next to each other",
             UserWarning,
             stacklevel=3,
         )

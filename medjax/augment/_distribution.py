@@ -29,9 +29,9 @@ class Distribution:
     It is a pytree. Its numbers are leaves, so that they may be traced, scheduled and annealed without a compilation.
 
     Attributes:
-        kind: "fixed", "uniform", "log_uniform", "normal", "choice" or "whole" (integers, both ends included). Presets know
-            three more: "reciprocal" (1 over a uniform number), "about_one" (half of the draws uniform from the lower end to
-            1, half from 1 to the upper end) and "log_about_one" (its natural logarithm).
+        kind: "fixed", "uniform", "log_uniform", "normal", "choice" or "whole" (integers, both ends included). Presets
+            know three more: "reciprocal" (1 over a uniform number), "about_one" (half of the draws uniform from the
+            lower end to 1, half from 1 to the upper end) and "log_about_one" (its natural logarithm).
         first: The value, the lower end, the mean, or the values to choose from.
         second: The upper end, the standard deviation or the weights; `None` for "fixed".
 
@@ -160,7 +160,7 @@ def choice(values: Array | Sequence[Scalar], *, weights: Array | Sequence[Scalar
 
 
 def fixed(value: Number | Array | Sequence[Scalar]) -> Distribution:
-    """Returns the distribution whose `value` is always the same, also where a single number would mean plus or minus it.
+    """Returns the distribution of one `value`, also where a single number would mean plus or minus it.
 
     Raises:
         ValueError: the value is not finite.

@@ -50,14 +50,14 @@ class Settings(NamedTuple):
 class Draw:
     """What a recipe has drawn, for one image or for each item of a batch.
 
-    `recipe.sample` makes it and `apply` uses it. It is a pytree of arrays, so it can be an argument of `jit`, saved, and
-    differentiated: a gradient reaches every parameter that is continuous. `draw[i]` is the draw of item i, and `print(draw)`
-    says in words what it will do. Two draws are equal if all their arrays are.
+    `recipe.sample` makes it and `apply` uses it. It is a pytree of arrays, so it can be an argument of `jit`, saved,
+    and differentiated: a gradient reaches every parameter that is continuous. `draw[i]` is the draw of item i, and
+    `print(draw)` says in words what it will do. Two draws are equal if all their arrays are.
 
     Attributes:
         key: `(*batch, 2)` uint32, the data of the items' keys.
-        values: For each step its parameters by name, `(*batch, ...)`. For a step of intensities they are sorted by image
-            first: `draw.values["gamma"]["ct"]["log_gamma"]`. `"applied"` says which items the step changes.
+        values: For each step its parameters by name, `(*batch, ...)`. For a step of intensities they are sorted by
+            image first: `draw.values["gamma"]["ct"]["log_gamma"]`. `"applied"` says which items the step changes.
         entries: The steps in order, with their options; static.
         settings: What `sequence` was told about labels and fill; static.
 

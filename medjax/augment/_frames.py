@@ -1,4 +1,4 @@
-"""Where images lie relative to the one about whose centre things move: numbers that a program takes, in float64 while known."""
+"""Where images lie relative to the one about whose centre things move, in float64 while known."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ class Frame:
         away: The first voxel from the centre of the reference, `(*batch, 3)` mm.
         matrix: From index to index of the reference, `(*batch, 3, 3)`.
         start: Index in the reference of the first voxel, `(*batch, 3)`.
-        is_alike: Whether axes and centre are those of the reference, `(*batch,)`: then its axes are turned voxel by voxel.
+        is_alike: Whether axes and centre are those of the reference, `(*batch,)`: then its axes are turned voxel by
+            voxel.
         spacing: mm, `(*batch, 3)`.
         shape: Its size; static, as what follows.
         is_known_alike: Whether `is_alike` is known to be true for all items.
@@ -125,7 +126,7 @@ def _spread(vector: Any, batch: Any) -> Any:
 
 
 def _along(affine: Any, axes: Any) -> Any:
-    """The index axis along each world axis: the largest cosine of all first, then the largest among those that remain."""
+    """The index axis along each world axis: the largest cosine of all first, then the largest of the rest."""
     if isinstance(affine, np.ndarray):
         found = np.zeros((*affine.shape[:-2], 3), np.int32)
         for item in np.ndindex(*affine.shape[:-2]):

@@ -26,8 +26,8 @@ _STEPS = 9
 def margin(step: Step, size: StaticSize, spacing: StaticTriple) -> tuple[int, int, int]:
     """Returns how many voxels beyond a patch, on each side, a recipe may reach: those that must be read with it.
 
-    The patch's axes are taken to run along the world's. Every spatial step counts as applied, with the worst of its range;
-    a normal distribution reaches four standard deviations.
+    The patch's axes are taken to run along the world's. Every spatial step counts as applied, with the worst of its
+    range; a normal distribution reaches four standard deviations.
 
     Args:
         step: A recipe whose ranges are known.

@@ -78,8 +78,8 @@ class _WithNext:
 class mixup(_WithNext, MixingStep):
     """Mixes each item of a batch with the next one, the last with the first, `mj.mixup`.
 
-    This is the one kind of step whose result depends on the batch: what is drawn is the item's own, and the partner is its
-    neighbour. Labels become shares of the classes, one channel each. Partners should have one spacing.
+    This is the one kind of step whose result depends on the batch: what is drawn is the item's own, and the partner
+    is its neighbour. Labels become shares of the classes, one channel each. Partners should have one spacing.
 
     Args:
         alpha: Of the beta distribution of an item's own share; the smaller, the nearer to 0 or 1.

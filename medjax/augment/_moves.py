@@ -1,8 +1,8 @@
 """Where the content goes: what spatial steps draw, composed, and the one gather that all adjacent ones share.
 
-A point of the content goes through turns about the reference's own axes (mirror, quarter turns) first, then through affine
-maps about its centre, then through the field of a lattice of control points. Voxels are gathered the other way round: from
-an output voxel `y` at `q` mm from the centre they come from `turn^-1(affine^-1(q + u(q)))`.
+A point of the content goes through turns about the reference's own axes (mirror, quarter turns) first, then through
+affine maps about its centre, then through the field of a lattice of control points. Voxels are gathered the other way
+round: from an output voxel `y` at `q` mm from the centre they come from `turn^-1(affine^-1(q + u(q)))`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Move(NamedTuple):
 
 
 def composed(moves: Sequence[Move], real: Any) -> Move:
-    """Turns first, affine maps next, the lattice last; among their own kind in the order as given. At most one lattice."""
+    """Turns first, affine maps next, at most one lattice last; among their own kind in the order as given."""
     total = Move(jnp.eye(3, dtype=real), jnp.eye(3, dtype=real), jnp.zeros(3, real), None)
     for move in moves:
         total = Move(
@@ -158,8 +158,8 @@ _STEPS = 12
 def moved_points(positions: Any, move: Move, reference: Reference) -> Any:
     """Moves points `(n, 3)` LPS mm with the content: solves `y + u(y) = A x` where there is a lattice.
 
-    Newton's step is taken where it shrinks the residual; elsewhere `y <- A x - u(y)`, which contracts under the bound of the
-    control points.
+    Newton's step is taken where it shrinks the residual; elsewhere `y <- A x - u(y)`, which contracts under the bound
+    of the control points.
     """
     real = move.linear.dtype
     x = positions.astype(real) - reference.center[None]

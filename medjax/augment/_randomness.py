@@ -42,7 +42,8 @@ class Request(NamedTuple):
 def item_keys(seed: int, index: Any) -> jax.Array:
     """Returns the key of an item: that of its number in the stream of items, for a seed.
 
-    It is `fold_in(fold_in(key(seed), index >> 31), index & 0x7fffffff)`, so that a stream may have more than 2^32 items.
+    It is `fold_in(fold_in(key(seed), index >> 31), index & 0x7fffffff)`, so that a stream may have more than 2^32
+    items.
 
     Args:
         seed: Of the stream.
@@ -88,7 +89,8 @@ def numbers_of(
     """Draws what steps ask for.
 
     Args:
-        keys: The data of one key, or of one for each item; an item of a batch that comes with one key has `fold_in(key, i)`.
+        keys: The data of one key, or of one for each item; an item of a batch that comes with one key has
+            `fold_in(key, i)`.
         batch: Batch axes of the images.
         requests: What is asked for.
         views: How often each item is drawn, view v with `fold_in(key, v)`: a first axis; `None` for no such axis.

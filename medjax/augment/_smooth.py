@@ -126,7 +126,8 @@ class bias_lattice(IntensityStep):
 
     Example:
         >>> image = mj.Image.from_array(np.full((4, 4, 4), 10.0))
-        >>> mj.augment.bias_lattice(p=1).sample(jax.random.key(0), image).values["bias_lattice"]["image"]["control"].shape
+        >>> draw = mj.augment.bias_lattice(p=1).sample(jax.random.key(0), image)
+        >>> draw.values["bias_lattice"]["image"]["control"].shape
         (4, 4, 4)
     """
 

@@ -68,8 +68,8 @@ class mirror(SpatialStep):
     Each axis is reversed or not by itself. `mj.flip` is something else: it stores the same content in another order.
 
     Args:
-        axes: Anatomical letters such as "R" or "RAS" (the axis that runs along that direction, whichever it is), or index
-            axes 0, 1, 2 or "i", "j", "k" of the reference image.
+        axes: Anatomical letters such as "R" or "RAS" (the axis that runs along that direction, whichever it is), or
+            index axes 0, 1, 2 or "i", "j", "k" of the reference image.
         swap_labels: Pairs of labels, such as left and right kidney, that change places where left and right do.
         p: Probability that an axis is reversed, for each.
         name: Name in a recipe; default "mirror".
@@ -309,14 +309,15 @@ class misalign(_Affine, SpatialStep):
 
 @step
 class elastic(SpatialStep):
-    """Deforms the content smoothly by a lattice of control points, which spans the field of view of the reference image.
+    """Deforms the content smoothly by a lattice of control points over the field of view of the reference image.
 
     Each control point is displaced along each axis by up to `min(max_mm, amount * spacing of the control points)`. The
-    displacement between them is a cubic B-spline. It cannot fold: whatever `amount` says, no point moves by more than 0.40
-    of the spacing along an axis, and below 0.4033 such a map is invertible.
+    displacement between them is a cubic B-spline. It cannot fold: whatever `amount` says, no point moves by more than
+    0.40 of the spacing along an axis, and below 0.4033 such a map is invertible.
 
     Args:
-        points: Control points along each axis, one number or three, at least 4; one of them lies outside on either side.
+        points: Control points along each axis, one number or three, at least 4; one of them lies outside on either
+            side.
         amount: Largest displacement in spacings of the control points.
         max_mm: Largest displacement in mm.
         lock: Layers of control points on each side that stay where they are.
@@ -330,7 +331,8 @@ class elastic(SpatialStep):
         >>> control.shape, int((control != 0).sum())
         ((7, 7, 7, 3), 81)
 
-    Source: Choi and Lee, Injectivity conditions of 2D and 3D uniform cubic B-spline functions, Graphical Models 62, 2000.
+    Source: Choi and Lee, Injectivity conditions of 2D and 3D uniform cubic B-spline functions, Graphical Models 62,
+    2000.
     """
 
     has_lattice: ClassVar[bool] = True

@@ -98,8 +98,8 @@ class Step:
             images: An image, or a dictionary of images of one batch. Names, kinds and channels count, not the voxels.
 
         Raises:
-            ValueError: the keys are no typed threefry keys or of another number, the batches differ, or two steps have one
-                name.
+            ValueError: the keys are no typed threefry keys or of another number, the batches differ, or two steps
+                have one name.
 
         Example:
             >>> image = mj.Image.from_array(np.ones((4, 4, 4), np.float32))
@@ -300,8 +300,8 @@ class IntensityStep(DrawnStep):
         only: Names of the images to change; default all.
         skip: Names of images to leave as they are.
         shared: Whether all images of an item share one draw; else each has its own.
-        per_channel: Probability that a channel of an item is changed. With it each channel has its own parameters; without
-            it all channels share one draw.
+        per_channel: Probability that a channel of an item is changed. With it each channel has its own parameters;
+            without it all channels share one draw.
     """
 
     role = "intensity"

@@ -31,10 +31,11 @@ def _two(kind: Any, low: float, high: float) -> Distribution:
 def nnunet(patch_size: StaticSize, spacing: StaticTriple = 1.0) -> Step:
     """Returns the default augmentation of nnU-Net, with its order, ranges and probabilities.
 
-    Intensities are expected z-scored, as nnU-Net has them. Two things differ: angles and shifts are in world mm, where nnU-Net
-    turns voxels as if they were cubes; and a smoothed image is smoothed by sigma in voxels along each axis, as there. A patch
-    that is more than three times as long as it is along its shortest axis is turned and scaled in the other two axes alone
-    (nnU-Net's "dummy 2D"). Axis a of the patch is taken to run along the world's axis a.
+    Intensities are expected z-scored, as nnU-Net has them. Two things differ: angles and shifts are in world mm,
+    where nnU-Net turns voxels as if they were cubes; and a smoothed image is smoothed by sigma in voxels along each
+    axis, as there. A patch that is more than three times as long as it is along its shortest axis is turned and
+    scaled in the other two axes alone (nnU-Net's "dummy 2D"). Axis a of the patch is taken to run along the world's
+    axis a.
 
     Args:
         patch_size: Voxels of the patch, one number or three.
@@ -85,8 +86,8 @@ def _nnunet_spatial(flat: int | None, p: float = 0.2) -> list[Step]:
 def nnunet_da5(patch_size: StaticSize, spacing: StaticTriple = 1.0) -> Step:
     """Returns the stronger augmentation "DA5" of nnU-Net, as far as its steps are there.
 
-    Left out are the median filter, the local gamma and the brightness gradient. DA5 inverts in both of its gamma steps; so does
-    this.
+    Left out are the median filter, the local gamma and the brightness gradient. DA5 inverts in both of its gamma
+    steps; so does this.
 
     Args:
         patch_size: Voxels of the patch, one number or three.
@@ -138,8 +139,9 @@ def _normal(std: float) -> Distribution:
 def torchio_default() -> Step:
     """Returns the example pipeline of TorchIO's documentation, with the defaults of its transforms.
 
-    Motion with p 0.2, a bias field with p 0.3, noise with p 0.5, a flip of the first axis with p 0.5, and an affine or an elastic
-    transform, four times to one. TorchIO's bias field holds monomials of the coordinates; Legendre's polynomials take their place.
+    Motion with p 0.2, a bias field with p 0.3, noise with p 0.5, a flip of the first axis with p 0.5, and an affine
+    or an elastic transform, four times to one. TorchIO's bias field holds monomials of the coordinates; Legendre's
+    polynomials take their place.
 
     Example:
         >>> print(mj.augment.presets.torchio_default().describe().splitlines()[-1].strip())
@@ -226,8 +228,8 @@ def synthseg(
 ) -> Step:
     """Returns the generator of SynthSeg: an image of random contrast made of labels that are moved first.
 
-    Two things differ: a lattice that cannot fold takes the place of the integrated velocity field, and intensities are not
-    limited and scaled before gamma, whose own extremes take that place.
+    Two things differ: a lattice that cannot fold takes the place of the integrated velocity field, and intensities
+    are not limited and scaled before gamma, whose own extremes take that place.
 
     Args:
         num_labels: Number of labels, 0 to `num_labels - 1`.
