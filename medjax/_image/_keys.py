@@ -11,7 +11,7 @@ __all__ = ["item_keys"]
 
 
 def item_keys(seed: int, index: Any) -> jax.Array:
-    """Returns `fold_in(fold_in(key(seed), index >> 31), index & 0x7fffffff)` for each number of an array, as threefry keys.
+    """Returns the threefry keys `fold_in(fold_in(key(seed), index >> 31), index & 0x7fffffff)` for an array of numbers.
 
     Raises:
         ValueError: a number is negative or no integer.

@@ -21,7 +21,8 @@ class Batch:
     """Images of several cases, and what tells them apart; a pytree, so that a jitted step can take it whole.
 
     Attributes:
-        images: Batched images by role, on the device; each item has kept its geometry and, outside of `jit`, its metadata.
+        images: Batched images by role, on the device; each item has kept its geometry and, outside of `jit`, its
+            metadata.
         keys: `(b,)`, the random key of each item, for `mj.augment`: another one for every item of the stream.
         rows: `(b,)`, the number of each item's case in the cohort.
         step: The number of the batch in the stream.

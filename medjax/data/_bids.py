@@ -20,9 +20,9 @@ _SUBJECT, _SESSION = re.compile(r"sub-[A-Za-z0-9]+"), re.compile(r"ses-[A-Za-z0-
 def lines_of_bids(root: Path, queries: Mapping[str, str], optional: Iterable[str]) -> list[Line]:
     """Finds the scans that queries name, one line for each session, or subject without sessions.
 
-    A query is a suffix with entities before it, "T1w" or "acq-high_run-1_T1w"; for scans in a folder below the root, such as a
-    derivative's, with the folder before that: "derivatives/lesions/desc-lesion_mask". A file matches which has this suffix and
-    these entities, whatever others it has.
+    A query is a suffix with entities before it, "T1w" or "acq-high_run-1_T1w"; for scans in a folder below the root,
+    such as a derivative's, with the folder before that: "derivatives/lesions/desc-lesion_mask". A file matches which
+    has this suffix and these entities, whatever others it has.
 
     Source: BIDS specification 1.10, "Filesystem structure" and "Entities".
 
@@ -44,8 +44,8 @@ def lines_of_bids(root: Path, queries: Mapping[str, str], optional: Iterable[str
             of_case = found.setdefault(name, {})
             if role in of_case:
                 raise ValueError(
-                    f"case {name!r}, role {role!r}: {query!r} matches both {of_case[role][0]} and {path}; name an entity "
-                    f"that tells them apart, such as {_difference(of_case[role][0], path)}"
+                    f"case {name!r}, role {role!r}: {query!r} matches both {of_case[role][0]} and {path}; name an "
+                    f"entity that tells them apart, such as {_difference(of_case[role][0], path)}"
                 )
             fields = {"patient": subject} | ({"session": session} if session else {})
             of_case[role] = (path, fields)

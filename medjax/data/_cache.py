@@ -48,22 +48,23 @@ def cache(
 ) -> Cohort:
     """Prepares every case once and keeps the result, uncompressed, in a folder; later calls find it there.
 
-    The entry of a case is found by a hash over its files (path, size and time of change), its name, patient and values, the
-    code of `prepare` with all that it uses, `version`, `classes` and medjax's version. Whatever changes, the case is prepared
-    anew; entries are never reused by name. Old ones stay until you delete them.
+    The entry of a case is found by a hash over its files (path, size and time of change), its name, patient and values,
+    the code of `prepare` with all that it uses, `version`, `classes` and medjax's version. Whatever changes, the case
+    is prepared anew; entries are never reused by name. Old ones stay until you delete them.
 
-    Voxels keep their dtype and are mapped into memory, so that a patch reads its own pages alone and all processes share them.
-    Affines are kept to the last bit, metadata as they are, so **a cache holds the identity of patients if the files do**.
-    Several processes may fill one folder. A kill leaves no half entry.
+    Voxels keep their dtype and are mapped into memory, so that a patch reads its own pages alone and all processes
+    share them. Affines are kept to the last bit, metadata as they are, so **a cache holds the identity of patients if
+    the files do**. Several processes may fill one folder. A kill leaves no half entry.
 
     Args:
         cohort: The cases.
         folder: The cache. It is made if it is not there.
-        prepare: Takes a `Case`, returns a case or a mapping from role to `Image`: any function with one result for one input. It
-            runs under `shape_buckets`. Default: images as they are. What passes a `jit` of yours has lost its metadata;
-            `keep_metadata` keeps them.
+        prepare: Takes a `Case`, returns a case or a mapping from role to `Image`: any function with one result for one
+            input. It runs under `shape_buckets`. Default: images as they are. What passes a `jit` of yours has lost its
+            metadata; `keep_metadata` keeps them.
         version: A text to change when `prepare` does something new that its code does not show.
-        classes: The role of the labels of which a class table is made (`mj.patch.class_table`), for `foreground=` of samplers.
+        classes: The role of the labels of which a class table is made (`mj.patch.class_table`), for `foreground=` of
+            samplers.
         by: "stat", or "content", which hashes the bytes of all files: slower, and right where folders are moved.
         on_error: "raise", or "skip": cases that fail are left out, and `cohort.report.skipped` says why.
         threads: How many cases are prepared at a time. More than 1 helps where reading takes the time.
@@ -73,8 +74,7 @@ def cache(
         A cohort of the prepared cases, with `.report`.
 
     Raises:
-        ValueError: `prepare` returns something else than single images, changes with each call by its inputs being written
-            meanwhile, no case has the role `classes`, or an argument is wrong. The message names the row.
+        ValueError: `prepare` returns something else than single images, a file changes while it is read, no case has the role `classes`, or an argument is wrong. The message names the row.
         ImageFileError: a file is damaged; the message names row, case and role.
 
     Warns:
@@ -158,8 +158,8 @@ def _fingerprint(prepare: Prepare | None, version: str) -> str | None:
         return fingerprint(prepare)
     except UnknownCodeError as error:
         warnings.warn(
-            f"what prepare does cannot be told: {error}. Only version={version!r} says whether entries are stale: change it "
-            "whenever prepare changes",
+            f"what prepare does cannot be told: {error}. Only version={version!r} says whether entries are stale: change "
+            "it whenever prepare changes",
             UserWarning,
             stacklevel=3,
         )

@@ -27,13 +27,14 @@ __all__ = ["Cohort", "rows_in"]
 class Cohort:
     """Cases of one table, each with images by role; nothing is read before it is used.
 
-    `len(cohort)`; `cohort[3]` and `cohort["p07_v1"]` are a `Case`; `cohort[10:20]` and `cohort[[4, 7]]` are a cohort; a loop
-    gives the cases. Every file must be there when the cohort is made.
+    `len(cohort)`; `cohort[3]` and `cohort["p07_v1"]` are a `Case`; `cohort[10:20]` and `cohort[[4, 7]]` are a cohort; a
+    loop gives the cases. Every file must be there when the cohort is made.
 
-    `Cohort.of(...)` and `Cohort.from_...` make one and check it. Common to them: `kinds` says what the column of a name holds,
-    "intensity" or "label" images (`None`: as the file says) or, as "value", none. Columns that it does not name hold images if
-    one of their cells ends as a file of images or as a folder (`/`), or is a path object, a tuple or an `Image`. Other columns
-    are carried through. Images whose headers name different patients within a case are an error when they are read.
+    `Cohort.of(...)` and `Cohort.from_...` make one and check it. Common to them: `kinds` says what the column of a name
+    holds, "intensity" or "label" images (`None`: as the file says) or, as "value", none. Columns that it does not name
+    hold images if one of their cells ends as a file of images or as a folder (`/`), or is a path object, a tuple or an
+    `Image`. Other columns are carried through. Images whose headers name different patients within a case are an error
+    when they are read.
 
     Example:
         >>> import tempfile
@@ -59,16 +60,17 @@ class Cohort:
         """Makes a cohort of rows.
 
         Args:
-            rows: Dicts. `case` is the name, of letters, digits, ".", "_" and "-", each once; `patient` whose it is, by default
-                the case's name. A role holds a path, `("file.h5", "group", "name")`, an `Image`, or nothing; `role#series` the
-                UID of one of several series in the role's folder. Whatever else there is must be a text or a number.
+            rows: Dicts. `case` is the name, of letters, digits, ".", "_" and "-", each once; `patient` whose it is, by
+                default the case's name. A role holds a path, `("file.h5", "group", "name")`, an `Image`, or nothing;
+                `role#series` the UID of one of several series in the role's folder. Whatever else there is must be a
+                text or a number.
             kinds: "intensity", "label" or "value" by column; see `Cohort`.
             modality: Modalities by role, where files cannot state them.
             check_patients: Whether headers of two patients within a case are an error.
 
         Raises:
-            ValueError: there is no row, a name is missing, wrong or there twice, a role or kind is unknown, or a cell is wrong.
-                The message says which row, and what to do.
+            ValueError: there is no row, a name is missing, wrong or there twice, a role or kind is unknown, or a cell
+                is wrong. The message says which row, and what to do.
             FileNotFoundError: a file is missing.
 
         Example:
@@ -119,8 +121,9 @@ class Cohort:
     ) -> Cohort:
         """Finds cases by patterns of their files: `from_folder("data", ct="*/ct.nii.gz", seg="*/seg.nii.gz")`.
 
-        Files of one case have the same text in the place of the star. `{case}` marks the name where there are several stars;
-        else these are joined by "_". `{patient}` and other fields become columns, as in `"{patient}/{visit}/ct.nii.gz"`.
+        Files of one case have the same text in the place of the star. `{case}` marks the name where there are several
+        stars; else these are joined by "_". `{patient}` and other fields become columns, as in
+        `"{patient}/{visit}/ct.nii.gz"`.
 
         Args:
             root: The folder.
@@ -151,14 +154,16 @@ class Cohort:
         Args:
             root: The folder.
             by: DICOM keyword of what makes a case.
-            roles: The modality of each role, or a function that says of an `io.DicomSeries` whether it is the one. Default: a
-                role for each modality, in small letters ("ct", "mr", "seg"), "pet" for PT and "dose" for RTDOSE.
+            roles: The modality of each role, or a function that says of an `io.DicomSeries` whether it is the one.
+                Default: a role for each modality, in small letters ("ct", "mr", "seg"), "pet" for PT and "dose" for
+                RTDOSE.
             kinds: "intensity" or "label" by role.
             optional: Roles that a case may lack; of the default roles any.
             check_patients: Whether headers of two patients within a case are an error.
 
         Raises:
-            ValueError: there is no series, two of a study have one role, a case lacks a role, or `by` is missing somewhere.
+            ValueError: there is no series, two of a study have one role, a case lacks a role, or `by` is missing
+                somewhere.
             FileNotFoundError: there is no such folder.
             ImageFileError: a DICOM file is damaged.
         """
@@ -176,21 +181,22 @@ class Cohort:
         check_patients: bool = True,
         **scans: str,
     ) -> Cohort:
-        """Finds the sessions in a BIDS dataset: `from_bids("data", mr="T1w", seg="derivatives/lesions/desc-lesion_mask")`.
+        """Finds the sessions in a BIDS dataset: `from_bids("data", mr="T1w", seg="derivatives/lesions/mask")`.
 
-        A case is a session, "sub-01_ses-2", or a subject without sessions. `patient` is the subject, `session` the session;
-        columns of participants.tsv are carried through.
+        A case is a session, "sub-01_ses-2", or a subject without sessions. `patient` is the subject, `session` the
+        session; columns of participants.tsv are carried through.
 
         Args:
             root: The dataset.
             kinds: "intensity" or "label" by role.
             optional: Roles that a case may lack.
             check_patients: Whether headers of two patients within a case are an error.
-            **scans: The suffix of each role, with entities before it where these are needed ("acq-high_run-1_T1w"), and the
-                folder before that where it lies below the dataset's own.
+            **scans: The suffix of each role, with entities before it where these are needed ("acq-high_run-1_T1w"), and
+                the folder before that where it lies below the dataset's own.
 
         Raises:
-            ValueError: a scan's name is none, there is no such scan or there are two in a session, or a case lacks a role.
+            ValueError: a scan's name is none, there is no such scan or there are two in a session, or a case lacks a
+                role.
             FileNotFoundError: there is no such folder.
         """
         folder = existing_folder(root)

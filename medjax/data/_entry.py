@@ -199,8 +199,8 @@ def _file_name(role: str) -> str:
 def claimed(folder: Path, key: str, *, wait: bool) -> Iterator[bool]:
     """Keeps other processes from preparing an entry at the same time, where the file system has locks.
 
-    It saves work; that entries are whole does not depend on it. The system drops the claim of a process that is killed, and
-    what that has left behind is removed here.
+    It saves work; that entries are whole does not depend on it. The system drops the claim of a process that is killed,
+    and what that has left behind is removed here.
 
     Yields:
         Whether the entry was claimed; if not, another process is at work on it.

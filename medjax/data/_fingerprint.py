@@ -1,7 +1,7 @@
 """What a function will do, as a hash: its code, and every value that it takes from outside.
 
-The code is the compiled one, so that it is what runs, and not what the file says by now; comments change nothing. A hash over
-the source text alone would miss a constant of the module (MONAI #999).
+The code is the compiled one, so that it is what runs, and not what the file says by now; comments change nothing. A
+hash over the source text alone would miss a constant of the module (MONAI #999).
 """
 
 from __future__ import annotations
@@ -247,7 +247,8 @@ def _mark(digest: Any, kind: str, text: str) -> None:
 def _is_installed(module: str, filename: str | None) -> bool:
     """Whether code belongs to Python, to medjax or to an installed package: its version says what it does.
 
-    The file decides, since a user's module may be called like one of Python's. Code without a file belongs to its module.
+    The file decides, since a user's module may be called like one of Python's. Code without a file belongs to its
+    module.
     """
     path = filename if filename and not filename.startswith("<") else getattr(sys.modules.get(module), "__file__", None)
     if (filename or "").startswith("<doctest"):  # it lies in the module that it is an example of

@@ -38,15 +38,16 @@ _MOST_STEPS = 1 << 48
 class Loader:
     """Batches of a cohort for training, without end: `for batch in loader`.
 
-    Batch b is a function of the cohort, the seed and b alone: not of threads, prefetching, processes, devices, or of where the
-    loop began. So a run that was killed goes on exactly with `start=`, the number of batches that the model has seen; keep it
-    with the model's state. A second loop goes on where the first one ended.
+    Batch b is a function of the cohort, the seed and b alone: not of threads, prefetching, processes, devices, or of
+    where the loop began. So a run that was killed goes on exactly with `start=`, the number of batches that the model
+    has seen; keep it with the model's state. A second loop goes on where the first one ended.
 
-    Each epoch has an order of its own, and follows the one before without a gap: a batch may hold the end of one and the
-    beginning of the next. In a run of several processes (`jax.distributed`) each reads only the items that land on its devices.
+    Each epoch has an order of its own, and follows the one before without a gap: a batch may hold the end of one and
+    the beginning of the next. In a run of several processes (`jax.distributed`) each reads only the items that land on
+    its devices.
 
-    Images of one batch have one shape: give `patch=` (a size, or `mj.patch.sampler(...)`), `pad_to=`, or `group="bucket"`. Threads
-    read ahead, and a second stage moves batches to the device before they are asked for.
+    Images of one batch have one shape: give `patch=` (a size, or `mj.patch.sampler(...)`), `pad_to=`, or
+    `group="bucket"`. Threads read ahead, and a second stage moves batches to the device before they are asked for.
 
     Attributes:
         cohort: The cases; `batch.rows` are numbers in it.
@@ -82,18 +83,20 @@ class Loader:
             shuffle: Whether each epoch has an order of its own, else that of the rows.
             patch: Size of the patches, or a sampler of `mj.patch`; all images of a case must lie on one grid.
             pad_to: Size that images are cropped and padded to about their centre.
-            group: "bucket": each batch holds cases of about one size, padded at the end of each axis to one of four sizes an
-                octave; `batch.extent` says how far each goes. The cohort must know its shapes, as one from `cache` does.
+            group: "bucket": each batch holds cases of about one size, padded at the end of each axis to one of four
+                sizes an octave; `batch.extent` says how far each goes. The cohort must know its shapes, as one from
+                `cache` does.
             roles: The roles to load. Default: all.
             threads: Threads that read; 0 reads when a batch is asked for.
             prefetch: Batches on the device ahead of the caller.
             start: The number of the first batch, or the `state()` of another loader, which is checked.
-            sharding: A mesh of one axis or a `Sharding` along the batch; default the default device. In a run of several
-                processes each then has its part of the batch only.
+            sharding: A mesh of one axis or a `Sharding` along the batch; default the default device. In a run of
+                several processes each then has its part of the batch only.
             progress: Write one line about the cohort and the shapes of its batches to stderr before the first batch.
 
         Raises:
-            ValueError: an argument is wrong, a case lacks a role, or shapes are known to differ and nothing evens them out.
+            ValueError: an argument is wrong, a case lacks a role, or shapes are known to differ and nothing evens them
+                out.
             ImportError: grain is not installed: `pip install "medjax[load]"`.
         """
         optional("grain", "mj.data.Loader")
@@ -213,8 +216,8 @@ class Loader:
             one, other = ((x.voxels.shape, x.dtype, x.kind) for x in (found[0], image))
             if one != other:
                 raise ValueError(
-                    f"role {role!r}: case {names[0]!r} has shape, dtype and kind {one}, case {name!r} has {other}; give patch=, "
-                    "pad_to= or group='bucket' for shapes, and bring dtypes to one in prepare (mj.cast)"
+                    f"role {role!r}: case {names[0]!r} has shape, dtype and kind {one}, case {name!r} has {other}; give "
+                    "patch=, pad_to= or group='bucket' for shapes, and bring dtypes to one in prepare (mj.cast)"
                 )
         batch, placement = stack(found), self._placement
         voxels = placement.put(_as_on_device(role, names, batch.voxels))
@@ -241,8 +244,8 @@ class Loader:
             )
         if start.get("fingerprint") != self._fingerprint:
             raise ValueError(
-                "start is the state of another stream: the cohort, batch_size, seed, patch or another argument differs; give "
-                f"start={start['step']} if that is meant"
+                "start is the state of another stream: the cohort, batch_size, seed, patch or another argument differs; "
+                f"give start={start['step']} if that is meant"
             )
         return int(start["step"])
 
@@ -293,8 +296,8 @@ def _check_shapes(rows: Sequence[Row], roles: Sequence[str]) -> None:
         known = [shape for shape in shapes if shape is not None]
         if len(known) > 1:
             raise ValueError(
-                f"role {role!r}: {shapes[known[0]]} has shape {known[0]}, {shapes[known[1]]} has {known[1]}; give patch=, pad_to= "
-                "or group='bucket', or batch_size=1"
+                f"role {role!r}: {shapes[known[0]]} has shape {known[0]}, {shapes[known[1]]} has {known[1]}; give patch=, "
+                "pad_to= or group='bucket', or batch_size=1"
             )
 
 
@@ -317,8 +320,8 @@ def _as_on_device(role: str, names: Sequence[str], voxels: np.ndarray) -> np.nda
         limits = np.iinfo(dtype)
         if voxels.min() < limits.min or voxels.max() > limits.max:
             raise ValueError(
-                f"role {role!r}, cases {', '.join(names)}: {voxels.dtype} holds values that {dtype} does not, which is what "
-                "a device holds without jax_enable_x64; cast them in prepare (mj.cast)"
+                f"role {role!r}, cases {', '.join(names)}: {voxels.dtype} holds values that {dtype} does not, which is "
+                "what a device holds without jax_enable_x64; cast them in prepare (mj.cast)"
             )
     return voxels.astype(dtype, copy=False)
 

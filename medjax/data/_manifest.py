@@ -15,7 +15,8 @@ def lines_of_manifest(path: Path) -> list[Line]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no CSV of UTF-8, it has no header or one with a column twice, or a line has another number of cells.
+        ValueError: it is no CSV of UTF-8, it has no header or one with a column twice, or a line has another number of
+            cells.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no manifest {str(path)!r}")

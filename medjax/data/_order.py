@@ -1,7 +1,7 @@
 """Which case stands at which place of the stream: index arithmetic, so that a place depends on the seed alone.
 
-Item n of the stream is item p of batch b, n = b * batch_size + p, whatever hosts, devices and threads there are. Random words
-come from the Philox counter generator, whose stream NumPy keeps, and orders from a stable sort of them.
+Item n of the stream is item p of batch b, n = b * batch_size + p, whatever hosts, devices and threads there are. Random
+words come from the Philox counter generator, whose stream NumPy keeps, and orders from a stable sort of them.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ class PlainOrder:
 class BucketOrder:
     """Each batch from one bucket of rows.
 
-    In a block of as many batches as there are rows, a bucket of m rows has m batches, so that every row comes `batch_size`
-    times. The batches of a block are shuffled; within a bucket its rows come epoch after epoch, as in `PlainOrder`.
+    In a block of as many batches as there are rows, a bucket of m rows has m batches, so that every row comes
+    `batch_size` times. The batches of a block are shuffled; within a bucket its rows come epoch after epoch, as in
+    `PlainOrder`.
     """
 
     def __init__(self, buckets: Sequence[Hashable], batch_size: int, seed: int, *, shuffle: bool):

@@ -58,13 +58,15 @@ def rows_of(
 
     Args:
         lines: Where each stands, and its cells.
-        kinds: The kind of each role, "value" for a column that is none. Roles that are not named are found by their cells.
+        kinds: The kind of each role, "value" for a column that is none. Roles that are not named are found by their
+            cells.
         modality: Modalities by role, where files cannot state them.
         folder: What relative paths are relative to; the working folder where it is `None`.
         check_patients: Whether headers of two patients within a case are an error.
 
     Raises:
-        ValueError: there is no row, a name is missing, wrong or there twice, a role or kind is unknown, or a cell is none.
+        ValueError: there is no row, a name is missing, wrong or there twice, a role or kind is unknown, or a cell is
+            none.
         FileNotFoundError: a file is missing.
     """
     if not lines:
@@ -106,7 +108,7 @@ def checked_name(name: Any, where: str) -> str:
         raise ValueError(f"{where}: it has no name; give every row a column 'case'")
     if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.strip("."):
         raise ValueError(
-            f"{where}: case must be a text of letters, digits, '.', '_' and '-', got {name!r}; results are named after it"
+            f"{where}: case must be a text of letters, digits, '.', '_' and '-', got {name!r}: results bear it"
         )
     return str(name)
 
@@ -156,7 +158,7 @@ def _is_absent(cell: Any) -> bool:
 
 
 def _check_columns(where: str, cells: Mapping[str, Any], declared: Mapping[str, Any], roles: Sequence[str]) -> None:
-    """Refuses a role that looks like another one misspelt: it names images, and the other one is missing in this row."""
+    """Refuses a role that looks like another one misspelt: it holds an image, and the other one is missing here."""
     missing = [role for role in declared if role in roles and _is_absent(cells.get(role))]
     for column, cell in cells.items():
         if column in roles and column not in declared and missing and _is_image(cell):

@@ -49,9 +49,9 @@ def split(
 
     The order of the rows changes nothing; the sides come back in the order of the cases' names.
 
-    "balanced" gives the sides the number of cases that they should have, and spreads the roles that cases have and the columns
-    in `balance` evenly, greedily, the largest groups first. "stable" assigns each group by a hash of its name: new patients
-    never move old ones, and sizes are as chance has it.
+    "balanced" gives the sides the number of cases that they should have, and spreads the roles that cases have and the
+    columns in `balance` evenly, greedily, the largest groups first. "stable" assigns each group by a hash of its name:
+    new patients never move old ones, and sizes are as chance has it.
 
     Args:
         cohort: The cases.
@@ -63,12 +63,12 @@ def split(
         mode: "balanced" or "stable".
 
     Returns:
-        With `share` a `Fold`, which is a pair: train, validation. With `folds` a list of them, whose validation sides are
-        disjoint and together the cohort.
+        With `share` a `Fold`, which is a pair: train, validation. With `folds` a list of them, whose validation sides
+        are disjoint and together the cohort.
 
     Raises:
-        ValueError: both or wrong numbers are given, a column is missing in a case, there are fewer groups than sides, or a side
-            would be empty.
+        ValueError: both or wrong numbers are given, a column is missing in a case, there are fewer groups than sides,
+            or a side would be empty.
 
     Example:
         >>> scan = mj.Image.from_array(np.zeros((2, 2, 2)))
