@@ -95,7 +95,7 @@ def named(images: Any, settings: Settings, parts: Iterable[Any]) -> tuple[dict[s
     reference = settings.reference or next(iter([*amounts, *pictures]), None)
     if reference is not None and reference not in pictures:
         raise ValueError(
-            f"reference={reference!r} is none of the images {sorted(pictures)}: give the image too, all moves about its centre"
+            f"reference={reference!r} is none of the images {sorted(pictures)}: give it, the centre of all moves"
         )
     channels = tuple((name, tuple(pictures[name].channels)) for name in amounts)
     others = tuple(name for name in given if name not in amounts)
