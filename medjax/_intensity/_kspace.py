@@ -25,8 +25,9 @@ __all__ = ["axis_for", "ghosting", "gibbs", "spike", "with_spike"]
 
 
 def gibbs(image: Image, keep: Triple) -> Image:
-    r"""Leaves the low frequencies of an image, so that edges ring: along each axis those with $|k| \le \mathrm{keep}\,n
-    / 2$.
+    r"""Leaves the low frequencies of an image, so that edges ring.
+
+    Along each axis those with $|k| \le \mathrm{keep}\,n / 2$ stay.
 
     The cutoff is symmetric about frequency 0, on axes of even length too. The field of view is periodic, as in a
     scanner: what rings over one face comes in at the other. An axis of one voxel stays as it is.

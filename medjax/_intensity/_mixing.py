@@ -28,8 +28,9 @@ _SAME = 1e-3
 
 
 def mixup(image: Image, share: PerItem, *, num_classes: int | None = None) -> Image:
-    r"""Mixes each item of a batch with the next one: $y_i = \lambda_i x_i + (1 - \lambda_i) x_{i + 1}$, the last with
-    the first.
+    r"""Mixes each item of a batch with the next one, the last with the first.
+
+    The result is $y_i = \lambda_i x_i + (1 - \lambda_i) x_{i + 1}$.
 
     Geometry and metadata are those of item i. Labels become shares of the classes, one channel each: give both images
     of a pair the same `share`.

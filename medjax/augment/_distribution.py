@@ -160,8 +160,7 @@ def choice(values: Array | Sequence[Scalar], *, weights: Array | Sequence[Scalar
 
 
 def fixed(value: Number | Array | Sequence[Scalar]) -> Distribution:
-    """Returns the distribution whose `value` is always the same, also where a single number would mean plus or minus
-    it.
+    """Returns the distribution of one `value`, also where a single number would mean plus or minus it.
 
     Raises:
         ValueError: the value is not finite.

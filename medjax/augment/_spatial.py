@@ -309,8 +309,9 @@ class misalign(_Affine, SpatialStep):
 
 @step
 class elastic(SpatialStep):
-    """Deforms the content smoothly by a lattice of control points, which spans the field of view of the reference
-    image.
+    """Deforms the content smoothly, by a lattice of control points.
+
+    The lattice spans the field of view of the reference image.
 
     Each control point is displaced along each axis by up to `min(max_mm, amount * spacing of the control points)`. The
     displacement between them is a cubic B-spline. It cannot fold: whatever `amount` says, no point moves by more than

@@ -14,6 +14,8 @@ import medjax as mj
 from medjax import Image
 from medjax._kernels._lattice_field import lattice_basis, lattice_field
 
+# Private: the basis of the field, which users only see through an exponential.
+
 KEY = jax.random.key(5)
 
 

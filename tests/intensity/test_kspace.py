@@ -14,6 +14,8 @@ import medjax as mj
 from medjax import Image
 from medjax._kernels._frequency import comb_matrix, low_pass_matrix, segment_matrix
 
+# Private: the matrices in float64, beside NumPy's transform to 1e-12.
+
 
 def matrix_of(mask: np.ndarray) -> np.ndarray:
     """The real part of a mask of the centred spectrum as a matrix, by NumPy's FFT."""

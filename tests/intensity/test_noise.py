@@ -16,6 +16,8 @@ import medjax as mj
 from medjax import Image
 from medjax._kernels._poisson import poisson_quantile
 
+# Private: the distribution of the counts, number by number, without drawing millions of them.
+
 KEY = jax.random.key(11)
 RANDOM: dict[str, Callable[[Any, Image], Image]] = {
     "gaussian_noise": lambda key, image: mj.gaussian_noise(key, image, 3.0),
