@@ -46,7 +46,8 @@ hypothesis.settings.load_profile("medjax")
 def pytest_collect_file(file_path: Path) -> None:
     """Imports a module of the package by its name before pytest does.
 
-    Pytest first imports the package that a module lies in; where that imports the module, pytest loads it a second time.
+    Pytest first imports the package that a module lies in; where that imports the module, pytest loads it a second
+    time.
     """
     if file_path.suffix == ".py" and PACKAGE in file_path.parents:
         parts = file_path.relative_to(PACKAGE.parent).with_suffix("").parts
@@ -55,6 +56,17 @@ def pytest_collect_file(file_path: Path) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"the table of ways was drawn from MEDJAX_WAYS_SEEDS={os.environ['MEDJAX_WAYS_SEEDS']}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails a run that left out cases for want of ../shared/data although the folder is there."""
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")  # of the first process alone
+    if reporter is None or not (session.config.rootpath.parent / "shared" / "data").is_dir():
+        return
+    missed = [report.nodeid for report in reporter.stats.get("skipped", []) if "shared/data" in str(report.longrepr)]
+    if missed:
+        reporter.write_line(f"skipped although ../shared/data is there: {', '.join(missed)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,7 +2,8 @@
 
 Run: `python benchmarks/ways.py [--size 96] [--rounds 7] [--only NAME ...]`. Cubes of `size` voxels a side, float32, one
 image or a batch of 4, alone or with its label map. The promise: under jit no operation takes more than 1.5 times as
-long as its eager call. All voxels are JAX arrays, so that an operation which would return a view of NumPy voxels (crop,
+long as its eager call. One cannot keep it: `translate` gives its argument's voxels back, which JAX copies under jit
+(as long as `jax.jit(lambda image: image)` takes). All voxels are JAX arrays, so that an operation which would return a view of NumPy voxels (crop,
 flip) does the same work in both ways. Both calls are warmed up, take turns in a drawn order, and ratios are formed
 round by round; calls under 2 ms get five times as many rounds. "first" is the first call with its compilation. "error"
 is the largest difference between the two results, over the largest magnitude of the eager one. "memory" is the

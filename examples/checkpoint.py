@@ -3,7 +3,8 @@
 python examples/checkpoint.py folder
 
 An `Image` is a pytree of two leaves, voxels and affine, and Orbax stores leaves. The kind and the metadata are none, so
-they go beside them as JSON. To keep or to share a scan use `mj.save_image`: a checkpoint belongs to the code that wrote it.
+they go beside them as JSON. To keep or to share a scan use `mj.save_image`: a checkpoint belongs to the code that wrote
+it.
 """
 
 import sys

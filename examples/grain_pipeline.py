@@ -2,8 +2,8 @@
 
 python examples/grain_pipeline.py folder
 
-Reads the NIfTI files of the folder, ahead and in threads. Grain's worker processes (`.mp_prefetch`) work too: they start
-by spawn, which JAX needs. They hand over arrays alone, so a batch that comes from them has no metadata.
+Reads the NIfTI files of the folder, ahead and in threads. Grain's worker processes (`.mp_prefetch`) work too: they
+start by spawn, which JAX needs. They hand over arrays alone, so a batch that comes from them has no metadata.
 """
 
 import sys

@@ -20,8 +20,8 @@ __all__ = [
 def printable(text: str) -> str:
     r"""The text of a file or a file name, safe to show: one line, without what drives a terminal.
 
-    Control characters, line breaks, marks that change the direction of writing and bytes that are no text become escapes
-    as Python writes them. Errors and warnings of this module do that to their own texts.
+    Control characters, line breaks, marks that change the direction of writing and bytes that are no text become
+    escapes as Python writes them. Errors and warnings of this module do that to their own texts.
 
     Example:
         >>> print(printable("T1\x1b[2J\nINFO verified, Schädel"))

@@ -1,4 +1,4 @@
-"""What stands in place of an image, and what makes an image of it: decided by a type's name, so that nothing is imported."""
+"""Types that users hand in for an image, and the call that turns one into an image: by name, so nothing is imported."""
 
 from __future__ import annotations
 

@@ -13,14 +13,14 @@ _has_lost_threads = False
 def refuse_in_fork() -> None:
     """Raises `RuntimeError` in a process that was forked from one in which JAX had run: a computation would never end.
 
-    Every entry of a kernel asks. What NumPy alone does, such as reading files, flips and crops of what was read, works in
-    a forked process as ever.
+    Every entry of a kernel asks. What NumPy alone does, such as reading files, flips and crops of what was read, works
+    in a forked process as ever.
     """
     if _has_lost_threads:
         raise RuntimeError(
-            "this process was forked after JAX had run in its parent, and JAX's threads do not survive a fork: the operation "
-            "would never end. Start workers by 'spawn' (or 'forkserver'): multiprocessing.get_context('spawn'), or "
-            "multiprocessing_context='spawn' of a DataLoader"
+            "this process was forked after JAX had run in its parent, and JAX's threads do not survive a fork: the "
+            "operation would never end. Start workers by 'spawn' (or 'forkserver'): "
+            "multiprocessing.get_context('spawn'), or multiprocessing_context='spawn' of a DataLoader"
         )
 
 

@@ -1,4 +1,4 @@
-"""Public names that are imported on first use (PEP 562): `import medjax` then costs little and loads no file library."""
+"""Public names that are imported on first use (PEP 562): so `import medjax` costs little and loads no file library."""
 
 from __future__ import annotations
 

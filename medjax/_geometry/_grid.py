@@ -456,7 +456,7 @@ class Grid:
 
 
 def check_grid(value: Any, name: str, hint: str = "Grid.of makes one") -> None:
-    """Raises `ValueError` for what is no grid, or one that the constructor made of what is none; the hint says what to do."""
+    """Raises `ValueError` for anything but a grid, and for a bare `Grid` that holds none; the hint says what to do."""
     if not isinstance(value, Grid):
         raise ValueError(f"{name} must be a Grid, got {type(value).__name__}; {hint}")
     shape, affine = value.shape, np.shape(value.affine)

@@ -68,8 +68,8 @@ class AffineTransform:
     def of(matrix: AffineLike, *, center: Points | None = None) -> AffineTransform:
         r"""Builds and checks a transform from a 4x4 matrix and a centre; either may be traced.
 
-        The matrix maps output points to input points: it says where the value at a point is taken from, so it pulls. The
-        `matrix` of `affine_transform` says where content goes, so it pushes; `inverse` turns one into the other.
+        The matrix maps output points to input points: it says where the value at a point is taken from, so it pulls.
+        The `matrix` of `affine_transform` says where content goes, so it pushes; `inverse` turns one into the other.
 
         Args:
             matrix: `(*batch, 4, 4)`, output world to input world, LPS mm.
@@ -79,7 +79,8 @@ class AffineTransform:
             ValueError: the matrix is not (..., 4, 4), its last row is not (0, 0, 0, 1), or a number is not finite.
 
         Example:
-            >>> image, right = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1)), mj.affine_matrix(translation=(1, 0, 0))
+            >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1))
+            >>> right = mj.affine_matrix(translation=(1, 0, 0))
             >>> pull = mj.AffineTransform.of(right)   # the value at x comes from x + 1
             >>> mj.resample_to_image(image, image, transform=pull, fill=-1.0).voxels[:, 0, 0].tolist()
             [1.0, 2.0, 3.0, -1.0]
@@ -146,7 +147,8 @@ class DisplacementField:
 
     @staticmethod
     def of(displacement: Voxels, affine: AffineLike) -> DisplacementField:
-        """Builds and checks a field from an array, which stays on its device, and the affine of its grid; both may be traced.
+        """Builds and checks a field from an array, which stays on its device, and the affine of its grid; both may be
+        traced.
 
         Args:
             displacement: `(*batch, i, j, k, 3)` real numbers, LPS mm.
@@ -272,7 +274,7 @@ def stages(transform: Any) -> list[AffineTransform | DisplacementField]:
 
 
 def _check_affine_transform(transform: AffineTransform) -> None:
-    """Raises `ValueError` for a matrix or a centre that is none; constructors do not check, so that it is asked on use."""
+    """Raises `ValueError` for a matrix or a centre that is none; constructors do not check, so use does."""
     matrix, center = transform.matrix, transform.center
     if np.shape(matrix)[-2:] != (4, 4):
         raise ValueError(f"an affine transform is a (..., 4, 4) matrix, got shape {np.shape(matrix)}")
@@ -290,7 +292,8 @@ def _check_displacement(field: Any) -> None:
     """Raises `ValueError` for a displacement that is none."""
     if not hasattr(field, "dtype"):
         raise ValueError(
-            f"a displacement field holds an array, got {type(field).__name__}; DisplacementField.of makes one of sequences"
+            f"a displacement field holds an array, got {type(field).__name__}; DisplacementField.of makes one of "
+            "sequences"
         )
     is_real = jax.numpy.issubdtype(field.dtype, np.floating) or np.issubdtype(field.dtype, np.integer)
     if field.ndim < 4 or field.shape[-1] != 3 or not is_real:

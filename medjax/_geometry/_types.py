@@ -1,8 +1,8 @@
 """The types of the public API's arguments: they say what may be traced, so that an editor flags a wrong axis or unit.
 
-What is static, known before a trace, is a `Literal` (`Axis`, `Unit`, ...), a `StaticSize`, or Python's own `int`, `bool` and
-`str`. What may be traced is one of the number types below: Python's numbers, sequences of them, arrays of NumPy and of JAX.
-The table that tests hold true is in docs/arguments.md.
+What is static, known before a trace, is a `Literal` (`Axis`, `Unit`, ...), a `StaticSize`, or Python's own `int`,
+`bool` and `str`. What may be traced is one of the number types below: Python's numbers, sequences of them, arrays of
+NumPy and of JAX. The table that tests hold true is in docs/arguments.md.
 """
 
 from __future__ import annotations

@@ -333,7 +333,8 @@ def _check_parts(image: Image, name: str) -> None:
     if not are_arrays or affine[-2:] != (4, 4) or len(voxels) < len(batch) + 3 or voxels[: len(batch)] != batch:
         raise ValueError(
             f"{name} must hold arrays, voxels (*batch, i, j, k, *channels) and an affine (*batch, 4, 4); got "
-            f"{type(image.voxels).__name__} {voxels} and {type(image.affine).__name__} {affine}; Image.from_array checks"
+            f"{type(image.voxels).__name__} {voxels} and {type(image.affine).__name__} {affine}; Image.from_array "
+            "checks"
         )
     if image.kind not in _KINDS:
         raise ValueError(

@@ -170,6 +170,8 @@ def nyul_train(
     low, high = (float(end) for end in range)
     if not low < high or high - low > float(np.finfo(np.float32).max):
         raise ValueError(f"range must rise from low to high, by no more than float32 holds, got {range!r}")
+    if len({image.channels for image in images}) > 1:
+        raise ValueError(f"all images must have the same channels, got {[image.channels for image in images]}")
     sums, counts = zip(
         *(
             _trained_on(image, mask, found, (low, high), background, n)
@@ -177,8 +179,6 @@ def nyul_train(
         ),
         strict=True,
     )
-    if len({total.shape for total in sums}) > 1:
-        raise ValueError(f"all images must have the same channels, got {[image.channels for image in images]}")
     total, count = functools.reduce(jnp.add, sums), functools.reduce(jnp.add, counts)
     # If all images are constant, the percentiles themselves are spread over the range.
     even = jnp.asarray(np.interp(found, (found[0], found[-1]), (low, high)), total.dtype)

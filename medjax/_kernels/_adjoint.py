@@ -1,4 +1,4 @@
-"""The adjoint of sampling: where each output's cotangent goes. Scattered anywhere, or gathered where the map is invertible."""
+"""The adjoint of sampling. It scatters the outputs' cotangents, or gathers them where the map is invertible."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ __all__ = ["Candidates", "Inverse", "collect", "scatter"]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Inverse:
-    """The map from input index back to output index: lets the adjoint gather instead of scatter.
+    """The map from input index back to output index. With it the adjoint gathers instead of scattering.
 
     Attributes:
         tables: As for the forward map, `(base, fraction)` of each input axis, each `(n, out_rank)`.
         matrix: Linear part of the forward map, `(rank, out_rank)`.
         half: Half the width of the set of output indices that reach one input voxel, `(out_rank,)`.
-        reach: How many integers such an interval holds at most, per output axis; static.
+        reach: The most integers that such an interval holds, for each output axis; static.
     """
 
     tables: tuple[Table, ...]
@@ -50,7 +50,7 @@ class Inverse:
 
 
 def scatter(out: Any, tables: Sequence[Table], shift: Any, sampling: Sampling, together: int = A_TURN) -> Any:
-    """Adds each output into the taps that it was made of, so many in one turn of a loop."""
+    """Adds each output to the voxels that are its taps; `together` taps in one turn of a loop."""
     channels = sampling.channels
     rows = out.reshape(joined_shape(out.shape[: out.ndim - len(channels)], channels))
     spatial = out.shape[: out.ndim - len(channels)]
@@ -75,13 +75,13 @@ def scatter(out: Any, tables: Sequence[Table], shift: Any, sampling: Sampling, t
 def collect(out: Any, inverse: Inverse, sampling: Sampling) -> Any:
     """Gathers, for each input voxel, the outputs whose stencil reaches it: the adjoint without a scatter.
 
-    With `y = N x + s` the place of voxel `x` among the outputs and `o` a candidate near it, the point that was sampled
-    for `o` lies at `M (o - y)` from `x`: a small number, exact to a rounding of the fraction.
+    Voxel `x` lies at `y = N x + s` among the outputs. The point that was sampled for a candidate `o` lies `M (o - y)`
+    away from `x`. This is a small number, exact to a rounding of the fraction.
     """
     outputs = len(inverse.half)
 
     def add(spans: Sequence[Span], turn: Any, total: Any) -> Any:
-        # Else coordinates are held in memory.
+        # Without this zero XLA holds the coordinates in memory.
         zero = hidden_zero(inverse.tables, 1) if turn is None else jnp.minimum(turn, 0)
         start, gap = [], []
         for (base, fraction), width in zip(coordinates(inverse.tables, None, outputs, zero), inverse.half, strict=True):
@@ -97,14 +97,14 @@ def collect(out: Any, inverse: Inverse, sampling: Sampling) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """For each voxel the outputs near it, of which some were made of it.
+    """The outputs near each voxel. Some of them have the voxel as a tap.
 
     Attributes:
         out: The outputs' cotangents, `(*out, *channels)`.
         start: For each output axis the first candidate's index, over the voxels.
-        begin: For each input axis how far from the voxel the first candidate was sampled.
+        begin: For each input axis the distance from the voxel to the point of the first candidate.
         matrix: Linear part of the forward map, `(rank, out_rank)`.
-        sampling: The sampling; orders 0 and 1 alone.
+        sampling: The sampling, of orders 0 and 1.
     """
 
     out: Any
@@ -115,12 +115,12 @@ class Candidates:
 
     @staticmethod
     def near(out: Any, start: Sequence[Any], gap: Sequence[Any], matrix: Any, sampling: Sampling) -> Candidates:
-        """The candidates from `start` on, which lies `gap` outputs away from where the voxel itself lies."""
+        """The candidates from `start` on, which lies `gap` outputs away from the voxel's own place."""
         begin = [sum(matrix[d, e] * away for e, away in enumerate(gap)) for d in range(sampling.rank)]
         return Candidates(out, start, begin, matrix, sampling)
 
     def added(self, spans: Sequence[Span], total: Any) -> Any:
-        """Adds the share of the candidates in a span to each voxel's total."""
+        """Adds the shares of a span of candidates to each voxel's total."""
         channels, sizes = self.sampling.channels, self.out.shape[: len(self.start)]
         flat = joined(self.out, channels)
         limits = [_limits(d, self.sampling, self.out.dtype) for d in range(self.sampling.rank)]
@@ -144,11 +144,11 @@ class Candidates:
 
 
 def _limits(axis: int, sampling: Sampling, dtype: Any) -> tuple[Any, Any, Any, Any]:
-    """How far from a voxel a sample may lie to touch it, `[low, high)`, and where its weight stops to change.
+    """The distances `[low, high)` at which a sample has a voxel as a tap, and those at which its weight stops changing.
 
-    The half voxel beyond an edge takes the edge voxel's value: there the hat is flat. What lies further out is the fill's,
-    and has no cotangent; a little of it is looked at, lest rounding drop what lies on the face. A sample one voxel away has
-    no weight and is left out, for it may be infinite.
+    A sample within half a voxel beyond an edge takes the edge voxel's value, so its weight is constant there. A sample
+    further out takes the fill value and has no cotangent. The limit lies a little beyond the face, so that rounding
+    drops no sample on the face. A sample one voxel away has no weight. It is left out because it may be infinite.
     """
     n = sampling.shape[axis]
     index = column(jnp.arange(n), axis, sampling.rank)

@@ -1,7 +1,8 @@
-"""Sampling along the axes, one after the other, with numbers that are there when the program runs; and its adjoint."""
+"""Sampling along one axis after the other by a map that is known only when the program runs, and its adjoint."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,10 +16,10 @@ from medjax._kernels._prefilter import prefiltered_along
 from medjax._kernels._taps import cell, weighted
 from medjax._kernels._values import filled
 
-__all__ = ["aligned", "aligned_adjoint"]
+__all__ = ["aligned", "aligned_adjoint", "most_shares"]
 
 _A_TURN = 4
-"""Candidates along one axis that an adjoint visits in one turn of its loop."""
+"""Outputs near a voxel, along one axis, that an adjoint visits in one turn of its loop."""
 
 
 def aligned(volume: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
@@ -32,32 +33,68 @@ def aligned(volume: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
 
 
 def aligned_adjoint(out: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
-    """Brings the cotangents of the outputs to the voxels that they were made of."""
-    out = filled(out, _inside(data.map, sampling), jnp.zeros_like(data.fill))
-    for axis in reversed(_by_growth(data.map, sampling)):
-        out = _along_adjoint(out, data, sampling, axis, facts["line"][axis])
-        out = prefiltered_along(out, axis, sampling.orders[axis], sampling.dtype, is_back=True)
-    return out
+    """Brings the outputs' cotangents back to the voxels."""
+    axes = list(reversed(_by_growth(data.map, sampling)))
+    counts = _usual_shares(data, sampling)
+
+    def few() -> Any:
+        """All axes in one pass, without a loop."""
+        total = out
+        for axis in axes:
+            found = _held(_compact(_turn(data, sampling, axis, facts["line"][axis], 0))[: counts[axis]])
+            total = sum(_weighted_shares(total, found, axis))
+        return total
+
+    def any_number() -> Any:
+        total = out
+        for axis in axes:
+            total = _along_adjoint(total, data, sampling, axis, facts["line"][axis])
+            total = prefiltered_along(total, axis, sampling.orders[axis], sampling.dtype, is_back=True)
+        return total
+
+    if max(sampling.orders) > 1 or max(counts) > _A_TURN:
+        return any_number()
+    return jax.lax.cond((facts["shares"] <= np.array(counts, np.int32)).all(), few, any_number)
+
+
+def most_shares(data: Data, sampling: Sampling, reach: Any) -> Any:
+    """How many outputs a voxel at most is a tap of along each axis, `(3,)`."""
+    if max(sampling.orders) > 1:
+        return jnp.zeros(3, np.int32)
+    found = [
+        jnp.stack([share != 0 for _, share in _turn(data, sampling, axis, reach[axis], 0)]).sum(0, dtype=np.int32).max()
+        for axis in range(3)
+    ]
+    return jnp.where(reach <= _A_TURN, jnp.stack(found), np.int32(2**30))  # more than a turn shows: any number
+
+
+def _usual_shares(data: Data, sampling: Sampling) -> list[int]:
+    """How many outputs a voxel is a tap of along each axis, where both lattices cover the same field of view."""
+    sizes = zip(out_shape(data.map.tables, None), sampling.shape, sampling.orders, strict=False)
+    return [math.ceil((order + 1) * n / m) for n, m, order in sizes]
 
 
 def _inside(later: Later, sampling: Sampling) -> Any:
-    """Which points lie in the field of view, told axis by axis."""
-    tables = eased(later.tables, later.slack)
-    lines = [
-        column(inside_cell(*cell(*_place(tables, axis), order), sampling.shape[axis], order), axis, 3)
-        for axis, order in enumerate(sampling.orders)
-    ]
+    """Which points lie in the field of view, found axis by axis."""
+    lines = [column(_inside_along(later, sampling, axis), axis, 3) for axis in range(3)]
     return lines[0] & lines[1] & lines[2]
 
 
+def _inside_along(later: Later, sampling: Sampling, axis: int) -> Any:
+    """Which outputs along one axis lie in the field of view along it, `(n,)`."""
+    order = sampling.orders[axis]
+    place = _place(eased(later.tables, later.slack), axis)
+    return inside_cell(*cell(*place, order), sampling.shape[axis], order)
+
+
 def _by_growth(later: Later, sampling: Sampling) -> list[int]:
-    """The axes, that which shrinks the most first."""
+    """The axes in order of growth: the one that shrinks the most comes first."""
     growth = [n / m for n, m in zip(out_shape(later.tables, None), sampling.shape, strict=False)]
     return sorted(range(3), key=lambda d: growth[d])
 
 
 def _place(tables: Sequence[Table], axis: int) -> tuple[Any, Any]:
-    """Where the outputs along one axis of an aligned map lie on it, whole and fraction, `(n,)` each."""
+    """The coordinates of the outputs along one axis of an aligned map, whole and fraction, `(n,)` each."""
     base, fraction = (part[:, axis] for part in tables[axis])
     if axis == 0:
         return base, fraction
@@ -65,7 +102,7 @@ def _place(tables: Sequence[Table], axis: int) -> tuple[Any, Any]:
 
 
 def _snapped(fraction: Any, doubt: Any) -> Any:
-    """The same fractions, those that rounding may have moved off a voxel's centre back on it; gradients are kept."""
+    """Moves fractions that rounding may have moved off a voxel's centre back to it; keeps their gradients."""
     moved = jnp.round(fraction) - fraction
     return fraction + jax.lax.stop_gradient(jnp.where(jnp.abs(moved) <= doubt, moved, 0))
 
@@ -78,8 +115,8 @@ def _line(data: Data, sampling: Sampling, axis: int) -> list[tuple[Any, Any]]:
     found = taps((base, fraction), sampling.shape[axis], order, sampling.boundary[axis], derivative)
     if order != 1 or derivative:
         return found
-    # On a voxel's centre both taps are that voxel, half and half: a NaN beside it stays out. XLA fuses this, and no check of
-    # the values that were taken.
+    # At a voxel's centre both taps are that voxel with half the weight each, so a NaN beside it stays out. XLA fuses
+    # this; it does not fuse a check of the values.
     (first, near), (second, far) = found
     is_alone = far == 0
     return [
@@ -100,9 +137,9 @@ def _along(volume: Any, data: Data, sampling: Sampling, axis: int) -> Any:
 
 
 def _held(line: Sequence[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """The same numbers, held in memory: XLA would work a line's taps out anew for each voxel of the output.
+    """Holds numbers in memory. Without this XLA computes a line's taps again for each voxel of the output.
 
-    No pass of XLA's looks through a sort, whereas barriers are gone before it fuses.
+    No pass of XLA looks through a sort. Barriers do not help: XLA removes them before it fuses.
     """
     leaves, structure = jax.tree.flatten(list(line))
     order = jax.lax.iota(jnp.int32, len(leaves[0]))
@@ -114,33 +151,56 @@ def _taken(volume: Any, index: Any, axis: int) -> Any:
 
 
 def _along_adjoint(out: Any, data: Data, sampling: Sampling, axis: int, reach: Any) -> Any:
-    """Gathers, for each voxel along an axis, the outputs that it is a tap of.
+    """Gathers, for each voxel along an axis, the outputs that it is a tap of."""
 
-    A voxel looks at the few outputs near it, and takes from each by the weight that the forward kernel gave it.
+    def of_turn(turn: Any) -> list[Any]:
+        return _weighted_shares(out, _held(_turn(data, sampling, axis, reach, turn)), axis)
+
+    turns = jax.lax.div(jnp.minimum(reach, out.shape[axis]) + np.int32(_A_TURN - 1), np.int32(_A_TURN))
+    shape = [*out.shape[:axis], sampling.shape[axis], *out.shape[axis + 1 :]]
+    return looped(
+        turns,
+        lambda turn, total: sum(of_turn(turn), total),
+        zeros_for((out, *jax.tree.leaves(data)), shape, out.dtype),
+    )
+
+
+def _turn(data: Data, sampling: Sampling, axis: int, reach: Any, turn: Any) -> list[tuple[Any, Any]]:
+    """Returns some of the outputs near each voxel along an axis, and how much of each comes back, `(size,)` each.
+
+    What comes back is the weight that the forward kernel gave the voxel: 0 for an output outside the field of view.
     """
-    size, count = sampling.shape[axis], out.shape[axis]
+    size, count = sampling.shape[axis], out_shape(data.map.tables, None)[axis]
     scale, start = data.map.matrix[axis, axis], data.map.offset[axis]
     reach = jnp.minimum(reach, count)
-    voxel = jnp.arange(size)
-    middle = (voxel.astype(out.dtype) - start) / scale
-    first = jnp.ceil(jnp.clip(jnp.where(jnp.isnan(middle), 0, middle), -1e9, 1e9) - reach.astype(out.dtype) / 2)
+    voxel = jnp.arange(size, dtype=jnp.int32)
+    middle = (voxel.astype(scale.dtype) - start) / scale
+    first = jnp.ceil(jnp.clip(jnp.where(jnp.isnan(middle), 0, middle), -1e9, 1e9) - reach.astype(scale.dtype) / 2)
     first = jnp.where(reach < count, first.astype(jnp.int32), 0)  # else every output is near
-    line = _held(_line(data, sampling, axis))
+    line, is_inside = _line(data, sampling, axis), _inside_along(data.map, sampling, axis)
+    found = []
+    for n in range(_A_TURN):
+        near = first + (turn * _A_TURN + n)
+        output = jnp.clip(near, 0, count - 1)
+        share: Any = 0
+        for index, weight in line:
+            amount = jnp.ones((), scale.dtype) if weight is None else weight.at[output].get(mode="promise_in_bounds")
+            is_tap = index.at[output].get(mode="promise_in_bounds") == voxel
+            share = share + jnp.where(is_tap, amount, 0)
+        is_one = (near == output) & (turn * _A_TURN + n < reach)
+        share = jnp.where(is_one & is_inside.at[output].get(mode="promise_in_bounds"), share, 0)
+        found.append((output, share))
+    return found
 
-    def add(turn: Any, total: Any) -> Any:
-        for n in range(_A_TURN):
-            near = first + (turn * _A_TURN + n)
-            output = jnp.clip(near, 0, count - 1)
-            share: Any = 0
-            for index, weight in line:
-                amount = jnp.ones((), out.dtype) if weight is None else weight.at[output].get(mode="promise_in_bounds")
-                is_tap = index.at[output].get(mode="promise_in_bounds") == voxel
-                share = share + jnp.where(is_tap, amount.astype(out.dtype), 0)
-            valid = (near >= 0) & (near < count) & (turn * _A_TURN + n < reach)
-            share = jnp.where(valid, share, 0)
-            total = total + weighted(column(share, axis, out.ndim), _taken(out, output, axis))
-        return total
 
-    shape = [*out.shape[:axis], size, *out.shape[axis + 1 :]]
-    turns = jax.lax.div(reach + np.int32(_A_TURN - 1), np.int32(_A_TURN))
-    return looped(turns, add, zeros_for((out, *jax.tree.leaves(data)), shape, out.dtype))
+def _compact(found: Sequence[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Puts those that give a share in front, for each voxel."""
+    outputs, shares = (jnp.stack(part) for part in zip(*found, strict=True))
+    order = jnp.argsort(shares == 0, axis=0, stable=True)
+    return list(zip(*(jnp.take_along_axis(part, order, 0) for part in (outputs, shares)), strict=True))
+
+
+def _weighted_shares(out: Any, found: Sequence[tuple[Any, Any]], axis: int) -> list[Any]:
+    return [
+        weighted(column(share.astype(out.dtype), axis, out.ndim), _taken(out, output, axis)) for output, share in found
+    ]

@@ -1,4 +1,4 @@
-"""Linear filters that shift weights along one axis: a full matrix `(n, n)` for each axis, so that its entries may be traced."""
+"""Linear filters along the axes: a full matrix `(n, n)` for each axis, whose entries may be traced."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 __all__ = ["along_axes", "gaussian_matrix"]
 
@@ -33,27 +32,24 @@ def gaussian_matrix(sigma: Any, radius: Any, size: int, periods: int) -> Any:
         >>> gaussian_matrix(jnp.asarray(1e-3), jnp.asarray(0.0), 3, 1).tolist()
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    out, source = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
-    lead = (1,) * sigma.ndim
-    width = jnp.maximum(sigma, 0.1)[
-        ..., None, None
-    ]  # below an eighth of a voxel the radius is 0; the gradient is finite
-    reach = radius[..., None, None]
+    # Below an eighth of a voxel the radius is 0. The lower limit keeps the gradient finite.
+    width = jnp.maximum(sigma, 0.1)[..., None, None, None]
+    reach = radius[..., None, None, None]
 
-    def weight(distance: np.ndarray) -> Any:
-        offset = jnp.asarray(distance.reshape(*lead, size, size), sigma.dtype)
+    def weight(distance: Any) -> Any:
+        offset = distance.astype(sigma.dtype).reshape((1,) * sigma.ndim + distance.shape)
         ratio = offset / width
-        return jnp.where(jnp.abs(offset) <= reach, jnp.exp(-0.5 * ratio * ratio), 0)
+        return jnp.where(jnp.abs(offset) <= reach, jnp.exp(-0.5 * ratio * ratio), 0).sum(-3)
 
-    total: Any = 0
-    for period in range(-periods, periods + 1):
-        shift = 2 * size * period
-        total = total + weight(source + shift - out) + weight(shift - 1 - source - out)
+    index = jnp.arange(size)
+    out, source = index[:, None], index[None, :]
+    shift = (2 * size * jnp.arange(-periods, periods + 1))[:, None, None]  # one sum, however many periods there are
+    total = weight(source[None] + shift - out[None]) + weight(shift - 1 - source[None] - out[None])
     return total / total.sum(-1, keepdims=True)
 
 
 def along_axes(voxels: Any, matrices: Sequence[Any], depth: int) -> Any:
-    """Multiplies i, j and k by a matrix each; what is not finite reaches no further than a row's weights.
+    """Multiplies i, j and k by a matrix each. Values that are not finite reach no further than a row's weights.
 
     Args:
         voxels: `(*batch, i, j, k, *channels)`, floating point.

@@ -1,8 +1,8 @@
 """Resampling one axis after the other, where the map is axis-aligned: spacing, scale, orientation, crop, flip.
 
 Along each axis the operator is a small matrix. For linear interpolation it has two entries a row and is applied as a
-sum of takes; its transpose has a few entries a row too, so the adjoint is the same kernel with the transposed table: a
-gather, never a scatter. A cubic spline's matrix, prefilter included, is full: there the operator is a matrix product.
+sum of takes. Its transpose has a few entries a row too, so the adjoint is the same kernel with the transposed table: a
+gather, never a scatter. The matrix of a cubic spline, prefilter included, is full and is applied as a matrix product.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def transposed(band: Band) -> Band:
 
 
 def dense(band: Band) -> np.ndarray:
-    """Returns the same as a full matrix `(n_out, n_in)`."""
+    """Returns a band as a full matrix `(n_out, n_in)`."""
     matrix = np.zeros((len(band.index), band.size))
     weight = np.ones(band.index.shape) if band.weight is None else band.weight
     np.add.at(matrix, (np.arange(len(matrix))[:, None], band.index), weight)
@@ -73,9 +73,9 @@ def dense(band: Band) -> np.ndarray:
 
 
 def without_idle_taps(band: Band) -> Band:
-    """Returns the same matrix for two taps a row of which none weighs 0: a tap that does shares the other's voxel and weight.
+    """Returns the same matrix without weights of 0: such a tap takes the other tap's voxel and half its weight.
 
-    Half a voxel and half again is the voxel, also where it is infinite; 0 times a neighbour that is NaN would be NaN.
+    Twice half a voxel is the voxel, also where it is infinite. 0 times a neighbour that is NaN would be NaN.
 
     Example:
         >>> band = without_idle_taps(Band(np.array([[0, 1], [1, 2]]), np.array([[1.0, 0.0], [0.25, 0.75]]), 3))
@@ -113,7 +113,7 @@ def along_axis(volume: Any, operator: Operator, axis: int, dtype: Any) -> jax.Ar
 
 
 def _take_sum(volume: Any, band: Band, *, axis: int, dtype: Any, may_be_idle: bool = False) -> Any:
-    """Sums the taps, each a take along the axis times its column of weights; idle ones add nothing, not even NaN."""
+    """Sums the taps, each a take times its weights. Where `may_be_idle`, a weight of 0 lets no NaN through."""
     lead = (slice(None),) * axis
     shape = [-1 if d == axis else 1 for d in range(volume.ndim)]
     total: Any = None

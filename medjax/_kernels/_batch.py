@@ -17,7 +17,7 @@ Kernel = Callable[..., Any]
 
 
 def broadcast(array: Any, shape: tuple[Any, ...]) -> Any:
-    """Broadcasts an array to a shape, on the host where NumPy can: it knows no symbolic number of items, as exports have.
+    """Broadcasts an array to a shape, on the host where NumPy can. NumPy knows no symbolic sizes, which exports have.
 
     Example:
         >>> broadcast(np.ones((4, 4)), (3, 4, 4)).shape
@@ -40,7 +40,7 @@ def over_batch(kernel: Kernel, depth: int, in_axes: Any = 0) -> Kernel:
 
 
 def keeping_sharding(kernel: Kernel, depth: int) -> Kernel:
-    """Lets results lie where the items of the batch lie, also on meshes whose shardings are checked as shapes are.
+    """Keeps results on the devices of their items, also on meshes that check shardings as they check shapes.
 
     Args:
         kernel: Traced, from arrays in pytrees to arrays `(*batch, ...)`; the first operand is `(*batch, ...)` too.

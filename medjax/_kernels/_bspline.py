@@ -2,14 +2,14 @@
 
 The coefficients of an interpolating spline solve a banded system along each axis. Its inverse is a full `n x n` matrix,
 so the prefilter is one matrix product an axis: exact at every boundary for every length, differentiable, batched, and
-what accelerators do best. On a CPU it is also the fastest form measured (256x256x128 float32: 60 ms; a 25-tap symmetric
-filter 80-140 ms; the recursion as a scan 180 ms).
+the operation that accelerators do best. On a CPU it is also the fastest form measured (256x256x128 float32: 60 ms; a
+25-tap symmetric filter 80-140 ms; the recursion as a scan 180 ms).
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def spline_at(order: int, distance: np.ndarray) -> np.ndarray:
     if order == 0:
         return ((distance >= -0.5) & (distance < 0.5)).astype(np.float64)
     total, binomial = np.zeros_like(distance), 1.0
-    reach = np.abs(distance)  # symmetric: the far side's terms, which cancel badly, are never needed
+    reach = np.abs(distance)  # symmetric, so the terms of the far side, which cancel badly, are not needed
     for k in range(order + 2):
         total += (-1) ** k * binomial * np.maximum(0.0, (order + 1) / 2 - reach - k) ** order
         binomial *= (order + 1 - k) / (k + 1)
@@ -88,7 +88,7 @@ def spline_matrix(positions: np.ndarray, size: int, order: int, boundary: Spline
         positions: Continuous indices, `(n_out,)` float64.
         size: Number of samples.
         order: Spline order, 1 to 5.
-        boundary: What the spline assumes beyond the edges.
+        boundary: The rule of the spline beyond the edges.
 
     Example:
         >>> row = spline_matrix(np.array([1.0]), 4, 3)[0]
@@ -105,7 +105,7 @@ def spline_matrix(positions: np.ndarray, size: int, order: int, boundary: Spline
 
 
 def gaussian_matrix(size: int, sigma: float) -> np.ndarray:
-    """Returns the matrix that smooths along an axis with a Gaussian of `sigma` voxels, edge values repeated beyond.
+    """Returns the matrix that smooths along an axis with a Gaussian of `sigma` voxels. Edge values are repeated beyond.
 
     The kernel is sampled, cut at four sigma and normalised to one. A sigma of 0 gives the identity.
 
@@ -124,8 +124,3 @@ def gaussian_matrix(size: int, sigma: float) -> np.ndarray:
     for shift, value in zip(shifts, kernel, strict=True):
         np.add.at(matrix, (rows, np.clip(rows + shift, 0, size - 1)), value)
     return matrix
-
-
-def as_operator(matrix: np.ndarray, dtype: Any) -> tuple[np.ndarray]:
-    """Casts a matrix to the dtype that it is applied in."""
-    return (matrix.astype(dtype),)

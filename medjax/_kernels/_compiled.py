@@ -1,4 +1,4 @@
-"""The door to every kernel: what JAX may read late is copied, what is known is computed at once, all threads work."""
+"""The door to every kernel: arrays that JAX may read late are copied, known values computed at once, by all threads."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def compiled(kernel: Callable[..., Any], *, moves: bool = False, **options: Any)
     """Compiles a kernel so that it gives one result however it is called.
 
     - NumPy arrays that somebody may still write to are copied first (see `unchanging`).
-    - Where no operand is traced the result is computed at once, also inside a transformation of the caller's that closes
-      over the operands. So what is known stays known, checks of values keep working, and XLA never folds large constants
-      (it folds some integer steps wrongly: https://github.com/openxla/xla/issues/34260).
+    - Where no operand is traced, the result is computed at once, also inside a caller's transformation that closes over
+      the operands. So known values stay known, checks of values keep working, and XLA never folds large constants (it
+      folds some integer steps wrongly: https://github.com/openxla/xla/issues/34260).
 
     Args:
         kernel: From arrays in pytrees to arrays in pytrees.
         moves: Whether the kernel moves values to one array and computes next to nothing. XLA's CPU compiler gives an
-            operation that counts fewer steps than bytes only `sqrt(cores)` threads, in the belief that more would wait for
-            the memory (`DefaultCostModel`, xla/service/cpu/parallel_task_assignment.cc). They would not: half of the time
-            goes into the pages of a new array, which the threads share (4 cores, 34 MB: a permutation takes 13 ms for 20,
-            another slice thickness 15 ms for 22). So steps are added that XLA counts and LLVM, which compiles the loops,
-            takes out again; on CPUs only, and not inside a transformation of the caller's, where XLA joins the kernel with
-            others.
+            operation that counts fewer steps than bytes only `sqrt(cores)` threads, in the belief that more would wait
+            for the memory (`DefaultCostModel`, xla/service/cpu/parallel_task_assignment.cc). They would not: half of
+            the time goes into the pages of a new array, which the threads share (4 cores, 34 MB: a permutation takes 13
+            ms instead of 20, another slice thickness 15 ms instead of 22). So the kernel gets steps that XLA counts and
+            that LLVM, which compiles the loops, removes again. This is done on CPUs only, and not inside a caller's
+            transformation, where XLA joins the kernel with others.
         options: As `jax.jit` takes them.
 
     Returns:
@@ -71,16 +71,16 @@ def compiled(kernel: Callable[..., Any], *, moves: bool = False, **options: Any)
 
 
 def _operand(leaf: Any) -> Any:
-    """An operand as the kernel takes it; under `jax.disable_jit` nobody else makes a JAX array of it."""
+    """Returns an operand as the kernel takes it. Under `jax.disable_jit` nobody else makes a JAX array of it."""
     leaf = unchanging(leaf)
     return jnp.asarray(leaf) if is_jit_disabled() and isinstance(leaf, np.ndarray) else leaf
 
 
 def _within_a_trace(kernel: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
-    """The compiled kernel for callers that trace some of the operands; the leaves that are `known` are hidden from XLA.
+    """The compiled kernel for callers that trace some of the operands. It hides the `known` leaves from XLA.
 
-    It would fold them into constants, which takes seconds for a mask, and loops over what is left of a plan's tables take up to
-    five times as long. One barrier for all: one for each does not help.
+    XLA would fold them into constants. For a mask this takes seconds, and loops over the folded tables of a plan take
+    up to five times as long. One barrier holds all leaves: one for each does not help.
     """
 
     def hiding(*operands: Any, known: tuple[int, ...], **static: Any) -> Any:
@@ -92,7 +92,8 @@ def _within_a_trace(kernel: Callable[..., Any], options: dict[str, Any]) -> Call
     signature = inspect.signature(kernel)
     last = inspect.Parameter("known", inspect.Parameter.KEYWORD_ONLY)
     hiding.__name__ = kernel.__name__
-    hiding.__signature__ = signature.replace(parameters=[*signature.parameters.values(), last])  # type: ignore[attr-defined]
+    parameters = [*signature.parameters.values(), last]
+    hiding.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     names = options.get("static_argnames", ())
     return jax.jit(hiding, **options | {"static_argnames": ("known", *([names] if isinstance(names, str) else names))})
 
@@ -104,21 +105,24 @@ def _known(operands: Any) -> tuple[int, ...]:
 
 
 def eagerly() -> contextlib.AbstractContextManager[Any]:
-    """Within it known arrays are computed at once, also where a trace of the caller's is under way."""
+    """A context in which known arrays are computed at once, also while the caller traces."""
     is_at_once = trace_state() == _AT_ONCE
-    return contextlib.nullcontext() if is_at_once else jax.ensure_compile_time_eval()  # which compiles of its own
+    return (
+        contextlib.nullcontext() if is_at_once else jax.ensure_compile_time_eval()
+    )  # its programs are compiled apart from jit's
 
 
 def at_once(*values: Any) -> contextlib.AbstractContextManager[Any]:
-    """Within it JAX computes with these values at once if all are known, also while a trace of the caller's is under way."""
+    """A context in which JAX computes with these values at once if all are known, also while the caller traces."""
     return contextlib.nullcontext() if is_traced(*values) else eagerly()
 
 
 def unchanging(array: Any) -> Any:
-    """Returns an operand as jit can be given it: a JAX array or locked NumPy as it is, a locked copy of any other array.
+    """Returns an operand that jit may read late: a JAX or locked NumPy array as it is, a locked copy of any other.
 
-    On a CPU JAX reads NumPy arrays where they lie, and later than it returns: a caller who fills his array anew would
-    change the result. `jnp.asarray` and `jnp.array` read late too; only NumPy's own copy is one.
+    On a CPU JAX reads NumPy arrays in place and may do so after a call has returned. A caller who then fills the array
+    with other values would change the result. `jnp.asarray` and `jnp.array` read late too. Only NumPy's own copy is
+    safe.
     """
     if not isinstance(array, np.ndarray):
         return array
@@ -131,7 +135,7 @@ def unchanging(array: Any) -> Any:
 
 
 def _counted(values: jax.Array) -> jax.Array:
-    """The same values, `x ^ a ^ b ^ (a ^ b)`: three steps each time, and enough times for a read and a write."""
+    """Returns the same values as `x ^ a ^ b ^ (a ^ b)`, so often that XLA counts more steps than bytes."""
     if values.dtype == bool or jnp.issubdtype(values.dtype, jnp.complexfloating):
         return values
     size = values.dtype.itemsize

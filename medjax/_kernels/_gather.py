@@ -33,49 +33,42 @@ from medjax._kernels._points import (
 from medjax._kernels._taps import Boundary, tap_sum
 from medjax._kernels._transposable import Rules, linear_pair
 
-__all__ = ["gathered", "sample"]
+__all__ = ["Locations", "gathered", "sample"]
 
 _TOGETHER = 16
-"""Taps that are compiled side by side; more are taken in turns."""
+"""The most taps that are compiled side by side. A loop visits more than these in turns."""
 
 
-class Operands(NamedTuple):
-    """Where to sample.
+class Locations(NamedTuple):
+    """The points at which a volume is sampled.
 
     Attributes:
-        tables: For each output axis whole and fraction; none when the shift alone says where.
+        tables: For each output axis `(base, fraction)`, int32 and floating point, `(n, rank)`; none when the shift
+            alone gives the points.
         shift: `(rank, *out)` to add, or `None`.
-        inverse: The inverse map, where it is known, for a fast adjoint.
+        inverse: The inverse map, which makes the adjoint fast, where it is known; used with orders 0 and 1 and the
+            boundary "clamp" only.
     """
 
     tables: tuple[Table, ...]
-    shift: Any
-    inverse: Inverse | None
+    shift: Any = None
+    inverse: Inverse | None = None
 
 
 def sample(
-    volume: Any,
-    tables: Sequence[Table],
-    shift: Any = None,
-    *,
-    orders: Sequence[int],
-    boundary: Boundary | Sequence[Boundary] = "clamp",
-    dtype: Any = None,
-    inverse: Inverse | None = None,
+    volume: Any, locations: Locations, *, orders: Sequence[int], boundary: Boundary = "clamp", dtype: Any = None
 ) -> jax.Array:
-    """Samples a volume at the points that tables, and optionally a dense displacement, describe.
+    """Samples a volume at points.
 
-    Points beyond the boundary rule's reach are the caller's to replace (see `inside`). Differentiable, to any order, in
-    the volume, the fractions and the shift.
+    The caller replaces the values of points that lie outside the field of view (see `inside`). Differentiable, to any
+    order, in the volume, the fractions and the shift.
 
     Args:
         volume: `(*spatial, *channels)`, of any dtype; spline coefficients along axes of order above 1.
-        tables: For each output axis `(base, fraction)`: int32 and floating point, `(n, rank)`.
-        shift: `(rank, *out)` to add, or `None`.
+        locations: The points.
         orders: B-spline order of each spatial axis, 0 (nearest) to 5.
         boundary: Index rule beyond the edges.
         dtype: dtype to compute in; `None` keeps the volume's, for order 0.
-        inverse: The inverse map, where it is known, for a fast adjoint; orders 0 and 1 with boundary "clamp" only.
 
     Returns:
         `(*out, *channels)`.
@@ -84,16 +77,10 @@ def sample(
         raise ValueError(
             f"a volume of shape {volume.shape} has more than 2**31 - 1 values; crop it or split its channels"
         )
-    rank = len(orders)
-    sampling = Sampling(
-        shape=tuple(volume.shape),
-        orders=tuple(orders),
-        boundary=(boundary,) * rank if isinstance(boundary, str) else tuple(boundary),
-        derivative=(0,) * rank,
-        dtype=None if dtype is None else np.dtype(dtype).name,
-    )
-    operands = Operands(tuple(tables), shift, inverse if max(orders) <= 1 else None)
-    return _sample(jnp.asarray(volume), jax.tree.map(jnp.asarray, operands), sampling=sampling)
+    if max(orders) > 1:
+        locations = locations._replace(inverse=None)
+    sampling = Sampling.of(volume.shape, orders, boundary, dtype)
+    return _sample(jnp.asarray(volume), jax.tree.map(jnp.asarray, locations), sampling=sampling)
 
 
 def gathered(volume: Any, tables: Sequence[Table], shift: Any, sampling: Sampling) -> Any:
@@ -104,7 +91,7 @@ def gathered(volume: Any, tables: Sequence[Table], shift: Any, sampling: Samplin
 
     def gather(axes: list[list[tuple[Any, Any]]], axis: int, offset: Any) -> Any:
         if axis == sampling.rank:
-            # Clamped or folded indices only: no tap is out of bounds.
+            # All indices are clamped or folded, so no tap is out of bounds.
             values = flat.at[offset].get(mode="promise_in_bounds")
             return values if sampling.dtype is None else values.astype(sampling.dtype)
         inner = [gather(axes, axis + 1, offset * sampling.shape[axis] + index) for index, _ in axes[axis]]
@@ -137,15 +124,15 @@ def gathered(volume: Any, tables: Sequence[Table], shift: Any, sampling: Samplin
     return out.reshape(shape + channels)
 
 
-def _forward(volume: Any, data: Operands, *, sampling: Sampling) -> Any:
+def _forward(volume: Any, data: Locations, *, sampling: Sampling) -> Any:
     return gathered(volume, data.tables, data.shift, sampling)
 
 
-def _blank(volume: Any, data: Operands, *, sampling: Sampling) -> Any:
+def _blank(volume: Any, data: Locations, *, sampling: Sampling) -> Any:
     return jnp.zeros(out_shape(data.tables, data.shift) + sampling.channels, sampling.dtype or volume.dtype)
 
 
-def _tangent(volume: Any, data: Operands, moved: Operands, *, sampling: Sampling) -> Any:
+def _tangent(volume: Any, data: Locations, moved: Locations, *, sampling: Sampling) -> Any:
     total = _blank(volume, data, sampling=sampling)
     for axis in range(sampling.rank):
         by = displacement(moved.tables, moved.shift, axis)
@@ -155,17 +142,17 @@ def _tangent(volume: Any, data: Operands, moved: Operands, *, sampling: Sampling
     return total
 
 
-def _adjoint(out: Any, data: Operands, *, sampling: Sampling) -> Any:
+def _adjoint(out: Any, data: Locations, *, sampling: Sampling) -> Any:
     if data.inverse is not None and not any(sampling.derivative):
         return collect(out, data.inverse, sampling)
     return scatter(out, data.tables, data.shift, sampling)
 
 
-def _adjoint_blank(out: Any, data: Operands, *, sampling: Sampling) -> Any:
+def _adjoint_blank(out: Any, data: Locations, *, sampling: Sampling) -> Any:
     return jnp.zeros(sampling.shape, out.dtype)
 
 
-def _adjoint_tangent(out: Any, data: Operands, moved: Operands, *, sampling: Sampling) -> Any:
+def _adjoint_tangent(out: Any, data: Locations, moved: Locations, *, sampling: Sampling) -> Any:
     total = _adjoint_blank(out, data, sampling=sampling)
     for axis in range(sampling.rank):
         by = displacement(moved.tables, moved.shift, axis)

@@ -1,6 +1,7 @@
-"""All of JAX beside its documented interface: what an upgrade of JAX can break.
+"""All names of JAX that lie beside its documented interface, which an upgrade of JAX can break.
 
-One thing more lies in `medjax/_fork.py`, which must not import JAX. Tested with jax 0.10.2. Each function says who needs it.
+One more such name lies in `medjax/_fork.py`, which must not import JAX. Tested with jax 0.10.2. Each function says who
+needs it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ __all__ = [
 
 
 def trace_state() -> Any:
-    """Returns a token that is equal in one trace and differs between traces (`_compiled`, `_pending`)."""
+    """Returns a token that is equal in one trace and differs between traces (`_compiled`, `_chain`)."""
     return get_opaque_trace_state(convention="medjax")
 
 
@@ -46,7 +47,10 @@ def lower_by_tracing(primitive: Primitive, function: Callable[..., Any]) -> None
 
 
 def varying_alike(operands: Sequence[Any]) -> list[Any]:
-    """Under `shard_map`, lets all operands vary along the mesh axes that one does: the transpose of that sums gradients."""
+    """Under `shard_map`, makes all operands vary along the mesh axes that one varies along.
+
+    The transpose of this sums gradients.
+    """
     own = [_varying(jax.typeof(x)) for x in operands]
     together = frozenset().union(*own)
     return [
@@ -71,7 +75,7 @@ def aval_of_result(result: Callable[..., Any], avals: Sequence[Any]) -> Any:
 
 
 def in_automatic_mode(kernel: Callable[..., Any], operands: Sequence[Any], depth: int) -> Any:
-    """Calls a kernel on meshes whose axes are `Explicit` as JAX does on automatic ones; results lie where items do.
+    """Calls a kernel on meshes with `Explicit` axes as JAX does on automatic ones. Results lie where the items do.
 
     JAX places a batch by itself on meshes with `AxisType.Auto` axes. Axes that are `Explicit`, as `jax.make_mesh` makes
     them, are part of an array's type, and a kernel that mixes sharded voxels with tables that are not would be refused.

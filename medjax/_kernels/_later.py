@@ -1,4 +1,4 @@
-"""A map whose numbers are there when the program runs, and the steps that its kernels share."""
+"""A map that is known only when the program runs, and the steps that its kernels share."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ __all__ = [
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Later:
-    """An affine map whose numbers are there when the program runs.
+    """An affine map that is known only when the program runs.
 
     Attributes:
         tables: For each output axis `(base, fraction)`, `(n, 3)`: together `matrix @ index + offset`. Differentiable.
-        matrix: `(3, 3)`, output index to input index; only chooses, and leads the adjoint, so it has no gradient.
+        matrix: `(3, 3)`, output index to input index. It chooses the kernel and guides the adjoint, so it has no
+            gradient.
         offset: `(3,)`, as `matrix`.
         slack: `(3,)` voxels by which a point may lie below a tie or a face and count as on it.
-        kernels: The kernels to choose from, the fastest first; static. "aligned": each output axis runs along the input axis
-            of its number; "kept 0" to "kept 2": input axis d is sampled at its own voxels (2: and the others do not depend on
-            output axis 2); "general", last. One alone is taken without asking.
+        kernels: Names of the kernels to choose from, the fastest first; static. "aligned": each output axis runs along
+            the input axis of the same number. "kept 0" to "kept 2": input axis d is sampled at its own voxels; for 2,
+            the other axes do not depend on output axis 2 either. "general": any map. A single kernel is taken without a
+            choice.
     """
 
     tables: tuple[Table, ...]
@@ -48,7 +50,7 @@ class Later:
 
 
 class Data(NamedTuple):
-    """What a kernel needs beside the volume.
+    """The operands of a kernel beside the volume.
 
     Attributes:
         map: The map.
@@ -62,7 +64,7 @@ class Data(NamedTuple):
 
 
 def tables_to_sample(later: Later, sampling: Sampling) -> tuple[Table, ...]:
-    """The tables to sample at: nearest rounds those that are eased."""
+    """The tables to sample at. Nearest rounds the eased ones."""
     return eased(later.tables, later.slack) if max(sampling.orders) == 0 else later.tables
 
 
@@ -72,7 +74,7 @@ def inside_field(later: Later, sampling: Sampling) -> Any:
 
 
 def inside_plane(later: Later, sampling: Sampling) -> Any:
-    """Which points lie in the field of view, for a map that keeps the last axis: all lie inside along it."""
+    """Which points lie in the field of view, for a map that keeps the last axis. All points lie inside along it."""
     return inside(of_plane(eased(later.tables, later.slack)), None, sampling.shape[:2], sampling.orders[:2])[..., None]
 
 
@@ -83,7 +85,7 @@ def lowered(sampling: Sampling, axis: int) -> Sampling:
 
 
 def plane(sampling: Sampling, shape: Sequence[int]) -> Sampling:
-    """The sampling of the first two axes; the third travels as channels do."""
+    """The sampling of the first two axes. The third travels as channels do."""
     return dataclasses.replace(
         sampling,
         shape=tuple(shape),
@@ -94,9 +96,10 @@ def plane(sampling: Sampling, shape: Sequence[int]) -> Sampling:
 
 
 def of_plane(tables: Sequence[Table]) -> tuple[Table, ...]:
+    """The tables of the first two axes, of the output as of the input."""
     return tuple((base[:, :2], fraction[:, :2]) for base, fraction in tables[:2])
 
 
 def looped(turns: Any, add: Callable[[Any, Any], Any], total: Any) -> Any:
-    """Adds up turns, whose number is traced."""
+    """Adds up a traced number of turns."""
     return jax.lax.fori_loop(np.int32(0), turns, lambda n, total: add(jnp.asarray(n, jnp.int32), total), total)

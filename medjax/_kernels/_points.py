@@ -4,8 +4,8 @@ A coordinate is a sum of small tables, one for each output axis, plus a dense di
 
     x_d(i, j, k) = table_0[i, d] + table_1[j, d] + table_2[k, d] + shift[d, i, j, k]
 
-which is any affine map, made on the host in float64 and split there into integers and fractions, so that the device
-finds its place in the cell to a rounding of the fraction.
+The tables describe any affine map. They are made on the host in float64 and split there into integers and fractions, so
+the device finds the place in a cell to a rounding of the fraction.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ __all__ = [
 ]
 
 A_TURN = 9
-"""Taps in a turn of a loop, or outputs that a gathering adjoint visits in one."""
+"""The most taps in one turn of a loop; in a gathering adjoint the most outputs."""
 
 Table = tuple[Any, Any]
-"""Whole and fractional part of what an output axis adds to each coordinate: int32 and floating point, `(n, rank)`."""
+"""The share of an output axis in each coordinate, whole and fraction: int32 and floating point, `(n, rank)`."""
 
 Span = tuple[Any, int]
-"""The first of a few neighbours along an axis, whose number may be traced, and how many they are."""
+"""A few neighbours along an axis: the number of the first, which may be traced, and their count."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """What is static about a sampling.
+    """The static part of a sampling.
 
     Attributes:
         shape: Shape of the sampled volume, `(*spatial, *channels)`.
         orders: B-spline order of each spatial axis; the volume holds coefficients for orders above 1.
-        boundary: What lies beyond the edge, for all axes or for each.
+        boundary: Index rule beyond the edges of each spatial axis.
         derivative: How often the interpolant is differentiated along each axis.
         dtype: Floating-point dtype of the arithmetic and the result; `None` keeps the volume's (order 0 alone).
     """
@@ -71,6 +71,13 @@ class Sampling:
     boundary: tuple[Boundary, ...]
     derivative: tuple[int, ...]
     dtype: str | None
+
+    @staticmethod
+    def of(shape: Sequence[int], orders: Sequence[int], boundary: Boundary, dtype: Any) -> Sampling:
+        """The sampling of values, not of derivatives, with one boundary for all axes."""
+        rank = len(orders)
+        name = None if dtype is None else np.dtype(dtype).name
+        return Sampling(tuple(shape), tuple(orders), (boundary,) * rank, (0,) * rank, name)
 
     @property
     def rank(self) -> int:
@@ -93,10 +100,10 @@ class Sampling:
 def coordinates(tables: Sequence[Table], shift: Any, rank: int, zero: Any = None) -> list[tuple[Any, Any]]:
     """Adds up the tables: for each input axis the integer and the fractional part of the coordinate.
 
-    XLA shares equal expressions and, once fifteen gathers use one, keeps it in memory: a dozen volumes of indices and
-    weights for a cubic spline. `zero` is an integer that XLA cannot know to be 0: with another one, each value, derivative
-    and group of taps has expressions of its own and is fused with its own gathers (measured, 64 taps: 12 volumes of
-    temporary memory and 450 ms without, none and 220 ms with).
+    XLA shares equal expressions. Once fifteen gathers use one, XLA keeps it in memory: for a cubic spline a dozen
+    volumes of indices and weights. `zero` is an integer that XLA cannot know to be 0. Each value, derivative and group
+    of taps gets another one, so its expressions differ from the others' and are fused with its own gathers (measured,
+    64 taps: 12 volumes of temporary memory and 450 ms without, none and 220 ms with).
     """
     tables = list(tables)
     if zero is not None and tables:
@@ -115,7 +122,7 @@ def coordinates(tables: Sequence[Table], shift: Any, rank: int, zero: Any = None
 
 
 def hidden_zero(tables: Sequence[Table], variant: int) -> Any:
-    """A zero that XLA cannot know to be one, and that differs from those of other variants; none for variant 0."""
+    """Returns a zero that XLA cannot know and that differs from those of other variants; `None` for variant 0."""
     if not variant or not tables:
         return None
     # The barrier keeps XLA from folding tables that are constants of the caller's jit.
@@ -153,12 +160,12 @@ def joined(array: Any, channels: Sequence[int]) -> Any:
 
 
 def spread(weight: Any, channels: Sequence[int]) -> Any:
-    """Broadcasts a weight over the joined channel axis."""
+    """Adds an axis to a weight that broadcasts over the joined channels."""
     return weight[..., None] if channels else weight
 
 
 def eased(tables: Sequence[Table], slack: Any) -> tuple[Table, ...]:
-    """The tables of points that lie higher by the slack: what is below a tie or a face by less than it counts as on it."""
+    """Moves the points up by the slack. So a point that lies below a tie or a face by less than it counts as on it."""
     (base, fraction), *others = tables
     return ((base, fraction + slack.astype(fraction.dtype)[None]), *others)
 
@@ -167,8 +174,8 @@ def inside(tables: Sequence[Table], shift: Any, sizes: Sequence[Any], orders: Se
     """Tells which points lie in the field of view, `-0.5 <= x < n - 0.5` on every axis (ITK's rule).
 
     Args:
-        tables: As for `sample`.
-        shift: As for `sample`.
+        tables: As in `Locations`.
+        shift: As in `Locations`.
         sizes: Voxels along each input axis; may be traced.
         orders: As for `sample`: a point is judged by the same cell that it is sampled in.
 
@@ -182,7 +189,7 @@ def inside(tables: Sequence[Table], shift: Any, sizes: Sequence[Any], orders: Se
 
 
 def inside_cell(integer: Any, place: Any, size: Any, order: int) -> Any:
-    """The same along one axis, for a coordinate that is split into its cell and the place in it."""
+    """Tells the same along one axis, for a coordinate that is split into its cell and the place in it."""
     if order % 2 == 0:
         return (integer >= 0) & (integer < size)
     above = (integer >= 0) | ((integer == -1) & (place >= 0.5))
@@ -203,7 +210,7 @@ def taps(
     """
     integer, place = cell(*coordinate, order)
     if order == 1:
-        place = 1 - (1 - place)  # to 24 places, so that both weights are exact and a flat region stays flat
+        place = 1 - (1 - place)  # 24 binary places: both weights are exact, and a flat region stays flat
     weights: list[Any] = [None] if order == derivative == 0 else spline_weights(order, place, derivative)
     start, width = span or (0, len(weights))
     found = []
@@ -216,7 +223,7 @@ def taps(
             valid = (raw >= 0) & (raw < size)
             weight = jnp.where(valid, jnp.ones_like(place) if weight is None else weight, 0)
         index = BOUNDARIES[boundary](raw, size)
-        if order > 1:  # at a voxel's centre the last tap has no weight: what lies there must not count, not even as NaN
+        if order > 1:  # at a voxel's centre the last tap has no weight: its voxel must not count, not even as NaN
             index = jnp.where(weight == 0, BOUNDARIES[boundary](integer - order // 2, size), index)
         found.append((index, weight))
     return found
@@ -233,7 +240,7 @@ def taps_of_axes(
 
 
 def zeros_for(operands: Sequence[Any], shape: Sequence[int], dtype: Any) -> Any:
-    """Zeros to add to in a loop: under `shard_map` they must differ along the mesh axes that the operands differ along."""
+    """Zeros to start a sum in a loop. Under `shard_map` they vary along the mesh axes that an operand varies along."""
     nothing = sum(x.reshape(-1)[:0].astype(dtype).sum() for x in operands)
     return jnp.broadcast_to(jnp.asarray(nothing, dtype), shape)
 
@@ -241,14 +248,16 @@ def zeros_for(operands: Sequence[Any], shape: Sequence[int], dtype: Any) -> Any:
 def in_turns(
     counts: Sequence[int], step: Callable[[Sequence[Span], Any, Any], Any], total: Any, together: int = A_TURN
 ) -> Any:
-    """Visits all combinations of a few things along each axis in a loop.
+    """Visits all combinations of a few indices along each axis in a loop.
 
-    The 64 taps of a cubic spline take 1.2 s to compile side by side, and 0.2 s in eight turns, which run 1.4 times as long.
+    The 64 taps of a cubic spline take 1.2 s to compile side by side, and 0.2 s in eight turns. The turns run 1.4 times
+    as long.
 
     Args:
         counts: How many there are along each axis.
-        step: `step(spans, turn, total)` adds one turn, whose number is `None` where one is all.
-        total: What the first turn adds to.
+        step: `step(spans, turn, total)` adds one turn to the total. `turn` is its number, or `None` if there is only
+            one.
+        total: The sum before the first turn.
         together: The most combinations in a turn.
     """
     widths = list(counts)

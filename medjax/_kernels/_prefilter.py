@@ -1,4 +1,4 @@
-"""Samples to B-spline coefficients and back, along the axes of a volume."""
+"""The B-spline filter along the axes of a volume: from samples to coefficients, and its transpose."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def prefiltered(volume: Any, orders: Sequence[int], dtype: Any, *, is_back: bool
         dtype: dtype to compute in.
         is_back: Whether to apply the transpose.
     """
-    axes = (*range(1, len(orders)), 0)  # in this order XLA gets by with one temporary volume less
+    axes = (*range(1, len(orders)), 0)  # this order saves XLA one temporary volume
     for axis in reversed(axes) if is_back else axes:
         volume = prefiltered_along(volume, axis, orders[axis], dtype, is_back=is_back)
     return volume
@@ -29,7 +29,7 @@ def prefiltered(volume: Any, orders: Sequence[int], dtype: Any, *, is_back: bool
 def prefiltered_along(
     volume: Any, axis: int, order: int, dtype: Any, *, is_back: bool = False, boundary: SplineBoundary = "mirror"
 ) -> Any:
-    """Does it along one axis."""
+    """Turns samples into coefficients along one axis, or applies the transpose."""
     size = volume.shape[axis]
     if order < 2 or size < 2:
         return volume

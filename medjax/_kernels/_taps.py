@@ -18,8 +18,8 @@ def cell(base: Any, fraction: Any, order: int) -> tuple[Any, Any]:
     """Splits a coordinate `base + fraction` into the integer whose cell it lies in and the place in the cell, [0, 1).
 
     Cells start at voxel centres for odd orders and at voxel faces for even ones, so that order 0 rounds half up. The
-    integer part of the coordinate travels apart from the fraction: the result is exact to a rounding of the fraction,
-    however far from the origin.
+    integer part of the coordinate travels apart from the fraction. So the result is exact to a rounding of the
+    fraction, however far from the origin it lies.
     """
     if order % 2 == 0:
         fraction = fraction + np.asarray(0.5, fraction.dtype)
@@ -43,7 +43,7 @@ def spline_weights(order: int, place: Any, derivative: int = 0) -> list[Any]:
         left = [place + (degree - j) for j in range(1, degree + 1)]
         grown = [None, *(a * w for a, w in zip(left, weights, strict=True))]
         shrunk = [*((1 + j - place) * w for j, w in enumerate(weights)), None]
-        # A product, not a quotient: XLA holds a division for expensive and would keep the weights in memory.
+        # A product, not a quotient: XLA takes a division for expensive and would keep the weights in memory.
         weights = [_add(a, b) * (1 / degree) if degree > 1 else _add(a, b) for a, b in zip(grown, shrunk, strict=True)]
     for _ in range(derivative):
         weights = [_add(a, None if b is None else -b) for a, b in zip([None, *weights], [*weights, None], strict=True)]
@@ -51,7 +51,7 @@ def spline_weights(order: int, place: Any, derivative: int = 0) -> list[Any]:
 
 
 def weighted(weight: Any, value: Any) -> Any:
-    """Returns `weight * value`, and 0 where the weight is 0, though the value be NaN or infinite."""
+    """Returns `weight * value`, and 0 where the weight is 0, also where the value is NaN or infinite."""
     return jnp.where(weight == 0, jnp.zeros((), weight.dtype), weight * value)
 
 
@@ -77,7 +77,7 @@ def _mirror(index: Any, size: Any) -> Any:
 
 
 def _fold(index: Any, size: Any) -> Any:
-    """As `_mirror` for taps of points inside the image, which reach at most three voxels over an edge; no division."""
+    """Does the same as `_mirror`, without a division, for taps at most three voxels beyond an edge."""
     if isinstance(size, int) and size < 4:
         return _mirror(index, size)
     folded = jnp.abs(index)

@@ -1,9 +1,9 @@
-"""Sampling at an affine lattice whose numbers are not there before the program runs: it chooses its kernel then.
+"""Sampling at an affine lattice that is known only when the program runs. The program chooses its kernel then.
 
-A map along the axes is applied one axis after the other, one that keeps an axis line by line, any other point by point. On
-the host the plan decides between them; where the geometry is traced (an image is an argument of the caller's `jit`) the
-program itself does, by the same rules. All items of a batch take one kernel. Splines are prefiltered and the fill value put
-in by the kernel that is chosen: each only where it needs to, in the pass that writes the output.
+A map along the axes is applied one axis after the other, a map that keeps an axis line by line, any other map point by
+point. The plan decides this on the host. Where the geometry is traced (an image is an argument of the caller's `jit`)
+the program decides it by the same rules. All items of a batch take one kernel. The chosen kernel also applies the
+spline filter and the fill value: the filter only where it is needed, the fill value in the pass that writes the output.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._kernels._adjoint import Candidates, scatter
-from medjax._kernels._aligned import aligned, aligned_adjoint
+from medjax._kernels._aligned import aligned, aligned_adjoint, most_shares
 from medjax._kernels._gather import gathered
 from medjax._kernels._later import (
     Data,
@@ -42,10 +42,10 @@ __all__ = ["Later", "sample_later"]
 Kernel = Callable[..., Any]
 
 _MARGIN = 2e-3
-"""Outputs by which a voxel looks further than it must, so that rounding hides none from it."""
+"""How many outputs further than it must a voxel looks, so that rounding hides none from it."""
 
 _COLLECTED = 600
-"""Candidates of one voxel beyond which its gradient is scattered: then the map is nearly singular."""
+"""The most candidates of one voxel. With more the map is nearly singular, and gradients are scattered."""
 
 
 def sample_later(
@@ -56,20 +56,14 @@ def sample_later(
     Differentiable, to any order, in the volume, the fractions of the tables and the fill value.
 
     Args:
-        volume: `(i, j, k, *channels)`, the samples themselves also for splines.
+        volume: `(i, j, k, *channels)`, samples, not coefficients, for splines too.
         later: The map.
         fill: Value outside the field of view, `(*channels)`.
         orders: B-spline order of each axis.
         boundary: Index rule beyond the edges.
         dtype: dtype to compute in; `None` keeps the volume's, for order 0.
     """
-    sampling = Sampling(
-        shape=tuple(volume.shape),
-        orders=tuple(orders),
-        boundary=(boundary,) * 3,
-        derivative=(0, 0, 0),
-        dtype=None if dtype is None else np.dtype(dtype).name,
-    )
+    sampling = Sampling.of(volume.shape, orders, boundary, dtype)
     real = later.tables[0][1].dtype
     leads = {name: jax.lax.stop_gradient(getattr(later, name)).astype(real) for name in ("matrix", "offset", "slack")}
     doubt = leads["slack"] if later.matrix.dtype == np.float32 else jnp.full(3, 1e-9, real)  # float64 is that exact
@@ -81,16 +75,16 @@ def sample_later(
 
 
 def _usable(sampling: Sampling, kernels: tuple[str, ...]) -> list[str]:
-    """The kernels that can compute a derivative: along an axis whose voxels are taken as they are there is none."""
+    """The kernels that can compute the sampling's derivative. Those that keep an axis have none along it."""
     return [name for name in kernels if not (name[:4] == "kept" and sampling.derivative[int(name[-1])])]
 
 
 def _survey(volume: Any, data: Data, *, sampling: Sampling, kernels: tuple[str, ...]) -> dict[str, Any]:
-    """What an item's map allows, as integers of which the largest over a batch holds for all its items.
+    """Finds what an item's map allows. The results are integers; the largest over a batch holds for all its items.
 
     Returns:
-        `unfit`: whether a kernel does not suit, for each; `line`, `plane`, `space`: how many outputs along each axis can
-        reach a voxel, for an aligned map, for one that keeps the last axis, and for any; -1 where that is of no use.
+        `unfit`: for each kernel 1 if it does not suit; `line`, `plane`, `space`: how many outputs along each axis can
+        reach a voxel, for an aligned map, for one that keeps the last axis, and for any; `shares`: see `most_shares`.
     """
     matrix, offset, slack = data.map.matrix, data.map.offset, data.map.slack
     reach = [n - 1 for n in out_shape(data.map.tables, None)]
@@ -107,10 +101,13 @@ def _survey(volume: Any, data: Data, *, sampling: Sampling, kernels: tuple[str, 
             own = still[axis].all() & (jnp.abs(offset[axis]) <= 2 * slack[axis])
             fits.append(own & still[:, axis].all() if axis == 2 else own)
     support = np.array([0.5 if order == 0 else 1.0 for order in sampling.orders], matrix.dtype)
-    lines = np.array([n if n < 2 else n + 2.0 for n in (order + 1.0 for order in sampling.orders)], matrix.dtype) / 2
+    # A spline's taps beyond the edge are mirrored, up to one voxel further than they reach.
+    lines = np.array([n if n <= 2 else n + 2.0 for n in (order + 1.0 for order in sampling.orders)], matrix.dtype) / 2
+    line = _number(lines / jnp.abs(jnp.diagonal(matrix)))
     return {
         "unfit": (~jnp.stack(fits)).astype(jnp.int32),
-        "line": _number(lines / jnp.abs(jnp.diagonal(matrix))),
+        "line": line,
+        "shares": most_shares(data, sampling, line),
         "plane": _number((jnp.abs(_inverse(matrix[:2, :2])) * support[None, :2]).sum(1)),
         "space": _number((jnp.abs(_inverse(matrix)) * support[None, :]).sum(1)),
     }
@@ -122,7 +119,7 @@ def _number(half: Any) -> Any:
 
 
 def _bound(makers: dict[str, Kernel], *, sampling: Sampling, kernels: tuple[str, ...]) -> Sequence[Kernel]:
-    """The kernels, bound to what is static."""
+    """The kernels, bound to their static arguments."""
     bound: list[Kernel] = []
     for name in _usable(sampling, kernels):
         axis = {"axis": int(name[-1])} if name[:4] == "kept" else {}
@@ -130,7 +127,7 @@ def _bound(makers: dict[str, Kernel], *, sampling: Sampling, kernels: tuple[str,
     return bound
 
 
-# The kernels: `(volume, data)` to the output, `facts` being what `_survey` found.
+# The kernels, from `(volume, data)` to the output. `facts` is the result of `_survey`.
 
 
 def _general(volume: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
@@ -151,7 +148,7 @@ def _kept(volume: Any, data: Data, *, sampling: Sampling, facts: Any, axis: int)
     return filled(out, inside_plane(data.map, sampling), data.fill)
 
 
-# Their adjoints: `(out, data)` to the volume.
+# Their adjoints, from `(out, data)` to the volume.
 
 
 def _general_adjoint(out: Any, data: Data, *, sampling: Sampling, facts: Any) -> Any:
@@ -193,9 +190,9 @@ def _spread_out(out: Any, later: Later, sampling: Sampling, facts: Any) -> Any:
 
 
 def _collected(out: Any, later: Later, reach: Any, sampling: Sampling) -> Any:
-    """The adjoint of orders 0 and 1: gathered where the map has an inverse, scattered where it has none to speak of.
+    """The adjoint of orders 0 and 1, also of a map of a plane.
 
-    The map may be of a plane.
+    It gathers where the map has an inverse, and scatters where the map is singular or nearly so.
     """
     bias = np.array([float(order == 0) for order in sampling.orders], later.slack.dtype)
     back = _inverse(later.matrix)
@@ -204,7 +201,7 @@ def _collected(out: Any, later: Later, reach: Any, sampling: Sampling) -> Any:
     return jax.lax.cond(
         is_near,
         lambda: _collect(out, later.matrix, (back, away), reach, sampling),
-        lambda: scatter(out, later.tables, None, sampling, together=1),  # rare: rather quick to compile
+        lambda: scatter(out, later.tables, None, sampling, together=1),  # rare, so made to compile quickly
     )
 
 
@@ -291,7 +288,7 @@ def _by_points(apply: Kernel, x: Any, data: Data, moved: Data, sampling: Samplin
 
 def _tangent(volume: Any, data: Data, moved: Data, *, sampling: Sampling, kernels: tuple[str, ...]) -> Any:
     total = _blank(volume, data, sampling=sampling, kernels=kernels)
-    if moved.fill is not None:  # outside is where the kernel that was chosen says so
+    if moved.fill is not None:  # the chosen kernel says which points lie outside
         ones = data._replace(fill=jnp.ones_like(data.fill))
         outside = _sample(jnp.zeros_like(volume), ones, sampling=sampling, kernels=kernels)
         total = total + outside * moved.fill.reshape((1, 1, 1, *moved.fill.shape))

@@ -26,17 +26,17 @@ Level = tuple[int | None, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """One kernel of a pair: all functions of unbatched operands `(volume, data, **static)`, data being any pytree of arrays.
+    """One kernel of a pair. Its functions take unbatched `(volume, data, **static)`; data is any pytree of arrays.
 
     Attributes:
-        kernel: Returns the result, linear in `volume`. With a survey `kernel(**static)` lists kernels that also take
-            `facts`, and the first whose entry of `facts["unfit"]` is 0 runs.
-        derivative: `derivative(volume, data, data_tangents, **static)`, the derivative by the data, whose tangents may be
-            `None`; left out where no datum is differentiable.
+        kernel: Returns the result, linear in `volume`. With a survey, `kernel(**static)` lists kernels that also take
+            `facts`. The first one whose entry of `facts["unfit"]` is 0 runs.
+        derivative: `derivative(volume, data, data_tangents, **static)`, the derivative by the data; a tangent may be
+            `None`. Left out where no datum is differentiable.
         blank: Returns any array of the result's shape and dtype, where tracing the kernel to learn them takes long.
-        survey: For kernels that the program chooses between when it runs: returns a dictionary of integer arrays, of which
-            the largest over all batch axes is kept, `facts`.
-        linear: `linear(data)`, the data for which the kernel is linear, where those of a call add something constant.
+        survey: For kernels that the program chooses between when it runs. Returns a dictionary of integer arrays; their
+            maxima over all batch axes are the `facts`.
+        linear: `linear(data)`, the data without the part that adds a constant to the result, such as a fill value.
     """
 
     kernel: Kernel
@@ -63,10 +63,10 @@ def linear_pair(name: str, forward: Rules, adjoint: Rules) -> tuple[Kernel, Kern
 
 
 class _Half:
-    """A primitive, and what JAX's transformations make of it.
+    """A primitive, and its rules for JAX's transformations.
 
-    Its parameters are `levels`, one for each `vmap` around it, the outermost first, and `static`: the structure of the data
-    and the static arguments.
+    Its parameters are `levels`, one for each `vmap` around it, the outermost first, and `static`: the structure of the
+    data and the static arguments.
     """
 
     other: _Half
@@ -90,7 +90,7 @@ class _Half:
         return self.primitive.bind(*varying_alike(operands), levels=tuple(levels), static=static)
 
     def _mapped(self, function: Kernel, levels: Sequence[Level], static: Any, **more: Any) -> Kernel:
-        """A function of `(volume, data, **static)` as one of flat operands with all their batch axes."""
+        """Turns a function of `(volume, data, **static)` into one of flat operands with all their batch axes."""
         structure, named = static
 
         def flat(volume: Any, *leaves: Any) -> Any:
@@ -116,17 +116,21 @@ class _Half:
         return jax.jit(functools.partial(self._run, levels=levels, static=static))
 
     def _impl(self, *operands: Any, levels: tuple[Level, ...], static: Any) -> jax.Array:
+        """Computes the result outside of a trace."""
         return self.compiled(levels, static)(*operands)
 
     def _abstract_eval(self, *avals: Any, levels: tuple[Level, ...], static: Any) -> Any:
+        """Shape and dtype of the result."""
         return aval_of_result(self._mapped(self.rules.blank or self.rules.kernel, levels, static), avals)
 
     def _batch(self, operands: Sequence[Any], dims: Sequence[int | None], *, levels: Any, static: Any) -> Any:
+        """The rule of `vmap`: one more batch axis in front."""
         moved = [x if d is None else jnp.moveaxis(x, d, 0) for x, d in zip(operands, dims, strict=True)]
         level = tuple(None if d is None else 0 for d in dims)
         return self._bind(*moved, levels=(level, *levels), static=static), 0
 
     def _transpose(self, cotangent: Any, volume: Any, *data: Any, levels: Any, static: Any) -> list[Any]:
+        """The cotangent of the volume, by the other half of the pair. Items that share a volume add up."""
         none = [None] * len(data)
         if type(cotangent) is ad.Zero:
             return [ad.Zero(volume.aval), *none]
@@ -135,6 +139,7 @@ class _Half:
         return [out.sum(shared) if shared else out, *none]
 
     def _jvp(self, primals: Sequence[Any], tangents: Sequence[Any], *, levels: Any, static: Any) -> tuple[Any, Any]:
+        """The result and its tangent: the kernel of the volume's tangent, and the derivative by the data."""
         volume, *data = primals
         moved, *data_tangents = tangents
         out = self._bind(volume, *data, levels=levels, static=static)
@@ -150,7 +155,7 @@ class _Half:
         return out, sum(terms[1:], terms[0]) if terms else ad.Zero.from_primal_value(out)  # type: ignore[attr-defined]
 
     def _by_data(self, live: Sequence[int], static: Any, volume: Any, *operands: Any) -> Any:
-        """The derivative by those of the data that have a tangent; operands are the data, then these tangents."""
+        """The derivative by the data that have a tangent. The operands are all data and then these tangents."""
         if self.rules.derivative is None:
             raise NotImplementedError(f"{self.primitive.name} is not differentiable with respect to its tables")
         structure, named = static

@@ -1,4 +1,4 @@
-"""Voxels in the forms that kernels compute with."""
+"""Voxels in the dtypes that kernels compute with, and back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def as_float(voxels: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def without_wrapping(voxels: Any) -> Any:
-    """Returns amounts as jit takes them without loss: unchanging, and no 64-bit integers without x64."""
+    """Returns values that jit does not wrap and may read late: 64-bit integers become float32 unless x64 is on."""
     if not isinstance(voxels, np.ndarray):
         return voxels
     if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8 and not jax.config.read("jax_enable_x64"):
@@ -36,7 +36,7 @@ def filled(out: Any, mask: Any, fill: Any) -> Any:
 
 
 def rounded(voxels: Any, dtype: Any) -> Any:
-    """Brings real voxels to another dtype: to its nearest value, within its limits; `None` changes nothing.
+    """Brings real voxels to the nearest value of another dtype, within its limits; `None` changes nothing.
 
     Integers are rounded half to even, and NaN becomes 0. Floating point keeps NaN and infinities, where it has them.
     """
@@ -52,7 +52,7 @@ def rounded(voxels: Any, dtype: Any) -> Any:
         low, high = (voxels.dtype.type(n) for n in (max(own.min, limits.min), min(own.max, limits.max)))
         return xp.clip(voxels, low, high).astype(dtype)
     voxels = voxels if voxels.dtype.itemsize >= 4 else voxels.astype(np.float32)
-    # The limits are compared as powers of two, for 2^31 - 1 is no float32.
+    # The limits are compared as powers of two, because no float32 is 2^31 - 1.
     above, least = voxels.dtype.type(2.0 ** (limits.bits - (limits.min < 0))), voxels.dtype.type(limits.min)
     whole = xp.round(voxels)
     within = xp.where((whole >= least) & (whole < above), whole, 0).astype(dtype)
@@ -60,7 +60,7 @@ def rounded(voxels: Any, dtype: Any) -> Any:
 
 
 def _within(voxels: Any, limits: Any) -> Any:
-    """Holds finite numbers at the limits of a floating-point dtype, beyond which they would become infinite."""
+    """Limits finite numbers to the range of a floating-point dtype. Beyond it they would become infinite."""
     is_integer = jnp.issubdtype(voxels.dtype, np.integer)
     own = np.iinfo(voxels.dtype) if is_integer else jnp.finfo(voxels.dtype)
     if float(own.max) <= float(limits.max):
@@ -74,7 +74,7 @@ def _within(voxels: Any, limits: Any) -> Any:
 
 
 def as_dtype(voxels: Any, dtype: Any) -> Any:
-    """The same at once: of NumPy voxels on the host, of others on the device."""
+    """Does the same as `rounded` at once: on the host for NumPy voxels, on the device for others."""
     return rounded(voxels, dtype) if isinstance(voxels, np.ndarray) else _rounded(voxels, dtype)
 
 

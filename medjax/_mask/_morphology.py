@@ -26,6 +26,7 @@ __all__ = ["closing", "dilate", "erode", "fill_holes", "opening"]
 
 # A radius reaches further by this part of itself, so that 3 voxels of 0.7 mm lie within 2.1 mm in float32 as well.
 _ROUNDING = 1e-5
+_NO_LINE = (0, 0, 1, 0)
 # Reaches in voxels up to which a ball of traced geometry is taken in slices of a volume that is padded by as many. A
 # ball that reaches further is gathered, which is slower.
 _NEAR = (4, 12)
@@ -182,7 +183,7 @@ def fill_holes(mask: Image) -> Image:
 
 
 class _Ball(NamedTuple):
-    """A ball of voxels, known or traced, which `_line` cuts into lines along i.
+    """A ball of voxels, known or traced, which `_lines` cuts into lines along i.
 
     Attributes:
         matrix: Index to mm, `(..., 3, 3)`.
@@ -229,15 +230,51 @@ def _line(ball: _Ball, j: Any, k: Any) -> tuple[Any, Any]:
     return xp.where(is_there, low, 1), xp.where(is_there, high, 0)
 
 
-def _known_lines(ball: _Ball) -> np.ndarray:
-    """Returns the lines `(j, k, low, high)`, `(..., n, 4)`, of all balls; a smaller ball has empty lines."""
-    most = ball.reach.reshape(-1, 3).max(0)
-    j, k = np.meshgrid(*(np.arange(-n, n + 1) for n in most[1:]), indexing="ij")
-    j, k = (x.reshape(-1, *(1,) * ball.radius.ndim) for x in (j, k))
-    low, high = _line(ball, j, k)
-    lines = np.stack(np.broadcast_arrays(j, k, low, high), -1)
-    is_used = (lines[..., 2] <= lines[..., 3]).reshape(len(lines), -1).any(1)
-    return np.moveaxis(lines[is_used], 0, -2).astype(np.int32)
+class _Lines(NamedTuple):
+    """The lines of balls along i, ordered by level: a line of level n holds 2^n voxels or more, but not twice as many.
+
+    Attributes:
+        ends: `(j, k, first i, last i)` of each line, `(..., n, 4)`. Empty lines, the first above the last, come last.
+        start: The number of the first line of each level, `(..., levels)`.
+        count: How many lines there are of each level, `(..., levels)`.
+    """
+
+    ends: Any
+    start: Any
+    count: Any
+
+
+def _lines(ball: _Ball, reach: tuple[int, ...]) -> _Lines:
+    """Returns the lines of balls that reach no further than `reach`."""
+    xp, levels = ball.matrix.__array_namespace__(), _levels(reach)
+    j, k = np.meshgrid(*(np.arange(-n, n + 1, dtype=ball.radius.dtype) for n in reach[1:]), indexing="ij")
+    j, k = (xp.asarray(x.reshape(-1, *(1,) * ball.radius.ndim)) for x in (j, k))
+    first, last = _line(_Ball(*(x[None] for x in ball)), j, k)
+    ends = xp.stack(xp.broadcast_arrays(j, k, first, last), -1).astype(np.int32)
+    length = ends[..., 3] + 1 - ends[..., 2]
+    level = sum((length >= 2**n).astype(np.int32) for n in range(levels)) - 1
+    order = xp.argsort(xp.where(level < 0, levels, level), axis=0, stable=True)
+    count = xp.stack([(level == n).sum(0, dtype=np.int32) for n in range(levels)], -1)
+    ends = xp.take_along_axis(ends, order[..., None], 0)
+    return _Lines(xp.moveaxis(ends, 0, -2), xp.cumsum(count, -1, dtype=np.int32) - count, count)
+
+
+def _levels(reach: tuple[int, ...]) -> int:
+    """Returns how many levels there are of lines in a ball of that reach."""
+    return int(math.log2(2 * reach[0] + 1)) + 1
+
+
+def _of_each_level(lines: _Lines) -> tuple[np.ndarray, ...]:
+    """Returns the known lines of each level, `(..., n, 4)`. Balls that have fewer than others get empty lines."""
+    found = []
+    for level, most in enumerate(lines.count.reshape(-1, lines.count.shape[-1]).max(0)):
+        number = np.arange(most)
+        at = np.minimum(lines.start[..., level, None] + number, lines.ends.shape[-2] - 1)
+        ends = np.take_along_axis(lines.ends, at[..., None], -2)
+        found.append(
+            np.where((number < lines.count[..., level, None])[..., None], ends, np.asarray(_NO_LINE, np.int32))
+        )
+    return tuple(found)
 
 
 # --- The largest voxel of a ball -------------------------------------------------------------------------------------
@@ -252,10 +289,8 @@ def _morphed(image: Image, radius: Any, unit: str, steps: tuple[str, ...], opera
     ball = _ball(image, radius, unit, operation)
     work = _Work(steps, is_mask, len(image.batch_shape), len(image.channels), tuple(n == 1 for n in ball.radius.shape))
     if not is_traced(ball.radius, ball.matrix):
-        lines = _known_lines(ball)
         reach = tuple(int(n) for n in ball.reach.reshape(-1, 3).max(0))
-        length = int((lines[..., 3] - lines[..., 2]).max()) + 1
-        return image.with_voxels(_by_known_lines(image.voxels, lines, work, reach, int(math.log2(length))))
+        return image.with_voxels(_by_known_lines(image.voxels, _of_each_level(_lines(ball, reach)), work, reach))
     return image.with_voxels(_by_traced_lines(image.voxels, ball, work))
 
 
@@ -277,17 +312,21 @@ class _Work(NamedTuple):
     shared: tuple[bool, ...]
 
 
-@functools.partial(compiled, static_argnums=(2, 3, 4))
+@functools.partial(compiled, static_argnums=(2, 3))
 def _by_known_lines(
-    voxels: Shaped[Array, ...], lines: Shaped[Array, ...], work: _Work, reach: tuple[int, int, int], levels: int
+    voxels: Shaped[Array, ...], lines: tuple[Shaped[Array, ...], ...], work: _Work, reach: tuple[int, int, int]
 ) -> Shaped[Array, ...]:
     def largest(volume: Any, lines: Any) -> Any:
-        over_line = _over_line(volume, reach, levels)
+        runs, over_line = _by_slices(volume, reach)
+        found = jnp.full_like(volume, _lowest(volume.dtype))
+        for level, of_level in enumerate(lines):
+            runs = _doubled(runs, 2 ** (level - 1)) if level else runs
 
-        def joined(found: Any, line: Any) -> tuple[Any, None]:
-            return jnp.maximum(found, over_line(*line)), None
+            def joined(found: Any, line: Any, runs: Any = runs, step: int = 2**level) -> tuple[Any, None]:
+                return jnp.maximum(found, over_line(runs, line, step)), None
 
-        return jax.lax.scan(joined, jnp.full_like(volume, _lowest(volume.dtype)), lines)[0]
+            found = jax.lax.scan(joined, found, of_level)[0] if of_level.shape[-2] else found
+        return found
 
     return _each(largest, voxels, lines, work)
 
@@ -298,100 +337,95 @@ def _by_traced_lines(voxels: Shaped[Array, ...], ball: Any, work: _Work) -> Shap
     most = tuple(n - 1 for n in voxels.shape[work.depth : work.depth + 3])
     reach = ball.reach.reshape(-1, 3).max(0)
 
-    def within(near: tuple[int, ...], over_line_of: Any) -> Any:
+    def within(near: tuple[int, ...], by: Any) -> Any:
         def chosen() -> Any:
-            lines, count = _traced_lines(ball, near)
-            return _each(_largest_of(count, over_line_of), voxels, lines, work)
+            lines = _lines(ball, near)
+            return _each(_largest_of(lines.count.reshape(-1, _levels(near)).max(0), by), voxels, lines, work)
 
         return chosen
 
     nears = list(dict.fromkeys(tuple(min(near, n) for n in most) for near in _NEAR))
-    ways = [within(n, functools.partial(_over_line, reach=n, levels=int(math.log2(2 * n[0] + 1)))) for n in nears]
+    ways = [within(near, functools.partial(_by_slices, reach=near)) for near in nears]
     if nears[-1] != most:
-        ways.append(within(most, _over_any_line))
+        ways.append(within(most, _by_gathers))
     is_beyond = [(reach > jnp.asarray(near, reach.dtype)).any().astype(jnp.int32) for near in nears]
     return jax.lax.switch(sum(is_beyond[: len(ways) - 1], jnp.int32(0)), ways)
 
 
-def _largest_of(count: Any, over_line_of: Any) -> Any:
-    """Returns a function of a volume and lines: the largest voxel of the first `count` lines around each voxel."""
+def _largest_of(most: Any, by: Any) -> Any:
+    """Returns a function of a volume and lines: the largest voxel of the lines around each voxel.
 
-    def largest(volume: Any, lines: Any) -> Any:
-        over_line = over_line_of(volume)
+    `most` is the largest number of lines that a ball of the batch has of each level: loops of one length serve all.
+    """
 
-        def joined(number: Any, found: Any) -> Any:
-            return jnp.maximum(found, over_line(*lines.at[number].get(mode="promise_in_bounds")))
+    def largest(volume: Any, lines: _Lines) -> Any:
+        runs, over_line = by(volume)
 
-        return jax.lax.fori_loop(jnp.int32(0), count, joined, jnp.full_like(volume, _lowest(volume.dtype)))
+        def with_level(level: Any, both: tuple[Any, Any]) -> tuple[Any, Any]:
+            runs, found = both
+            step = jnp.int32(1) << level
+            runs = _doubled(runs, step >> 1)
+            start, count = (x.at[level].get(mode="promise_in_bounds") for x in (lines.start, lines.count))
+
+            def joined(number: Any, found: Any) -> Any:
+                line = lines.ends.at[start + number].get(mode="clip")
+                return jnp.maximum(
+                    found, over_line(runs, jnp.where(number < count, line, jnp.asarray(_NO_LINE, np.int32)), step)
+                )
+
+            return runs, jax.lax.fori_loop(jnp.int32(0), most.at[level].get(mode="promise_in_bounds"), joined, found)
+
+        top = jnp.where(most > 0, jnp.arange(1, len(most) + 1, dtype=np.int32), 0).max()
+        return jax.lax.fori_loop(jnp.int32(0), top, with_level, (runs, jnp.full_like(volume, _lowest(volume.dtype))))[1]
 
     return largest
 
 
-def _traced_lines(ball: _Ball, near: tuple[int, ...]) -> tuple[Any, Any]:
-    """Returns the lines `(..., n, 4)` of balls that reach no further than `near`, and how many in front are used."""
-    j, k = np.meshgrid(*(np.arange(-n, n + 1, dtype=ball.radius.dtype) for n in near[1:]), indexing="ij")
-    at = [jnp.asarray(x.reshape(-1, *(1,) * ball.radius.ndim)) for x in (j, k)]
-    low, high = _line(_Ball(*(x[None] for x in ball)), *at)
-    lines = jnp.stack([jnp.broadcast_to(x, low.shape) for x in (*at, low, high)], -1)
-    is_used = (lines[..., 2] <= lines[..., 3]).reshape(len(low), -1).any(1)
-    lines = lines.at[jnp.argsort(~is_used)].get(mode="promise_in_bounds")
-    return jnp.moveaxis(lines, 0, -2).astype(jnp.int32), is_used.sum(dtype=jnp.int32)
+# A volume of runs holds the largest of the 2^n voxels that start at each voxel along i. Two runs cover a line of level
+# n. One such volume is held at a time: temporary memory beyond 32 MB is fetched from the system anew at each call.
 
 
-def _over_line(volume: Any, reach: tuple[int, ...], levels: int) -> Any:
-    """Takes the largest voxel of a line around each voxel, by slices of a volume that is padded by the ball's reach."""
+def _by_slices(volume: Any, reach: tuple[int, ...]) -> tuple[Any, Any]:
+    """Returns runs of one voxel, and a function of runs, a line and its step 2^n: the largest voxel of the line.
+
+    They are slices of a volume that is padded by the ball's reach.
+    """
     low = _lowest(volume.dtype)
-    runs = _runs(jnp.pad(volume, [(n, n) for n in reach], constant_values=low), levels)
 
-    def over_line(j: Any, k: Any, first: Any, last: Any) -> Any:
-        level, again = _halves(first, last)
+    def over_line(runs: Any, line: Any, step: Any) -> Any:
+        j, k, first, last = line
 
         def taken(start: Any) -> Any:
-            at = [jnp.asarray(n, jnp.int32) for n in (level, reach[0] + start, reach[1] + j, reach[2] + k)]
-            return jax.lax.dynamic_slice(runs, at, (1, *volume.shape))[0]
+            at = [jnp.asarray(n, jnp.int32) for n in (reach[0] + start, reach[1] + j, reach[2] + k)]
+            return jax.lax.dynamic_slice(runs, at, volume.shape)
 
-        return jnp.where(first <= last, jnp.maximum(taken(first), taken(again)), low)
+        return jnp.where(first <= last, jnp.maximum(taken(first), taken(last + 1 - step)), low)
 
-    return over_line
+    return jnp.pad(volume, [(n, n) for n in reach], constant_values=low), over_line
 
 
-def _over_any_line(volume: Any) -> Any:
-    """Does the same by gathers: only i is padded, so that a ball may reach through the whole image."""
+def _by_gathers(volume: Any) -> tuple[Any, Any]:
+    """Returns the same by gathers: only i is padded, so that a ball may reach through the whole image."""
     low, (ni, nj, nk) = _lowest(volume.dtype), volume.shape
-    padded = jnp.pad(volume, [(ni - 1, ni - 1), (0, 0), (0, 0)], constant_values=low)
-    runs = _runs(padded, int(math.log2(2 * ni - 1)))
 
-    def over_line(j: Any, k: Any, first: Any, last: Any) -> Any:
-        level, again = _halves(first, last)
+    def over_line(runs: Any, line: Any, step: Any) -> Any:
+        j, k, first, last = line
         rows, columns = jnp.arange(nj) + j, jnp.arange(nk) + k
         is_inside = ((rows >= 0) & (rows < nj))[:, None] & ((columns >= 0) & (columns < nk))[None]
 
         def taken(start: Any) -> Any:
-            at = (level, ni - 1 + start, jnp.int32(0), jnp.int32(0))
-            return jax.lax.dynamic_slice(runs, at, (1, ni, nj, nk))[0]
+            return jax.lax.dynamic_slice(runs, (ni - 1 + start, jnp.int32(0), jnp.int32(0)), (ni, nj, nk))
 
-        line = jnp.maximum(taken(first), taken(again))
-        line = line.take(jnp.clip(rows, 0, nj - 1), 1).take(jnp.clip(columns, 0, nk - 1), 2)
-        return jnp.where(is_inside[None] & (first <= last), line, low)
+        found = jnp.maximum(taken(first), taken(last + 1 - step))
+        found = found.take(jnp.clip(rows, 0, nj - 1), 1).take(jnp.clip(columns, 0, nk - 1), 2)
+        return jnp.where(is_inside[None] & (first <= last), found, low)
 
-    return over_line
-
-
-def _runs(volume: Any, levels: int) -> Any:
-    """Returns the largest of the 1, 2, 4, ... voxels that start at each voxel along i, stacked in front."""
-    found = [volume]
-    for level in range(levels):
-        last, step = found[-1], 2**level
-        rest = last[step:] if step < len(last) else last[:0]
-        found.append(jnp.concatenate([jnp.maximum(last[: len(rest)], rest), last[len(rest) :]]))
-    return jnp.stack(found)
+    return jnp.pad(volume, [(ni - 1, ni - 1), (0, 0), (0, 0)], constant_values=low), over_line
 
 
-def _halves(first: Any, last: Any) -> tuple[Any, Any]:
-    """Returns the level of the two runs that cover a line, and where the second one starts."""
-    length = jnp.maximum(last - first + 1, 1)
-    level = 31 - jax.lax.clz(length)
-    return level, last + 1 - (jnp.int32(1) << level)
+def _doubled(runs: Any, step: Any) -> Any:
+    """Returns runs of twice `step` voxels. What comes round the end is padding, which is at least one step thick."""
+    return jnp.maximum(runs, jnp.roll(runs, -step, 0))
 
 
 def _lowest(dtype: Any) -> Any:
@@ -417,7 +451,7 @@ def _each(largest: Any, voxels: Any, lines: Any, work: _Work) -> Any:
 
     for axis in reversed(range(depth + tail)):
         item = jax.vmap(item, in_axes=(0, None if shared[axis] else 0))
-        lines = lines.squeeze(axis) if shared[axis] else lines
+        lines = jax.tree.map(lambda x, axis=axis: x.squeeze(axis), lines) if shared[axis] else lines
     moved = over_batch(item, 0)(values, lines)
     if tail:
         space = tuple(range(depth + tail, depth + tail + 3))

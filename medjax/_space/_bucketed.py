@@ -10,7 +10,7 @@ import collections
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,9 @@ from medjax._image._dtypes import narrowed
 from medjax._image._fill import fill_of, host_background
 from medjax._kernels._bands import Band, dense
 from medjax._kernels._bspline import prefilter_matrix
-from medjax._kernels._points import inside_cell, taps
-from medjax._kernels._taps import cell, tap_sum
-from medjax._space._buckets import aligned_empty, flattened, give_back, strides_of
+from medjax._kernels._points import Table, inside_cell, taps
+from medjax._kernels._taps import Boundary, cell, tap_sum
+from medjax._space._buckets import POOL, aligned_empty, flattened, strides_of
 from medjax._space._plan import Bands, Points
 
 __all__ = ["bucketed"]
@@ -34,7 +34,7 @@ SEGMENTS = 8192
 """Segments in a chunk: half a million voxels, a few milliseconds."""
 
 COPIERS = 4
-"""Threads that put chunks in their place: the system hands out fresh memory page by page, to four threads faster."""
+"""Threads that copy chunks into the result. The system hands out new memory page by page, to four threads faster."""
 
 
 def bucketed(plan: Bands | Points, voxels: Any, fill: Any, *, is_label: bool) -> np.ndarray:
@@ -42,7 +42,7 @@ def bucketed(plan: Bands | Points, voxels: Any, fill: Any, *, is_label: bool) ->
 
     Args:
         plan: Known, of a single image.
-        voxels: `(i, j, k, *channels)`, concrete and real.
+        voxels: `(i, j, k, *channels)`, known and real.
         fill: As the operations take it.
         is_label: Whether the voxels are labels.
 
@@ -76,82 +76,123 @@ def _multiplied(matrix: np.ndarray, volume: np.ndarray, axis: int) -> np.ndarray
     return np.moveaxis(np.tensordot(matrix, volume, axes=(1, axis)), 0, axis)
 
 
-def _taps_of(band: Band, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Index and weight of a band, with a second tap on the same voxel where it has one and two are wanted."""
+class Line(NamedTuple):
+    """The taps of the outputs along one axis, padded to a power of two of outputs.
+
+    Attributes:
+        place: Where the taps lie, `(n, taps)` int32: along an outer axis in elements of the buffer, along the lane axis
+            in voxels of the row that was read.
+        weight: Their weights, `(n, taps)`.
+        is_inside: Which outputs lie in the field of view, `(n,)`.
+    """
+
+    place: Any
+    weight: Any
+    is_inside: Any
+
+
+class Chunk(NamedTuple):
+    """The static part of a chunk of rows.
+
+    Attributes:
+        rows: Number of output rows.
+        width: Number of voxels that are read of each input row.
+        dtype: Name of the dtype to compute in; `None` takes voxels as they are.
+    """
+
+    rows: int
+    width: int
+    dtype: str | None
+
+
+def _line(band: Band, is_inside: np.ndarray, taps: int) -> Line:
+    """A band as a line of some number of taps. If the band has one tap and two are wanted, both are one voxel."""
     index, weight = band.index, band.weight
     weight = np.ones(index.shape, np.float32) if weight is None else weight
-    wider = count // index.shape[1]
-    return np.repeat(index, wider, axis=1), np.repeat(weight / wider, wider, axis=1)
+    copies = taps // index.shape[1]
+    return Line(np.repeat(index, copies, axis=1), np.repeat(weight / copies, copies, axis=1), is_inside)
 
 
 def _rows_of(volume: np.ndarray, plan: Bands, fill: Any, dtype: np.dtype | None) -> np.ndarray:
-    """Computes rows along the axis that is contiguous in memory: first the mix of input rows, then the taps in it."""
+    """Computes rows along the axis that is contiguous in memory: mixes input rows, then takes taps in the mix."""
     count, axes = max(operator.index.shape[1] for operator in plan.operators), plan.axes
-    bands = [(*_taps_of(operator, count), mask) for operator, mask in zip(plan.operators, plan.masks, strict=True)]
+    lines = [_line(operator, mask, count) for operator, mask in zip(plan.operators, plan.masks, strict=True)]
     strides, start, is_lane = strides_of(volume)
     order = sorted(range(3), key=lambda e: (is_lane[axes[e]], -abs(strides[axes[e]])))
-    (outer, middle, lane), lane_axis = [bands[e] for e in order], axes[order[2]]
-    places = lane[0].astype(np.int32)
+    outer, lane, lane_axis = [lines[e] for e in order[:2]], lines[order[2]], axes[order[2]]
     if strides[lane_axis] < 0:
-        places, start = volume.shape[lane_axis] - 1 - places, start - (volume.shape[lane_axis] - 1)
-    shape = [len(band[0]) for band in (outer, middle, lane)]
-    tables = [
-        (_lengthened((index * strides[axes[e]]).astype(np.int32)), _lengthened(weight), _lengthened(mask))
-        for (index, weight, mask), e in zip((outer, middle), order[:2], strict=True)
-    ]
+        last = volume.shape[lane_axis] - 1
+        lane, start = lane._replace(place=last - lane.place), start - last
+    shape = [len(lines[e].is_inside) for e in order]
     segments = [slice(n, n + LANES) for n in range(0, shape[2], LANES)]
-    origins = [int(places[segment].min()) for segment in segments]
-    width = max(int(np.ptp(places[segment])) + 1 for segment in segments)
+    origins = [int(lane.place[segment].min()) for segment in segments]
+    width = max(int(np.ptp(lane.place[segment])) + 1 for segment in segments)
     width = max(2 * LANES, 1 << (width - 1).bit_length())
     buffer = flattened(volume, width)
-    columns = [
-        [_lengthened(part, LANES) for part in (places[segment] - origin, lane[1][segment], lane[2][segment])]
-        for segment, origin in zip(segments, origins, strict=True)
+    tables = [
+        Line(*map(_lengthened, line._replace(place=(line.place * strides[axes[e]]).astype(np.int32))))
+        for line, e in zip(outer, order[:2], strict=True)
     ]
-    flat, tables, columns = jax.device_put((buffer, tables, columns))
+    lanes = [_lane(lane, segment, origin) for segment, origin in zip(segments, origins, strict=True)]
+    flat, tables, lanes = jax.device_put((buffer, tables, lanes))
     value = np.asarray(fill, dtype or volume.dtype)
     out = aligned_empty((shape[0] * shape[1], shape[2]), dtype or buffer.dtype)
-    rows = max(256, SEGMENTS * 2 * LANES // width)
-    static = {"rows": rows, "width": width, "dtype": None if dtype is None else dtype.name}
+    chunk = Chunk(max(256, SEGMENTS * 2 * LANES // width), width, None if dtype is None else dtype.name)
 
     def chunks() -> Iterator[tuple[jax.Array, tuple[slice, slice]]]:
-        for row in range(0, len(out), rows):
-            for segment, origin, column in zip(segments, origins, columns, strict=True):
+        for row in range(0, len(out), chunk.rows):
+            for segment, origin, taken in zip(segments, origins, lanes, strict=True):
                 where = np.array([row, shape[1], start + origin], np.int32)
-                yield _row_chunk(flat, tables, column, where, value, **static), (slice(row, row + rows), segment)
+                yield (
+                    _row_chunk(flat, (*tables, taken), where, value, chunk=chunk),
+                    (slice(row, row + chunk.rows), segment),
+                )
 
     _collected(chunks(), out)
-    give_back(buffer)
+    POOL.give_back(buffer)
     return out.reshape(shape).transpose(np.argsort(order))
 
 
-@functools.partial(jax.jit, static_argnames=("rows", "width", "dtype"))
-def _row_chunk(
-    flat: Any, tables: Any, columns: Any, where: Any, fill: Any, *, rows: int, width: int, dtype: Any
-) -> Any:
-    """Computes one chunk, `(rows, LANES)`."""
-    number = where[0] + jnp.arange(rows, dtype=jnp.int32)
+def _lane(line: Line, segment: slice, origin: int) -> Line:
+    """The part of a line that a segment takes, from the first voxel that it reads on."""
+    place = (line.place[segment] - origin).astype(np.int32)
+    return Line(*(_lengthened(part, LANES) for part in (place, line.weight[segment], line.is_inside[segment])))
+
+
+@functools.partial(jax.jit, static_argnames="chunk")
+def _row_chunk(flat: Any, lines: tuple[Line, Line, Line], where: Any, fill: Any, *, chunk: Chunk) -> Any:
+    """Computes one chunk, `(rows, LANES)`.
+
+    Args:
+        flat: The buffer.
+        lines: The lines of both outer axes, and that of the segment.
+        where: First row, number of rows in a plane of the output, and the place in the buffer of the first voxel that
+            the segment reads.
+        fill: Value outside the field of view.
+        chunk: The static part.
+    """
+    *outer, lane = lines
+    number = where[0] + jnp.arange(chunk.rows, dtype=jnp.int32)
     numbers = jax.lax.div(number, where[1]), jax.lax.rem(number, where[1])
-    chosen = [[x.at[n].get(mode="clip") for x in table] for table, n in zip(tables, numbers, strict=True)]
-    (first, first_weight, first_mask), (second, second_weight, second_mask) = chosen
-    lines = jax.lax.GatherDimensionNumbers(offset_dims=(1,), collapsed_slice_dims=(), start_index_map=(0,))
+    first, second = (
+        Line(*(part.at[n].get(mode="clip") for part in line)) for line, n in zip(outer, numbers, strict=True)
+    )
+    starts = jax.lax.GatherDimensionNumbers(offset_dims=(1,), collapsed_slice_dims=(), start_index_map=(0,))
     mixed: Any = None
-    for a in range(first.shape[1]):
-        for b in range(second.shape[1]):
-            begin = where[2] + first[:, a] + second[:, b]
-            row = jax.lax.gather(flat, begin[:, None], lines, (width,), mode="promise_in_bounds")
-            if dtype is not None:
-                factor = (first_weight[:, a].astype(dtype) * second_weight[:, b].astype(dtype))[:, None]
-                row = factor * row.astype(dtype)
+    for a in range(first.place.shape[1]):
+        for b in range(second.place.shape[1]):
+            begin = where[2] + first.place[:, a] + second.place[:, b]
+            row = jax.lax.gather(flat, begin[:, None], starts, (chunk.width,), mode="promise_in_bounds")
+            if chunk.dtype is not None:
+                factor = (first.weight[:, a].astype(chunk.dtype) * second.weight[:, b].astype(chunk.dtype))[:, None]
+                row = factor * row.astype(chunk.dtype)
             mixed = row if mixed is None else mixed + row
-    place, weight, mask = columns
     out: Any = None
-    for tap in range(place.shape[1]):
-        part = mixed.at[:, place[:, tap]].get(mode="promise_in_bounds")
-        part = part if dtype is None else part * weight[None, :, tap].astype(dtype)
+    for tap in range(lane.place.shape[1]):
+        part = mixed.at[:, lane.place[:, tap]].get(mode="promise_in_bounds")
+        part = part if chunk.dtype is None else part * lane.weight[None, :, tap].astype(chunk.dtype)
         out = part if out is None else out + part
-    valid = (first_mask & second_mask)[:, None] & mask[None, :]
-    return jnp.where(valid, out, fill)
+    return jnp.where((first.is_inside & second.is_inside)[:, None] & lane.is_inside[None, :], out, fill)
 
 
 def _by_channel(voxels: np.ndarray, fill: np.ndarray, one: Callable[[np.ndarray, Any], np.ndarray]) -> np.ndarray:
@@ -165,48 +206,70 @@ def _by_channel(voxels: np.ndarray, fill: np.ndarray, one: Callable[[np.ndarray,
     return np.stack(parts, axis=-1).reshape(*parts[0].shape, *channels)
 
 
+class Segments(NamedTuple):
+    """The points that the segments of a chunk are sampled at.
+
+    Attributes:
+        rows: For each segment whole and fraction of the coordinates that its voxels share, `(SEGMENTS, 3)`, and its
+            first index along the lane axis.
+        lane: The table of the lane axis, `(base, fraction)`.
+        slack: By how much a point may lie below a tie or a face and count as on it, `(3,)` voxels.
+    """
+
+    rows: tuple[Any, Any, Any]
+    lane: Table
+    slack: Any
+
+
+class Rule(NamedTuple):
+    """The static part of a chunk of segments.
+
+    Attributes:
+        order: Spline order of all axes: a mixture of orders would be another program.
+        boundary: Index rule beyond the edges.
+        dtype: Name of the dtype to compute in; `None` takes voxels as they are.
+    """
+
+    order: int
+    boundary: Boundary
+    dtype: str | None
+
+
 def _points_of(volume: np.ndarray, plan: Points, fill: Any, dtype: np.dtype | None) -> np.ndarray:
-    # One order for all axes: other mixtures of orders would be other programs.
-    tables, orders, slack = plan.tables, (plan.order,) * 3, plan.slack.astype(plan.dtype)
-    if max(orders) > 1:
+    """Computes segments along the axis whose outputs lie closest together in memory, point by point."""
+    if plan.order > 1:
         volume = volume.astype(dtype)
-        for axis, order in enumerate(orders):
-            matrix = prefilter_matrix(volume.shape[axis], order).astype(dtype)
-            volume = _multiplied(matrix, volume, axis)
+        for axis, size in enumerate(volume.shape):
+            volume = _multiplied(prefilter_matrix(size, plan.order).astype(dtype), volume, axis)
     strides, start, _ = strides_of(volume)
     buffer = flattened(volume, 0)
-    lanes = _memory_order(tables, strides)
-    sizes = [len(tables[axis][0]) for axis in lanes]
+    axes = _memory_order(plan.tables, strides)
+    sizes = [len(plan.tables[axis][0]) for axis in axes]
     per_row = -(-sizes[2] // LANES)
     count = sizes[0] * sizes[1] * per_row
-    padded = [[_lengthened(part) for part in tables[axis]] for axis in lanes[:2]]
-    last = [_lengthened(np.pad(part, [(0, LANES), (0, 0)], "edge")) for part in tables[lanes[2]]]
-    static = {
-        "orders": tuple(orders),
-        "boundary": "clamp" if max(orders) <= 1 else "fold" if min(volume.shape) > 3 else "mirror",
-        "dtype": None if dtype is None else dtype.name,
-    }
+    outer, middle = (tuple(_lengthened(part) for part in plan.tables[axis]) for axis in axes[:2])
+    base, fraction = (_lengthened(np.pad(part, [(0, LANES), (0, 0)], "edge")) for part in plan.tables[axes[2]])
+    boundary: Boundary = "clamp" if plan.order <= 1 else "fold" if min(volume.shape) > 3 else "mirror"
+    rule = Rule(plan.order, boundary, None if dtype is None else dtype.name)
     extents = np.array([*volume.shape, *strides, start], np.int32)
     layout = np.array([sizes[1], per_row], np.int32)
     flat, value = jnp.asarray(buffer), np.asarray(fill, dtype or volume.dtype)
+    slack = plan.slack.astype(plan.dtype)
     out = aligned_empty((count, LANES), dtype or buffer.dtype)
 
     def chunks() -> Iterator[tuple[jax.Array, tuple[slice, slice]]]:
         for first in range(0, count, SEGMENTS):
-            rows = _rows(padded[0], padded[1], layout, np.int32(first))
-            yield (
-                _chunk(flat, extents, rows, last, slack, value, **static),
-                (slice(first, first + SEGMENTS), slice(None)),
-            )
+            segments = Segments(_rows(outer, middle, layout, np.int32(first)), (base, fraction), slack)
+            yield _chunk(flat, extents, segments, value, rule=rule), (slice(first, first + SEGMENTS), slice(None))
 
     _collected(chunks(), out)
-    give_back(buffer)
+    POOL.give_back(buffer)
     cube = out.reshape(sizes[0], sizes[1], per_row * LANES)[..., : sizes[2]]
-    return cube.transpose(np.argsort(lanes))
+    return cube.transpose(np.argsort(axes))
 
 
 def _collected(chunks: Iterator[tuple[jax.Array, tuple[slice, slice]]], out: np.ndarray) -> None:
-    """Copies chunks to their places as they get ready, a few ahead of the copies."""
+    """Copies chunks into the result as they become ready. A few chunks are computed ahead."""
     waiting: collections.deque[Future[None]] = collections.deque()
 
     def copy(chunk: jax.Array, where: tuple[slice, slice]) -> None:
@@ -223,7 +286,7 @@ def _collected(chunks: Iterator[tuple[jax.Array, tuple[slice, slice]]], out: np.
 
 
 def _lengthened(table: np.ndarray, least: int = 512) -> np.ndarray:
-    """Pads a table to a power of two of entries, its last one repeated."""
+    """Pads a table to a power of two of entries by repeating its last one."""
     size = max(least, 1 << (len(table) - 1).bit_length())
     return np.pad(table, [(0, size - len(table)), *[(0, 0)] * (table.ndim - 1)], "edge")
 
@@ -238,8 +301,8 @@ def _memory_order(tables: Sequence[Any], strides: np.ndarray) -> list[int]:
 
 
 @jax.jit
-def _rows(outer: Any, middle: Any, layout: Any, first: Any) -> Any:
-    """What the voxels of a segment share: the coordinates of its row, and where along the last axis it starts."""
+def _rows(outer: Any, middle: Any, layout: Any, first: Any) -> tuple[Any, Any, Any]:
+    """The coordinates that the voxels of each segment share, and where the segment starts along the lane axis."""
     segment = first + jnp.arange(SEGMENTS, dtype=jnp.int32)
     row, piece = segment // layout[1], segment % layout[1]
     i, j = row // layout[0], row % layout[0]
@@ -247,31 +310,37 @@ def _rows(outer: Any, middle: Any, layout: Any, first: Any) -> Any:
     return base, fraction, piece * LANES
 
 
-@functools.partial(jax.jit, static_argnames=("orders", "boundary", "dtype"))
-def _chunk(
-    flat: Any, extents: Any, rows: Any, lanes: Any, slack: Any, fill: Any, *, orders: Any, boundary: Any, dtype: Any
-) -> Any:
-    """Samples one chunk, `(SEGMENTS, LANES)`."""
-    base, fraction, begin = rows
+@functools.partial(jax.jit, static_argnames="rule")
+def _chunk(flat: Any, extents: Any, segments: Segments, fill: Any, *, rule: Rule) -> Any:
+    """Samples one chunk, `(SEGMENTS, LANES)`.
+
+    Args:
+        flat: The buffer.
+        extents: The volume's shape, its strides in the buffer, and the place of voxel (0, 0, 0).
+        segments: The points.
+        fill: Value outside the field of view.
+        rule: The static part.
+    """
+    (base, fraction, begin), order, dtype = segments.rows, rule.order, rule.dtype
     place = begin[:, None] + jnp.arange(LANES, dtype=jnp.int32)[None, :]
     valid: Any = True
     axes = []
-    for d, order in enumerate(orders):
-        whole = base[:, d, None] + lanes[0][:, d].at[place].get(mode="promise_in_bounds")
-        part = fraction[:, d, None] + lanes[1][:, d].at[place].get(mode="promise_in_bounds")
-        eased = part + slack[d]
+    for d in range(3):
+        whole = base[:, d, None] + segments.lane[0][:, d].at[place].get(mode="promise_in_bounds")
+        part = fraction[:, d, None] + segments.lane[1][:, d].at[place].get(mode="promise_in_bounds")
+        eased = part + segments.slack[d]
         valid = valid & inside_cell(*cell(whole, eased, order), extents[d], order)
-        axes.append(taps((whole, eased if order == 0 else part), extents[d], order, boundary))
+        axes.append(taps((whole, eased if order == 0 else part), extents[d], order, rule.boundary))
 
     may_be_nan = jnp.issubdtype(flat.dtype, jnp.inexact)
 
     def gather(axis: int, offset: Any) -> Any:
-        if axis == len(orders):
+        if axis == 3:
             values = flat.at[offset].get(mode="promise_in_bounds")
             return values if dtype is None else values.astype(dtype)
         inner = [gather(axis + 1, offset + index * extents[3 + axis]) for index, _ in axes[axis]]
         weights = [weight for _, weight in axes[axis]]
         total = tap_sum(weights, inner)
-        return jnp.where(weights[1] == 0, inner[0], total) if may_be_nan and orders[axis] == 1 else total
+        return jnp.where(weights[1] == 0, inner[0], total) if may_be_nan and order == 1 else total
 
     return jnp.where(valid, gather(0, extents[6]), fill)

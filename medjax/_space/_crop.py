@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from medjax._image._per_item import aligned, check_real
 from medjax._image._types import MaskLike
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
-from medjax._space._pending import rearrange
+from medjax._space._pending import Effect, rearrange
 
 __all__ = ["crop", "crop_or_pad", "crop_to_mask", "pad", "translate"]
 
@@ -32,7 +32,7 @@ def crop(image: Image, start: Triple, size: StaticSize) -> Image:
     Args:
         image: Any batch and channels.
         start: Index of the box's first voxel, three integers, or `(*batch, 3)`. May be traced; a traced start that runs
-            over the edge is moved inside, and the geometry says where to.
+            over the edge is moved inside, and so is the geometry.
         size: Voxels of the box along i, j, k; static.
 
     Returns:
@@ -101,23 +101,23 @@ def _boxed_on_device(voxels: jax.Array, start: jax.Array, size: tuple[int, int, 
 def pad(
     image: Image, before: StaticSize, after: StaticSize, *, mode: PadMode = "constant", fill: Fill | None = None
 ) -> Image:
-    """Adds voxels around an image; the ones it has keep their values and world positions.
+    """Adds voxels around an image; those of the image keep their values and world positions.
 
     Args:
         image: Any batch and channels.
         before: Voxels to add before the first one along i, j, k; one integer or three.
         after: Voxels to add after the last one.
         mode: "constant" adds `fill`, "edge" repeats the edge voxel, "reflect" mirrors about its centre.
-        fill: One number, or what broadcasts to `(*batch, *channels)` as NumPy does: `(c,)` per channel, `(b, 1)` per item.
-            Default 0 for labels and the background for intensities (the median of the corner voxels, per channel;
+        fill: One number, or what broadcasts to `(*batch, *channels)` as NumPy does: `(c,)` per channel, `(b, 1)` per
+            item. Default 0 for labels and the background for intensities (the median of the corner voxels, per channel;
             rounded half to even where the voxels are integers).
 
     Returns:
         The larger image, dtype kept.
 
     Raises:
-        ValueError: a negative width, an unknown mode, a reflection wider than the image, or a fill that the dtype cannot
-            hold.
+        ValueError: a negative width, an unknown mode, a reflection wider than the image, or a fill that the dtype
+            cannot hold.
 
     Transforms:
         Differentiable in the voxels and a traced `fill`. Compiles once per shape and widths.
@@ -142,27 +142,34 @@ def pad(
     target = image.grid.moved(
         -np.asarray(low, np.float64), [n + a + b for n, a, b in zip(shape, low, high, strict=True)]
     )
-    depth, kind = len(image.batch_shape), image.kind
-    return rearrange(
-        image,
-        target,
-        lambda voxels: _padded(voxels, low, high, mode, fill, depth, kind),
-        fill=fill,
-        effect="cuts" if mode == "constant" else "alters",
-    )
+    margin, depth, kind = Margin(tuple(zip(low, high, strict=True)), mode, fill), len(image.batch_shape), image.kind
+    effect: Effect = "cuts" if mode == "constant" else "alters"
+    return rearrange(image, target, lambda voxels: _padded(voxels, margin, depth, kind), fill=fill, effect=effect)
 
 
-def _padded(voxels: Any, low: Any, high: Any, mode: PadMode, fill: Any, depth: int, kind: str) -> Any:
-    widths = ((0, 0),) * depth + tuple(zip(low, high, strict=True)) + ((0, 0),) * (voxels.ndim - depth - 3)
+class Margin(NamedTuple):
+    """The voxels to add around an image.
+
+    Attributes:
+        widths: How many to add before and after the voxels along i, j and k.
+        mode: Their values, as in `pad`.
+        fill: The value for the mode "constant", as `pad` takes it.
+    """
+
+    widths: tuple[tuple[int, int], ...]
+    mode: PadMode
+    fill: Any
+
+
+def _padded(voxels: Any, margin: Margin, depth: int, kind: str) -> Any:
+    widths, mode = ((0, 0),) * depth + margin.widths + ((0, 0),) * (voxels.ndim - depth - 3), margin.mode
     if mode != "constant":
-        return (
-            np.pad(voxels, widths, mode)
-            if isinstance(voxels, np.ndarray)
-            else _pad_on_device(voxels, None, widths, mode, depth)
-        )
-    if not any(low) and not any(high):
+        if isinstance(voxels, np.ndarray):
+            return np.pad(voxels, widths, mode)
+        return _pad_on_device(voxels, None, widths, mode, depth)
+    if not np.any(margin.widths):
         return voxels
-    value = _pad_value(voxels, fill, depth, kind)
+    value = _pad_value(voxels, margin.fill, depth, kind)
     if isinstance(voxels, np.ndarray) and isinstance(value, np.ndarray):
         out = np.empty([n + a + b for n, (a, b) in zip(voxels.shape, widths, strict=True)], voxels.dtype)
         out[:] = value
@@ -189,14 +196,15 @@ def _pad_value(voxels: Any, fill: Any, depth: int, kind: str) -> Any:
         array = array.reshape((*array.shape[:depth], 1, 1, 1, *array.shape[depth:]))
     if isinstance(array, np.ndarray) and is_integer and not _holds(dtype, array):
         raise ValueError(
-            f"fill={fill!r} does not fit voxels of {dtype}; cast the image to a floating dtype first, or choose another fill"
+            f"fill={fill!r} does not fit voxels of {dtype}; cast the image to a floating dtype first, or choose "
+            "another fill"
         )
     return array.astype(dtype)
 
 
 @functools.partial(compiled, static_argnums=1)
 def _background_on_device(voxels: jax.Array, depth: int) -> jax.Array:
-    """The background in the voxels' dtype, `(*batch, 1, 1, 1, *channels)`; one program, where eager steps take 1 ms."""
+    """The background in the voxels' dtype, `(*batch, 1, 1, 1, *channels)`. One program: eager steps take 1 ms."""
     value = over_batch(background, depth)(voxels).reshape((*voxels.shape[:depth], 1, 1, 1, *voxels.shape[depth + 3 :]))
     return (value if jnp.issubdtype(voxels.dtype, jnp.inexact) else jnp.round(value)).astype(voxels.dtype)
 
@@ -223,10 +231,10 @@ def _pad_on_device(
 
 
 def crop_or_pad(image: Image, size: StaticSize, *, fill: Fill | None = None) -> Image:
-    """Brings an image to a size about its centre, cropping the axes that are longer and padding those that are shorter.
+    """Brings an image to a size about its centre: crops the axes that are longer and pads those that are shorter.
 
-    An odd difference leaves the extra voxel at the high end: `(n - size) // 2` voxels go before, the rest after, and
-    the same the other way round, so that cropping after padding gives the image back.
+    An odd difference leaves the extra voxel at the high end: `(n - size) // 2` voxels are cropped before and the rest
+    after. Padding does the same, so cropping after padding gives the image back.
 
     Args:
         image: Any batch and channels.
@@ -263,13 +271,14 @@ def crop_to_mask(image: Image, mask: MaskLike, *, margin: StaticTriple = 0, unit
 
     Args:
         image: A single image, any channels.
-        mask: An image or array on the same grid; non-zero is inside. Concrete: the size of the result depends on it.
+        mask: An image or array on the same grid; non-zero is inside. It must be known, because the size of the result
+            depends on it.
         margin: How much to keep around the box along i, j, k, one number or three.
         unit: "voxel" for whole voxels; "mm" for at least so many mm along the image's own axes.
 
     Raises:
-        ValueError: the mask is empty, is traced, lies on another grid, the image is a batch, or the margin is negative or no
-            whole number of voxels.
+        ValueError: the mask is empty, is traced or lies on another grid, the image is a batch, or the margin is
+            negative or, in voxels, no whole number.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(6.0).reshape(6, 1, 1))

@@ -1,4 +1,4 @@
-"""A plan applied to voxels of any kind, by the executor that suits: compiled for the shapes at hand, or for their bucket."""
+"""The choice of the executor of a plan: compiled for the shapes at hand, or for their bucket."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["execute"]
 
 
 def execute(plan: Bands | Points, voxels: Any, fill: Any, *, is_label: bool, stored: Any = None) -> Any:
-    """Applies a plan; arguments as `_jitted.apply` takes them, and complex voxels.
+    """Applies a plan to real or complex voxels. The other arguments are those of `_jitted.apply`.
 
-    Of complex voxels the real and the imaginary part are interpolated, each with its own background.
+    The real and the imaginary part of complex voxels are interpolated apart, each with its own background.
     """
     if jnp.issubdtype(voxels.dtype, jnp.complexfloating):
         both = None if fill is None else as_array(fill, "fill")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import jax
 
 from medjax._image._image import Image, check_image
+from medjax._space._chain import Chain
 from medjax._space._pending import Pending
 
 __all__ = ["fuse"]
@@ -19,22 +20,23 @@ Result = TypeVar("Result")
 def fuse(function: Callable[..., Result]) -> Callable[..., Result]:
     """Makes a function that is written step by step interpolate each image once.
 
-    Inside, spatial operations compose their maps and wait; the voxels are interpolated when the function returns, or
-    when something else asks for them. Orientation, spacing, rotation, crop, pad, affine and displacement take part, in any
-    order. Interpolation belongs to the image's kind: a label map that goes through the same function is never mixed.
+    Inside, spatial operations compose their maps and wait. The voxels are interpolated when the function returns, or
+    when something else asks for them. Orientation, spacing, rotation, crop, pad, affine and displacement take part, in
+    any order. Interpolation belongs to the image's kind: labels that go through the same function are never mixed.
 
-    The result is the stepwise one where that lost nothing. It differs where a step would have thrown data away that a
-    later one needs (crop, then rotate: the fused result still sees what was cropped), or blurred what a later one blurs
-    again. A `cast` at its end is part of the interpolation. A chain ends early, and a new one begins, at a step that asks for
-    another interpolation or fill than those that wait, at `antialias`, at `pad` other than with the background, and at
-    anything that needs voxels. Crops and pads before the first interpolation are done at once; so are orientation and flip
-    before a nearest one, whose ties depend on them.
+    The result equals the stepwise one where no step lost anything. It differs where a step would have thrown away
+    voxels that a later one needs (crop, then rotate: the fused result still sees the cropped voxels), or where two
+    steps would have blurred the image twice. A `cast` at its end is part of the interpolation. A chain ends early, and
+    a new one begins, at a step that asks for another interpolation or fill than the waiting steps, at `antialias`, at a
+    `pad` with anything but the background, and at anything that needs voxels. Crops and pads before the first
+    interpolation are done at once. Orientation and flip are done at once before a nearest interpolation, because its
+    ties depend on them.
 
     Args:
-        function: Takes and returns images, alone or in any pytree, with other arguments as it likes.
+        function: Takes and returns images, alone or in any pytree. It may take other arguments.
 
     Returns:
-        The fused function, of the same signature; jit, vmap and grad as any other.
+        The fused function, of the same signature. It works under jit, vmap and grad.
 
     Example:
         >>> @mj.fuse
@@ -66,7 +68,7 @@ def _begun(value: Any) -> Any:
     if isinstance(value, Pending) or not isinstance(value, Image):
         return value
     check_image(value, "an argument of the fused function")
-    return Pending.of(value)
+    return Pending.of(Chain(value))
 
 
 def _ended(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A plan applied by kernels that are compiled for the shapes at hand: voxels, tables and a fill value in, voxels out."""
+"""A plan applied by kernels compiled for the shapes at hand: voxels, tables and a fill value in, voxels out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medjax._image._fill import background, fill_of
 from medjax._kernels._bands import along_axis
 from medjax._kernels._batch import over_batch
 from medjax._kernels._compiled import compiled
-from medjax._kernels._gather import sample
+from medjax._kernels._gather import Locations, sample
 from medjax._kernels._later import Later
 from medjax._kernels._points import eased, inside
 from medjax._kernels._prefilter import prefiltered
@@ -61,7 +61,7 @@ def _interpolated(voxels: Any, plan: Bands | Points, fill: Any, *, is_label: boo
 
 
 def _shared(plan: Points) -> int | None:
-    """The batch axis of the displacement: none where one is for all items."""
+    """The batch axis of the displacement; `None` where all items share it."""
     return 0 if plan.shift is not None and plan.shift.displacement.ndim == plan.depth + 4 else None
 
 
@@ -99,7 +99,7 @@ def _at_points(volume: Any, plan: Points, fill: Any, is_label: bool) -> Any:
     tables = jax.lax.stop_gradient(higher) if max(orders) == 0 else plan.tables
     volume = prefiltered(volume, orders, dtype)
     moved = None if plan.shift is None else _in_voxels(plan.shift, dtype)
-    out = sample(volume, tables, moved, inverse=plan.inverse, **options)
+    out = sample(volume, Locations(tables, moved, plan.inverse), **options)
     return filled(out, inside(higher, moved, plan.sizes, orders), fill)
 
 

@@ -1,4 +1,4 @@
-"""Where the points of a plan lie among the voxels that are sampled: a lattice, exact as far as it is known."""
+"""The points of a plan among the voxels of the source: a lattice, exact where it is known."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from medjax._space._plan import Points, Shift
 __all__ = ["Lattice", "located", "slack_of", "snapped", "tables_of"]
 
 _EPS = float(np.finfo(np.float32).eps)
-"""What positions are taken to be rounded to: traced geometry is, and so are the spacings that NIfTI states."""
+"""The rounding of positions. Traced geometry is rounded to float32, and so are the spacings that NIfTI states."""
 
 _MOST = 1e-4
-"""The most slack, in voxels, of what is computed in float64."""
+"""The most slack, in voxels, of positions that are computed in float64."""
 
 _DISPLACED = 2e-6
 """Slack in voxels where float32 displacements are added: rounding errors of shifts of some ten voxels."""
@@ -40,11 +40,11 @@ class Lattice:
         matrix: `(*batch, 3, 3)`, float64 NumPy while the map is known, else traced.
         offset: `(*batch, 3)`.
         shift: `(*batch, i, j, k, 3)` mm to add, or `None`.
-        slack: `(*batch, 3)` voxels by which rounding can move a point. What lies so little below a tie of nearest, or a face
-            of the field of view, counts as on it, so rounding decides neither, and a map says the same whether it is known
-            or traced.
-        is_diagonal: Whether `matrix` is known to be so, whatever its numbers.
-        kept: An input axis that the points may run along voxel by voxel, `None` if there is no reason to think so.
+        slack: `(*batch, 3)` voxels by which rounding can move a point. A point that lies this little below a tie of
+            nearest, or below a face of the field of view, counts as on it. So rounding decides neither, and a map gives
+            the same whether it is known or traced.
+        is_diagonal: Whether `matrix` is known to be diagonal, whatever its numbers.
+        kept: An input axis that the points may follow voxel by voxel; `None` where nothing suggests one.
     """
 
     matrix: Any
@@ -56,12 +56,12 @@ class Lattice:
 
     @property
     def is_known(self) -> bool:
-        """Whether the affine part is."""
+        """Whether the affine part is known."""
         return isinstance(self.matrix, np.ndarray) and isinstance(self.offset, np.ndarray)
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing but the known affine part moves the points."""
+        """Whether the points follow from a known affine map alone."""
         return self.is_known and self.shift is None
 
     def kernels(self, sizes: Sequence[int], shape: Sequence[int]) -> tuple[str, ...]:
@@ -73,7 +73,7 @@ class Lattice:
         return ("aligned", "kept 2", "general") if sizes[2] == shape[2] else ("aligned", "general")
 
     def points(self, affine: Any, sizes: tuple[int, ...], shape: Sequence[int], order: int, dtype: np.dtype) -> Points:
-        """Writes the lattice down as a plan reads it.
+        """Returns the lattice as a plan.
 
         Args:
             affine: Of the grid that is sampled, `(*batch, 4, 4)`.
@@ -102,8 +102,8 @@ class Lattice:
 def located(target: Grid, source: Grid, transform: Any, dtype: Any) -> Lattice:
     """Finds where the points of a grid, sent through a transform, lie among the voxels of another.
 
-    All positions are taken relative to the origin of the lattice that the target was made from, so that where this is the
-    source, as in most operations, no origin takes part and no digit is lost to it.
+    All positions are relative to the origin of the lattice that the target was made from. In most operations this is
+    the source: then no origin takes part, and no digit is lost to it.
 
     Args:
         target: The grid to fill.
@@ -115,7 +115,7 @@ def located(target: Grid, source: Grid, transform: Any, dtype: Any) -> Lattice:
     is_own = place.affine is source.affine
     if is_own and not parts:
         _, (matrix, offset) = together(place.step, place.start)
-        # Also where it is known: spacings are decimals that NIfTI rounds to float32, and twice one ends on ties.
+        # Known geometry has slack too: NIfTI rounds decimal spacings to float32, and twice such a spacing ends on ties.
         slack = _rounding(matrix, offset, target.shape)
         return _finished(batch, Lattice(matrix, offset, None, slack, is_diagonal=place.is_diagonal), dtype)
     _, (own, step, start) = together(place.affine, place.step, place.start)
@@ -144,7 +144,8 @@ class _Points(NamedTuple):
         base: The lattice whose origin all positions are relative to, `(*batch, 4, 4)`.
         linear: From index to mm, `(*batch, 3, 3)`.
         at: The first point, `(*batch, 3)` mm.
-        doubt: By how much rounding can have moved the points, `(*batch, 3)` mm, but for what their own size explains.
+        doubt: How far rounding can have moved the points, `(*batch, 3)` mm, beyond the rounding of the points
+            themselves.
     """
 
     base: Any
@@ -170,7 +171,7 @@ def _through(stage: AffineTransform, about: About, points: _Points) -> _Points:
 
 
 def _among(points: _Points, affine: Any, is_own: bool, shape: Sequence[int]) -> tuple[Any, Any, Any]:
-    """Returns matrix, offset and slack of a lattice of points among the voxels of an affine; no slack of what is known."""
+    """Returns matrix, offset and slack of points among the voxels of an affine. Known ones have no slack."""
     xp, (base, linear, at, doubt, affine) = together(*points, affine)
     if not is_own:
         gap, lost = _difference(base[..., :3, 3], affine[..., :3, 3])
@@ -188,7 +189,7 @@ def _difference(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _rounding(linear: Any, at: Any, shape: Sequence[int]) -> Any:
-    """By how much rounding moves the points `linear @ i + at`, about: three half units in the last place of each term."""
+    """About how far rounding moves the points `linear @ i + at`: three half units in the last place of each term."""
     reach = linear.__array_namespace__().asarray(np.asarray(shape, np.float64), dtype=linear.dtype)
     return _sum(transformed(abs(linear), reach), abs(at)) * (1.5 * _EPS)
 
@@ -210,7 +211,7 @@ def _finished(batch: Any, lattice: Lattice, dtype: Any) -> Lattice:
 
 
 def _sum(a: Any, b: Any) -> Any:
-    """Adds arrays of any rank and, where one is traced, of both libraries."""
+    """Adds arrays of any rank, also one of NumPy and one that is traced."""
     return operator.add(*same_rank(a, b))
 
 
@@ -275,7 +276,7 @@ def _exactly_summed(fraction: np.ndarray, dtype: Any) -> np.ndarray:
 
 
 def slack_of(dtype: Any) -> float:
-    """The least slack, in voxels: more than the sum of three fractions is off by."""
+    """The least slack, in voxels: more than the error of a sum of three fractions."""
     return 2.0 / _steps(dtype)
 
 

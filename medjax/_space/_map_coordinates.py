@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,8 @@ import numpy as np
 
 from medjax._fork import refuse_in_fork
 from medjax._geometry._types import Array, Number, Voxels
-from medjax._kernels._compiled import unchanging
-from medjax._kernels._gather import sample
+from medjax._kernels._compiled import compiled, unchanging
+from medjax._kernels._gather import Locations, sample
 from medjax._kernels._prefilter import prefiltered_along
 from medjax._kernels._taps import cell, spline_weights
 
@@ -32,7 +32,7 @@ _RULES: dict[str, tuple[Any, Any]] = {
     "grid-constant": ("zero", "mirror"),
 }
 
-# SciPy pads by this much before it filters in the modes whose boundary no recursive filter has.
+# SciPy pads by this many voxels before it filters, in the modes whose boundary has no recursive filter.
 _PAD = 12
 
 
@@ -47,17 +47,18 @@ def map_coordinates(
     """Interpolates an array at given coordinates by splines, as `scipy.ndimage.map_coordinates` does.
 
     The modes are SciPy's, not ITK's: "constant" gives `cval` as soon as a coordinate leaves `[0, n - 1]`. (The image
-    operations follow ITK's rule.) Unlike SciPy's, a neighbour without weight does not count: at the place of a sample orders
-    0 and 1 give that sample, though the next one be NaN or infinite, where SciPy gives NaN. The filter of higher orders
-    spreads NaN to the whole array, there as here.
+    operations follow ITK's rule.) A neighbour without weight does not count: at the position of a sample, orders 0 and
+    1 give that sample, also where the next one is NaN or infinite. SciPy gives NaN there. The filter of higher orders
+    spreads NaN to the whole array, as SciPy's does.
 
     Args:
         input: Array of any rank; real or complex floating point, integer or boolean.
         coordinates: `(rank, *out)`, in index units; an array or a sequence of arrays.
         order: Spline order, 0 (nearest, half up) to 5. SciPy's default is 3, JAX's own function stops at 1.
-        mode: What lies beyond the edges, SciPy's eight names.
+        mode: The rule beyond the edges, by SciPy's eight names.
         cval: Value outside, for "constant" and "grid-constant"; may be traced.
-        prefilter: Turn samples into spline coefficients first, for orders above 1; `False` if `input` holds coefficients.
+        prefilter: Turn samples into spline coefficients first, for orders above 1; `False` if `input` holds
+            coefficients.
 
     Returns:
         `out`, in the dtype of `input`; integers are rounded half away from zero and kept within their range.
@@ -67,8 +68,8 @@ def map_coordinates(
             SciPy refuses too (cast it).
 
     Transforms:
-        Differentiable in `input`, `coordinates` and `cval`, to any order. At the kinks of orders 0 and 1 the derivative is
-        the one from the right.
+        Differentiable in `input`, `coordinates` and `cval`, to any order. At the kinks of orders 0 and 1 the derivative
+        is the one from the right.
 
     Example:
         >>> row = jax.numpy.asarray([0.0, 10.0, 40.0, 90.0])
@@ -92,34 +93,48 @@ def map_coordinates(
     rows: Any = coordinates
     if len(rows) != volume.ndim:
         raise ValueError(f"coordinates must be (rank, ...), one row per axis of {volume.shape}; got {len(rows)} rows")
-    real = jnp.float64 if volume.dtype in (jnp.float64, jnp.complex128) or _is_wide(volume.dtype) else jnp.float32
-    points = _stacked(rows, real)
     if volume.size == 0:
         raise ValueError(f"input of shape {volume.shape} is empty: there is nothing to interpolate")
+    if not isinstance(rows, jax.Array | np.ndarray):
+        rows = tuple(row if isinstance(row, jax.Array | np.ndarray) else jnp.asarray(row) for row in rows)
+    value = cval if isinstance(cval, jax.Array) else np.asarray(cval)
+    return _mapped(volume, rows, value, order=order, mode=mode, is_filtered=bool(prefilter))
+
+
+def _in_one_dtype(volume: Any, rows: Any, cval: Any, *, order: int, mode: str, is_filtered: bool) -> Any:
+    """Interpolates numbers of any dtype in the real dtype that suits them, and brings the result back to theirs."""
+    real = jnp.float64 if volume.dtype in (jnp.float64, jnp.complex128) or _is_wide(volume.dtype) else jnp.float32
+    points, how = _stacked(rows, real), _How(order, mode, is_filtered)
     if jnp.issubdtype(volume.dtype, jnp.complexfloating):
-        value = jnp.asarray(cval)
-        parts = [
-            _interpolated(part, points, order, mode, fill.astype(real), prefilter)
-            for part, fill in ((volume.real, value.real), (volume.imag, jnp.imag(value)))
-        ]
-        return jax.lax.complex(*parts)
-    out = _interpolated(volume.astype(real), points, order, mode, jnp.asarray(cval).astype(real), prefilter)
-    return _as_stored(out, volume.dtype)
+        parts = zip((volume.real, volume.imag), (jnp.real(cval), jnp.imag(cval)), strict=True)
+        return jax.lax.complex(*(_interpolated(part, points, fill.astype(real), how) for part, fill in parts))
+    return _as_stored(_interpolated(volume.astype(real), points, cval.astype(real), how), volume.dtype)
+
+
+_mapped = compiled(_in_one_dtype, static_argnames=("order", "mode", "is_filtered"))
+
+
+class _How(NamedTuple):
+    """The static part of an interpolation, as `map_coordinates` takes it."""
+
+    order: int
+    mode: str
+    is_filtered: bool
 
 
 def _is_wide(dtype: Any) -> bool:
-    """Whether an integer type holds numbers that float32 does not, where float64 is to be had."""
+    """Whether to interpolate in float64: integers while x64 is on."""
     return bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64 and jnp.issubdtype(dtype, jnp.integer))
 
 
 def _stacked(coordinates: Any, dtype: Any) -> jax.Array:
-    if isinstance(coordinates, jax.Array | np.ndarray):
-        return jnp.asarray(unchanging(coordinates)).astype(dtype)
-    rows = [jnp.asarray(unchanging(row)).astype(dtype) for row in coordinates]
-    return jnp.stack(jnp.broadcast_arrays(*rows))
+    if not isinstance(coordinates, tuple):
+        return coordinates.astype(dtype)
+    return jnp.stack(jnp.broadcast_arrays(*(row.astype(dtype) for row in coordinates)))
 
 
-def _interpolated(volume: Any, points: Any, order: int, mode: str, cval: Any, prefilter: bool) -> Any:
+def _interpolated(volume: Any, points: Any, cval: Any, how: _How) -> Any:
+    order, mode, is_filtered = how
     boundary, filter_boundary = _RULES[mode]
     sizes = volume.shape
     valid: Any = True
@@ -127,7 +142,7 @@ def _interpolated(volume: Any, points: Any, order: int, mode: str, cval: Any, pr
         for row, size in zip(points, sizes, strict=True):
             valid = valid & (row >= 0) & (row <= size - 1)
         points = jnp.where(valid[None], points, 0)
-    if order > 1 and prefilter:
+    if order > 1 and is_filtered:
         if mode in ("nearest", "grid-constant"):
             edge = {"mode": "edge"} if mode == "nearest" else {"constant_values": cval}
             volume = jnp.pad(volume, _PAD, **edge)
@@ -136,11 +151,10 @@ def _interpolated(volume: Any, points: Any, order: int, mode: str, cval: Any, pr
             volume = prefiltered_along(volume, axis, order, volume.dtype, boundary=filter_boundary)
     if mode != "grid-constant":
         points = jnp.stack([_brought_in(row, size, mode) for row, size in zip(points, volume.shape, strict=True)])
-    # The kernel takes 0 for what lies outside; NaN or infinity cannot be shifted there.
+    # The kernel takes 0 outside, so the values are shifted. NaN and infinity cannot be shifted to 0.
     shift = jnp.where(jnp.isfinite(cval), cval, 0) if mode == "grid-constant" else jnp.zeros_like(cval)
-    out = (
-        sample(volume - shift, (), points, orders=(order,) * volume.ndim, boundary=boundary, dtype=volume.dtype) + shift
-    )
+    options: Any = {"orders": (order,) * volume.ndim, "boundary": boundary, "dtype": volume.dtype}
+    out = sample(volume - shift, Locations((), points), **options) + shift
     if mode == "grid-constant":
         valid = jnp.isfinite(cval) | ~_reaches_out(points, volume.shape, order)
     return jnp.where(valid, out, cval) if mode in ("constant", "grid-constant") else out

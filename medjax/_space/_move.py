@@ -25,8 +25,8 @@ __all__ = ["affine_matrix", "affine_transform", "compose", "rotate", "warp"]
 def affine_matrix(translation: Triple = 0, rotation: Triple = 0, scale: Triple = 1, shear: Triple = 0) -> AnyArray:
     r"""Builds a 4x4 world matrix, $M = T\,R\,Sh\,S$ with $R = R_z R_y R_x$: scales first, translates last.
 
-    Which way it maps is said where it is used: `affine_transform(image, matrix)` moves content by it, it pushes;
-    `AffineTransform.of(matrix)` takes the value at a point from where it leads, it pulls.
+    The use decides which way the matrix maps. `affine_transform(image, matrix)` pushes: it moves content by the matrix.
+    `AffineTransform.of(matrix)` pulls: the value at a point comes from the point that the matrix leads to.
 
     Args:
         translation: mm along the world's L, P, S axes; one number or `(*batch, 3)`.
@@ -119,10 +119,10 @@ def rotate(
         axis: 0, 1, 2 or "i", "j", "k": the image's own axis that is turned about.
         degrees: One angle, or one per item of the batch; may be traced.
         center: World point that stays, LPS mm, `(3,)` or one per item; default the centre of the field of view.
-        expand: Enlarge the grid so that no content leaves it (its spacing and directions stay); concrete geometry only.
+        expand: Enlarge the grid so that no content leaves it (its spacing and directions stay); known geometry only.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value where there was no content: one, or what broadcasts to `(*batch, *channels)` as NumPy does; default 0
-            for labels, the background for intensities.
+        fill: Value where there was no content: one, or what broadcasts to `(*batch, *channels)` as NumPy does; default
+            0 for labels, the background for intensities.
 
     Raises:
         ValueError: the axis is none of these, the angle is not finite, or `expand` with traced or batched geometry.
@@ -149,7 +149,7 @@ def rotate(
 
 
 def _about(grid: Grid, matrix: Any, center: Any, axis: int | None = None) -> AffineTransform:
-    """A transform about a centre: the grid's own, whose index is known exactly, or a point of the caller's."""
+    """A transform about the grid's centre, whose index is known exactly, or about the caller's."""
     transform = AffineTransform.of(matrix, center=grid.center if center is None else center)
     place = grid.place
     index = place.index_from((np.asarray(grid.shape) - 1) / 2) if center is None else None
@@ -175,10 +175,10 @@ def _turn(xp: Any, pole: Any, degrees: Any) -> Any:
 
 
 def _expanded(grid: Grid, content: AffineTransform) -> Grid:
-    """The smallest lattice of the grid's spacing and directions that holds its content after a move."""
+    """The smallest grid of the same spacing and directions that holds the content after a move."""
     if not isinstance(grid.affine, np.ndarray) or not isinstance(content.matrix, np.ndarray) or content.matrix.ndim > 2:
         raise ValueError(
-            "expand=True makes the size depend on values: it needs concrete geometry and angle, and a single image"
+            "expand=True makes the size depend on values: it needs a known geometry and angle, and a single image"
         )
     faces = [(-0.5, n - 0.5) for n in grid.shape]
     corners = np.stack(np.meshgrid(*faces, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -199,19 +199,20 @@ def affine_transform(
 ) -> Image:
     """Moves the content of an image by an affine map of the world: by a matrix that pushes, or a transform that pulls.
 
-    A matrix pushes: it says where content goes, as in `rotate`; a point at $x$ moves to $L (x - c) + c + t$. A transform pulls,
-    as in `resample_to_image` and ITK: it says where the output comes from. The example shows both with one translation.
+    A matrix pushes: it says where content goes, as in `rotate`. A point at $x$ moves to $L (x - c) + c + t$. A
+    transform pulls, as in `resample_to_image` and ITK: it says where the output comes from. The example shows both with
+    one translation.
 
     Args:
         image: Any batch and channels.
-        matrix: `(4, 4)` or one per item, input world to output world, LPS mm; `affine_matrix` builds it. Or a transform, such
-            as `AffineTransform.of` makes, output world to input world. Both may be traced.
-        center: Fixed point $c$ of a matrix' linear part, LPS mm; default the centre of the field of view. A transform has its
-            own.
+        matrix: `(4, 4)` or one per item, input world to output world, LPS mm; `affine_matrix` builds it. Or a
+            transform, such as `AffineTransform.of` makes, output world to input world. Both may be traced.
+        center: Fixed point $c$ of the linear part of a matrix, LPS mm; default the centre of the field of view. A
+            transform has its own centre.
         grid: Where to put the result; default the image's own grid.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value where there was no content: one, or what broadcasts to `(*batch, *channels)` as NumPy does; default 0
-            for labels, the background for intensities.
+        fill: Value where there was no content: one, or what broadcasts to `(*batch, *channels)` as NumPy does; default
+            0 for labels, the background for intensities.
 
     Raises:
         ValueError: the matrix is not (..., 4, 4), or is known and singular, or a transform comes with a centre.
@@ -223,9 +224,9 @@ def affine_transform(
     Example:
         >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1))
         >>> by_one = mj.affine_matrix(translation=(1, 0, 0))
-        >>> mj.affine_transform(image, by_one, fill=-1.0).voxels[:, 0, 0].tolist()  # pushed along x
+        >>> mj.affine_transform(image, by_one, fill=-1.0).voxels[:, 0, 0].tolist()  # pushed
         [-1.0, 0.0, 1.0, 2.0]
-        >>> mj.affine_transform(image, mj.AffineTransform.of(by_one), fill=-1.0).voxels[:, 0, 0].tolist()  # pulled from there
+        >>> mj.affine_transform(image, mj.AffineTransform.of(by_one), fill=-1.0).voxels[:, 0, 0].tolist()  # pulled
         [1.0, 2.0, 3.0, -1.0]
     """
     check_image(image, "image")
@@ -247,11 +248,12 @@ def warp(
 
     Args:
         image: Any batch and channels.
-        displacement: `(*batch, i, j, k, 3)` on the image's grid, world LPS mm; one for all items or one for each. Where it
-            is not finite the result is `fill`. For a field on another grid use `resample_to_image(..., transform=DisplacementField.of(...))`.
+        displacement: `(*batch, i, j, k, 3)` on the image's grid, world LPS mm; one for all items or one for each. Where
+            it is not finite the result is `fill`. A field on another grid goes through `resample_to_image(image,
+            reference, transform=mj.DisplacementField.of(field, affine))`.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)` per
-            channel; default 0 for labels, the background for intensities.
+        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)`
+            per channel; default 0 for labels, the background for intensities.
 
     Raises:
         ValueError: the displacement does not lie on the image's grid.
@@ -273,7 +275,8 @@ def warp(
     shapes = {(*image.shape, 3), (*image.batch_shape, *image.shape, 3)}
     if tuple(field.shape) not in shapes:
         raise ValueError(
-            f"displacement must be {(*image.batch_shape, *image.shape, 3)}, mm on the image's grid; got {tuple(field.shape)}"
+            f"displacement must be {(*image.batch_shape, *image.shape, 3)}, mm on the image's grid; got "
+            f"{tuple(field.shape)}"
         )
     return resample(
         image, image.grid, DisplacementField.of(field, image.grid.affine), interpolation=interpolation, fill=fill

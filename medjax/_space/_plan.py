@@ -1,4 +1,4 @@
-"""What a plan is: where each voxel of the output comes from, as tables that the kernels read. It knows no image."""
+"""The types of a plan: tables that say where each voxel of the output comes from. A plan knows no image."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def _static() -> Any:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bands:
-    """A map along the axes: one operator an axis, then a permutation; known on the host.
+    """A map along the axes, known on the host: one operator an axis, then a permutation.
 
     Attributes:
-        operators: For each output axis what `along_axis` takes, `(*batch, ...)` each.
+        operators: For each output axis an operator for `along_axis`, `(*batch, ...)`.
         masks: For each output axis which of its indices lie inside the input, `(*batch, n)` boolean.
-        axes: Input axis of each output axis; static, as what follows.
+        axes: Input axis of each output axis; static, as are all below.
         sizes: Shape of the input.
         dtype: Real dtype to compute in.
     """
@@ -59,7 +59,7 @@ class Shift(NamedTuple):
 
     Attributes:
         displacement: `(*batch?, i, j, k, 3)` mm, for all items or for each.
-        to_voxels: `(*batch, 3, 3)`, which brings mm to voxels of the input.
+        to_voxels: `(*batch, 3, 3)`, from mm to voxels of the input.
     """
 
     displacement: Any
@@ -73,15 +73,16 @@ class Points:
 
     Attributes:
         tables: Coordinates of the points for each output axis, `(*batch, n, rank)`.
-        slack: By how much a point may lie below a tie or a face and count as on it, `(*batch, rank)` voxels.
-        shift: What moves each point, or `None`.
+        slack: How little a point may lie below a tie or a face to count as on it, `(*batch, rank)` voxels.
+        shift: The displacement of each point, or `None`.
         inverse: The map back, where it is known, for a fast adjoint.
-        matrix: Output index to input index, `(*batch, 3, 3)`, where `kernels` are to choose from by it, else `None`.
+        matrix: Output index to input index, `(*batch, 3, 3)`, by which the program chooses one of `kernels`; else
+            `None`.
         offset: `(*batch, 3)`, as `matrix`.
-        order: Spline order that was asked for; static, as what follows.
+        order: Spline order that was asked for; static, as are all below.
         orders: Spline order of each input axis: 0 along those that are only sampled at voxel centres.
         keeps_lines: Whether the last axis is taken voxel by voxel, so that it can travel as channels do.
-        kernels: Those that the program chooses from when it runs; `()` where the host has chosen.
+        kernels: The kernels that the program chooses from when it runs; `()` where the host has chosen.
         sizes: Shape of the input.
         dtype: Real dtype to compute in.
     """
@@ -115,7 +116,7 @@ class Points:
         return self.keeps_lines and max(self.orders[:2]) == 0
 
     def in_plane(self) -> Points:
-        """The same for the first two axes, where the third travels as channels do: lines of memory are read whole."""
+        """The plan of the first two axes, if the third can travel as channels do. This reads whole lines."""
         if not self.keeps_lines:
             return self
         tables = tuple((base[..., :2], fraction[..., :2]) for base, fraction in self.tables[:2])

@@ -1,4 +1,4 @@
-"""Plans for whoever keeps bare arrays: made once from two grids, applied inside any transformation of JAX."""
+"""Plans for bare arrays: made once from two grids, applied inside any transformation of JAX."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Plan:
 
         Args:
             voxels: `(*batch, *source_shape, *channels)`, the batch being that of the grids; `jax.vmap` adds others.
-            fill: Value outside the source's field of view: a number, or what broadcasts to `(*batch, *channels)`; default the
-                median of the corner voxels of each channel, and 0 for what keeps its dtype.
+            fill: Value outside the source's field of view: a number, or what broadcasts to `(*batch, *channels)`;
+                default the median of the corner voxels of each channel, and 0 for voxels that keep their dtype.
 
         Returns:
-            `(*batch, *shape, *channels)`. With "nearest" integers and booleans keep their dtype, as labels do; all else comes
-            in the plan's dtype.
+            `(*batch, *shape, *channels)`. With "nearest" integers and booleans keep their dtype, as labels do. All
+            other voxels come in the plan's dtype.
 
         Raises:
             ValueError: the array does not start with the source's shape, or the fill value does not fit.
@@ -64,8 +64,8 @@ class Plan:
         if voxels.shape[depth : depth + 3] != self.source_shape:
             batch = f"{depth} batch axes and then " if depth else ""
             raise ValueError(
-                f"voxels must have {batch}the shape {self.source_shape} of the plan's source grid in front, got {voxels.shape}; "
-                "further batch axes go through jax.vmap, channels go last"
+                f"voxels must have {batch}the shape {self.source_shape} of the plan's source grid in front, got "
+                f"{voxels.shape}; further batch axes go through jax.vmap, channels go last"
             )
         return execute(
             self.steps, voxels, fill, is_label=self.interpolation == "nearest" and voxels.dtype.kind in "iub"
@@ -82,14 +82,15 @@ def plan(
 ) -> Plan:
     """Plans how arrays on one grid are resampled onto another, for any number of arrays.
 
-    Known grids are worked out on the host, once: a map along the axes becomes one small operator an axis, any other a table
-    of coordinates. Grids and transforms may be traced as well; then the program chooses its kernel when it runs.
+    A plan of known grids is made on the host, once: a map along the axes becomes one small operator an axis, any other
+    map a table of coordinates. Grids and transforms may be traced as well. Then the program chooses its kernel when it
+    runs.
 
     Args:
         grid: The grid that the arrays lie on; may be batched.
         target_grid: The grid to fill; one for all, or batched as `grid` is.
-        transform: Maps world points of the target to world points of the source, in LPS mm, as `mj.resample_to_grid` takes it;
-            `None` for the identity.
+        transform: Maps world points of the target to world points of the source, in LPS mm, as `mj.resample_to_grid`
+            takes it; `None` for the identity.
         interpolation: "nearest", "linear" or "bspline"; static.
         dtype: Real dtype to compute in, float32 or, with x64, float64; static.
 
@@ -97,10 +98,12 @@ def plan(
         The plan, `p`; `p(voxels, fill=...)` applies it.
 
     Raises:
-        ValueError: an interpolation that does not exist, a dtype that is none of the two, or grids of different batches.
+        ValueError: an interpolation that does not exist, a dtype that is neither of these, or grids of different
+            batches.
 
     Transforms:
-        `p` is differentiable in the voxels and the fill value, and, where they are traced, in the transform and both grids.
+        `p` is differentiable in the voxels and the fill value, and, where they are traced, in the transform and both
+        grids.
 
     Example:
         >>> fine, coarse = mj.Grid.of((4, 1, 1), spacing=1.0), mj.Grid.of((2, 1, 1), spacing=2.0, origin=(0.5, 0, 0))

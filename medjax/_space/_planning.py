@@ -1,8 +1,8 @@
-"""Plans made on the host in float64: what a grid asks of another is worked out here, before any voxel moves.
+"""Makes plans, on the host in float64, before any voxel moves.
 
-A concrete map along the axes becomes one operator an axis; any other an affine lattice of points, or a dense set of them
-where a displacement field takes part. Traced geometry gives the same tables as traced values, so that gradients reach the
-geometry through the same code.
+A known map along the axes becomes one operator an axis. Any other map becomes an affine lattice of points, or a dense
+set of points where a displacement field takes part. Traced geometry gives the same tables as traced values, so
+gradients reach the geometry through the same code.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Manner(NamedTuple):
     Attributes:
         order: Spline order.
         dtype: Real dtype to compute in.
-        has_gradient: Whether a gradient by the voxels may be asked for, which needs the map back as well.
+        has_gradient: Whether a gradient by the voxels may be asked for. Its adjoint needs the map back as well.
         sigma: Gaussian smoothing before sampling, in input voxels per input axis, or `None`; maps along the axes only.
     """
 
@@ -48,7 +48,7 @@ class Manner(NamedTuple):
 
 
 def planned(target: Grid, source: Grid, transform: Any, manner: Manner) -> Bands | Points:
-    """Plans how a grid is filled from another, seen through a world-to-world transform.
+    """Plans how a grid is filled from another through a world-to-world transform.
 
     Args:
         target: The grid to fill; its affine may be batched as the source's.
@@ -65,7 +65,7 @@ def planned(target: Grid, source: Grid, transform: Any, manner: Manner) -> Bands
     if axes is not None:
         return _bands(lattice, source.shape, target.shape, axes, manner)
     if manner.sigma is not None:
-        raise ValueError("antialias needs concrete geometry and a map along the image's axes; smooth the image first")
+        raise ValueError("antialias needs known geometry and a map along the image's axes; smooth the image first")
     return _points(lattice, source, target.shape, manner)
 
 
@@ -80,8 +80,8 @@ def _check_batch(batch: tuple[Any, ...], target: Grid, transform: Any) -> None:
     for name, own in found:
         if tuple(own) not in ((), batch):
             raise ValueError(
-                f"the {name} is for a batch of shape {tuple(own)} and the image's is {batch}: give one for all items or one "
-                "for each, use jax.vmap, or stack the image"
+                f"the {name} is for a batch of shape {tuple(own)} and the image's is {batch}: give one for all items "
+                "or one for each, use jax.vmap, or stack the image"
             )
 
 
@@ -102,7 +102,7 @@ def _points(lattice: Lattice, source: Grid, shape: tuple[int, ...], manner: Mann
 def _bands(
     lattice: Lattice, sizes: tuple[int, ...], shape: Sequence[int], axes: tuple[int, ...], manner: Manner
 ) -> Bands:
-    """Builds for each output axis the one-dimensional operator and the mask of what lies inside; stacked for a batch."""
+    """Builds for each output axis its operator and the mask of the indices that lie inside; stacked for a batch."""
     matrix, offset, batch = lattice.matrix, lattice.offset, lattice.offset.shape[:-1]
     operators, masks = [], []
     for out_axis, axis in enumerate(axes):
@@ -156,7 +156,7 @@ def _keeps_lines(matrix: np.ndarray, offset: np.ndarray, sizes: Sequence[int], s
 def _inverse(
     matrix: np.ndarray, offset: np.ndarray, shape: Sequence[int], orders: Sequence[int], dtype: Any
 ) -> Inverse | None:
-    """The map from input to output index, with how many outputs can touch a voxel; `None` where that is many."""
+    """The map from input to output index, and how many outputs can touch a voxel; `None` if there are too many."""
     if max(orders) > 1:
         return None
     back = np.linalg.inv(matrix)

@@ -32,8 +32,8 @@ def axis_number(axis: Any, name: str = "axis") -> int:
 def change_orientation(image: Image, orientation: Orientation) -> Image:
     """Permutes and flips the axes until they run along given anatomical directions; every voxel stays where it is.
 
-    Exact: no interpolation, no voxel changed, each one's world position kept. An oblique grid takes the nearest of the 48
-    orientations. A NumPy image stays NumPy (a view); a JAX image stays on its device.
+    This is exact: nothing is interpolated, and each voxel keeps its value and world position. An oblique grid takes the
+    nearest of the 48 orientations. A NumPy image stays NumPy (a view); a JAX image stays on its device.
 
     Args:
         image: Any channels; the items of a batch must share the permutation.
@@ -61,8 +61,8 @@ def change_orientation(image: Image, orientation: Orientation) -> Image:
     code, grid, depth = check_code(orientation), image.grid, len(image.batch_shape)
     if not isinstance(grid.affine, np.ndarray):
         raise ValueError(
-            "the permutation follows from the geometry, which is traced here: change the orientation before jit, or close "
-            "over the image and pass only its voxels (image.with_voxels)"
+            "the permutation follows from the geometry, which is traced here: change the orientation before jit, or "
+            "close over the image and pass only its voxels (image.with_voxels)"
         )
     ways = {reorientation(affine, code) for affine in grid.affine.reshape(-1, 4, 4)}
     if len(ways) > 1:
@@ -75,7 +75,7 @@ def change_orientation(image: Image, orientation: Orientation) -> Image:
 
 
 def flip(image: Image, axes: Axis | Sequence[Axis]) -> Image:
-    """Reverses index axes; every voxel stays where it is in the world, and the affine says so.
+    """Reverses index axes. Every voxel stays where it is in the world, because the affine changes too.
 
     This changes how the scan is stored, not what it shows. To mirror the content itself, flip and put the old affine
     back, or use `affine_transform` with a negative scale.

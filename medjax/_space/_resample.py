@@ -33,24 +33,25 @@ def resample_to_spacing(
 ) -> Image:
     r"""Resamples an image onto voxels of the given size; its axes keep their directions.
 
-    The new size is $n' = \max(1, \mathrm{round}(n\,s/s'))$ on each axis; the centre of the field of view stays in place
-    (`anchor="center"`: then flip and reorientation commute with it, but for ties of nearest, which go up the index) or the
-    centre of voxel (0, 0, 0) does (`"first"`, as ITK recipes do). The value at new index $i'$
-    interpolates the voxels at $i = A^{-1} A' i'$, formed in float64 on the host. No low-pass filter is applied unless
-    `antialias`: then a Gaussian of $\sigma = \sqrt{k^2 - 1} / (2\sqrt{2 \ln 2})$ voxels smooths each axis that is reduced by
-    a factor $k = s'/s > 1$, which turns the full width at half maximum of the old voxel into that of the new one.
+    The new size is $n' = \max(1, \mathrm{round}(n\,s/s'))$ on each axis. With `anchor="center"` the centre of the field
+    of view stays in place. So the result does not depend on how the scan is stored, except that nearest-neighbour ties
+    round up the index. With `"first"` the centre of voxel (0, 0, 0) stays in place, as in ITK recipes. The value at new
+    index $i'$ interpolates the voxels at $i = A^{-1} A' i'$, formed in float64 on the host. No low-pass filter is
+    applied unless `antialias`: then a Gaussian of $\sigma = \sqrt{k^2 - 1} / (2\sqrt{2 \ln 2})$ voxels smooths each
+    axis that is reduced by a factor $k = s'/s > 1$, which turns the full width at half maximum of the old voxel into
+    that of the new one.
 
     Args:
         image: Any batch and channels. Labels default to nearest and keep their dtype.
         spacing: New voxel size in mm, one number or three, in the order of the image's own axes i, j, k.
-        anchor: What stays in place.
-        size: Voxels along i, j, k; default by the rule above. Needed where the geometry or `spacing` is traced or the items
-            of a batch have different spacings, for then the rule gives no single static size.
+        anchor: The point that stays in place: the centre of the field of view, or voxel (0, 0, 0).
+        size: Voxels along i, j, k; default by the rule above. Needed where the geometry or `spacing` is traced, or
+            where the items of a batch have different spacings: then the rule gives no single static size.
         antialias: Smooth before sampling along axes that lose resolution; intensities only.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)` per
-            channel; default 0 for labels, the background for intensities. Only `anchor="first"` or a
-            given `size` can reach outside.
+        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)`
+            per channel; default 0 for labels, the background for intensities. Only `anchor="first"` or a given `size`
+            can reach outside the image.
 
     Returns:
         The image on its new grid, float for intensities.
@@ -60,8 +61,8 @@ def resample_to_spacing(
             batch or traced geometry, or a fill or interpolation does not suit the image.
 
     Transforms:
-        Differentiable in the voxels and `fill`, and in `spacing` and a traced affine when `size` is given. Compiles once per (shape,
-        new shape, dtype, interpolation), never per scan.
+        Differentiable in the voxels and `fill`, and in `spacing` and a traced affine when `size` is given. Compiles
+        once per (shape, new shape, dtype, interpolation), never per scan.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(4.0)[:, None, None] * np.ones((4, 2, 2)), spacing=(2, 1, 1))
@@ -90,13 +91,14 @@ def _known_size(grid: Grid, spacing: Any) -> tuple[int, ...]:
         raise ValueError("the new size follows from the spacing, which is traced here: pass size=(i, j, k)")
     if not isinstance(grid.affine, np.ndarray):
         raise ValueError(
-            "the new size follows from the image's spacing, which is traced here: pass size=(i, j, k), or close over the "
-            "image and pass only its voxels (image.with_voxels)"
+            "the new size follows from the image's spacing, which is traced here: pass size=(i, j, k), or close over "
+            "the image and pass only its voxels (image.with_voxels)"
         )
     sizes = {rescaled_size(grid.shape, old, spacing) for old in spacing_of(grid.affine).reshape(-1, 3)}
     if len(sizes) > 1:
         raise ValueError(
-            f"the items of this batch have different spacings and would get the sizes {sorted(sizes)}: pass size=(i, j, k)"
+            f"the items of this batch have different spacings and would get the sizes {sorted(sizes)}: pass "
+            "size=(i, j, k)"
         )
     return sizes.pop()
 
@@ -110,8 +112,8 @@ def _smoothing(image: Any, spacing: Any) -> tuple[float, ...]:
         raise ValueError("antialias takes one image at a time: unstack the batch, and stack the results")
     if not (isinstance(affine, np.ndarray) and isinstance(spacing, np.ndarray)):
         raise ValueError(
-            "antialias makes its filter on the host, from a geometry that is traced here: close over the image and pass "
-            "only its voxels (image.with_voxels), or smooth it first"
+            "antialias makes its filter on the host, from a geometry that is traced here: close over the image and "
+            "pass only its voxels (image.with_voxels), or smooth it first"
         )
     ratio = spacing / spacing_of(affine)
     fwhm = 2 * np.sqrt(2 * np.log(2))
@@ -143,16 +145,16 @@ def resample_to_grid(
     r"""Resamples an image onto any grid, optionally through a world-to-world transform.
 
     The value at a voxel of the grid, at world point $x$, interpolates the image at $T(x)$: the transform maps output
-    points to input points, as in ITK. A point is inside while $-0.5 \le i < n - 0.5$ on every axis; taps clamp to the
-    edge (spline taps mirror), and what is outside gets `fill`.
+    points to input points, as in ITK. A point is inside while $-0.5 \le i < n - 0.5$ on every axis. Taps clamp to the
+    edge (spline taps mirror). A point outside gets `fill`.
 
     Args:
         image: Any batch and channels.
         grid: The grid to fill; one for all, or batched as the image is.
         transform: An `AffineTransform`, `DisplacementField` or `CompositeTransform`, LPS mm; default the identity.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)` per
-            channel; default 0 for labels, the background for intensities.
+        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)`
+            per channel; default 0 for labels, the background for intensities.
 
     Returns:
         The image on the grid: its own kind and metadata, the grid's geometry.
@@ -161,7 +163,7 @@ def resample_to_grid(
         ValueError: an unknown interpolation, labels to be mixed, or a batch that does not match.
 
     Warns:
-        UserWarning: the grid and the image do not overlap, so that the result is all `fill` (concrete geometry only).
+        UserWarning: the grid and the image do not overlap, so the result is all `fill` (known geometry only).
 
     Transforms:
         Differentiable in the voxels, `fill`, the transform's leaves and both affines. Compiles once per (shape, grid
@@ -195,8 +197,8 @@ def resample_to_image(
         reference: Gives the grid; its voxels do not matter.
         transform: Maps the reference's world points to the image's, LPS mm; default the identity.
         interpolation: "nearest", "linear" or "bspline"; default by the image's kind.
-        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)` per
-            channel; default 0 for labels, the background for intensities.
+        fill: Value outside the image: one, or what broadcasts to `(*batch, *channels)` as NumPy does, such as `(c,)`
+            per channel; default 0 for labels, the background for intensities.
 
     Raises:
         ValueError: as `resample_to_grid`.
@@ -223,15 +225,15 @@ def _warn_if_apart(image: Any, grid: Grid) -> None:
     if not all(isinstance(affine, np.ndarray) and affine.ndim == 2 for affine in affines) or _overlap(own, grid):
         return
     warnings.warn(
-        f"the image and the grid do not overlap, so the result holds nothing but the fill value: the image is centred at "
-        f"{own.center.round(1).tolist()} mm, the grid at {grid.center.round(1).tolist()} mm (LPS)",
+        f"the image and the grid do not overlap, so the result holds nothing but the fill value: the image is centred "
+        f"at {own.center.round(1).tolist()} mm, the grid at {grid.center.round(1).tolist()} mm (LPS)",
         UserWarning,
         stacklevel=4,
     )
 
 
 def _overlap(one: Grid, other: Grid) -> bool:
-    """Whether two fields of view meet: whether no plane along two of their edges parts them.
+    """Whether two fields of view meet: no plane along two of their edges separates them.
 
     Source: Gottschalk et al., OBBTree, SIGGRAPH 1996, section 5; the planes serve for sheared boxes as well.
     """
@@ -245,7 +247,7 @@ def _overlap(one: Grid, other: Grid) -> bool:
 
 
 def scale(image: Image, factor: StaticTriple, *, interpolation: Interpolation | None = None) -> Image:
-    """Changes the number of voxels by a factor, keeping the field of view: the spacing changes inversely.
+    """Changes the number of voxels by a factor and keeps the field of view: the spacing changes inversely.
 
     The new size is `max(1, round(n * factor))`; the new spacing is the extent divided by it, so that the extent is kept
     exactly. No point lies outside the image, so there is nothing to fill.

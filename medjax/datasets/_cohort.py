@@ -13,7 +13,7 @@ import numpy as np
 from medjax._geometry._grid import Grid
 from medjax._image._image import Image, image_from
 from medjax._image._metadata import Metadata
-from medjax.datasets._pet_ct import BOX, activity, examination
+from medjax.datasets._pet_ct import BOX, Scanner, activity, examination
 from medjax.datasets._random import Draws, check_seed
 from medjax.datasets._sample import Sample, check_grid
 from medjax.datasets._shapes import turn_about
@@ -41,21 +41,22 @@ def cohort(
 ) -> Path:
     """Writes PET/CT examinations of made patients, and a manifest of them.
 
-    Every third patient comes twice, and shows the same lesions changed. Voxel sizes, fields of view and orientations differ
-    from case to case; some volumes are tilted. A patient's scans do not depend on `n` or on the defects.
+    Every third patient comes twice, and shows the same lesions changed. Voxel sizes, fields of view and orientations
+    differ from case to case; some volumes are tilted. A patient's scans do not depend on `n` or on the defects.
 
-    Roles: `ct` in HU and `pet` in g/ml (NIfTI), or both as DICOM series, PET in Bq/ml with dose, weight and times, so that
-    `mj.to_suv` gives the SUV; `seg`, 1 in lesions, NIfTI on the grid of the PET. Further columns are the truth: `lesions`,
-    their number, `lesion_ml` and `tlg`, their volume and glycolysis in all; `defect`, what is wrong with the case.
+    Roles: `ct` in HU and `pet` in g/ml (NIfTI), or both as DICOM series, PET in Bq/ml with dose, weight and times, so
+    that `mj.to_suv` gives the SUV; `seg`, 1 in lesions, NIfTI on the grid of the PET. Further columns are the truth:
+    `lesions`, their number, `lesion_ml` and `tlg`, their volume and glycolysis in all; `defect`, what is wrong with the
+    case.
 
     Args:
         n: Number of patients.
         folder: Target; it must not exist, or be empty. The manifest is written last.
         seed: A whole number.
         defects: Each spoils one case, chosen by the seed. "truncated_file": the CT (of a series, one slice) ends early.
-            "empty_mask": no voxel of `seg` is 1. "shifted_label": the header of `seg` lies 1.5 voxels off along the third axis.
-            "nan": PET has NaN in one slice. "duplicate_patient": the case is another patient's examination under a name of
-            its own. "wrong_units": the CT is stored 1024 HU too high, as without its intercept.
+            "empty_mask": no voxel of `seg` is 1. "shifted_label": the header of `seg` lies 1.5 voxels off along the
+            third axis. "nan": PET has NaN in one slice. "duplicate_patient": the case is another patient's examination
+            under a name of its own. "wrong_units": the CT is stored 1024 HU too high, as without its intercept.
         as_dicom: Write series of DICOM files, in place of NIfTI.
         spacing: Typical voxel size in mm of CT and PET, one number or three.
 
@@ -90,11 +91,17 @@ def cohort(
     rows = []
     for number, (patient, visit) in enumerate(visits):
         defect = spoilt.get(number)
-        source = visits[_other(visits, number)] if defect == "duplicate_patient" else (patient, visit)
-        name = f"p{patient:03d}_v{visit}"
+        source, when = visits[_other(visits, number)] if defect == "duplicate_patient" else (patient, visit)
+        own, name = seed * 100_003 + source, f"p{patient:03d}_v{visit}"
+        sample = _examination(own, when, typical.spacing)
+        images = _images_of(sample)
+        if as_dicom:
+            images["pet"] = activity(images["pet"], own, when)
         (target / name).mkdir()
-        row = {"case": name, "patient": f"p{patient:03d}"}
-        rows.append(row | _write_case(target, name, seed, source, defect, typical.spacing, as_dicom))
+        files = _write_case(target / name, _spoil(images, defect), as_dicom=as_dicom)
+        if defect == "truncated_file":
+            _cut(target / files["ct"])
+        rows.append({"case": name, "patient": f"p{patient:03d}", **files, **_truth(sample), "defect": defect or ""})
     path = target / "cohort.csv"
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -125,45 +132,42 @@ def _spoilt(defects: Iterable[Defect], cases: int, seed: int, as_dicom: bool) ->
     return dict(zip(order, wanted, strict=False))
 
 
-def _write_case(
-    target: Path, name: str, seed: int, source: tuple[int, int], defect: str | None, typical: Any, as_dicom: bool
-) -> dict[str, Any]:
-    """Writes the files of a case; returns its columns."""
-    patient, visit = source
-    own = seed * 100_003 + patient
-    sample = _examination(own, visit, typical)
-    ct, pet = sample.images["ct"], sample.images["pet"]
+def _images_of(sample: Sample) -> dict[str, Image]:
+    """The images of a case by role; the mask holds 1 in every lesion."""
     lesions = sample.images["lesions"]
     seg = lesions.with_voxels((np.asarray(lesions.voxels) > 0).astype(np.uint8))
-    if as_dicom:
-        pet = activity(pet, own, visit)
-    ct, pet, seg = _spoil(ct, pet, seg, defect)
-    suffix = "" if as_dicom else ".nii.gz"
-    paths = {role: f"{name}/{role}{suffix}" for role in ("ct", "pet")} | {"seg": f"{name}/seg.nii.gz"}
-    for role, image in (("ct", ct), ("pet", pet)):
-        if as_dicom:
+    return {"ct": sample.images["ct"], "pet": sample.images["pet"], "seg": seg}
+
+
+def _truth(sample: Sample) -> dict[str, Any]:
+    """The columns that say what an examination shows."""
+    found = sample.truth["lesions"]
+    return {
+        "lesions": len(found),
+        "lesion_ml": f"{sum(one.volume_ml for one in found):.3f}",
+        "tlg": f"{sum(one.tlg for one in found):.2f}",
+    }
+
+
+def _write_case(folder: Path, images: dict[str, Image], *, as_dicom: bool) -> dict[str, str]:
+    """Writes the files of a case, the mask as NIfTI; returns each role's path from the folder of the cohort."""
+    series = {role for role in images if as_dicom and role != "seg"}
+    paths = {role: f"{folder.name}/{role}{'' if role in series else '.nii.gz'}" for role in images}
+    for role, image in images.items():
+        path = folder.parent / paths[role]
+        if role in series:
             assert isinstance(image.metadata, Metadata)  # the makers' images have one
             words = image.metadata.extra
             save_dicom_series(
                 image,
-                target / paths[role],
+                path,
                 series_description=words["SeriesDescription"],
                 series_number=words["SeriesNumber"],
                 derivation="Made from formulas",
             )
         else:
-            save_image(image, target / paths[role])
-    save_image(seg, target / paths["seg"])
-    if defect == "truncated_file":
-        _cut(target / paths["ct"])
-    found = sample.truth["lesions"]
-    return {
-        **paths,
-        "lesions": len(found),
-        "lesion_ml": f"{sum(one.volume_ml for one in found):.3f}",
-        "tlg": f"{sum(one.tlg for one in found):.2f}",
-        "defect": defect or "",
-    }
+            save_image(image, path)
+    return paths
 
 
 def _examination(own: int, visit: int, typical: Any) -> Sample:
@@ -173,7 +177,7 @@ def _examination(own: int, visit: int, typical: Any) -> Sample:
     ct = _grid(draws, _ORIENTATIONS[letters], typical, is_tilted=letters == len(_ORIENTATIONS) - 1)
     pet = _grid(draws, "LPS", typical, is_tilted=False)
     lesions = 1 + Draws(own, "number of lesions").integer(4)
-    return examination(own, visit, lesions=lesions, grid=ct, pet_grid=pet)
+    return examination(own, visit, lesions=lesions, grid=ct, pet_grid=pet, scanner=Scanner())
 
 
 def _grid(draws: Draws, letters: str, typical: Any, *, is_tilted: bool) -> Grid:
@@ -195,8 +199,9 @@ def _grid(draws: Draws, letters: str, typical: Any, *, is_tilted: bool) -> Grid:
     return Grid.of(tuple(int(size) for size in shape), spacing=spacing, origin=origin, direction=direction)
 
 
-def _spoil(ct: Image, pet: Image, seg: Image, defect: str | None) -> tuple[Image, Image, Image]:
+def _spoil(images: dict[str, Image], defect: str | None) -> dict[str, Image]:
     """The images with the defect, if it is one of voxels or geometry."""
+    ct, pet, seg = images["ct"], images["pet"], images["seg"]
     if defect == "empty_mask":
         seg = seg.with_voxels(np.zeros(seg.shape, np.uint8))
     if defect == "shifted_label":
@@ -209,7 +214,7 @@ def _spoil(ct: Image, pet: Image, seg: Image, defect: str | None) -> tuple[Image
         pet = pet.with_voxels(voxels)
     if defect == "wrong_units":
         ct = ct.with_voxels(np.asarray(ct.voxels) + np.int16(1024))
-    return ct, pet, seg
+    return {"ct": ct, "pet": pet, "seg": seg}
 
 
 def _cut(path: Path) -> None:

@@ -1,7 +1,7 @@
 """The anatomy of a head for MR: scalp, skull, fluid, a folded cortex, white matter, ventricles, deep nuclei, face.
 
-LPS mm, the origin in the middle of the brain: x to the left, y to the back, z up. Values are those of a T1-weighted scan at
-3 T, in arbitrary units. A capsule of oil marks the right side, as radiographers stick one to the skin.
+LPS mm, the origin in the middle of the brain: x to the left, y to the back, z up. Values are those of a T1-weighted
+scan at 3 T, in arbitrary units. A capsule of oil marks the right side, as radiographers stick one to the skin.
 """
 
 from __future__ import annotations

@@ -58,9 +58,10 @@ def head_mr(
         noise: Factor of the noise, whose standard deviation is 14 where white matter has 520; 0: none.
 
     Returns:
-        `images`: "mr", float32 in arbitrary units, and "labels", uint8. `truth`: "phantom", a `Phantom` with the channel "t1"
-        for labels and values at any point; "names" of the labels; "bias", the gain as a function of points; "volumes_ml" of
-        structures that one formula gives. Labels are the same on every platform to the last bit, intensities to 1e-5.
+        `images`: "mr", float32 in arbitrary units, and "labels", uint8. `truth`: "phantom", a `Phantom` with the
+        channel "t1" for labels and values at any point; "names" of the labels; "bias", the gain as a function of
+        points; "volumes_ml" of structures that one formula gives. Labels are the same on every platform to the last
+        bit, intensities to 1e-5.
 
     Raises:
         ValueError: an argument is out of its range.

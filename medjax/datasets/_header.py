@@ -1,4 +1,4 @@
-"""Headers of made scans, in the form in which the DICOM reader gives them: patient, study, dose and times, all made up."""
+"""Headers of made scans, in the form in which the DICOM reader gives them: patient, study, dose, times."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,8 @@ __all__ = ["BOX", "activity", "examination", "pet_ct"]
 # From the thighs to the vertex, of the largest patient.
 BOX = (-232.0, -160.0, -468.0), (232.0, 160.0, 556.0)
 _CT_FWHM_MM, _CT_NOISE_HU = 1.4, 12.0
-# Standard deviation in g/ml at an uptake of 1 g/ml and 4 mm voxels; it grows with the root of uptake and with 1 / volume.
+# Standard deviation in g/ml at an uptake of 1 g/ml and 4 mm voxels; it grows with the root of uptake and with 1 /
+# volume.
 _PET_NOISE = 0.09
 
 
@@ -37,11 +38,12 @@ def pet_ct(
 ) -> Sample:
     r"""Makes an FDG PET/CT of a patient from the thighs to the vertex, whose truth is known at every point.
 
-    Organs are shapes with formulas. Stature, girth, organs, uptakes and lesions follow from the seed. PET is uptake blurred by
-    a Gaussian: exact for a lesion, which is a ball in even surroundings. Of an organ it follows from the distance and the mean
-    curvature of its surface; against a numerical convolution of 6 mm that is right to about 1 % of the contrast (root mean
-    square over the edge), and to 7 % at the sharpest bend. Noise of PET grows as that of counts does, with a deviation of
-    $0.09\,\mathrm{noise}\,\sqrt{\mathrm{SUV}\cdot 64\,\mathrm{mm}^3 / V}$ g/ml in voxels of volume $V$; CT gets 12 HU.
+    Organs are shapes with formulas. Stature, girth, organs, uptakes and lesions follow from the seed. PET is uptake
+    blurred by a Gaussian: exact for a lesion, which is a ball in even surroundings. Of an organ it follows from the
+    distance and the mean curvature of its surface; against a numerical convolution of 6 mm that is right to about 1 %
+    of the contrast (root mean square over the edge), and to 7 % at the sharpest bend. Noise of PET grows as that of
+    counts does, with a deviation of $0.09\,\mathrm{noise}\,\sqrt{\mathrm{SUV}\cdot 64\,\mathrm{mm}^3 / V}$ g/ml in
+    voxels of volume $V$; CT gets 12 HU.
 
     Args:
         seed: A whole number; the patient.
@@ -54,12 +56,12 @@ def pet_ct(
         noise: Factor of the noise in both images; 0: none.
 
     Returns:
-        `images`: "ct" in HU, int16; "pet" in g/ml (SUV by body weight), float32, whose header holds weight, dose and times;
-        "labels" on the CT's grid and "lesions" on the PET's, uint8. `truth`: "phantom", a `Phantom` with channels "hu" and
-        "suv", for labels and values at any point; "names" of the labels; "lesions", a tuple of `Lesion` with place, radius,
-        volume, SUV and TLG; "volumes_ml" of structures that one formula gives; "fwhm_mm"; "weight_kg" and "dose_bq".
-        Labels are the same on every platform to the last bit, intensities to 1e-5 of their range before the CT is rounded
-        to whole HU, where a voxel near a half may differ by 1.
+        `images`: "ct" in HU, int16; "pet" in g/ml (SUV by body weight), float32, whose header holds weight, dose and
+        times; "labels" on the CT's grid and "lesions" on the PET's, uint8. `truth`: "phantom", a `Phantom` with
+        channels "hu" and "suv", for labels and values at any point; "names" of the labels; "lesions", a tuple of
+        `Lesion` with place, radius, volume, SUV and TLG; "volumes_ml" of structures that one formula gives; "fwhm_mm";
+        "weight_kg" and "dose_bq". Labels are the same on every platform to the last bit, intensities to 1e-5 of their
+        range before the CT is rounded to whole HU, where a voxel near a half may differ by 1.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -70,8 +72,10 @@ def pet_ct(
         (Image(58x40x128 int16 intensity, spacing 8 x 8 x 8 mm, LPS, CT), (58, 40, 128))
         >>> lesion = sample.truth["lesions"][0]
         >>> phantom = sample.truth["phantom"]
-        >>> phantom.names[int(phantom.labels(lesion.center_mm))], bool(abs(phantom.values("suv", lesion.center_mm) - lesion.suv) < 1e-5)
-        ('lesion_1', True)
+        >>> phantom.names[int(phantom.labels(lesion.center_mm))]
+        'lesion_1'
+        >>> bool(abs(phantom.values("suv", lesion.center_mm) - lesion.suv) < 1e-5)
+        True
     """
     seed = check_seed(seed)
     if isinstance(lesions, bool) or not isinstance(lesions, int) or not 0 <= lesions <= len(SITES):
@@ -79,13 +83,24 @@ def pet_ct(
     noise, fwhm_mm = check_number("noise", noise), check_number("fwhm_mm", fwhm_mm)
     ct_grid = check_grid(grid, spacing, *BOX, "spacing" if grid is None else "grid")
     of_pet = check_grid(pet_grid, pet_spacing, *BOX, "pet_spacing" if pet_grid is None else "pet_grid")
-    return examination(seed, 1, lesions=lesions, grid=ct_grid, pet_grid=of_pet, fwhm_mm=fwhm_mm, noise=noise)
+    return examination(seed, 1, lesions=lesions, grid=ct_grid, pet_grid=of_pet, scanner=Scanner(fwhm_mm, noise))
 
 
-def examination(
-    seed: int, visit: int, *, lesions: int, grid: Grid, pet_grid: Grid, fwhm_mm: float = 6.0, noise: float = 1.0
-) -> Sample:
-    """One visit of a patient; later ones show the same lesions, larger or smaller, under a dose and at a time of their own."""
+class Scanner(NamedTuple):
+    """How well a scanner shows a patient.
+
+    Attributes:
+        fwhm_mm: Full width at half maximum of PET's point spread; 0: sharp.
+        noise: Factor of the noise in both images; 0: none.
+    """
+
+    fwhm_mm: float = 6.0
+    noise: float = 1.0
+
+
+def examination(seed: int, visit: int, *, lesions: int, grid: Grid, pet_grid: Grid, scanner: Scanner) -> Sample:
+    """One visit of a patient. A later one shows the same lesions, larger or smaller, with another dose and time."""
+    fwhm_mm, noise = scanner
     phantom, study = trunk(seed, lesions, visit), Study(seed, visit)
     labels, hu = phantom.on_grid(grid, "hu", fwhm_mm=_CT_FWHM_MM)
     _add_noise(hu, seed, f"ct noise {visit}", np.float32(_CT_NOISE_HU * noise))

@@ -1,8 +1,8 @@
 """A phantom: layers of shapes painted one over the other, evaluated at points or on the lattice of a grid.
 
 The label of a point is that of the last layer that holds it. A value is painted likewise, with the share of each layer
-that its blurred shape has at the point; spheres come last and are added to what surrounds them, so that a blurred sphere
-in even surroundings is exact.
+that its blurred shape has at the point; spheres come last and are added to what surrounds them, so that a blurred
+sphere in even surroundings is exact.
 """
 
 from __future__ import annotations

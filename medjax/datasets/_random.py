@@ -1,7 +1,8 @@
 """Numbers from a seed that are the same on every platform and with every version of NumPy.
 
-NumPy promises the raw words of a bit generator for good, and not what its distributions make of them. Everything here is
-made from the words of Philox, a counter-based generator, by exact arithmetic; normal numbers alone pass through libm.
+NumPy promises the raw words of a bit generator for good, and not what its distributions make of them. Everything here
+is made from the words of Philox, a counter-based generator, by exact arithmetic; normal numbers alone pass through
+libm.
 """
 
 from __future__ import annotations

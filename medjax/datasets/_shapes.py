@@ -1,8 +1,9 @@
 """Shapes by formula: whether a point lies inside, how far the surface is, the volume, the bounding box.
 
-A point lies inside where `level <= 0`. Levels use `+ - * /`, `floor` and square roots alone, one operation at a time, which
-IEEE 754 defines to the last bit: a label is the same on every platform. Coordinates are three arrays that broadcast, LPS
-mm; on a grid whose axes are those of the world they are `(i, 1, 1)`, `(1, j, 1)`, `(1, 1, k)`, and most terms stay small.
+A point lies inside where `level <= 0`. Levels use `+ - * /`, `floor` and square roots alone, one operation at a time,
+which IEEE 754 defines to the last bit: a label is the same on every platform. Coordinates are three arrays that
+broadcast, LPS mm; on a grid whose axes are those of the world they are `(i, 1, 1)`, `(1, j, 1)`, `(1, 1, k)`, and most
+terms stay small.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def turn_about(axis: int, half_tangent: float) -> np.ndarray:
 
 
 def _near_surface(level: np.ndarray, slope: float, reach: float) -> np.ndarray:
-    """Flat indices of voxels that may lie within `reach` mm of the surface of `Q - 1`, where `|grad sqrt Q| <= slope`."""
+    """Flat indices of voxels that may lie within `reach` mm of the surface `Q = 1`, where `|grad sqrt Q| <= slope`."""
     width = reach * slope
     low = (1.0 - width) * (1.0 - width) - 1.0 if width < 1.0 else -1.0
     return np.flatnonzero((level > low) & (level < (1.0 + width) * (1.0 + width) - 1.0))
@@ -121,7 +122,10 @@ class Ellipsoid(Shape):
         """The matrix of the quadratic form, entry by entry, so that no library decides the order of the sums."""
         turn = np.eye(3) if self.turn is None else self.turn
         weights = [1.0 / (a * a) for a in self.half]
-        entry = lambda r, c: sum((float(turn[r, n]) * float(turn[c, n]) * weights[n] for n in range(3)), 0.0)  # noqa: E731
+
+        def entry(r: int, c: int) -> float:
+            return sum((float(turn[r, n]) * float(turn[c, n]) * weights[n] for n in range(3)), 0.0)
+
         return [[entry(r, c) for c in range(3)] for r in range(3)]
 
     def level(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -194,7 +198,7 @@ class Loft(Shape):
     def _section(
         self, t: np.ndarray
     ) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """Centre and half axes along the axis, their derivatives; what the caps take from 1, and half its derivatives."""
+        """Centre and half axes along the axis, their derivatives; the caps' part of 1, and half its derivatives."""
         at = np.array([knot[0] for knot in self.knots])
         segment = np.clip(np.searchsorted(at, t, side="right") - 1, 0, len(at) - 2)
         width = (at[1:] - at[:-1])[segment]
@@ -226,7 +230,7 @@ class Loft(Shape):
         return u * u + (v * v + (cap - 1.0))
 
     def share(self, level: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, *, sigma: float) -> np.ndarray:
-        """Distance and mean curvature from the derivatives of `Q / 2`, but for the knots' second ones; terms of two axes."""
+        """Distance and mean curvature from derivatives of `Q / 2` without the knots' second ones; terms of two axes."""
         least = min(*(min(knot[3:]) for knot in self.knots), *self.caps)
         index = _near_surface(level, 1.3 / least, 4.0 * sigma)
         p, q, t = self._ordered(x, y, z)
@@ -290,7 +294,8 @@ class Bands(Shape):
 
 @dataclasses.dataclass(frozen=True)
 class Folds(Shape):
-    """A folded sheet that fills space, as a gyroid does: inside where `low <= |p| <= high`, p between about -1.5 and 1.5.
+    """A folded sheet that fills space, as a gyroid does: inside where `low <= |p| <= high`, p between about -1.5 and
+    1.5.
 
     Attributes:
         wavelength: Of the folds, mm.

@@ -24,8 +24,8 @@ def _density(t: np.ndarray) -> np.ndarray:
 def half_space_share(distance: np.ndarray, bend: np.ndarray, sigma: float) -> np.ndarray:
     r"""Share of a blurred body at a signed distance from its surface, negative inside.
 
-    $\Phi(-d/\sigma) - \sigma H \varphi(d/\sigma)$: exact for a plane, and for a sphere much larger than $\sigma$, where the
-    mean curvature of the level surface is $H = 1/r$; of a smooth surface right to the order of $(\sigma H)^2$.
+    $\Phi(-d/\sigma) - \sigma H \varphi(d/\sigma)$: exact for a plane, and for a sphere much larger than $\sigma$, where
+    the mean curvature of the level surface is $H = 1/r$; of a smooth surface right to the order of $(\sigma H)^2$.
     """
     t = np.clip(distance / sigma, -6.0, 6.0)
     density = _density(t)

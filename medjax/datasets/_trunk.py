@@ -1,8 +1,8 @@
 """The anatomy of a PET/CT from the head to the thighs: shapes, attenuation, uptake of FDG.
 
 LPS mm before the patient's own size is applied: x to the left, y to the back, z to the head, the origin in front of the
-second lumbar vertebra. Sizes of organs are those of textbooks; Hounsfield units and uptakes are usual values. Each patient
-differs in stature, girth, positions, sizes and uptakes.
+second lumbar vertebra. Sizes of organs are those of textbooks; Hounsfield units and uptakes are usual values. Each
+patient differs in stature, girth, positions, sizes and uptakes.
 """
 
 from __future__ import annotations
@@ -321,7 +321,8 @@ def _pelvis(body: _Body) -> None:
     """Bladder, rectum, gallbladder."""
     body.add("fat", "fat", body.ball((0, 6, -262), (58, 56, 46)))
     bladder = body.organ((0, -24, -262), (38, 31, 30), None, 3.0)
-    body.add("muscle", "muscle", Ellipsoid(bladder.center, tuple(a + 3.0 for a in bladder.half)))  # type: ignore[arg-type]
+    i, j, k = bladder.half
+    body.add("muscle", "muscle", Ellipsoid(bladder.center, (i + 3.0, j + 3.0, k + 3.0)))
     body.add("bladder", "bladder", bladder)
     body.keep_volume("bladder", bladder)
     body.add("bowel", "bowel", body.loft(2, ((-310.0, 0, 46, 15, 14), (-240.0, 0, 52, 19, 17)), (16, 18)))
@@ -344,5 +345,6 @@ def _lesions(seed: int, body: _Body, count: int, visit: int) -> tuple[Lesion, ..
         if visit > 1:
             radius = round(min(most, radius * change.uniform(0.7, 1.15)), 2)
             suv = round(suv * change.uniform(0.5, 1.2), 2)
-        found.append(Lesion(FIRST_LESION + n, name, at, radius, suv, body.tissues[tissue]["suv"], float(hu)))  # type: ignore[arg-type]
+        around = body.tissues[tissue]["suv"]
+        found.append(Lesion(FIRST_LESION + n, name, at, radius, suv, around, float(hu)))  # type: ignore[arg-type]
     return tuple(found)

@@ -24,6 +24,7 @@ def main() -> None:
     import atheris
 
     kind, corpus = sys.argv.pop(1), Path(sys.argv[1])
+    # Private: the modules that a fuzzed header goes through.
     with atheris.instrument_imports(include=["medjax.io", "medjax._geometry._grid", "medjax._image._metadata"]):
         reader = importlib.import_module(f"medjax.io._{kind}")
     corpus.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import SimpleITK as sitk
+from orientations import CODES as CODES
 from scans import scan_of
 from scipy.spatial.transform import Rotation
 
@@ -15,11 +16,6 @@ import medjax as mj
 from medjax import Grid, Image
 
 SHAPE = (11, 8, 13)  # odd and even, no two alike
-CODES = [
-    "".join(letters[i] for i in order)
-    for order in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
-    for letters in [(a, b, c) for a in "RL" for b in "AP" for c in "IS"]
-]
 
 
 def noise(shape: tuple[int, ...] = SHAPE, dtype: Any = np.float32, seed: int = 0) -> np.ndarray:

@@ -99,6 +99,7 @@ def test_masks_have_the_volume_that_the_manifest_states(tmp_path: Path) -> None:
 
 
 def test_second_visit_shows_the_same_lesions_changed() -> None:
+    # Private: the lesions of a second visit, of which the manifest only states sums.
     from medjax.datasets._trunk import trunk
 
     first, second = (trunk(2, 5, visit).lesions for visit in (1, 2))

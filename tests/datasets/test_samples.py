@@ -10,6 +10,8 @@ import pytest
 
 import medjax as mj
 from medjax import Grid
+
+# Private: the words that all made data are drawn from, and patients who have every lesion.
 from medjax.datasets._random import Draws, normal
 from medjax.datasets._trunk import SITES, trunk
 

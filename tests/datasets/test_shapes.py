@@ -7,6 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.special import ndtr
 
+# Private: single shapes. Users see them only as parts of a phantom.
 from medjax.datasets._shapes import Bands, Ellipsoid, Folds, Loft, Outside, Shape, turn_about, wave
 from medjax.datasets._spread import half_space_share, sphere_share
 

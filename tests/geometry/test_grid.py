@@ -18,19 +18,9 @@ from scipy.spatial.transform import Rotation
 
 import medjax as mj
 from medjax import Grid, Image
-from medjax._geometry._grid import (
-    affine_from,
-    check_affine,
-    direction_of,
-    index_map,
-    inverse_3x3,
-    lps_to_ras,
-    origin_of,
-    rescaled_size,
-    shear_degrees,
-    spacing_of,
-)
-from medjax._geometry._numbers import as_triple
+
+# Private: operations on images show these numbers only after rounding or through an interpolation.
+from medjax._geometry._grid import index_map, inverse_3x3, rescaled_size, shear_degrees
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -76,12 +66,15 @@ def test_world_and_index_agree_with_simpleitk(seed: int) -> None:
 def test_parts_of_an_affine_make_it_again(seed: int, shear: float) -> None:
     affine = random_affine(seed, shear=shear)
     assume(np.linalg.cond(affine[:3, :3]) < 1e3)
-    again = affine_from(spacing_of(affine), origin_of(affine), direction_of(affine))
-    np.testing.assert_allclose(again, affine, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(np.linalg.norm(direction_of(affine), axis=0), 1, rtol=1e-14)
-    flipped = lps_to_ras(affine)
+    grid = Grid.of((2, 3, 4), affine=affine)
+    again = Grid.of(grid.shape, spacing=grid.spacing, origin=grid.origin, direction=grid.direction)
+    np.testing.assert_allclose(again.affine, affine, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(grid.direction, axis=0), 1, rtol=1e-14)
+    voxels = np.zeros((2, 3, 4))
+    flipped = Image.from_array(voxels, affine=affine).affine_ras
     np.testing.assert_array_equal(flipped[:2], -affine[:2])
-    np.testing.assert_array_equal(lps_to_ras(flipped), affine)
+    np.testing.assert_array_equal(flipped[2:], affine[2:])
+    np.testing.assert_array_equal(Image.from_array(voxels, affine_ras=flipped).affine, affine)
 
 
 @given(seed=seeds, shear=st.sampled_from([0.0, 0.4]))
@@ -122,8 +115,9 @@ def test_extent_and_center_of_a_grid_by_hand() -> None:
 
 def test_direction_is_read_row_by_row_as_in_itk() -> None:
     turn = Rotation.from_euler("xyz", (10, 20, 30), degrees=True).as_matrix()
-    np.testing.assert_array_equal(affine_from(direction=turn.ravel()), affine_from(direction=turn))
-    np.testing.assert_allclose(affine_from(direction=turn, spacing=(1, 2, 3))[:3, 2], 3 * turn[:, 2], rtol=1e-15)
+    flat, rows = (Grid.of((1, 1, 1), direction=each, spacing=(1, 2, 3)).affine for each in (turn.ravel(), turn))
+    np.testing.assert_array_equal(flat, rows)
+    np.testing.assert_allclose(rows[:3, 2], 3 * turn[:, 2], rtol=1e-15)
 
 
 @given(seed=seeds, degrees=st.floats(0, 60))
@@ -168,8 +162,8 @@ def test_index_map_in_float32_is_good_to_the_last_slice() -> None:
     for seed in range(100):
         rng = np.random.default_rng(seed)
         turn = Rotation.random(random_state=seed).as_matrix()
-        source = affine_from((0.7, 0.7, 1.25), rng.uniform(-500, 500, 3), turn)
-        target = Grid.of(size, affine=source).moved(rng.uniform(-3, 3, 3)).affine
+        grid = Grid.of(size, spacing=(0.7, 0.7, 1.25), origin=rng.uniform(-500, 500, 3), direction=turn)
+        source, target = grid.affine, grid.moved(rng.uniform(-3, 3, 3)).affine
         matrix, offset = jax.jit(index_map)(target, source)
         exact_matrix, exact_offset = index_map(target, source)
         error = (np.asarray(matrix, np.float64) - exact_matrix) @ (size - 1) + (offset - exact_offset)
@@ -225,11 +219,18 @@ def test_size_is_the_rounded_decimal_ratio(tenths: int) -> None:
 # --- Batches, and values that are traced -----------------------------------------------------------------------------
 
 ONE = random_affine(11)
+
+
+def as_array(values: Any) -> Any:
+    """The spacing and origin of a single known grid are tuples."""
+    return np.asarray(values) if isinstance(values, tuple) else values
+
+
 FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "spacing": lambda affine, points: spacing_of(affine),
-    "origin": lambda affine, points: origin_of(affine),
-    "direction": lambda affine, points: direction_of(affine),
-    "to RAS": lambda affine, points: lps_to_ras(affine),
+    "spacing": lambda affine, points: as_array(Grid((5, 6, 7), affine).spacing),
+    "origin": lambda affine, points: as_array(Grid((5, 6, 7), affine).origin),
+    "direction": lambda affine, points: Grid((5, 6, 7), affine).direction,
+    "to RAS": lambda affine, points: Image(np.zeros((*affine.shape[:-2], 5, 6, 7)), affine).affine_ras,
     "extent": lambda affine, points: Grid((5, 6, 7), affine).extent,
     "center": lambda affine, points: Grid((5, 6, 7), affine).center,
     "world": lambda affine, points: Grid((5, 6, 7), affine).world(points),
@@ -296,35 +297,43 @@ def test_grid_refuses(arguments: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["a", "1", ("1", "2", "3"), None, (1, 2), np.nan, (1, 2, np.inf), [[1, 2, 3]]])
+@pytest.mark.usefixtures("unchecked")
 def test_triples_are_one_number_or_three(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"offset must be one finite number or three, got "):
-        as_triple(value, "offset")
+    image = Image.from_array(np.zeros((2, 3, 4)))
+    with pytest.raises(ValueError, match=r"spacing must be one finite number or three, got "):
+        mj.resample_to_spacing(image, value)
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 2), ()])
+@pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 4, 3)])
+def test_points_may_be_many(shape: tuple[int, ...]) -> None:
+    grid = Grid.of((2, 3, 4))
+    assert grid.world(np.zeros(shape)).shape == grid.index(np.zeros(shape)).shape == shape
+
+
+@pytest.mark.parametrize("shape", [(2, 2), ()])
 def test_points_have_three_coordinates(shape: tuple[int, ...]) -> None:
     grid = Grid.of((2, 3, 4))
-    if shape == (3,):
-        assert grid.world(np.zeros(shape)).shape == (3,)
-        return
     for method in (grid.world, grid.index):
         with pytest.raises(ValueError, match=r"are \(..., 3\)"):
             method(np.zeros(shape))
 
 
-def test_check_affine_copies_and_names_the_fault() -> None:
+def test_a_grid_copies_its_affine_and_names_the_fault() -> None:
+    def made(affine: np.ndarray) -> Any:
+        return Grid.of((2, 3, 4), affine=affine).affine
+
     affine = np.eye(4)
-    assert not np.shares_memory(check_affine(affine), affine)
+    assert not np.shares_memory(made(affine), affine)
     flat = np.eye(4)
     flat[2, 2] = 1e-12  # thin voxels are no fault
-    np.testing.assert_array_equal(check_affine(flat), flat)
+    np.testing.assert_array_equal(made(flat), flat)
     flat[:3, 2] = flat[:3, 1]  # two axes along one direction are
     with pytest.raises(ValueError, match="columns do not span space"):
-        check_affine(flat)
+        made(flat)
     perspective = np.eye(4)
     perspective[3, 0] = 0.1
     with pytest.raises(ValueError, match=r"last row of an affine must be \(0, 0, 0, 1\)"):
-        check_affine(perspective)
+        made(perspective)
 
 
 TOO_LARGE: dict[str, Callable[[Image], Any]] = {

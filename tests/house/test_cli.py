@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import medjax as mj
+
+# Private: the command line in this process, so that its parts can be replaced.
 from medjax._cli import _main
 
 

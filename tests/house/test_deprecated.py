@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 import medjax as mj
+
+# Private: what authors of the package use. A release may have no public name that is deprecated.
 from medjax import _deprecated
 from medjax._deprecated import Deprecation, overdue, renamed_argument, renamed_function
 

@@ -14,6 +14,8 @@ import pytest
 from mutations import loads_or_refuses, mutations
 
 import medjax as mj
+
+# Private: the table of formats, to which docs/add_a_format.md adds one.
 from medjax.io import _open
 from medjax.io._formats import Format
 

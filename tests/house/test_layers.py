@@ -133,6 +133,73 @@ def test_files_are_short_and_named_for_what_they_hold() -> None:
     assert [path for path in lines if NO_NAMES & set(re.split(r"[/_.]", path))] == []
 
 
+MOST_PARAMETERS = 6
+# Public functions whose arguments design.md fixes: one value and its options.
+WITH_MORE = {
+    "_image._image.Image.from_array": 8,
+    "_space._move.rotate": 7,
+    "_space._resample.resample_to_spacing": 7,
+    "datasets._pet_ct.pet_ct": 8,
+    "io._dicom._write.save_dicom_series": 7,
+    "io._dicom._write_segmentation.save_dicom_segmentation": 8,
+    "patch._sliding_window.sliding_window": 13,
+}
+
+
+def parameters(node: ast.AST, inside: str) -> Iterator[tuple[str, int]]:
+    """The functions below a node by dotted name, and how many parameters a caller gives them."""
+    for child in ast.iter_child_nodes(node):
+        name = f"{inside}.{getattr(child, 'name', 'lambda')}"
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            of = child.args
+            given = [*of.posonlyargs, *of.args, *of.kwonlyargs, *filter(None, (of.vararg, of.kwarg))]
+            yield name, len([one for one in given if one.arg not in ("self", "cls")])
+        is_scope = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef)
+        yield from parameters(child, name if is_scope else inside)
+
+
+def test_functions_have_at_most_six_parameters() -> None:
+    """Keyword-only ones included. Arguments that travel together are a value with a name: give it a type."""
+    counts = [found for name, path in MODULES.items() for found in parameters(ast.parse(path.read_text()), name)]
+    assert len(counts) > 1500
+    assert {name: count for name, count in counts if count > MOST_PARAMETERS} == WITH_MORE
+    assert list(parameters(ast.parse("class A:\n def f(self, a, *b, c, **d): lambda e: 0"), "m")) == [
+        ("m.A.f", 4),
+        ("m.A.f.lambda", 1),
+    ]
+
+
+PRIVATE = re.compile(r"medjax(\.\w+)*\._[a-z]")
+
+
+def private_names(source: str) -> list[str]:
+    """What a test takes of the package beside public names: by import, or by a dotted name in a string."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value:
+            found.append(node.value)
+    return [name for name in found if PRIVATE.match(name)]
+
+
+def test_tests_say_why_they_use_a_private_name() -> None:
+    """Public names show the same in most cases, and survive a change of the rooms. House rules and doctests are apart."""
+    paths = {
+        path for path in (ROOT.parent / "tests").rglob("*.py") if path.name not in ("test_layers.py", "test_docs.py")
+    }
+    using = {path for path in paths if private_names(path.read_text())}
+    explained = {path for path in paths if "# Private: " in path.read_text()}
+    assert len(using) > 20
+    assert sorted(path.name for path in using ^ explained) == [], "a comment too few, or one that is left over"
+    assert private_names("from medjax.io import _disk\npatch('medjax.io._a.b')") == [
+        "medjax.io._disk",
+        "medjax.io._a.b",
+    ]
+
+
 def test_every_folder_is_a_package() -> None:
     """A folder without __init__.py imports from a checkout and is missing from the wheel."""
     assert not {path.parent for path in MODULES.values() if not (path.parent / "__init__.py").is_file()}

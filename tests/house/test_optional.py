@@ -12,6 +12,8 @@ import pytest
 
 import medjax as mj
 from medjax import Image
+
+# Private: the command line in this process, and functions that only commands and authors call.
 from medjax._cli._main import main
 from medjax._optional import hint_for, optional
 from medjax._show._figure import save_comparison

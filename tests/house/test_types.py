@@ -15,10 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orientations import CODES
 
 import medjax as mj
+
+# Private: the aliases themselves, from which public annotations are made.
 from medjax._geometry import _types
-from medjax._geometry._orientation import CODES
 
 ROOT = Path(mj.__file__).parent
 WRONG_CALLS = Path(__file__).parent / "wrong_calls.py"

@@ -15,6 +15,8 @@ from scans import patient_scan
 
 import medjax as mj
 from medjax import Image
+
+# Private: whether an array was copied, which no result shows.
 from medjax._kernels._compiled import unchanging
 
 KEEPERS: dict[str, Callable[[Image], Image]] = {

@@ -14,11 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orientations import CODES
 from scipy.spatial.transform import Rotation
 
 import medjax as mj
 from medjax import Image, Metadata
-from medjax._geometry._orientation import CODES
+
+# Private: the pixels of the pictures, which users only see as PNG in HTML; `medjax convert` and the demo write the figure.
 from medjax._image import _picture
 from medjax._image._picture import Panel, grey_range, png, to_colours, to_grey
 from medjax._show._figure import save_comparison

@@ -11,7 +11,17 @@ import numpy as np
 import pydicom
 import pydicom.pixels
 import pytest
-from intensity_cases import EPS, LANDMARKS, OPERATIONS, SHAPE, batch, by_item_and_channel, half_mask, scan
+from intensity_cases import (
+    EPS,
+    LANDMARKS,
+    OPERATIONS,
+    SHAPE,
+    batch,
+    by_item_and_channel,
+    half_mask,
+    reference_like,
+    scan,
+)
 from scans import oblique_affine
 
 import medjax as mj
@@ -111,8 +121,8 @@ def test_other_parameters_compile_nothing(compilations: Any) -> None:
         mj.window(image, a, b)
         mj.rescale(image, a, b)
         mj.min_max_normalize(image, range=(a, b))
-        mj.percentile_normalize(image, percentiles=(a, b), range=(-b, a))
-        mj.histogram_match(image, image, background=-a)
+        mj.percentile_normalize(image, percentiles=(a, b), range=(-b, a), outside="extend")
+        mj.histogram_match(image, reference_like(image), points=5, background=-a)
         mj.nyul_transform(image, mj.NyulLandmarks(landmarks.values * b, (a, b), background=-a))
 
     all_with(1.0, 99.0)

@@ -15,6 +15,8 @@ from jax.test_util import check_grads
 
 import medjax as mj
 from medjax import Image
+
+# Private: ranks beyond 2^24 values. An image that shows them takes gigabytes.
 from medjax._intensity._percentile import _ranks, percentiles_of_rows
 from medjax._intensity._percentile import fixed_point as fixed_point_of
 

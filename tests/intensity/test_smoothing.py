@@ -85,6 +85,7 @@ def test_gradients_of_a_blur() -> None:
     image = scan(shape=(5, 4, 3))
     image = image.with_voxels(image.voxels / 1000)
 
+    @jax.jit  # one program where eager steps are forty
     def loss(voxels: Any, sigma: Any) -> Any:
         return (mj.gaussian_blur(image.with_voxels(voxels), sigma).voxels ** 2).sum()
 

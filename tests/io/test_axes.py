@@ -13,6 +13,8 @@ import pytest
 import SimpleITK as sitk
 
 import medjax as mj
+
+# Private: the meaning of trailing axes. It passes from format to format, and no public name shows it.
 from medjax.io._disk._axes import Axis, trailing_axes
 
 ENDINGS = (".nii.gz", ".mha", ".nrrd")

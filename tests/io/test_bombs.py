@@ -16,6 +16,8 @@ from itk_files import voxels_of
 from nifti_bytes import header_and_voxels, ramp
 
 import medjax as mj
+
+# Private: limits that are lowered, so that a small file exceeds them.
 from medjax.io._disk import _stream
 from medjax.io._mrb import _archive, _scene
 

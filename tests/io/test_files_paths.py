@@ -13,6 +13,8 @@ import pytest
 from nifti_bytes import ramp
 
 import medjax as mj
+
+# Private: the name of a temporary file, which is gone when the call returns.
 from medjax.io._disk._atomic import temporary_name
 
 IMAGE = mj.Image.from_array(ramp())

@@ -16,6 +16,8 @@ from nifti_bytes import lps, nifti_bytes, ramp
 
 import medjax as mj
 from medjax import io
+
+# Private: the meaning of trailing axes, which no public name shows.
 from medjax.io._disk._axes import trailing_axes
 
 NOTE = mj.Metadata(modality="MR", subtype="T1", display={"window": [1, 2]}, patient_id="123")

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import medjax as mj
+
+# Private: the door of the kernels itself.
 from medjax._kernels._compiled import _counted, compiled
 
 RNG = np.random.default_rng(0)

@@ -66,6 +66,7 @@ def test_one_region_is_all_that_is_not_zero() -> None:
 
 def test_sphere_has_one_cubic_centimetre() -> None:
     """By the sum of its weights, for voxels from much smaller to larger than the sphere's radius, also oblique."""
+    # Private: the weights of the sphere, whose sum no result states.
     from medjax._pet._statistics import PEAK_RADIUS_MM, _reach, sphere_weights
 
     assert abs(PEAK_RADIUS_MM - SPHERE_MM) < 1e-9

@@ -17,7 +17,6 @@ from spatial_cases import RESAMPLING, labels, near, on_device, scan
 
 import medjax as mj
 from medjax import Image
-from medjax._space._buckets import is_bucketing
 
 EPS = float(np.finfo(np.float32).eps)
 DTYPES = [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64, np.float16, np.bool_, np.complex64, np.int64]
@@ -27,6 +26,7 @@ DTYPES = [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64, np.fl
 def small_buckets() -> Iterator[None]:
     """Buckets from 2**12 voxels on, for images of a thousand: those that users have begin at 2**22."""
     with pytest.MonkeyPatch.context() as patch:
+        # Private: the size of the smallest bucket, so that a small image fills several.
         patch.setattr("medjax._space._buckets.SMALLEST", 1 << 12)
         yield
 
@@ -284,7 +284,13 @@ def test_threads_of_a_pool_work_in_buckets(compilations: Any) -> None:
         np.testing.assert_allclose(ours, wanted, rtol=0, atol=2000 * 64 * EPS)
 
 
-def test_contexts_of_several_threads_end_with_the_last() -> None:
+def test_contexts_of_several_threads_end_with_the_last(compilations: Any) -> None:
+    def is_compiled_for(shape: tuple[int, int, int]) -> bool:
+        """Whether an image of a new shape takes a program of its own, as it does outside of all contexts."""
+        with compilations:
+            mj.resample_to_spacing(scan(3, shape), 1.1)
+        return compilations.count > 0
+
     image, other = scan(1), scan(2, (50, 51, 52))
 
     def inside(seed: int) -> Any:
@@ -297,10 +303,12 @@ def test_contexts_of_several_threads_end_with_the_last() -> None:
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(inside, range(16)):
             np.testing.assert_allclose(found, expected, rtol=0, atol=2000 * 64 * EPS)
-    assert not is_bucketing(image.voxels, None, 0)
+    assert is_compiled_for((31, 5, 6))
+    with mj.shape_buckets():
+        assert not is_compiled_for((32, 5, 6))
     with pytest.raises(KeyError), mj.shape_buckets():
         raise KeyError
-    assert not is_bucketing(image.voxels, None, 0)
+    assert is_compiled_for((33, 5, 6))
 
 
 def test_results_are_jax_arrays_and_steps_after_them_compile_nothing(compilations: Any) -> None:

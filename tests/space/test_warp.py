@@ -327,7 +327,7 @@ def test_what_is_wrong_raises_with_value_and_remedy(call: Any, message: str) -> 
 
 def test_expand_under_tracing_is_refused() -> None:
     image = scan(11)
-    with pytest.raises(ValueError, match="expand=True makes the size depend on values: it needs concrete geometry"):
+    with pytest.raises(ValueError, match="expand=True makes the size depend on values: it needs a known geometry"):
         jax.jit(lambda a: mj.rotate(image, 0, a, expand=True).voxels)(10.0)
     with pytest.raises(ValueError, match="expand=True"):
         jax.jit(lambda x: mj.rotate(x, 0, 10.0, expand=True).voxels)(image)

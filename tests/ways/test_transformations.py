@@ -108,7 +108,7 @@ def test_lowers_for_accelerators_without_one(name: str) -> None:
     [
         (lambda image: mj.resample_to_spacing(image, 1.2), "pass size="),
         (lambda image: mj.change_orientation(image, "RAS"), "before jit"),
-        (lambda image: mj.rotate(image, 0, 5.0, expand=True), "concrete geometry"),
+        (lambda image: mj.rotate(image, 0, 5.0, expand=True), "a known geometry"),
         (lambda image: mj.crop_to_mask(image, image), "traced"),
         (
             lambda image: mj.resample_to_spacing(image, 3.0, size=(3, 3, 3), antialias=True),

@@ -51,6 +51,7 @@ def test_series_are_listed_from_headers_alone(tmp_path: Path, monkeypatch: pytes
         raise AssertionError("pixels were read")
 
     with monkeypatch.context() as patch:
+        # Private: a step that must not run, and the number of files from which progress is shown.
         patch.setattr("medjax.io._dicom._volume.fill", never)
         first, second = mj.io.list_dicom_series(tmp_path)
     assert (first.uid, first.modality, first.number, first.files, first.shape) == ("1.2.3.4", "PT", 1, 4, (12, 9, 4))

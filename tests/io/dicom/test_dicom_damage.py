@@ -28,6 +28,8 @@ from pydicom.uid import (
 )
 
 import medjax as mj
+
+# Private: decoders that are counted or made to fail.
 from medjax.io._dicom._codecs import coded_size
 
 STORED = stored_values()
@@ -89,6 +91,18 @@ def test_damaged_files_load_or_are_refused(kind: str, tmp_path: Path) -> None:
         path.write_bytes(damaged(content, rng))
         outcomes.add(loads_or_refuses(path))
     assert outcomes == {True, False}, "some of the damage matters, and some does not"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_cut_short_are_refused(kind: str, tmp_path: Path) -> None:
+    """Wherever the cut falls: the pixels are the last element, so that a file without its end lacks some of them."""
+    path = tmp_path / "x.dcm"
+    content = save(KINDS[kind](), path).read_bytes()
+    mj.load_image(path)
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9, 0.97):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(mj.ImageFileError):
+            mj.load_image(path)
 
 
 @pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])

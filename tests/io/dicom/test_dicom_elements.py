@@ -15,6 +15,7 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from shared_data import DATA, needs_data
 
+# Private: the walk over elements alone, with the size of its reads.
 from medjax.io._dicom._elements import CHUNK_BYTES, walk
 
 MOST_BYTES = 100

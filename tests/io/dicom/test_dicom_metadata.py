@@ -16,6 +16,8 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import ImplicitVRLittleEndian
 
 import medjax as mj
+
+# Private: times in forms that pydicom does not write.
 from medjax.io._dicom._values import parse_datetime
 
 STORED = stored_values()

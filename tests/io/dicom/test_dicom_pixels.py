@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK
 from dicom_data import COLUMNS, ROWS, Lattice, image_dataset, save, series, stored_values, voxels_of
 from dicom_kinds import enhanced, plane_groups
 from pydicom.data import get_testdata_file
@@ -153,6 +154,26 @@ def test_lossless_compression_changes_nothing(tmp_path: Path, syntax: str) -> No
     )
 
 
+@needs("openjpeg")
+def test_the_header_says_whether_a_compressed_pixel_has_a_sign() -> None:
+    """A CT of pydicom's whose JPEG 2000 stream says unsigned: SimpleITK, through GDCM, and the header say signed."""
+    path = str(get_testdata_file("J2K_pixelrep_mismatch.dcm"))
+    image = load(Path(path))
+    theirs = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path))
+    assert theirs.min() < 0
+    np.testing.assert_array_equal(image.voxels, theirs.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("name", ["SC_rgb_rle.dcm", pytest.param("examples_jpeg2k.dcm", marks=needs("openjpeg"))])
+@pytest.mark.filterwarnings("ignore::medjax.ImageFileWarning")
+def test_compressed_colours_are_the_last_axis(name: str) -> None:
+    """Pictures of pydicom's, against SimpleITK."""
+    path = str(get_testdata_file(name))
+    theirs = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path))
+    assert theirs.shape[-1] == 3
+    np.testing.assert_array_equal(mj.load_image(path).voxels[:, :, 0], theirs[0].swapaxes(0, 1))
+
+
 def test_frames_of_a_compressed_object_go_to_their_places(tmp_path: Path) -> None:
     order = [4, 0, 6, 2, 1, 5, 3]
     dataset = enhanced(STORED[order], [plane_groups(Lattice(), k) for k in order])
@@ -189,6 +210,7 @@ def test_a_missing_decoder_says_what_to_install(tmp_path: Path, monkeypatch: pyt
     dataset.compress(RLELossless, generate_instance_uid=False)
     dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless  # the pixels are never reached
     path = save(dataset, tmp_path / "x")
+    # Private: decoders that are taken away, and limits that are lowered.
     monkeypatch.setattr("medjax.io._dicom._codecs.get_decoder", lambda uid: SimpleNamespace(is_available=False))
     with pytest.raises(
         mj.io.MissingDependencyError, match=r"compressed as JPEG 2000 .*1\.2\.840\.10008\.1\.2\.4\.90"

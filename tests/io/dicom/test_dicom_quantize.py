@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 
 import medjax as mj
+
+# Private: the encoding. A file only shows the result of its rounding.
 from medjax.io._dicom._quantize import encoding_for
 
 RANGES = [(-1e30, 1e30), (-32000.0, 32000.0), (0.0, 65000.0), (-1.0, 3000.0), (1e5, 1.1e5), (-1e-7, 1e-7)]

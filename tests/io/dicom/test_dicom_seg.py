@@ -41,12 +41,14 @@ from segmentation_objects import (
 from shared_data import DATA, needs_data
 
 import medjax as mj
-from medjax.io._dicom._errors import (
+from medjax.io import (
     DuplicatePositionError,
     InconsistentGeometryError,
     NoGeometryError,
     NonUniformSpacingError,
 )
+
+# Private: for objects that the reader of files, or pydicom, refuses before the reader of segmentations sees them.
 from medjax.io._dicom._segmentation import read_segmentation
 
 # What each type becomes
@@ -328,7 +330,7 @@ REFUSED: list[tuple[Callable[[Dataset], None], type[mj.ImageFileError], str]] = 
     (_same_number, mj.ImageFileError, "segment numbers must differ"),
     (_unknown_type, mj.io.UnsupportedFileError, "'PROBABLY' is none of"),
     (_short_pixels, mj.io.TruncatedFileError, "holds 10 bytes of pixels where 3 frames need 14"),
-    (_no_pixels, mj.ImageFileError, "no Pixel Data"),
+    (_no_pixels, mj.ImageFileError, "ends before its pixel data"),
     (_endless, NonUniformSpacingError, "no multiple of one step"),
     (_no_fraction_limit, mj.ImageFileError, "Maximum Fractional Value must be positive"),
 ]
@@ -341,7 +343,7 @@ def test_refusals(damage: Callable[[Dataset], None], error: type[Exception], mes
     path = tmp_path / "object.dcm"
     dataset.save_as(path)
     with pytest.raises(error, match=message) as caught:
-        read_segmentation(pydicom.dcmread(path), path)
+        mj.load_image(path)
     assert "Secret" not in str(caught.value)
     assert "4711" not in str(caught.value)
 
@@ -379,7 +381,7 @@ def test_label_maps_that_are_refused(
         setattr(dataset, keyword, value)
     dataset.save_as(tmp_path / "object.dcm")
     with pytest.raises(error, match=message):
-        read_segmentation(pydicom.dcmread(tmp_path / "object.dcm"), tmp_path / "object.dcm")
+        mj.load_image(tmp_path / "object.dcm")
 
 
 @pytest.mark.parametrize(

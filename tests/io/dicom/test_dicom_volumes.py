@@ -15,6 +15,8 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import UltrasoundMultiFrameImageStorage
 
 import medjax as mj
+
+# Private: headers cut short, at every byte.
 from medjax.io._dicom._mosaic import csa_values
 
 LATTICE = Lattice()

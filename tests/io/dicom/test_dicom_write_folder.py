@@ -12,6 +12,8 @@ import pytest
 from dicom_headers import volume
 
 import medjax as mj
+
+# Private: the writer of one file, which is made to fail.
 from medjax.io._dicom import _write
 
 

@@ -18,6 +18,8 @@ from dicom_headers import metadata_of
 from dicom_kinds import dose, enhanced, mosaic, nuclear, plane_groups
 
 import medjax as mj
+
+# Private: the writer of one file, which is made to fail.
 from medjax.io._dicom import _write_segmentation
 
 LATTICE, STORED = Lattice(), stored_values()

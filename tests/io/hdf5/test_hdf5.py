@@ -18,6 +18,8 @@ from hdf5_cases import AFFINE, DTYPES, METADATA, assert_same, image_of, voxels_o
 
 import medjax as mj
 from medjax import io
+
+# Private: parts that are replaced or made to fail, and the shape of chunks.
 from medjax.io import _hdf5
 from medjax.io._hdf5 import _filters, _save, _voxels
 

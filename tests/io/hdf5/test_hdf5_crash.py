@@ -19,6 +19,8 @@ from hdf5_cases import assert_same, image_of, in_other_process
 
 import medjax as mj
 from medjax import io
+
+# Private: the locks that readers and writers of a file take.
 from medjax.io._hdf5 import _access
 
 # One writer at a time

@@ -14,6 +14,8 @@ from hdf5_cases import assert_same, image_of, in_other_process
 
 import medjax as mj
 from medjax import io
+
+# Private: where a file ends by its own header, for headers of every version.
 from medjax.io._hdf5 import _journal
 
 

@@ -241,6 +241,7 @@ def test_large_voxels_go_in_blocks(
     suffix: str, compress: bool, channels: tuple[int, ...], order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Blocks of 300 bytes in place of 16 MiB: one or two slices, and a shorter one at the end."""
+    # Private: the size of blocks, so that a small file has several.
     monkeypatch.setattr("medjax.io._disk._blocks._BLOCK_BYTES", 300)
     voxels = np.array(voxels_of("i2", (18, 4, 7, *channels)), order="C" if order == "C" else "F")
     path = tmp_path / f"scan.{suffix}"

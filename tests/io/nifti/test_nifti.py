@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import warnings
 from pathlib import Path
@@ -450,6 +451,20 @@ def test_synthetic_traps(item: str) -> None:
         np.testing.assert_allclose(image.origin, truth["origin"], atol=THIRTY_TWO_BITS)
     if "spacing" in truth:
         np.testing.assert_allclose(image.spacing, truth["spacing"], rtol=1e-5)
+
+
+def test_every_order_of_axes_is_one_scan(tmp_path: Path) -> None:
+    """Stored by nibabel in all 48 orders: a voxel's value belongs to the same point of the world in each."""
+    voxels = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    scan, points = nib.Nifti1Image(voxels, OBLIQUE), np.argwhere(voxels >= 0)
+    reference = mj.Grid.of(voxels.shape, affine=lps(OBLIQUE))
+    for order in itertools.permutations(range(3)):
+        for flips in itertools.product((1, -1), repeat=3):
+            nib.save(scan.as_reoriented(np.transpose([order, flips])), tmp_path / "turned.nii")
+            image = mj.load_image(tmp_path / "turned.nii")
+            index = image.grid.index(reference.world(points))
+            np.testing.assert_allclose(index, np.round(index), rtol=0, atol=THIRTY_TWO_BITS)
+            np.testing.assert_array_equal(image.voxels[tuple(np.round(index).astype(int).T)], voxels.ravel())
 
 
 @needs_data

@@ -82,6 +82,7 @@ def test_memory_order_and_blocks_do_not_matter(
     tmp_path: Path, shape: tuple[int, ...], order: Any, block_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Written in one piece, in slabs of the last axis, or in slabs of single volumes."""
+    # Private: the size of blocks, so that a small file has several.
     monkeypatch.setattr("medjax.io._disk._blocks._BLOCK_BYTES", block_bytes)
     voxels = np.asarray(ramp(shape, np.int32), order=order)
     np.testing.assert_array_equal(saved(mj.Image.from_array(voxels), tmp_path / "a.nii").voxels, voxels)
