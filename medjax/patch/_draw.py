@@ -21,7 +21,7 @@ from medjax.patch._table import ClassTable
 
 __all__ = ["Border", "RandomSource", "balanced", "uniform", "weighted"]
 
-RandomSource: TypeAlias = Any
+RandomSource: TypeAlias = np.random.Generator | jax.Array
 """A `numpy.random.Generator`, for a draw on the host, or typed keys of JAX."""
 
 Border = Literal["clamp", "inside"]
@@ -102,13 +102,13 @@ def balanced(
     Source: nnU-Net draws so, but forces the last third of each batch.
     """
     box, lengths = np.asarray(three_integers(size, "size", least=1)), _extent_of(extent)
-    known = None if is_traced(foreground) else float(np.asarray(foreground))
-    if known is not None and not 0 <= known <= 1:
+    share: Any = foreground
+    if not is_traced(share) and not 0 <= float(share) <= 1:
         raise ValueError(f"foreground is a probability, 0 to 1; got {foreground!r}")
     present = [label for label, rows in table.voxels.items() if len(rows)]
     chances = _chances(present, weights)
     if isinstance(key, np.random.Generator):
-        if not chances.any() or key.random() >= float(np.asarray(foreground)):
+        if not chances.any() or key.random() >= float(share):
             return uniform(key, box, lengths)
         rows = table.voxels[present[_picked(chances, key.random())]]
         return _about(np.asarray(rows[key.integers(len(rows))], np.int64), box, _on_host(lengths))
@@ -118,9 +118,9 @@ def balanced(
     counts = np.array([len(table.voxels[label]) for label in present], np.int32)
     xp = jnp if is_traced(table) else np
     rows = xp.concatenate([xp.asarray(table.voxels[label], np.int32) for label in present])
-    draw = _over(keys, (False,) * 6, _balanced)
-    share = foreground if known is None else np.float32(known)
-    return draw(keys, lengths, box.astype(np.int32), rows, counts, chances.astype(np.float32), share)
+    draw = _over(keys, (False,) * 5, _balanced)
+    share = share if is_traced(share) else np.float32(share)
+    return draw(keys, lengths, box.astype(np.int32), (rows, counts), chances.astype(np.float32), share)
 
 
 def weighted(
@@ -252,12 +252,12 @@ def _balanced(
     key: Key[Array, ""],
     extent: Int[Array, " 3"],
     size: Int[Array, " 3"],
-    rows: Int[Array, "m 3"],
-    counts: Int[Array, " c"],
+    listed: tuple[Int[Array, "m 3"], Int[Array, " c"]],
     chances: Float[Array, " c"],
     foreground: Float[Array, ""],
 ) -> Int[Array, " 3"]:
-    """`rows` holds the voxels of one class after the other, `counts` of each."""
+    """`listed` holds the voxels of one class after the other, and how many there are of each."""
+    rows, counts = listed
     which, of_class, of_row, anywhere = jax.random.split(key, 4)
     chosen = _picked_on_device(chances, jax.random.uniform(of_class))
     row = (jnp.cumsum(counts) - counts)[chosen] + jax.random.randint(of_row, (), 0, counts[chosen])

@@ -6,15 +6,18 @@ import dataclasses
 import math
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from medjax._geometry._numbers import read_only
 from medjax.patch._grid import starts_along
 from medjax.patch._weights import Window, shares_along
 
-__all__ = ["Layout", "Tables", "layout_of", "one_row", "scheduled"]
+__all__ = ["Layout", "Tables", "one_row", "scheduled", "slab_layout", "whole_layout"]
 
 Size = tuple[int, int, int]
+Shares = tuple[float, float, float]
+Passes = tuple[tuple[int, ...], ...]
 
 # Bytes that a core holds close by.
 _CACHED = 1 << 20
@@ -39,8 +42,13 @@ class Layout:
     axis: int
     chunk: int
     leaving: int
-    passes: tuple[tuple[int, ...], ...]
+    passes: Passes
     dtype: str
+
+    @property
+    def depth(self) -> int:
+        """Rows of a window along `axis`."""
+        return self.size[self.axis]
 
 
 class Tables(NamedTuple):
@@ -62,32 +70,26 @@ class Tables(NamedTuple):
     shares: tuple[Any, Any, Any]
 
 
-def layout_of(
-    shape: Size,
-    size: Size,
-    overlap: tuple[float, ...],
-    passes: tuple[tuple[int, ...], ...],
-    dtype: str,
-    *,
-    classes: int,
-    is_whole: bool,
-    is_cpu: bool,
-) -> Layout:
+def whole_layout(shape: Size, size: Size, passes: Passes, dtype: str) -> Layout:
+    """Of a slab that is the whole volume and never moves."""
+    return Layout(size, shape, 0, size[0], size[0], passes, dtype)
+
+
+def slab_layout(shape: Size, size: Size, overlap: Shares, *, passes: Passes, dtype: str, classes: int) -> Layout:
     """Chooses the axis along which there are most windows, and how many rows may move at once.
 
     On a CPU they are few, so that they stay in its cache; elsewhere each step costs a launch.
     """
-    if is_whole:
-        return Layout(size, shape, 0, size[0], size[0], passes, dtype)
     axis = max(range(3), key=lambda d: shape[d] / size[d])
     starts = starts_along(shape[axis], size[axis], overlap[axis])
-    held: Any = (*shape[:axis], size[axis], *shape[axis + 1 :])
     chunk = leaving = math.gcd(size[axis], *starts.tolist())
-    if is_cpu:
+    i, j, k = (size[d] if d == axis else n for d, n in enumerate(shape))
+    if jax.default_backend() == "cpu":
+        row, held = math.prod(size) // size[axis], i * j * k // size[axis]
         value = classes * np.dtype(dtype).itemsize
-        chunk = _divisor(chunk, _CACHED // (math.prod(size) // size[axis] * value))
-        leaving = _divisor(chunk, 4 * _CACHED // (math.prod(held) // size[axis] * value))
-    return Layout(size, held, axis, chunk, leaving, passes, dtype)
+        chunk = _divisor(chunk, _CACHED // (row * value))
+        leaving = _divisor(chunk, 4 * _CACHED // (held * value))
+    return Layout(size, (i, j, k), axis, chunk, leaving, passes, dtype)
 
 
 def _divisor(number: int, most: int) -> int:
@@ -96,7 +98,7 @@ def _divisor(number: int, most: int) -> int:
 
 
 def scheduled(
-    shape: Size, layout: Layout, overlap: tuple[float, ...], window: Window, *, batch: int, devices: int
+    shape: Size, layout: Layout, overlap: Shares, window: Window, *, batch: int, devices: int
 ) -> Tables:
     """Makes the tables of all windows of a volume.
 
@@ -147,7 +149,7 @@ def _shares(window: Window, starts: np.ndarray, size: int, length: int) -> np.nd
     return read_only(np.concatenate([table, np.zeros((1, size), np.float32)]))
 
 
-def one_row(shape: Size, layout: Layout, overlap: tuple[float, ...], window: Window, *, batch: int) -> list[Tables]:
+def one_row(shape: Size, layout: Layout, overlap: Shares, window: Window, *, batch: int) -> list[Tables]:
     """Makes a table for each row of windows, whose corners lie in the row's own part of the volume."""
     axis = layout.axis
     whole = scheduled(shape, layout, overlap, window, batch=1, devices=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -15,68 +16,70 @@ from medjax._kernels._compiled import compiled
 from medjax._kernels._hoisted import Hoisted
 from medjax.patch._schedule import Layout, Tables
 
-__all__ = ["averaged", "last_rows", "next_rows", "reduced"]
+__all__ = ["Work", "averaged", "last_rows", "next_rows", "reduced"]
 
 Arrays = tuple[Any, ...]
 
 
-@functools.partial(compiled, static_argnames=("network", "layout", "sharding", "is_softmax"))
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What is static of a program.
+
+    Attributes:
+        network: From windows to logits.
+        reduce: From mean logits to the result.
+        layout: Of the slab and the windows.
+        sharding: The devices that share the windows, or `None` for one.
+    """
+
+    network: Hoisted
+    reduce: Hoisted
+    layout: Layout
+    sharding: NamedSharding | None = None
+
+
+@functools.partial(compiled, static_argnames=("work", "is_softmax"))
 def averaged(
-    volume: Num[Array, "i j k c"],
-    closed_over: Arrays,
-    tables: Tables,
-    *,
-    network: Hoisted,
-    layout: Layout,
-    sharding: NamedSharding | None,
-    is_softmax: bool,
+    volume: Num[Array, "i j k c"], closed_over: tuple[Arrays, Arrays], tables: Tables, *, work: Work, is_softmax: bool
 ) -> Shaped[Array, " ..."]:
     """The mean logits of every voxel, or their softmax: the slab is the whole volume, and the program has a gradient."""
 
-    def work(volume: Any, closed_over: Arrays, tables: Tables) -> Any:
-        sums = _empty(volume, closed_over, tables, network, layout)
+    def of_device(volume: Any, closed_over: tuple[Arrays, Arrays], tables: Tables) -> Any:
+        logits_of = jax.checkpoint(functools.partial(_logits, work=work))
 
         def group(sums: Any, entry: Any) -> tuple[Any, None]:
             corners, numbers, _ = entry
-            logits = jax.checkpoint(functools.partial(_logits, network=network, layout=layout))(
-                volume, closed_over, corners
-            )
-            each = jax.lax.fori_loop(
-                0, len(corners), lambda n, sums: _added(sums, logits, n, numbers[n], tables, layout), sums
-            )
-            return each, None
+            logits = logits_of(volume, closed_over[0], corners)
 
-        sums, _ = jax.lax.scan(group, sums, _turns(tables, sharding))
-        sums = _over_devices(sums, sharding)
+            def one(n: Any, sums: Any) -> Any:
+                return _added(sums, logits, n, numbers[n], tables, work.layout)
+
+            return jax.lax.fori_loop(0, len(corners), one, sums), None
+
+        sums, _ = jax.lax.scan(group, _empty(volume, closed_over, tables, work), _turns(tables, work))
+        sums = _over_devices(sums, work)
         return jax.nn.softmax(sums, axis=-1) if is_softmax else sums
 
-    return _shared(work, sharding)(volume, closed_over, tables)
+    return _shared(of_device, work)(volume, closed_over, tables)
 
 
-@functools.partial(compiled, static_argnames=("network", "reduce", "layout", "sharding"))
+@functools.partial(compiled, static_argnames="work")
 def reduced(
-    volume: Num[Array, "i j k c"],
-    closed_over: tuple[Arrays, Arrays],
-    tables: Tables,
-    *,
-    network: Hoisted,
-    reduce: Hoisted,
-    layout: Layout,
-    sharding: NamedSharding | None,
+    volume: Num[Array, "i j k c"], closed_over: tuple[Arrays, Arrays], tables: Tables, *, work: Work
 ) -> Shaped[Array, " ..."]:
     """What `reduce` makes of the mean logits of every voxel."""
 
-    def work(volume: Any, closed_over: Any, tables: Tables) -> Any:
-        slab = _empty(volume, closed_over[0], tables, network, layout)
-        out = _result(reduce, closed_over[1], slab, volume.shape[layout.axis], layout)
-        origin = jnp.zeros((), tables.leaving.dtype)
-        state = _swept(volume, closed_over, tables, (slab, out, origin), origin, network, reduce, layout, sharding)
-        return _left(*state, layout.size[layout.axis], origin, closed_over[1], reduce, layout, sharding)[1]
+    def of_device(volume: Any, closed_over: tuple[Arrays, Arrays], tables: Tables) -> Any:
+        slab = _empty(volume, closed_over, tables, work)
+        out = _result(closed_over[1], slab, volume.shape[work.layout.axis], work)
+        start = jnp.zeros((), tables.leaving.dtype)
+        slab, out, last = _swept(volume, closed_over, tables, (slab, out, start), start, work)
+        return _left(slab, out, (last, work.layout.depth, start), closed_over[1], work)
 
-    return _shared(work, sharding)(volume, closed_over, tables)
+    return _shared(of_device, work)(volume, closed_over, tables)
 
 
-@functools.partial(compiled, static_argnames=("network", "reduce", "layout"), donate_argnames="slab")
+@functools.partial(compiled, static_argnames="work", donate_argnames="slab")
 def next_rows(
     part: Num[Array, "i j k c"],
     closed_over: tuple[Arrays, Arrays],
@@ -84,59 +87,51 @@ def next_rows(
     slab: Shaped[Array, " ..."],
     origin: Num[Array, ""],
     *,
-    network: Hoisted,
-    reduce: Hoisted,
-    layout: Layout,
+    work: Work,
 ) -> tuple[Any, Any]:
     """Adds one row of windows to a slab that begins at `origin`; returns it, and the rows that left before."""
-    out = _result(reduce, closed_over[1], slab, layout.size[layout.axis], layout)
-    state = _swept(part, closed_over, tables, (slab, out, origin), origin, network, reduce, layout, None)
-    return state[:2]
+    out = _result(closed_over[1], slab, work.layout.depth, work)
+    return _swept(part, closed_over, tables, (slab, out, origin), origin, work)[:2]
 
 
-@functools.partial(compiled, static_argnames=("reduce", "layout"))
+@functools.partial(compiled, static_argnames="work")
 def last_rows(
-    slab: Shaped[Array, " ..."], closed_over: Arrays, origin: Num[Array, ""], *, reduce: Hoisted, layout: Layout
+    slab: Shaped[Array, " ..."], closed_over: tuple[Arrays, Arrays], origin: Num[Array, ""], *, work: Work
 ) -> Shaped[Array, " ..."]:
     """The rows that are left in the slab when no window follows."""
-    rows = layout.size[layout.axis]
-    out = _result(reduce, closed_over, slab, rows, layout)
-    return _left(slab, out, origin, rows, origin, closed_over, reduce, layout, None)[1]
+    depth = work.layout.depth
+    return _left(slab, _result(closed_over[1], slab, depth, work), (origin, depth, origin), closed_over[1], work)
 
 
 # --- The steps -------------------------------------------------------------------------------------------------------
 
 
 def _swept(
-    volume: Any,
-    closed_over: Any,
-    tables: Tables,
-    state: tuple[Any, Any, Any],
-    base: Any,
-    network: Hoisted,
-    reduce: Hoisted,
-    layout: Layout,
-    sharding: NamedSharding | None,
+    volume: Any, closed_over: tuple[Arrays, Arrays], tables: Tables, state: tuple[Any, Any, Any], base: Any, work: Work
 ) -> tuple[Any, Any, Any]:
-    """Takes the windows in turn, in groups; state is the slab, the result, and the row of the volume that the slab begins with."""
+    """Takes the windows in turn, in groups.
+
+    `state` is the slab, the result, and the row of the volume that the slab begins with; the result begins at row `base`.
+    """
 
     def group(state: Any, entry: Any) -> tuple[Any, None]:
         corners, numbers, leaving = entry
-        logits = _logits(volume, closed_over[0], corners, network=network, layout=layout)
+        logits = _logits(volume, closed_over[0], corners, work=work)
 
         def one(n: Any, state: Any) -> Any:
             slab, out, origin = state
-            slab, out, origin = _left(slab, out, origin, leaving[n], base, closed_over[1], reduce, layout, sharding)
-            slab = _cleared(slab, out, origin - leaving[n], leaving[n], tables, layout)
-            return _added(slab, logits, n, numbers[n], tables, layout), out, origin
+            out = _left(slab, out, (origin, leaving[n], base), closed_over[1], work)
+            slab = _cleared(slab, out, origin, leaving[n], tables, work.layout)
+            return _added(slab, logits, n, numbers[n], tables, work.layout), out, origin + leaving[n]
 
         return jax.lax.fori_loop(0, len(corners), one, state), None
 
-    return jax.lax.scan(group, state, _turns(tables, sharding))[0]
+    return jax.lax.scan(group, state, _turns(tables, work))[0]
 
 
-def _logits(volume: Any, closed_over: Arrays, corners: Any, *, network: Hoisted, layout: Layout) -> Any:
+def _logits(volume: Any, closed_over: Arrays, corners: Any, *, work: Work) -> Any:
     """The network's result for a group of windows, the mean over the mirrored passes."""
+    network, layout = work.network, work.layout
     zero = jnp.zeros((), corners.dtype)
     size = (*layout.size, volume.shape[-1])
     windows = jnp.stack([jax.lax.dynamic_slice(volume, (*corner, zero), size) for corner in corners])
@@ -184,27 +179,20 @@ def _added(slab: Any, logits: Any, n: Any, numbers: Any, tables: Tables, layout:
     return jax.lax.fori_loop(0, size[axis] // chunk, add, (slab, corner[axis] % depth))[0]
 
 
-def _left(
-    slab: Any,
-    out: Any,
-    origin: Any,
-    count: Any,
-    base: Any,
-    closed_over: Arrays,
-    reduce: Hoisted,
-    layout: Layout,
-    sharding: NamedSharding | None,
-) -> tuple[Any, Any, Any]:
-    """Lets rows leave the slab: they are reduced into the result, which begins at row `base`."""
-    axis, chunk, depth = layout.axis, layout.leaving, layout.size[layout.axis]
+def _left(slab: Any, out: Any, span: tuple[Any, Any, Any], closed_over: Arrays, work: Work) -> Any:
+    """Lets rows leave the slab: they are reduced into the result.
+
+    `span` is the row of the volume that the slab begins with, how many rows leave, and the row that the result begins with.
+    """
+    origin, count, base = span
+    axis, chunk = work.layout.axis, work.layout.leaving
 
     def leave(n: Any, out: Any) -> Any:
         row = origin + n * chunk
-        rows = _over_devices(jax.lax.dynamic_slice_in_dim(slab, row % depth, chunk, axis), sharding)
-        return jax.lax.dynamic_update_slice_in_dim(out, reduce(closed_over, rows), row - base, axis)
+        rows = _over_devices(jax.lax.dynamic_slice_in_dim(slab, row % work.layout.depth, chunk, axis), work)
+        return jax.lax.dynamic_update_slice_in_dim(out, work.reduce(closed_over, rows), row - base, axis)
 
-    count = jnp.asarray(count, origin.dtype)
-    return slab, jax.lax.fori_loop(0, count // chunk, leave, out), origin + count
+    return jax.lax.fori_loop(0, jnp.asarray(count, origin.dtype) // chunk, leave, out)
 
 
 def _cleared(slab: Any, out: Any, origin: Any, count: Any, tables: Tables, layout: Layout) -> Any:
@@ -219,51 +207,46 @@ def _cleared(slab: Any, out: Any, origin: Any, count: Any, tables: Tables, layou
     zeros = jnp.full((*slab.shape[:axis], chunk, *slab.shape[axis + 1 :]), zero)
 
     def clear(n: Any, slab: Any) -> Any:
-        row = (origin + n * chunk) % layout.size[axis]
+        row = (origin + n * chunk) % layout.depth
         return jax.lax.dynamic_update_slice_in_dim(slab, zeros, row, axis)
 
     return jax.lax.fori_loop(0, count // chunk, clear, slab)
 
 
-def _empty(
-    volume: Any,
-    closed_over: Arrays,
-    tables: Tables,
-    network: Hoisted,
-    layout: Layout,
-) -> Any:
+def _empty(volume: Any, closed_over: tuple[Arrays, Arrays], tables: Tables, work: Work) -> Any:
     """The slab without any sum."""
-    windows = jax.ShapeDtypeStruct(
-        (tables.numbers.shape[2], *layout.size, volume.shape[-1]), compute_dtype(volume.dtype)
-    )
-    classes = jax.eval_shape(network, closed_over, windows).shape[-1]
+    layout = work.layout
+    shape = (tables.numbers.shape[2], *layout.size, volume.shape[-1])
+    windows = jax.ShapeDtypeStruct(shape, compute_dtype(volume.dtype))
+    classes = jax.eval_shape(work.network, closed_over[0], windows).shape[-1]
     return jnp.zeros((*layout.shape, classes), layout.dtype)
 
 
-def _result(reduce: Hoisted, closed_over: Arrays, slab: Any, rows: int, layout: Layout) -> Any:
+def _result(closed_over: Arrays, slab: Any, rows: int, work: Work) -> Any:
     """The result without any row."""
-    axis = layout.axis
-    chunk = jax.ShapeDtypeStruct((*slab.shape[:axis], layout.leaving, *slab.shape[axis + 1 :]), slab.dtype)
-    found = jax.eval_shape(reduce, closed_over, chunk)
+    axis = work.layout.axis
+    chunk = jax.ShapeDtypeStruct((*slab.shape[:axis], work.layout.leaving, *slab.shape[axis + 1 :]), slab.dtype)
+    found = jax.eval_shape(work.reduce, closed_over, chunk)
     return jnp.zeros((*found.shape[:axis], rows, *found.shape[axis + 1 :]), found.dtype)
 
 
 # --- Several devices -------------------------------------------------------------------------------------------------
 
 
-def _shared(work: Any, sharding: NamedSharding | None) -> Any:
+def _shared(of_device: Any, work: Work) -> Any:
     """Runs on every device; volume, weights and results are everywhere."""
-    if sharding is None:
-        return work
+    if work.sharding is None:
+        return of_device
     everywhere = PartitionSpec()  # not checked, for a network that was traced outside knows nothing of devices
-    return jax.shard_map(work, mesh=sharding.mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
+    mesh = work.sharding.mesh
+    return jax.shard_map(of_device, mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)
 
 
-def _turns(tables: Tables, sharding: NamedSharding | None) -> tuple[Any, Any, Any]:
+def _turns(tables: Tables, work: Work) -> tuple[Any, Any, Any]:
     """The windows of this device, group by group."""
-    own = 0 if sharding is None else jax.lax.axis_index(sharding.spec[0])
+    own = 0 if work.sharding is None else jax.lax.axis_index(work.sharding.spec[0])
     return tables.corners[own], tables.numbers[own], tables.leaving
 
 
-def _over_devices(sums: Any, sharding: NamedSharding | None) -> Any:
-    return sums if sharding is None else jax.lax.psum(sums, sharding.spec[0])
+def _over_devices(sums: Any, work: Work) -> Any:
+    return sums if work.sharding is None else jax.lax.psum(sums, work.sharding.spec[0])

@@ -20,13 +20,14 @@ from medjax._kernels._compiled import at_once
 from medjax._kernels._hoisted import Hoisted, hoisted
 from medjax._space._crop import pad
 from medjax.patch._grid import overlaps_of
-from medjax.patch._schedule import Layout, layout_of, one_row, scheduled
-from medjax.patch._slab import averaged, last_rows, next_rows, reduced
+from medjax.patch._schedule import Layout, one_row, scheduled, slab_layout, whole_layout
+from medjax.patch._slab import Work, averaged, last_rows, next_rows, reduced
 from medjax.patch._weights import Window
 
 __all__ = ["sliding_window"]
 
-Reduce: TypeAlias = Literal["argmax", "softmax"] | Callable[..., Any] | None
+Network: TypeAlias = Callable[[jax.Array], jax.Array]
+Reduce: TypeAlias = Literal["argmax", "softmax"] | Callable[[jax.Array], jax.Array] | None
 Mirror: TypeAlias = Literal["all"] | Sequence[Axis | Sequence[Axis]]
 
 _AXES = {"i": 0, "j": 1, "k": 2, 0: 0, 1: 1, 2: 2}
@@ -35,7 +36,7 @@ _ALL = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
 
 def sliding_window(
     image: Image,
-    network: Callable[..., Any],
+    network: Network,
     *,
     size: StaticSize,
     overlap: StaticTriple = 0.5,
@@ -134,19 +135,21 @@ def sliding_window(
             "lambda logits: logits[..., 0] > 0"
         )
     shape = volume.shape[:3]
-    is_cpu = jax.default_backend() == "cpu"
-    layout = layout_of(shape, sizes, shares, passes, sums.name, classes=classes, is_whole=is_whole, is_cpu=is_cpu)
+    if is_whole:
+        layout = whole_layout(shape, sizes, passes, sums.name)
+    else:
+        layout = slab_layout(shape, sizes, shares, passes=passes, dtype=sums.name, classes=classes)
     call, further = _reduction(reduce, layout, classes)
-    closed_over, static = (weights, further), {"network": network_call, "layout": layout}
+    work, closed_over = Work(network_call, call, layout, sharding), (weights, further)
     if host:
         tables = one_row(shape, layout, shares, window, batch=batch)
-        voxels = _streamed(np.asarray(volume), closed_over, tables, classes, call, static)
+        voxels = _streamed(np.asarray(volume), closed_over, tables, classes, work)
     else:
         table = scheduled(shape, layout, shares, window, batch=batch, devices=devices)
         if is_whole:
-            voxels = averaged(volume, weights, table, **static, sharding=sharding, is_softmax=reduce == "softmax")
+            voxels = averaged(volume, closed_over, table, work=work, is_softmax=reduce == "softmax")
         else:
-            voxels = reduced(volume, closed_over, table, **static, reduce=call, sharding=sharding)
+            voxels = reduced(volume, closed_over, table, work=work)
     with at_once(voxels):
         if shape != image.shape:
             voxels = voxels[tuple(slice(n) for n in image.shape)]
@@ -273,25 +276,22 @@ def _reduction(reduce: Any, layout: Layout, classes: int) -> tuple[Hoisted, Any]
 # --- From the host's memory ------------------------------------------------------------------------------------------
 
 
-def _streamed(
-    volume: np.ndarray, closed_over: Any, tables: Any, classes: int, reduce: Hoisted, static: Any
-) -> np.ndarray:
+def _streamed(volume: np.ndarray, closed_over: Any, tables: Any, classes: int, work: Work) -> np.ndarray:
     """Sends one row of windows after the other; while the device works on one, the rows before it are fetched."""
-    layout: Layout = static["layout"]
-    axis, depth = layout.axis, layout.size[layout.axis]
+    layout = work.layout
+    axis, depth = layout.axis, layout.depth
     starts = tables[0].starts[axis][:-1].tolist()
     slab = jnp.zeros((*layout.shape, classes), layout.dtype)
     found: list[np.ndarray] = []
-    waiting: Any = None
-    before = 0
-    for start, table in zip(starts, tables, strict=True):
+    before, waiting = 0, (jnp.zeros(()), 0)
+    for number, (start, table) in enumerate(zip(starts, tables, strict=True)):
         part = volume[(slice(None),) * axis + (slice(start, start + depth),)]
-        slab, rows = next_rows(part, closed_over, table, slab, np.int32(before), reduce=reduce, **static)
-        if waiting is not None:
-            found.append(_fetched(waiting[0], waiting[1], axis))
+        slab, rows = next_rows(part, closed_over, table, slab, np.int32(before), work=work)
+        if number:
+            found.append(_fetched(*waiting, axis))
         before, waiting = start, (rows, start - before)
-    found.append(_fetched(waiting[0], waiting[1], axis))
-    rest = last_rows(slab, closed_over[1], np.int32(before), reduce=reduce, layout=layout)
+    found.append(_fetched(*waiting, axis))
+    rest = last_rows(slab, closed_over, np.int32(before), work=work)
     return np.concatenate([*found, np.asarray(rest)], axis=axis)
 
 

@@ -168,13 +168,6 @@ TO_RESHAPE = {
     "_intensity._counts._reduced": 8,
     "_intensity._motion._mixed": 7,
     "_intensity._parameters.amount_for": 9,
-    "patch._draw._balanced": 7,
-    "patch._schedule.layout_of": 8,
-    "patch._slab._left": 9,
-    "patch._slab._swept": 9,
-    "patch._slab.averaged": 7,
-    "patch._slab.next_rows": 8,
-    "patch._slab.reduced": 7,
 }
 
 
