@@ -74,7 +74,8 @@ def cache(
         A cohort of the prepared cases, with `.report`.
 
     Raises:
-        ValueError: `prepare` returns something else than single images, a file changes while it is read, no case has the role `classes`, or an argument is wrong. The message names the row.
+        ValueError: `prepare` returns something else than single images, a file changes while it is read, no case
+            has the role `classes`, or an argument is wrong. The message names the row.
         ImageFileError: a file is damaged; the message names row, case and role.
 
     Warns:
@@ -158,8 +159,8 @@ def _fingerprint(prepare: Prepare | None, version: str) -> str | None:
         return fingerprint(prepare)
     except UnknownCodeError as error:
         warnings.warn(
-            f"what prepare does cannot be told: {error}. Only version={version!r} says whether entries are stale: change "
-            "it whenever prepare changes",
+            f"what prepare does cannot be told: {error}. Only version={version!r} says whether entries are stale: "
+            "change it whenever prepare changes",
             UserWarning,
             stacklevel=3,
         )

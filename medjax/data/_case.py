@@ -112,8 +112,8 @@ class Case(_Images):
     def statistics(self) -> dict[str, Mapping[str, Any]]:
         """Statistics of a case from `cache` by role; roles that the cache does not know are missing.
 
-        Of intensities "whole" and "foreground" (where the labels are not 0): count, min, max, mean, std and percentiles of
-        the finite voxels. Of label images the number of voxels of each label.
+        Of intensities "whole" and "foreground" (where the labels are not 0): count, min, max, mean, std and percentiles
+        of the finite voxels. Of label images the number of voxels of each label.
         """
         known = {role: getattr(source, "known", source) for role, source in self._row.sources.items()}
         return {role: source.statistics for role, source in known.items() if hasattr(source, "statistics")}

@@ -216,8 +216,8 @@ class Loader:
             one, other = ((x.voxels.shape, x.dtype, x.kind) for x in (found[0], image))
             if one != other:
                 raise ValueError(
-                    f"role {role!r}: case {names[0]!r} has shape, dtype and kind {one}, case {name!r} has {other}; give "
-                    "patch=, pad_to= or group='bucket' for shapes, and bring dtypes to one in prepare (mj.cast)"
+                    f"role {role!r}: case {names[0]!r} has shape, dtype and kind {one}, case {name!r} has {other}; "
+                    "give patch=, pad_to= or group='bucket' for shapes, and bring dtypes to one in prepare (mj.cast)"
                 )
         batch, placement = stack(found), self._placement
         voxels = placement.put(_as_on_device(role, names, batch.voxels))
@@ -244,8 +244,8 @@ class Loader:
             )
         if start.get("fingerprint") != self._fingerprint:
             raise ValueError(
-                "start is the state of another stream: the cohort, batch_size, seed, patch or another argument differs; "
-                f"give start={start['step']} if that is meant"
+                "start is the state of another stream: the cohort, batch_size, seed, patch or another argument "
+                f"differs; give start={start['step']} if that is meant"
             )
         return int(start["step"])
 
@@ -296,8 +296,8 @@ def _check_shapes(rows: Sequence[Row], roles: Sequence[str]) -> None:
         known = [shape for shape in shapes if shape is not None]
         if len(known) > 1:
             raise ValueError(
-                f"role {role!r}: {shapes[known[0]]} has shape {known[0]}, {shapes[known[1]]} has {known[1]}; give patch=, "
-                "pad_to= or group='bucket', or batch_size=1"
+                f"role {role!r}: {shapes[known[0]]} has shape {known[0]}, {shapes[known[1]]} has {known[1]}; give "
+                "patch=, pad_to= or group='bucket', or batch_size=1"
             )
 
 

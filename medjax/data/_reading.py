@@ -121,13 +121,10 @@ def checked_roles(rows: Sequence[Row], roles: Any) -> list[str]:
     for row in rows:
         for role in wanted:
             if role not in row.sources:
-                hint = (
-                    shown(role, row.sources)
-                    if role not in known
-                    else (
-                        f", which others have: leave the case out, or load roles={[r for r in wanted if r in row.sources]}"
-                    )
-                )
+                rest = [each for each in wanted if each in row.sources]
+                hint = f", which others have: leave the case out, or load roles={rest}"
+                if role not in known:
+                    hint = shown(role, row.sources)
                 raise ValueError(f"{row.where}: has no role {role!r}{hint}")
     return wanted
 
