@@ -203,7 +203,47 @@ def operations(size: int, is_batch: bool) -> dict[str, Forms]:
         table["crop_to_mask"] = {ALONE: lambda i: mj.crop_to_mask(i, mask.voxels), TOGETHER: mj.crop_to_mask}
         table["sliding_window"] = of_values(lambda i: mj.sliding_window(i, tent, size=size // 3, reduce=None))
         table["map_coordinates"] = of_values(lambda i: mj.map_coordinates(i.voxels, points))
-    return dict(sorted(table.items()))
+    return dict(sorted((table | augmentations(size)).items()))
+
+
+def augmentations(size: int) -> dict[str, Forms]:
+    """The operations behind the steps of augmentation."""
+    key, poses = jax.random.key(0), np.full((2, 3), 5.0)
+    coefficients, points = np.full((4, 4, 4), 0.05), np.full((6, 6, 6), 0.1)
+    corners = np.arange(0, size // 2, size // 8)[:4, None] * np.ones(3)
+    alike = {
+        "adjust_brightness": lambda i: mj.adjust_brightness(i, 1.2, shift=5.0),
+        "adjust_contrast": lambda i: mj.adjust_contrast(i, 1.2),
+        "adjust_gamma": lambda i: mj.adjust_gamma(i, 0.8, retain_stats=True),
+        "bias_field": lambda i: mj.bias_field(i, coefficients),
+        "bias_lattice": lambda i: mj.bias_lattice(i, points),
+        "blur_psf": lambda i: mj.blur_psf(i, 4.0),
+        "ct_noise": lambda i: mj.ct_noise(key, i, 20.0),
+        "cutout": lambda i: mj.cutout(i, corners, np.full((4, 3), 9.0)),
+        "degrade_resolution": lambda i: mj.degrade_resolution(i, 3.0),
+        "gaussian_noise": lambda i: mj.gaussian_noise(key, i, 20.0),
+        "ghosting": lambda i: mj.ghosting(i, 5, 0.7, axis="j"),
+        "gibbs": lambda i: mj.gibbs(i, 0.6),
+        "histogram_shift": lambda i: mj.histogram_shift(i, np.full(10, 0.02)),
+        "motion": lambda i: mj.motion(i, poses, poses, (0.3, 0.7), axis="j"),
+        "poisson_noise": lambda i: mj.poisson_noise(key, i, 0.5),
+        "reduce_dose": lambda i: mj.reduce_dose(key, i, 0.3),
+        "rician_noise": lambda i: mj.rician_noise(key, abs(i), 20.0),
+        "spike": lambda i: mj.spike(i, (3, 5, 7), 0.5),
+        "swap_boxes": lambda i: mj.swap_boxes(i, corners, corners + size // 2, size // 8),
+        "unsharp": lambda i: mj.unsharp(i, 0.5, 1.0),
+    }
+    in_pairs = {"cutmix": lambda i: mj.cutmix(i, (3, 3, 3), size // 2), "mixup": lambda i: mj.mixup(i, 0.7)}
+    table = {name: of_values(call) for name, call in alike.items()}
+    table |= {name: of_values(lambda i, call=call: call(batch_of(i))) for name, call in in_pairs.items()}  # type: ignore[misc]
+    means = np.linspace(0, 900, NUM_CLASSES)
+    table["labels_to_image"] = of_labels(lambda m: mj.labels_to_image(key, m, means, means / 10))
+    return table
+
+
+def batch_of(image: mj.Image) -> mj.Image:
+    """What mixes items needs several."""
+    return image if image.batch_shape else mj.stack([image, image])
 
 
 def tent(windows: Any) -> Any:

@@ -1,5 +1,6 @@
 """The public names of medjax, each with the module it lies in: read when a name is first used, and by type checkers."""
 
+from medjax import augment as augment
 from medjax import data as data
 from medjax import datasets as datasets
 from medjax import io as io
@@ -16,17 +17,40 @@ from medjax._image._metadata import Metadata as Metadata
 from medjax._image._stack import stack as stack
 from medjax._image._stack import unstack as unstack
 from medjax._intensity import NyulLandmarks as NyulLandmarks
+from medjax._intensity import adjust_brightness as adjust_brightness
+from medjax._intensity import adjust_contrast as adjust_contrast
+from medjax._intensity import adjust_gamma as adjust_gamma
+from medjax._intensity import bias_field as bias_field
+from medjax._intensity import bias_lattice as bias_lattice
+from medjax._intensity import blur_psf as blur_psf
 from medjax._intensity import clip as clip
+from medjax._intensity import ct_noise as ct_noise
+from medjax._intensity import cutmix as cutmix
+from medjax._intensity import cutout as cutout
+from medjax._intensity import degrade_resolution as degrade_resolution
 from medjax._intensity import gaussian_blur as gaussian_blur
+from medjax._intensity import gaussian_noise as gaussian_noise
+from medjax._intensity import ghosting as ghosting
+from medjax._intensity import gibbs as gibbs
 from medjax._intensity import histogram_match as histogram_match
+from medjax._intensity import histogram_shift as histogram_shift
+from medjax._intensity import labels_to_image as labels_to_image
 from medjax._intensity import median_filter as median_filter
 from medjax._intensity import min_max_normalize as min_max_normalize
+from medjax._intensity import mixup as mixup
+from medjax._intensity import motion as motion
 from medjax._intensity import nyul_train as nyul_train
 from medjax._intensity import nyul_transform as nyul_transform
 from medjax._intensity import otsu_threshold as otsu_threshold
 from medjax._intensity import percentile_normalize as percentile_normalize
+from medjax._intensity import poisson_noise as poisson_noise
+from medjax._intensity import reduce_dose as reduce_dose
 from medjax._intensity import rescale as rescale
+from medjax._intensity import rician_noise as rician_noise
+from medjax._intensity import spike as spike
+from medjax._intensity import swap_boxes as swap_boxes
 from medjax._intensity import threshold as threshold
+from medjax._intensity import unsharp as unsharp
 from medjax._intensity import window as window
 from medjax._intensity import z_score_normalize as z_score_normalize
 from medjax._intensity._cast import cast as cast

@@ -22,6 +22,7 @@ __all__ = [
     "Degrees",
     "Fill",
     "Frame",
+    "Key",
     "Leaf",
     "Number",
     "OnGrid",
@@ -115,6 +116,9 @@ PerItem: TypeAlias = Number | Array | Sequence[Scalar] | Sequence[Sequence[Scala
 """One real number, or what broadcasts against `(*batch, *channels)` as NumPy does."""
 
 _Value: TypeAlias = complex | Number | Array
+
+Key: TypeAlias = Array
+"""A key of `jax.random.key`, or one for each item."""
 
 Fill: TypeAlias = _Value | Sequence[_Value] | Sequence[Sequence[_Value]]
 """One number, complex for complex voxels, or what broadcasts against `(*batch, *channels)` as NumPy does."""

@@ -1,37 +1,63 @@
-"""The random key of an item of a stream: what the loader gives with each item, and what augmentation draws from."""
+"""Keys of random operations: one for each item, so that an item draws the same alone and in any batch."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
+from jaxtyping import Array, UInt32
 
-__all__ = ["item_keys"]
+__all__ = ["IMPLEMENTATION", "item_keys", "key_data_for"]
+
+IMPLEMENTATION = "threefry2x32"
+"""The generator whose numbers are the same under `vmap`, in a loop and on every device."""
 
 
-def item_keys(seed: int, index: Any) -> jax.Array:
-    """Returns the threefry keys `fold_in(fold_in(key(seed), index >> 31), index & 0x7fffffff)` for an array of numbers.
+def key_data_for(key: Any, batch: tuple[Any, ...]) -> Any:
+    """Reads one typed key, or one for each item, as the data that kernels take: `(2,)` or `(*batch, 2)`, uint32.
 
     Raises:
-        ValueError: a number is negative or no integer.
+        ValueError: it is no typed key, of another generator than threefry, or of another shape.
 
     Example:
-        >>> one, other = jax.random.key_data(item_keys(0, np.arange(2)))
-        >>> bool((one == other).all())
-        False
+        >>> key_data_for(jax.random.key(7), (3,)).tolist()
+        [0, 7]
+        >>> key_data_for(jax.random.split(jax.random.key(7), 2), (3,))
+        Traceback (most recent call last):
+        ValueError: key must be one key, or one for each item, (3,); got shape (2,)
     """
-    numbers = np.asarray(index)
-    if numbers.dtype.kind not in "iu" or (numbers < 0).any():
-        raise ValueError(f"index must be integers from 0, got {index!r}")
-    numbers = numbers.astype(np.uint64)
-    low, high = (numbers & np.uint64(0x7FFFFFFF)).astype(np.uint32), (numbers >> np.uint64(31)).astype(np.uint32)
-    return _item_keys(jax.random.key(seed, impl="threefry2x32"), high, low)
+    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        given = f"{key.dtype} of shape {key.shape}" if isinstance(key, jax.Array) else repr(key)
+        raise ValueError(
+            f"key must be a key such as jax.random.key(0), got {given}; jax.random.wrap_key_data makes one of raw data"
+        )
+    if (name := str(jax.random.key_impl(key))) != IMPLEMENTATION:
+        raise ValueError(
+            f"key is of {name!r}, whose numbers under vmap are others than item by item; make it by "
+            f'jax.random.key(seed, impl="{IMPLEMENTATION}")'
+        )
+    if key.shape not in ((), tuple(batch)):
+        wanted = f"one key, or one for each item, {tuple(batch)}" if batch else "one key: the image has no batch axis"
+        raise ValueError(f"key must be {wanted}; got shape {key.shape}")
+    return jax.random.key_data(key)
 
 
-@jax.jit
-def _item_keys(key: Any, high: Any, low: Any) -> Any:
-    def one(high: Any, low: Any) -> Any:
-        return jax.random.fold_in(jax.random.fold_in(key, high), low)
+def item_keys(data: UInt32[Array, "*batch 2"], batch: tuple[Any, ...]) -> UInt32[Array, "*items 2"]:
+    """Gives each item a key of its own, in a trace: item i of a batch with one key has `fold_in(key, i)`.
 
-    return jax.vmap(one)(high.ravel(), low.ravel()).reshape(low.shape)
+    Example:
+        >>> key = jax.random.key(7)
+        >>> third = item_keys(jax.random.key_data(key), (3,))[2]
+        >>> bool((third == jax.random.key_data(jax.random.fold_in(key, 2))).all())
+        True
+    """
+    if data.ndim > 1:
+        return data
+
+    def each(key: Any, sizes: tuple[Any, ...]) -> Any:
+        if not sizes:
+            return key
+        return jax.vmap(lambda number: each(jax.random.fold_in(key, number), sizes[1:]))(jnp.arange(sizes[0]))
+
+    return jax.random.key_data(each(jax.random.wrap_key_data(data, impl=IMPLEMENTATION), batch))

@@ -15,12 +15,14 @@ from medjax._geometry._numbers import is_traced
 from medjax._image._checks import check_same_grid
 from medjax._image._image import Image, check_image
 from medjax._image._operators import check_amounts
-from medjax._image._per_item import with_space_axes
+from medjax._image._per_item import aligned, as_array, with_space_axes
+from medjax._kernels._batch import broadcast
 from medjax._kernels._compiled import at_once, unchanging
 from medjax._kernels._values import without_wrapping
 
 __all__ = [
     "Number",
+    "amount_for",
     "as_numbers",
     "is_pair",
     "limits_for",
@@ -66,6 +68,54 @@ def number_for(image: Image, value: Any, name: str, *, allow_infinite: bool = Fa
         if np.isnan(value).any() or not (allow_infinite or np.isfinite(value).all()):
             raise ValueError(f"{name} must be {'a number' if allow_infinite else 'finite'}, got {value.tolist()}")
     return with_space_axes(value, image.batch_shape, image.channels, name)
+
+
+def amount_for(
+    image: Image,
+    value: Any,
+    name: str,
+    *,
+    tail: tuple[int, ...] = (),
+    least: Number = -np.inf,
+    most: Number = np.inf,
+    above: Number = -np.inf,
+    allow_infinite: bool = False,
+    per_channel: bool = True,
+) -> Any:
+    """Returns a parameter as kernels of single items take it: `(*batch, 1, 1, 1, *channels, *tail)`, length 1 where
+    shared.
+
+    Args:
+        image: The image that the parameter is for.
+        value: A number, or an array that broadcasts to `(*batch, *channels)`; with a tail such arrays, or one number
+            for all.
+        name: The argument that an error names.
+        tail: Axes of one value.
+        least: The lowest known value.
+        most: The highest known value.
+        above: What known values must exceed.
+        allow_infinite: Whether infinity makes sense.
+        per_channel: Whether channels may differ; else the result is `(*batch, 1, 1, 1, *tail)`.
+
+    Raises:
+        ValueError: the shape does not fit, or a known value is not finite or lies outside.
+    """
+    if not is_traced(value):
+        value = as_numbers(value, name)
+        if np.isnan(value).any() or not (allow_infinite or np.isfinite(value).all()):
+            raise ValueError(f"{name} must be {'a number' if allow_infinite else 'finite'}, got {value.tolist()}")
+        if (value <= above).any():
+            raise ValueError(f"{name} must be above {above:g}, got {value.tolist()}")
+        if (value < least).any() or (value > most).any():
+            limits = f"within {least:g} to {most:g}" if np.isfinite(most) else f"at least {least:g}"
+            raise ValueError(f"{name} must be {limits}, got {value.tolist()}")
+    array = as_array(value, name)
+    if tail and not array.ndim:
+        array = broadcast(array, tail)
+    depth, channels = len(image.batch_shape), image.channels if per_channel else ()
+    array = aligned(array, image.batch_shape, channels, name, tail=tail)
+    lead = array.shape[: array.ndim - len(tail)] or (1,) * (depth + len(channels))
+    return array.reshape((*lead[:depth], 1, 1, 1, *lead[depth:], *tail))
 
 
 def as_numbers(value: Any, name: str) -> np.ndarray:

@@ -11,10 +11,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from medjax._kernels._batch import in_all_items
+
 __all__ = [
     "apply_to_finite",
     "extremes",
     "is_large",
+    "moments",
     "over_finite",
     "selected",
     "spatial_axes",
@@ -68,7 +71,8 @@ def over_finite(statistics: Any, x: Float[Array, "*shape"], where: Bool[Array, "
     """
     if where is None or mask is not None:
         return statistics(where)
-    return lax.cond(jnp.isfinite(lax.stop_gradient(x).sum()), lambda: statistics(None), lambda: statistics(where))
+    is_finite = in_all_items(jnp.isfinite(lax.stop_gradient(x).sum()))
+    return lax.cond(is_finite, lambda: statistics(None), lambda: statistics(where))
 
 
 def is_large(x: Any) -> Any:
@@ -124,6 +128,34 @@ def spread_of(x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None, ax
     squares = (rest * rest).sum(axes, keepdims=True, where=where)
     variance = (squares - total * total / count) / jnp.maximum(count - ddof, 1)
     return Spread(lowest, is_shrunk, scale, rough + total / count, jnp.maximum(variance, 0))
+
+
+class Moments(NamedTuple):
+    """Statistics of the finite voxels of an item, per channel, with axes of length 1 for i, j, k."""
+
+    lowest: Any
+    highest: Any
+    mean: Any
+    deviation: Any
+
+
+def moments(values: Float[Array, "*shape"], x: Float[Array, "*shape"], where: Bool[Array, "*shape"] | None) -> Moments:
+    """Returns extremes, mean and standard deviation (`ddof=0`) of the values `(i, j, k, *channels)` of one item.
+
+    Args:
+        values: Finite where the voxels are.
+        x: The voxels, whose finite ones count.
+        where: The finite voxels as `selected` gives them, `None` for all.
+    """
+
+    def found(where: Any) -> Moments:
+        spread = spread_of(values, where, (0, 1, 2), jnp.zeros((), values.dtype))
+        unit = jnp.where(spread.is_shrunk, 16, 1) / spread.scale
+        is_constant = spread.variance == 0
+        deviation = jnp.where(is_constant, 0, jnp.sqrt(jnp.where(is_constant, 1, spread.variance)))
+        return Moments(*extremes(values, where, (0, 1, 2)), spread.lowest + spread.mean * unit, deviation * unit)
+
+    return over_finite(found, x, where, None)
 
 
 def _count(x: Any, where: Any, axes: Axes) -> Any:

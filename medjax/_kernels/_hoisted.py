@@ -1,9 +1,9 @@
 """A caller's function as part of a kernel: traced anew at each call, compiled once.
 
-A kernel that takes a function as a static argument has two faults. What the function closes over, such as a network's weights,
-becomes constants of the program, and stays what it was at the first call. And two functions that compute the same are two
-programs. So the function is traced at each call, which costs little; the arrays it closes over become operands; and what is
-left is compared by what it computes.
+A kernel that takes a function as a static argument has two faults. What the function closes over, such as a network's
+weights, becomes constants of the program, and stays what it was at the first call. And two functions that compute the
+same are two programs. So the function is traced at each call, which costs little; the arrays it closes over become
+operands; and what is left is compared by what it computes.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def lines_of_bids(root: Path, queries: Mapping[str, str], optional: Iterable[str
             if role in of_case:
                 raise ValueError(
                     f"case {name!r}, role {role!r}: {query!r} matches both {of_case[role][0]} and {path}; name an "
-                    f"entity that tells them apart, such as {_difference(of_case[role][0], path)}"
+                    f"entity "
+                    f"that tells them apart, such as {_difference(of_case[role][0], path)}"
                 )
             fields = {"patient": subject} | ({"session": session} if session else {})
             of_case[role] = (path, fields)

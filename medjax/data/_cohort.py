@@ -163,7 +163,7 @@ class Cohort:
 
         Raises:
             ValueError: there is no series, two of a study have one role, a case lacks a role, or `by` is missing
-                somewhere.
+            somewhere.
             FileNotFoundError: there is no such folder.
             ImageFileError: a DICOM file is damaged.
         """
@@ -181,7 +181,8 @@ class Cohort:
         check_patients: bool = True,
         **scans: str,
     ) -> Cohort:
-        """Finds the sessions in a BIDS dataset: `from_bids("data", mr="T1w", seg="derivatives/lesions/mask")`.
+        """Finds the sessions in a BIDS dataset: `from_bids("data", mr="T1w",
+        seg="derivatives/lesions/desc-lesion_mask")`.
 
         A case is a session, "sub-01_ses-2", or a subject without sessions. `patient` is the subject, `session` the
         session; columns of participants.tsv are carried through.
@@ -196,7 +197,7 @@ class Cohort:
 
         Raises:
             ValueError: a scan's name is none, there is no such scan or there are two in a session, or a case lacks a
-                role.
+            role.
             FileNotFoundError: there is no such folder.
         """
         folder = existing_folder(root)

@@ -108,7 +108,8 @@ def checked_name(name: Any, where: str) -> str:
         raise ValueError(f"{where}: it has no name; give every row a column 'case'")
     if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.strip("."):
         raise ValueError(
-            f"{where}: case must be a text of letters, digits, '.', '_' and '-', got {name!r}: results bear it"
+            f"{where}: case must be a text of letters, digits, '.', '_' and '-', got {name!r}; results are named "
+            f"after it"
         )
     return str(name)
 
@@ -158,7 +159,9 @@ def _is_absent(cell: Any) -> bool:
 
 
 def _check_columns(where: str, cells: Mapping[str, Any], declared: Mapping[str, Any], roles: Sequence[str]) -> None:
-    """Refuses a role that looks like another one misspelt: it holds an image, and the other one is missing here."""
+    """Refuses a role that looks like another one misspelt: it names images, and the other one is missing in this
+    row.
+    """
     missing = [role for role in declared if role in roles and _is_absent(cells.get(role))]
     for column, cell in cells.items():
         if column in roles and column not in declared and missing and _is_image(cell):

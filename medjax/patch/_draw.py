@@ -102,12 +102,13 @@ def balanced(
     Source: nnU-Net draws so, but forces the last third of each batch.
     """
     box, lengths = np.asarray(three_integers(size, "size", least=1)), _extent_of(extent)
-    if not is_traced(foreground) and not 0 <= float(foreground) <= 1:
+    known = None if is_traced(foreground) else float(np.asarray(foreground))
+    if known is not None and not 0 <= known <= 1:
         raise ValueError(f"foreground is a probability, 0 to 1; got {foreground!r}")
     present = [label for label, rows in table.voxels.items() if len(rows)]
     chances = _chances(present, weights)
     if isinstance(key, np.random.Generator):
-        if not chances.any() or key.random() >= float(foreground):
+        if not chances.any() or key.random() >= float(np.asarray(foreground)):
             return uniform(key, box, lengths)
         rows = table.voxels[present[_picked(chances, key.random())]]
         return _about(np.asarray(rows[key.integers(len(rows))], np.int64), box, _on_host(lengths))
@@ -118,7 +119,7 @@ def balanced(
     xp = jnp if is_traced(table) else np
     rows = xp.concatenate([xp.asarray(table.voxels[label], np.int32) for label in present])
     draw = _over(keys, (False,) * 6, _balanced)
-    share = foreground if is_traced(foreground) else np.float32(foreground)
+    share = foreground if known is None else np.float32(known)
     return draw(keys, lengths, box.astype(np.int32), rows, counts, chances.astype(np.float32), share)
 
 

@@ -61,7 +61,7 @@ def merge(
     boxes = patches if isinstance(patches, jax.Array) else np.asarray(patches)
     if boxes.ndim < 4 or 0 in boxes.shape:
         raise ValueError(f"patches must be (w, i, j, k, *channels) and not empty, got shape {boxes.shape}")
-    corners = starts if is_traced(starts) else np.asarray(starts)
+    corners: Any = starts if is_traced(starts) else np.asarray(starts)
     if corners.shape != (len(boxes), 3) or not jnp.issubdtype(corners.dtype, jnp.integer):
         raise ValueError(
             f"starts must be integers ({len(boxes)}, 3), one row for each patch; got {corners.dtype} {corners.shape}"

@@ -81,7 +81,7 @@ def layout_of(
         return Layout(size, shape, 0, size[0], size[0], passes, dtype)
     axis = max(range(3), key=lambda d: shape[d] / size[d])
     starts = starts_along(shape[axis], size[axis], overlap[axis])
-    held = (*shape[:axis], size[axis], *shape[axis + 1 :])
+    held: Any = (*shape[:axis], size[axis], *shape[axis + 1 :])
     chunk = leaving = math.gcd(size[axis], *starts.tolist())
     if is_cpu:
         value = classes * np.dtype(dtype).itemsize

@@ -125,7 +125,8 @@ def _swept(
         logits = _logits(volume, closed_over[0], corners, network=network, layout=layout)
 
         def one(n: Any, state: Any) -> Any:
-            slab, out, origin = _left(*state, leaving[n], base, closed_over[1], reduce, layout, sharding)
+            slab, out, origin = state
+            slab, out, origin = _left(slab, out, origin, leaving[n], base, closed_over[1], reduce, layout, sharding)
             slab = _cleared(slab, out, origin - leaving[n], leaving[n], tables, layout)
             return _added(slab, logits, n, numbers[n], tables, layout), out, origin
 

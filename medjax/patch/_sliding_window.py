@@ -282,14 +282,15 @@ def _streamed(
     starts = tables[0].starts[axis][:-1].tolist()
     slab = jnp.zeros((*layout.shape, classes), layout.dtype)
     found: list[np.ndarray] = []
-    before, waiting = 0, None
+    waiting: Any = None
+    before = 0
     for start, table in zip(starts, tables, strict=True):
         part = volume[(slice(None),) * axis + (slice(start, start + depth),)]
         slab, rows = next_rows(part, closed_over, table, slab, np.int32(before), reduce=reduce, **static)
         if waiting is not None:
-            found.append(_fetched(*waiting, axis))
+            found.append(_fetched(waiting[0], waiting[1], axis))
         before, waiting = start, (rows, start - before)
-    found.append(_fetched(*waiting, axis))  # type: ignore[misc]
+    found.append(_fetched(waiting[0], waiting[1], axis))
     rest = last_rows(slab, closed_over[1], np.int32(before), reduce=reduce, layout=layout)
     return np.concatenate([*found, np.asarray(rest)], axis=axis)
 

@@ -33,6 +33,7 @@ MATRIX = mj.affine_matrix(translation=(0.3, 0.2, 0.1), rotation=(3, 5, 7), shear
 PULL = mj.AffineTransform.of(MATRIX, center=(4.0, -2.0, 9.0))
 FIELD = mj.DisplacementField.of(RNG.uniform(-1.2, 1.2, (*SHAPE, 3)).astype(np.float32), SCAN.affine)
 INSIDE = SCAN.voxels > 3
+KEY = jax.random.key(3)
 LANDMARKS = mj.NyulLandmarks(np.array([0.0, 30, 60, 100]), (1.0, 30.0, 70.0, 99.0))
 
 
@@ -232,6 +233,64 @@ ROWS = [
     same("median_filter", {"size": 3}),
     Row("threshold", {"image": SCAN, "low": 3.0, "high": 6.0}, "image.affine", "image.voxels low high"),
     Row("otsu_threshold", {"image": SCAN, "mask": INSIDE, "bins": 16}, traced="image.voxels image.affine mask"),
+    # augmentation
+    same("adjust_gamma", {"gamma": 1.4, "retain_stats": True, "invert": False}, "gamma", "invert"),
+    same("adjust_contrast", {"factor": 1.2, "preserve_range": False}, "factor"),
+    same("adjust_brightness", {"factor": 1.2, "shift": 0.5, "relative": "std"}, "factor shift"),
+    same("unsharp", {"amount": 0.5, "sigma": 1.1, "unit": "mm"}, "amount sigma"),
+    same("blur_psf", {"fwhm_mm": 2.5}, "fwhm_mm"),
+    same("bias_field", {"coefficients": np.full((2, 2, 3), 0.1)}, "coefficients"),
+    same("bias_lattice", {"control_points": np.full((4, 5, 4), 0.1)}, "control_points"),
+    same("gaussian_noise", {"key": KEY, "std": 0.5, "relative": "std"}, "std", "key"),
+    same("rician_noise", {"key": KEY, "std": 0.5, "relative": "max"}, "std", "key"),
+    same("poisson_noise", {"key": KEY, "counts": 2.0}, traced="key counts"),
+    same("reduce_dose", {"key": KEY, "dose": 0.4, "alpha": 0.1, "fwhm_mm": 3.0}, "dose alpha fwhm_mm", "key"),
+    same(
+        "ct_noise",
+        {"key": KEY, "std": 2.0, "correlation_mm": 1.1, "axis": np.int32(2)},
+        "std correlation_mm",
+        "key axis",
+    ),
+    same("degrade_resolution", {"spacing": (2.0, 3.0, 4.0), "kernel": "gaussian"}, traced="spacing"),
+    same("gibbs", {"keep": (0.5, 0.6, 0.7)}, traced="keep"),
+    same(
+        "ghosting",
+        {"count": 2, "intensity": 0.7, "axis": np.int32(1), "restore": 0.1},
+        "intensity",
+        "count axis restore",
+    ),
+    same("spike", {"frequency": (1.0, 2.0, -1.0), "intensity": 0.5}, "frequency intensity"),
+    same(
+        "motion",
+        {
+            "rotation": [(3.0, 5.0, 7.0), (-2.0, 4.0, 1.0)],
+            "translation": [(0.3, 0.2, 0.1), (0.1, -0.4, 0.3)],
+            "times": (0.3, 0.8),
+            "axis": np.int32(1),
+            "fill": 0.5,
+        },
+        "rotation translation fill",
+        "times axis",
+    ),
+    same("histogram_shift", {"shifts": (0.1, -0.1)}, "shifts"),
+    same("cutout", {"start": [(1.0, 0.0, 2.0)], "size": [(2.0, 3.0, 2.0)], "fill": 0.5}, "fill", "start size"),
+    same("swap_boxes", {"first": [(0, 0, 0)], "second": [(2, 2, 2)], "size": 2}, traced="first second"),
+    Row(
+        "labels_to_image",
+        {"key": KEY, "labels": LABELS, "mean": (0.0, 40.0, 90.0), "std": (1.0, 2.0, 3.0)},
+        "labels.affine mean std",
+        "key labels.voxels",
+    ),
+    Row("mixup", {"image": mj.stack([SCAN, SCAN]), "share": 0.7}, "image.voxels image.affine share"),
+    Row(
+        "mixup", {"image": mj.stack([LABELS, REFERENCE]), "share": 0.7, **LIMITS}, "image.affine share", "image.voxels"
+    ),
+    Row(
+        "cutmix",
+        {"image": mj.stack([SCAN, SCAN]), "start": (1.0, 1.0, 1.0), "size": (2.0, 2.0, 2.0)},
+        "image.voxels image.affine",
+        "start size",
+    ),
     # networks
     same(
         "sliding_window",

@@ -23,9 +23,9 @@ import pytest
 import medjax as mj
 
 README = Path(mj.__file__).parent.parent / "README.md"
-SPACES = ("data", "datasets", "io", "patch")
+SPACES = ("augment", "data", "datasets", "io", "patch")
 PACKAGES = {"medjax": mj, **{f"medjax.{space}": getattr(mj, space) for space in SPACES}}
-NAMES = [(package, name) for package in PACKAGES.values() for name in dir(package) if name not in SPACES]
+NAMES = [(package, name) for package in PACKAGES.values() for name in dir(package) if name not in (*SPACES, "presets")]
 PUBLIC = {f"{package.__name__}.{name}": getattr(package, name) for package, name in NAMES}
 CALLABLES = {name: thing for name, thing in PUBLIC.items() if inspect.isroutine(thing)}
 CLASSES = {name: thing for name, thing in PUBLIC.items() if inspect.isclass(thing)}
@@ -157,7 +157,7 @@ def table_rows() -> set[str]:
 def test_readme_table_lists_exactly_the_public_names() -> None:
     both = set(dir(mj.io)) & set(dir(mj))
     public = set(dir(mj)) - set(SPACES) | {f"io.{name}" for name in set(dir(mj.io)) - both}
-    public |= {f"{space}.{name}" for space in ("data", "datasets", "patch") for name in dir(getattr(mj, space))}
+    public |= {f"{space}.{name}" for space in SPACES if space != "io" for name in dir(getattr(mj, space))}
     listed = {row for row in table_rows() if "." not in row or row.partition(".")[0] in SPACES}
     assert listed - public == set()
     assert public - listed == set()
@@ -201,7 +201,7 @@ def test_lazy_names_are_those_of_the_stub(package: ModuleType) -> None:
 
 def test_all_names_load_at_once_where_that_is_asked_for() -> None:
     """SPEC 1 of Scientific Python: EAGER_IMPORT finds a name that cannot be imported."""
-    spaces = "mj, mj.data, mj.datasets, mj.io, mj.patch"
+    spaces = "mj, mj.augment, mj.data, mj.datasets, mj.io, mj.patch"
     script = f"import medjax as mj\nfor p in ({spaces}): assert vars(p).keys() >= set(dir(p))"
     environment = {**os.environ, "EAGER_IMPORT": "1", "PYTHONPATH": str(README.parent)}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment)
@@ -210,7 +210,7 @@ def test_all_names_load_at_once_where_that_is_asked_for() -> None:
 def test_classes_belong_to_the_package_that_users_import_them_from() -> None:
     """Pickles, tracebacks and `help` name no module that may move, and the annotations resolve nevertheless."""
     for name, thing in CLASSES.items():
-        package = next(package for package in PACKAGES.values() if thing.__name__ in dir(package))
+        package = next(package for package in PACKAGES.values() if getattr(package, thing.__name__, None) is thing)
         assert (name, thing.__module__) == (name, package.__name__)
         assert getattr(package, thing.__name__) is thing
         typing.get_type_hints(thing)

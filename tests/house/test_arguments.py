@@ -52,6 +52,8 @@ def value_of(arguments: Mapping[str, Any], part: str) -> Any:
 
 
 def as_array(leaf: Any) -> jax.Array:
+    if isinstance(leaf, jax.Array):  # keys, which are no numbers
+        return leaf
     return jnp.asarray(leaf, jnp.float32 if np.asarray(leaf).dtype.kind == "f" else None)
 
 

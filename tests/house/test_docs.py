@@ -22,7 +22,7 @@ from medjax.io._formats import Format
 ROOT = Path(mj.__file__).parent.parent
 GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("design", "add_an_operation", "add_a_format")]
 PAGES = [*GUIDES, ROOT / "CONTRIBUTING.md"]
-FOLDERS = [ROOT, ROOT / "medjax", *(ROOT / "medjax" / room for room in ("_space", "_image", "io"))]
+FOLDERS = [ROOT, ROOT / "medjax", *(ROOT / "medjax" / room for room in ("_space", "_image", "augment", "io"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

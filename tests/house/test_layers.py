@@ -21,7 +21,7 @@ ROOT = Path(medjax.__file__).parent
 # A room is a folder, or a module of its own. It imports from the rooms before it; within a room modules are free.
 ROOMS = (
     *("_version", "_lazy", "_deprecated", "_fork", "_errors", "_optional", "_foreign"),
-    *("_geometry", "_kernels", "_image", "_mask", "_space", "_intensity", "_pet", "patch"),
+    *("_geometry", "_kernels", "_image", "_mask", "_space", "_intensity", "_pet", "augment", "patch"),
     *("io._disk", "io", "datasets", "data", "_show", "_cli", "__main__", "__init__"),
 )
 # Modules in which pickles of 0.1.0 look for classes: they hold public names, and nothing of the package uses them.
@@ -31,6 +31,7 @@ PLACE_OF = {room: place for place, room in enumerate(ROOMS + FORMER)}
 # Where the geometry is: importable without JAX.
 WITHOUT_JAX = [
     "medjax",
+    "medjax.augment",
     "medjax.io",
     "medjax.data",
     "medjax.datasets",
@@ -261,7 +262,6 @@ def test_all_public_names_load_without_optional_packages() -> None:
     )
     loaded_by(
         "import medjax; [getattr(medjax, n) for n in dir(medjax)]; [getattr(medjax.io, n) for n in dir(medjax.io)]; "
-        "[getattr(medjax.data, n) for n in dir(medjax.data)]; "
-        "[getattr(medjax.datasets, n) for n in dir(medjax.datasets)]; [getattr(medjax.patch, n) for n in dir(medjax.patch)]",
+        "[getattr(space, n) for space in (medjax.augment, medjax.data, medjax.datasets, medjax.patch) for n in dir(space)]",
         blocked=optional,
     )

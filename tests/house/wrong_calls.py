@@ -50,6 +50,15 @@ def wrong_word() -> None:
     mj.Image.from_array(array, kind="mask")  # type: ignore[arg-type]
 
 
+def wrong_word_of_an_augmentation() -> None:
+    mj.ghosting(image, 4, 0.5, axis="x")  # type: ignore[arg-type]
+    mj.degrade_resolution(image, 2.0, kernel="cubic")  # type: ignore[arg-type]
+    mj.gaussian_noise(array, image, 1.0, relative="mean")  # type: ignore[arg-type]
+    mj.gaussian_noise(0, image, 1.0)  # type: ignore[arg-type]
+    mj.cutout(image, array, array, fill="median")  # type: ignore[arg-type]
+    mj.unsharp(image, 0.5, 1.0, unit="cm")  # type: ignore[arg-type]
+
+
 def static_where_it_is_no_whole_number() -> None:
     mj.crop(image, 0, 2.5)  # type: ignore[arg-type]
     mj.pad(image, 1.5, 0)  # type: ignore[arg-type]
@@ -98,6 +107,11 @@ def right() -> None:
     mj.affine_transform(image, np.eye(4), center=image.origin)
     mj.affine_transform(image, transform)
     mj.cast(image, "float32")
+    mj.adjust_gamma(image, [0.7, 1.2], invert=array)
+    mj.ghosting(image, 4, [0.5, 0.7], axis=array)
+    mj.cutout(image, [[0, 0, 0]], [[2, 2, 2]], fill=0.0)
+    mj.motion(image, [[1, 2, 3]], [(0, 0, traced)], [0.5], axis="j")
+    mj.bias_field(image, array)
     mj.cast(image, np.int16)
     mj.clip(image, None, np.int64(3))
     mj.region_statistics(image, mask, percentiles=(5, 50))

@@ -53,6 +53,13 @@ def test_a_wide_blur_reflects_again_and_again(sigma: float) -> None:
     np.testing.assert_allclose(traced, wanted, rtol=1e-3, atol=1e-3 * np.ptp(image.voxels))
 
 
+def test_a_kernel_that_ends_two_lengths_away_has_its_width() -> None:
+    """Of 5 voxels: SciPy's kernel of sigma 2.6 ends 10 voxels away, that of 2.5 too."""
+    image = scan()
+    found = mj.gaussian_blur(image, 2.6, unit="voxel").voxels
+    np.testing.assert_allclose(found, blurred(image.voxels, 2.6), rtol=1e-6, atol=1e-3)
+
+
 def test_sigma_per_item_and_per_channel() -> None:
     items = [scan(n, (*SHAPE, 2)) for n in range(3)]
     wider = items[1].affine @ np.diag([2.0, 1.0, 1.5, 1.0])

@@ -92,7 +92,7 @@ def test_weighted_mean_is_that_of_numpy(window: Any) -> None:
         total[box] += weights
     out = mj.patch.merge(patches, starts, shape, window=window)
     np.testing.assert_allclose(
-        out, sums / total[..., None], atol=64 * np.finfo(np.float32).eps
+        out, sums / total[..., None], atol=64 * float(np.finfo(np.float32).eps)
     )  # 27 boxes over a voxel
 
 

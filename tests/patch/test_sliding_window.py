@@ -273,7 +273,8 @@ def test_memory_is_that_of_a_slab() -> None:
             return jnp.argmax(out.voxels, axis=-1) if reduce is None else out.voxels
 
         with jax.numpy_rank_promotion("allow"):
-            return jax.jit(run).lower(voxels).compile().memory_analysis().temp_size_in_bytes
+            analysis: Any = jax.jit(run).lower(voxels).compile().memory_analysis()
+            return analysis.temp_size_in_bytes
 
     assert temporary("argmax") <= 0.45 * temporary(None)
 
