@@ -16,10 +16,10 @@ import numpy as np
 from medjax._geometry._types import StaticSize
 from medjax._image._checks import three_integers
 from medjax._image._image import Image
-from medjax._image._keys import item_keys
 from medjax._image._stack import stack
 from medjax._lazy import public
 from medjax._optional import optional
+from medjax.augment._randomness import item_keys
 from medjax.data._batch import Batch
 from medjax.data._case import Row
 from medjax.data._cohort import Cohort, rows_in
