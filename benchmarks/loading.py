@@ -60,6 +60,7 @@ def endless(monai: Any, rows: list[dict[str, str]], folder: Path) -> Iterator[An
         shuffle=True,
         num_workers=cores(),
         persistent_workers=True,
+        multiprocessing_context="spawn",  # a fork of a process in which JAX runs may never end
     )
     while True:
         for batch in loader:

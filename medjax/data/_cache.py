@@ -74,8 +74,8 @@ def cache(
         A cohort of the prepared cases, with `.report`.
 
     Raises:
-        ValueError: `prepare` returns something else than single images, changes with each call by its inputs being
-            written meanwhile, no case has the role `classes`, or an argument is wrong. The message names the row.
+        ValueError: `prepare` returns something else than single images, a file changes while it is read, no case
+            has the role `classes`, or an argument is wrong. The message names the row.
         ImageFileError: a file is damaged; the message names row, case and role.
 
     Warns:
@@ -160,8 +160,7 @@ def _fingerprint(prepare: Prepare | None, version: str) -> str | None:
     except UnknownCodeError as error:
         warnings.warn(
             f"what prepare does cannot be told: {error}. Only version={version!r} says whether entries are stale: "
-            f"change it "
-            "whenever prepare changes",
+            "change it whenever prepare changes",
             UserWarning,
             stacklevel=3,
         )

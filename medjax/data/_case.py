@@ -110,9 +110,10 @@ class Case(_Images):
 
     @property
     def statistics(self) -> dict[str, Mapping[str, Any]]:
-        """Of a case from `cache`: by role "whole" and "foreground" (labels that are not 0), each with count, mean, std,
-        min, max and percentiles of the finite voxels; of label images the voxels of each label. Other roles are
-        missing.
+        """Statistics of a case from `cache` by role; roles that the cache does not know are missing.
+
+        Of intensities "whole" and "foreground" (where the labels are not 0): count, min, max, mean, std and percentiles
+        of the finite voxels. Of label images the number of voxels of each label.
         """
         known = {role: getattr(source, "known", source) for role, source in self._row.sources.items()}
         return {role: source.statistics for role, source in known.items() if hasattr(source, "statistics")}
@@ -163,9 +164,8 @@ class Case(_Images):
                 sources = self._row.sources
                 raise ValueError(
                     f"{self._row.where}: the headers of role {other!r} ({sources[other].place}) and role {role!r} "
-                    f"({sources[role].place}) name different patients; correct the row, or say check_patients=False "
-                    f"if they "
-                    "are one under two identifiers"
+                    f"({sources[role].place}) name different patients; correct the row, or say check_patients=False if "
+                    "they are one under two identifiers"
                 )
 
     def __iter__(self) -> Iterator[str]:

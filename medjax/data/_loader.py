@@ -96,7 +96,7 @@ class Loader:
 
         Raises:
             ValueError: an argument is wrong, a case lacks a role, or shapes are known to differ and nothing evens them
-            out.
+                out.
             ImportError: grain is not installed: `pip install "medjax[load]"`.
         """
         optional("grain", "mj.data.Loader")
@@ -217,8 +217,7 @@ class Loader:
             if one != other:
                 raise ValueError(
                     f"role {role!r}: case {names[0]!r} has shape, dtype and kind {one}, case {name!r} has {other}; "
-                    f"give patch=, "
-                    "pad_to= or group='bucket' for shapes, and bring dtypes to one in prepare (mj.cast)"
+                    "give patch=, pad_to= or group='bucket' for shapes, and bring dtypes to one in prepare (mj.cast)"
                 )
         batch, placement = stack(found), self._placement
         voxels = placement.put(_as_on_device(role, names, batch.voxels))
@@ -246,8 +245,7 @@ class Loader:
         if start.get("fingerprint") != self._fingerprint:
             raise ValueError(
                 "start is the state of another stream: the cohort, batch_size, seed, patch or another argument "
-                "differs; give "
-                f"start={start['step']} if that is meant"
+                f"differs; give start={start['step']} if that is meant"
             )
         return int(start["step"])
 
@@ -299,8 +297,7 @@ def _check_shapes(rows: Sequence[Row], roles: Sequence[str]) -> None:
         if len(known) > 1:
             raise ValueError(
                 f"role {role!r}: {shapes[known[0]]} has shape {known[0]}, {shapes[known[1]]} has {known[1]}; give "
-                f"patch=, pad_to= "
-                "or group='bucket', or batch_size=1"
+                "patch=, pad_to= or group='bucket', or batch_size=1"
             )
 
 
@@ -323,9 +320,8 @@ def _as_on_device(role: str, names: Sequence[str], voxels: np.ndarray) -> np.nda
         limits = np.iinfo(dtype)
         if voxels.min() < limits.min or voxels.max() > limits.max:
             raise ValueError(
-                f"role {role!r}, cases {', '.join(names)}: {voxels.dtype} holds values that {dtype} does not, which "
-                f"is what "
-                "a device holds without jax_enable_x64; cast them in prepare (mj.cast)"
+                f"role {role!r}, cases {', '.join(names)}: {voxels.dtype} holds values that {dtype} does not, which is "
+                "what a device holds without jax_enable_x64; cast them in prepare (mj.cast)"
             )
     return voxels.astype(dtype, copy=False)
 

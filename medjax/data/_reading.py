@@ -78,9 +78,8 @@ class Reader:
                 check_grids(images[first], images[other], f"role {other!r}")
             except ValueError as error:
                 raise ValueError(
-                    f"{row.where}: a patch is cut at one place of all images, but role {other!r} lies on another "
-                    f"grid than "
-                    f"role {first!r} ({error}); bring them to one grid in prepare"
+                    f"{row.where}: a patch is cut at one place of all images, but role {other!r} lies on another grid "
+                    f"than role {first!r} ({error}); bring them to one grid in prepare"
                 ) from None
         table = case_of(row).class_table if self.patch.foreground else None
         if self.patch.foreground and table is None:
@@ -122,14 +121,10 @@ def checked_roles(rows: Sequence[Row], roles: Any) -> list[str]:
     for row in rows:
         for role in wanted:
             if role not in row.sources:
-                hint = (
-                    shown(role, row.sources)
-                    if role not in known
-                    else (
-                        f", which others have: load the rest by roles={[r for r in wanted if r in row.sources]}, or "
-                        f"leave the case out"
-                    )
-                )
+                rest = [each for each in wanted if each in row.sources]
+                hint = f", which others have: leave the case out, or load roles={rest}"
+                if role not in known:
+                    hint = shown(role, row.sources)
                 raise ValueError(f"{row.where}: has no role {role!r}{hint}")
     return wanted
 

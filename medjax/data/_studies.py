@@ -46,8 +46,8 @@ def lines_of_dicom(
             if role in of_case:
                 raise ValueError(
                     f"case {study!r}, role {role!r}: both series {of_case[role][0][1]} and {series.uid} "
-                    f"({series.description!r}) "
-                    f"qualify; choose by roles={{{role!r}: lambda series: series.description == ...}}"
+                    f"({series.description!r}) qualify; choose by "
+                    f"roles={{{role!r}: lambda series: series.description == ...}}"
                 )
             folders = {file.path.parent for file in group.files}
             where = folders.pop() if len(folders) == 1 else root
