@@ -227,8 +227,8 @@ def test_weights_in_a_padded_buffer() -> None:
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_arguments_of_draws() -> None:
     extent = (8, 8, 8)
-    keys: Any = (0, np.array([0, 1], np.uint32), jax.random.PRNGKey(0), None)
-    for key in keys:
+    wrong: Any = (0, np.array([0, 1], np.uint32), jax.random.PRNGKey(0), None)
+    for key in wrong:
         with pytest.raises(ValueError, match=r"key must be a numpy\.random\.Generator or a typed key"):
             mj.patch.uniform(key, 3, extent)
     with pytest.raises(ValueError, match="extent must be three integers of at least 1"):
