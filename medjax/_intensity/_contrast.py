@@ -77,7 +77,7 @@ def gamma_adjusted(voxels: Any, gamma: Any, invert: Any, *, retain_stats: bool) 
     """The voxels `(i, j, k, *channels)` of one item; the parameters are `(1, 1, 1, *channels)`."""
     x = as_float(voxels)
     where, _ = selected(voxels, None, SPACE)
-    found, gamma, is_inverted = moments(x, x, where), gamma.astype(x.dtype), invert != 0
+    found, gamma, is_inverted = moments(x, x, where), gamma.astype(x.dtype), invert.astype(bool)
     known = x if where is None else jnp.where(where, x, found.lowest)
     width = found.highest - found.lowest
     share = jnp.clip((known - found.lowest) / jnp.where(width > 0, width, 1), 0, 1)

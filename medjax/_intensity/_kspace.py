@@ -142,7 +142,7 @@ def _ghosted(
         matrices: list[Any] = [None, None, None]
         for a in range(3) if axis is None else (axis,):
             own = intensity if axis is not None else jnp.where(without_space(along, depth) == a, intensity, 0)
-            matrices[a] = comb_matrix(*jnp.broadcast_arrays(count, own, restore), x.shape[depth + a])
+            matrices[a] = comb_matrix(count, own, restore, x.shape[depth + a])
         return along_axes(x, matrices, depth)
 
     return keeping_sharding(ghosted, depth)(voxels, numbers, along)

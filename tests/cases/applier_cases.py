@@ -44,7 +44,7 @@ def image_of(seed: int, shape: tuple[int, ...] = SHAPE, dtype: Any = np.float32,
     """Magnitudes, skewed, no two alike where floating; another place for each seed."""
     values = np.random.default_rng(seed).gamma(2.0, 30.0, shape) + 1
     metadata = mj.Metadata(modality="MR", source=f"scan {seed}")
-    known = {"spacing": SPACING, "origin": (-90.0 + seed, 120.0, 700.0), "metadata": metadata}
+    known: dict[str, Any] = {"spacing": SPACING, "origin": (-90.0 + seed, 120.0, 700.0), "metadata": metadata}
     return Image.from_array(values.astype(dtype), **(known | options))
 
 
@@ -75,8 +75,8 @@ def smoothed(x: np.ndarray, sigma_mm: float) -> np.ndarray:
 
 
 def legendre(x: np.ndarray, p: Parameters) -> np.ndarray:
-    places = [np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in x.shape]
-    field = np.polynomial.legendre.leggrid3d(*places, p["coefficients"])
+    i, j, k = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in x.shape)
+    field = np.polynomial.legendre.leggrid3d(i, j, k, p["coefficients"])
     return x * np.exp(field - field.mean())
 
 
@@ -86,9 +86,9 @@ def coarse(x: np.ndarray, p: Parameters) -> np.ndarray:
         count = size if new <= own else max(1, int(np.floor(size * own / new + 0.5)))
         low = np.take(x, [int(np.floor((j + 0.5) * size / count)) for j in range(count)], axis)
         place = (np.arange(size) + 0.5) * count / size - 0.5
-        x = np.apply_along_axis(
-            lambda line, place=place, count=count: np.interp(place, np.arange(count), line), axis, low
-        )
+        lines = np.moveaxis(low, axis, -1)
+        out = [np.interp(place, np.arange(count), line) for line in lines.reshape(-1, count)]
+        x = np.moveaxis(np.reshape(out, (*lines.shape[:-1], size)), -1, axis)
     return x
 
 

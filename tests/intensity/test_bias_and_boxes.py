@@ -135,7 +135,7 @@ def test_labels_become_normal_numbers_of_their_class() -> None:
     with pytest.raises(ValueError, match="labels run from 0 to 2, but num_classes=2"):
         mj.labels_to_image(KEY, labels, [0.0, 1.0], [0.0, 0.0])
     pair = mj.stack([labels, labels])
-    each = mj.labels_to_image(KEY, pair, [[0.0, 1, 2], [3, 4, 5]], np.zeros(3))
+    each = mj.labels_to_image(KEY, pair, [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]], np.zeros(3))
     np.testing.assert_array_equal(each.voxels[1], labels.voxels + 3)
 
 
@@ -167,7 +167,7 @@ def test_cutmix_moves_image_and_labels_alike() -> None:
 
 @pytest.mark.usefixtures("unchecked")
 def test_items_that_cannot_be_mixed() -> None:
-    alone, calls = image_of(0), (lambda i: mj.mixup(i, 0.5), lambda i: mj.cutmix(i, (0, 0, 0), 1))
+    alone, calls = image_of(0), (lambda i: mj.mixup(i, 0.5), lambda i: mj.cutmix(i, (0, 0, 0), (1, 1, 1)))
     apart = mj.stack([image_of(0), image_of(0, spacing=(0.7, 1.1, 2.6))])
     for call in calls:
         with pytest.raises(ValueError, match="this image has no batch axis"):

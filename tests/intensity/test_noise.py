@@ -91,9 +91,9 @@ def test_relative_amounts() -> None:
         found = mj.gaussian_noise(KEY, image, 0.1, relative=relative)  # type: ignore[arg-type]
         np.testing.assert_allclose(found.voxels - image.voxels, 0.1 * size * unit, atol=2e-3)
     spoiled = image.with_voxels(np.where(image.voxels == image.voxels.max(), np.inf, image.voxels))
-    found = np.asarray(mj.gaussian_noise(KEY, spoiled, 0.1, relative="max").voxels)
-    assert np.isinf(found).sum() == 1
-    assert np.isfinite(found).sum() == found.size - 1
+    noisy = np.asarray(mj.gaussian_noise(KEY, spoiled, 0.1, relative="max").voxels)
+    assert np.isinf(noisy).sum() == 1
+    assert np.isfinite(noisy).sum() == noisy.size - 1
 
 
 def test_rician_moments() -> None:

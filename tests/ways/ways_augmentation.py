@@ -47,7 +47,7 @@ def shared(**parts: tuple[float, float, tuple[int, ...]]) -> Any:
     return drawn
 
 
-def some_axis(draw: Draw, image: Image) -> Mapping[str, Any]:
+def some_axis(draw: Draw, image: Image) -> dict[str, Any]:
     return {"axis": draw.one_of(0, "j", 2)}
 
 
