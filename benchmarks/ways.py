@@ -233,7 +233,7 @@ def augmentations(size: int) -> dict[str, Forms]:
         "swap_boxes": lambda i: mj.swap_boxes(i, corners, corners + size // 2, size // 8),
         "unsharp": lambda i: mj.unsharp(i, 0.5, 1.0),
     }
-    in_pairs = {"cutmix": lambda i: mj.cutmix(i, (3, 3, 3), size // 2), "mixup": lambda i: mj.mixup(i, 0.7)}
+    in_pairs = {"cutmix": lambda i: mj.cutmix(i, (3, 3, 3), (size // 2,) * 3), "mixup": lambda i: mj.mixup(i, 0.7)}
     table = {name: of_values(call) for name, call in alike.items()}
     table |= {name: of_values(lambda i, call=call: call(batch_of(i))) for name, call in in_pairs.items()}  # type: ignore[misc]
     means = np.linspace(0, 900, NUM_CLASSES)

@@ -92,10 +92,8 @@ def motion(
         for m in range(poses[0])
     ]
     depth, known = len(batch), along if isinstance(along, int) else None
-    still = [(value == 0).all((-2, -1)) for value in (degrees, mm)]
-    is_still = functools.reduce(
-        operator.and_, (each.reshape((1,) * (depth - each.ndim) + each.shape) for each in still)
-    )
+    found = [as_array((value == 0).all((-2, -1)), "pose") for value in (degrees, mm)]
+    still = [each.reshape((1,) * (depth - each.ndim) + each.shape) for each in found]
     given = None if known is not None else along
     return image.with_voxels(_mixed(voxels, moved, ends, is_still, given, depth=depth, axis=known))
 

@@ -281,9 +281,16 @@ ROWS = [
         "labels.affine mean std",
         "key labels.voxels",
     ),
-    Row("mixup", {"image": mj.stack([SCAN, SCAN]), "share": 0.7}, "image.voxels image.affine share"),
     Row(
-        "mixup", {"image": mj.stack([LABELS, REFERENCE]), "share": 0.7, **LIMITS}, "image.affine share", "image.voxels"
+        "mixup",
+        {"image": mj.stack([SCAN, SCAN.with_voxels(OTHER.voxels)]), "share": 0.7},
+        "image.voxels image.affine share",
+    ),
+    Row(
+        "mixup",
+        {"image": mj.stack([LABELS, LABELS.with_voxels(np.roll(LABELS.voxels, 1, 2))]), "share": 0.7, **LIMITS},
+        "image.affine share",
+        "image.voxels",
     ),
     Row(
         "cutmix",

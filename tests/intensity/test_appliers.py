@@ -84,7 +84,7 @@ def test_parameters_per_channel(name: str) -> None:
     voxels = np.stack([image_of(n).voxels for n in range(2)], -1)
     image = image_of(0).with_voxels(voxels)
     own = [each_its_own(applier, n) for n in range(2)]
-    together = {n: np.stack([p[n] for p in own]) for n in own[0]} | {"key": own[0].get("key")}
+    together = {n: own[0][n] if n == "key" else np.stack([p[n] for p in own]) for n in own[0]}
     out = applier.call(image, together).voxels
     if "key" in applier.parameters:
         assert not np.allclose(out[..., 0] - voxels[..., 0], out[..., 1] - voxels[..., 1], atol=0.1)
