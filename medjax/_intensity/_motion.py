@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
 from typing import Any
 
 import jax.numpy as jnp
@@ -95,7 +94,7 @@ def motion(
     found = [as_array((value == 0).all((-2, -1)), "pose") for value in (degrees, mm)]
     still = [each.reshape((1,) * (depth - each.ndim) + each.shape) for each in found]
     given = None if known is not None else along
-    return image.with_voxels(_mixed(voxels, moved, ends, is_still, given, depth=depth, axis=known))
+    return image.with_voxels(_mixed(voxels, moved, ends, still, given, depth=depth, axis=known))
 
 
 def _finite(value: Any, name: str) -> Any:
@@ -131,12 +130,12 @@ def _mixed(
     voxels: Shaped[Array, "*shape"],
     moved: list[Shaped[Array, "*shape"]],
     ends: Num[Array, "*ends"],
-    is_still: Shaped[Array, "*still"],
+    still: list[Shaped[Array, "*still"]],
     along: Any,
     depth: int,
     axis: int | None,
 ) -> Float[Array, "*shape"]:
-    def mixed(voxels: Any, moved: Any, ends: Any, is_still: Any, along: Any) -> Any:
+    def mixed(voxels: Any, moved: Any, ends: Any, still: Any, along: Any) -> Any:
         x, tail = as_float(voxels), voxels.ndim - depth - 3
         times = ends.reshape((1,) * (depth + 1 - ends.ndim) + ends.shape).astype(x.dtype)
         y = x
@@ -154,9 +153,10 @@ def _mixed(
                     )
                 matrices[a] = matrix
             y = y + along_axes(other.astype(x.dtype) - x, matrices, depth)
+        is_still = still[0] & still[1]
         return exactly(is_still.reshape(is_still.shape + (1,) * (3 + tail)), x, y)
 
-    return keeping_sharding(mixed, depth)(voxels, moved, ends, is_still, along)
+    return keeping_sharding(mixed, depth)(voxels, moved, ends, still, along)
 
 
 def _lines(times: Any, pose: int, size: int) -> tuple[Any, Any]:

@@ -31,11 +31,11 @@ def uniform(key: RandomSource, size: StaticSize, extent: Voxels) -> AnyArray:
     """Draws the place of a box anywhere in a volume, each place as likely as any other.
 
     Args:
-        key: A `numpy.random.Generator` for one draw on the host, or a typed key of JAX (`jax.random.key`); or an array of
-            keys, one for each item.
+        key: A `numpy.random.Generator` for one draw on the host, or a typed key of JAX (`jax.random.key`); or an array
+            of keys, one for each item.
         size: Voxels of the box along i, j, k.
-        extent: Voxels of the volume along i, j, k, or `(*batch, 3)` for one volume each in a padded batch; may be traced. Of one key
-            and several extents item n takes `fold_in(key, n)`.
+        extent: Voxels of the volume along i, j, k, or `(*batch, 3)` for one volume each in a padded batch; may be
+            traced. Of one key and several extents item n takes `fold_in(key, n)`.
 
     Returns:
         The index of the box's first voxel, `(*batch, 3)` integers. Along an axis that is shorter than the box it is 0:
@@ -45,8 +45,8 @@ def uniform(key: RandomSource, size: StaticSize, extent: Voxels) -> AnyArray:
         ValueError: a size or a known extent below 1, or a key of another type.
 
     Transforms:
-        Compiles once per shape of the keys, for any size and extent. The same key draws the same place alone, in a batch and
-        under `vmap`.
+        Compiles once per shape of the keys, for any size and extent. The same key draws the same place alone, in a
+        batch and under `vmap`.
 
     Example:
         >>> start = mj.patch.uniform(np.random.default_rng(0), (4, 4, 4), (10, 6, 3))
@@ -73,8 +73,8 @@ def balanced(
     """Draws the place of a box: with probability `foreground` about a voxel of a class, else anywhere as `uniform`.
 
     The class is drawn among those that the table has voxels of, then one of its voxels. The box lies with this voxel in
-    its middle, moved inside where it would hang over an end. Each box is drawn by itself, so its number in the batch says
-    nothing of it. Without a class to draw from, the box lies anywhere.
+    its middle, moved inside where it would hang over an end. Each box is drawn by itself, so its number in the batch
+    says nothing of it. Without a class to draw from, the box lies anywhere.
 
     Args:
         key: As for `uniform`.
@@ -88,7 +88,8 @@ def balanced(
         The index of the box's first voxel, `(3,)` integers, or one row for each key.
 
     Raises:
-        ValueError: a probability outside 0 to 1, a weight below 0, a label of the table without a weight; or as `uniform`.
+        ValueError: a probability outside 0 to 1, a weight below 0, a label of the table without a weight; or as
+            `uniform`.
 
     Transforms:
         Compiles once per number of voxels in the table; on the host it takes some microseconds.
@@ -133,12 +134,13 @@ def weighted(
 ) -> AnyArray:
     """Draws the place of a box about a voxel that is drawn by a map of weights, of any number of voxels.
 
-    The plane is drawn first, then the row in the plane, then the voxel in the row, each by its share of the weight. So no sum
-    is longer than an axis, and there is no limit of 2^24 voxels.
+    The plane is drawn first, then the row in the plane, then the voxel in the row, each by its share of the weight. So
+    no sum is longer than an axis, and there is no limit of 2^24 voxels.
 
     Args:
         key: A generator or one typed key.
-        weight_map: One map without channels, weights of at least 0: an image or an array `(i, j, k)`; a mask draws its voxels alike.
+        weight_map: One map without channels, weights of at least 0: an image or an array `(i, j, k)`; a mask draws its
+            voxels alike.
         size: Voxels of the box along i, j, k.
         extent: Voxels of the volume along i, j, k, where the map is padded; may be traced. Default the map's own.
         at_border: What happens with voxels so close to an end that a box in the middle of which they lie hangs over it.

@@ -16,9 +16,9 @@ _ROUNDING = 1e-9
 def grid(shape: StaticSize, size: StaticSize, *, overlap: StaticTriple = 0.5) -> np.ndarray:
     r"""Places windows that cover a volume evenly; the first and the last lie flush with its ends.
 
-    Along an axis of $n$ voxels, windows of $p$ voxels lie at $\mathrm{round}(m (n - p) / (k - 1))$ for $m = 0, ..., k - 1$ with
-    $k = \lceil (n - p) / (p (1 - o)) \rceil + 1$. So two neighbours share at least the part $o$ of a window, but for rounding to
-    whole voxels. An axis that is shorter than the window has one window, at 0: pad it at its end.
+    Along an axis of $n$ voxels, windows of $p$ voxels lie at $\mathrm{round}(m (n - p) / (k - 1))$ for $m = 0, ..., k -
+    1$ with $k = \lceil (n - p) / (p (1 - o)) \rceil + 1$. So two neighbours share at least the part $o$ of a window,
+    but for rounding to whole voxels. An axis that is shorter than the window has one window, at 0: pad it at its end.
 
     Args:
         shape: Voxels of the volume along i, j, k.
@@ -55,7 +55,8 @@ def overlaps_of(overlap: StaticTriple) -> tuple[float, float, float]:
         array = np.full((), np.nan)
     if array.shape not in ((), (3,)) or not ((array >= 0) & (array < 1)).all():
         raise ValueError(
-            f"overlap must be one number or three, at least 0 and below 1, the part of a window that the next one covers; "
+            f"overlap must be one number or three, at least 0 and below 1, the part of a window that the next one "
+            f"covers; "
             f"got {overlap!r}"
         )
     i, j, k = np.broadcast_to(array, (3,)).tolist()

@@ -27,24 +27,25 @@ def merge(
 ) -> AnyArray:
     r"""Joins boxes of a volume to the volume; where several lie over a voxel, `window` says how much each counts.
 
-    A voxel becomes $\sum_m w_m x_m / \sum_m w_m$ over the boxes $m$ that hold it, as a running mean: boxes of one constant give
-    this constant to the last bit. With "crop" it becomes the value of the box whose centre is nearest, of two the first, so
-    labels stay labels. Boxes may lie anywhere; along an axis where the box is longer than the volume it lies at 0, and what
-    hangs over is left out.
+    A voxel becomes $\sum_m w_m x_m / \sum_m w_m$ over the boxes $m$ that hold it, as a running mean: boxes of one
+    constant give this constant to the last bit. With "crop" it becomes the value of the box whose centre is nearest, of
+    two the first, so labels stay labels. Boxes may lie anywhere; along an axis where the box is longer than the volume
+    it lies at 0, and what hangs over is left out.
 
     Args:
         patches: `(w, *size, *channels)`, the boxes' voxels.
         starts: Index of each box's first voxel, `(w, 3)` integers, as `mj.patch.grid` gives them. May be traced.
         shape: Voxels of the volume along i, j, k.
         window: "gaussian", "hann" or "average" for a weighted mean, "crop" for the nearest box.
-        fill: The value where no box lies, one number or one per channel. Without it that is an error if the starts are known, and 0 if they are traced.
+        fill: The value where no box lies, one number or one per channel. Without it that is an error if the starts are
+            known, and 0 if they are traced.
 
     Returns:
         `(*shape, *channels)`: float32 (float64 if the patches are and x64 is on), with "crop" the patches' dtype.
 
     Raises:
-        ValueError: an unknown window, starts that are no integers, of another count than the patches, or outside the volume;
-            or a voxel that no box holds, and no fill.
+        ValueError: an unknown window, starts that are no integers, of another count than the patches, or outside the
+            volume; or a voxel that no box holds, and no fill.
 
     Transforms:
         Differentiable in `patches` and a traced `fill`. Compiles once per shapes and window, for any starts.
@@ -89,7 +90,8 @@ def _check_places(starts: np.ndarray, size: tuple[int, ...], shape: tuple[int, .
     if outside.any():
         number = int(outside.any(axis=1).argmax())
         raise ValueError(
-            f"starts[{number}] is {starts[number].tolist()}, but patches of {size} lie in a volume of {shape} from (0, 0, 0) to "
+            f"starts[{number}] is {starts[number].tolist()}, but patches of {size} lie in a volume of {shape} from "
+            f"(0, 0, 0) to "
             f"{tuple(room.tolist())}"
         )
     if is_filled:
@@ -100,7 +102,8 @@ def _check_places(starts: np.ndarray, size: tuple[int, ...], shape: tuple[int, .
     held = held[: shape[0], : shape[1], : shape[2]]
     if not held.all():
         raise ValueError(
-            f"{held.size - int(held.sum())} of {held.size} voxels lie in no patch; mj.patch.grid places patches that cover a "
+            f"{held.size - int(held.sum())} of {held.size} voxels lie in no patch; mj.patch.grid places patches that "
+            f"cover a "
             "volume, or say the value there, such as fill=0"
         )
 

@@ -54,7 +54,8 @@ class Sampler:
         """Draws where the box begins: the patch lies inside the volume, its margin may hang over.
 
         Args:
-            rng: A generator, or the seed of a `numpy.random.Philox`, one integer or several, such as `(seed, step, item)`.
+            rng: A generator, or the seed of a `numpy.random.Philox`, one integer or several, such as `(seed, step,
+            item)`.
             extent: Voxels of the case along i, j, k.
             table: The voxels of its classes, needed with `foreground`.
 
@@ -68,7 +69,8 @@ class Sampler:
             rng = np.random.Generator(np.random.Philox(rng))
         if self.foreground and table is None:
             raise ValueError(
-                f"foreground={self.foreground} needs to know where the classes lie: give the table of mj.patch.class_table, "
+                f"foreground={self.foreground} needs to know where the classes lie: give the table of "
+                f"mj.patch.class_table, "
                 "or foreground=0"
             )
         if table is None:
@@ -125,12 +127,14 @@ def sampler(
 
     Args:
         size: Voxels of a patch along i, j, k; one integer or three.
-        foreground: The probability of a patch about a class, 0 to 1; else it lies anywhere. Each patch is drawn by itself.
+        foreground: The probability of a patch about a class, 0 to 1; else it lies anywhere. Each patch is drawn by
+            itself.
         weights: How often each label is chosen, in relation to the others. Default all that the case has alike.
         margin: Voxels to read around the patch on each side, for an augmentation that turns it.
 
     Returns:
-        The sampler, a function on the host: `draw(rng, extent, table)` gives the start of a box, `draw.cut(image, start)` its voxels.
+        The sampler, a function on the host: `draw(rng, extent, table)` gives the start of a box, `draw.cut(image,
+            start)` its voxels.
 
     Raises:
         ValueError: a size below 1, a probability outside 0 to 1, or a negative margin.

@@ -29,7 +29,8 @@ class Layout:
 
     Attributes:
         size: Voxels of a window.
-        shape: Voxels that the slab holds; along `axis` its rows are a ring, row n of the volume lies at n modulo its length.
+        shape: Voxels that the slab holds; along `axis` its rows are a ring, row n of the volume lies at n modulo its
+            length.
         axis: Along which the slab moves.
         chunk: Rows of a window that are added at once; divides every start along `axis`, so none wraps around.
         leaving: Rows that leave the slab at once; divides `chunk`.
@@ -56,8 +57,8 @@ class Tables(NamedTuple):
 
     Attributes:
         corners: `(d, g, b, 3)` where the window begins in the volume.
-        numbers: `(d, g, b, 3)` which window it is along each axis; one past the last along `axis` for a window that only
-            fills its group and counts nothing.
+        numbers: `(d, g, b, 3)` which window it is along each axis; one past the last along `axis` for a window that
+            only fills its group and counts nothing.
         leaving: `(g, b)` rows that no window reaches any more, from this one on; the same on all devices.
         starts: `(k,)` along each axis, for the place in the slab.
         shares: `(k + 1, p)` along each axis, the window's part in each of its voxels; the last row is 0.
@@ -97,13 +98,11 @@ def _divisor(number: int, most: int) -> int:
     return max(n for n in range(1, max(most, 1) + 1) if number % n == 0) if most < number else number
 
 
-def scheduled(
-    shape: Size, layout: Layout, overlap: Shares, window: Window, *, batch: int, devices: int
-) -> Tables:
+def scheduled(shape: Size, layout: Layout, overlap: Shares, window: Window, *, batch: int, devices: int) -> Tables:
     """Makes the tables of all windows of a volume.
 
-    Windows are in rows, those of one start along `axis`. Each device has an equal part of each row, so that all devices finish
-    it together; only the end of a device's windows is filled up to a whole group.
+    Windows are in rows, those of one start along `axis`. Each device has an equal part of each row, so that all devices
+    finish it together; only the end of a device's windows is filled up to a whole group.
     """
     size, axis = layout.size, layout.axis
     starts = tuple(starts_along(n, p, share) for n, p, share in zip(shape, size, overlap, strict=True))

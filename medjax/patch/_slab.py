@@ -1,4 +1,6 @@
-"""The program of a sliding window: logits are summed in a slab of one window's depth, and what is finished leaves it."""
+"""The program of a sliding window: logits are summed in a slab of one window's depth, and what is finished leaves
+it.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Work:
 def averaged(
     volume: Num[Array, "i j k c"], closed_over: tuple[Arrays, Arrays], tables: Tables, *, work: Work, is_softmax: bool
 ) -> Shaped[Array, " ..."]:
-    """The mean logits of every voxel, or their softmax: the slab is the whole volume, and the program has a gradient."""
+    """The mean logits of every voxel, or their softmax: the slab is the whole volume, and the program has a
+    gradient.
+    """
 
     def of_device(volume: Any, closed_over: tuple[Arrays, Arrays], tables: Tables) -> Any:
         logits_of = jax.checkpoint(functools.partial(_logits, work=work))
@@ -111,7 +115,8 @@ def _swept(
 ) -> tuple[Any, Any, Any]:
     """Takes the windows in turn, in groups.
 
-    `state` is the slab, the result, and the row of the volume that the slab begins with; the result begins at row `base`.
+    `state` is the slab, the result, and the row of the volume that the slab begins with; the result begins at row
+    `base`.
     """
 
     def group(state: Any, entry: Any) -> tuple[Any, None]:
@@ -182,7 +187,8 @@ def _added(slab: Any, logits: Any, n: Any, numbers: Any, tables: Tables, layout:
 def _left(slab: Any, out: Any, span: tuple[Any, Any, Any], closed_over: Arrays, work: Work) -> Any:
     """Lets rows leave the slab: they are reduced into the result.
 
-    `span` is the row of the volume that the slab begins with, how many rows leave, and the row that the result begins with.
+    `span` is the row of the volume that the slab begins with, how many rows leave, and the row that the result begins
+    with.
     """
     origin, count, base = span
     axis, chunk = work.layout.axis, work.layout.leaving
@@ -198,8 +204,8 @@ def _left(slab: Any, out: Any, span: tuple[Any, Any, Any], closed_over: Arrays, 
 def _cleared(slab: Any, out: Any, origin: Any, count: Any, tables: Tables, layout: Layout) -> Any:
     """Clears the rows that left.
 
-    XLA changes the slab in place only if it sees that it has been read before. So the 0 is one that follows from the result,
-    as far as XLA can tell: the first start along an axis is always 0.
+    XLA changes the slab in place only if it sees that it has been read before. So the 0 is one that follows from the
+    result, as far as XLA can tell: the first start along an axis is always 0.
     """
     axis, chunk = layout.axis, layout.leaving
     first = out[(0,) * out.ndim].astype(slab.dtype)

@@ -52,51 +52,56 @@ def sliding_window(
 ) -> Image:
     r"""Applies a network to windows that cover an image, and joins what it finds on the image's grid.
 
-    Windows lie as `mj.patch.grid` places them. The logits of a voxel are their mean over the windows that hold it, weighted as
-    in `mj.patch.merge`; the weights of a voxel sum to 1. With "argmax" and a callable, the sums lie in a slab of one window's
-    depth, and the rows that no later window reaches are reduced at once: there is never a volume of logits.
+    Windows lie as `mj.patch.grid` places them. The logits of a voxel are their mean over the windows that hold it,
+    weighted as in `mj.patch.merge`; the weights of a voxel sum to 1. With "argmax" and a callable, the sums lie in a
+    slab of one window's depth, and the rows that no later window reaches are reduced at once: there is never a volume
+    of logits.
 
     Args:
         image: Intensities, one image or a batch of one, at most one axis of channels.
-        network: From windows `(batch, *size, c)`, c = 1 for an image without channels, to logits `(batch, *size, classes)`.
-            Integers become float32.
-        size: Voxels of a window along i, j, k. A shorter image is padded at its end, and what was padded is cut off again.
+        network: From windows `(batch, *size, c)`, c = 1 for an image without channels, to logits `(batch, *size,
+            classes)`. Integers become float32.
+        size: Voxels of a window along i, j, k. A shorter image is padded at its end, and what was padded is cut off
+            again.
         overlap: The part of a window that its neighbour covers, at least 0 and below 1; one number or three.
         window: How much a window's voxels count: "gaussian", "hann", "average", or "crop" for the nearest window alone.
         batch: Windows that the network sees at once. Only the last group is filled up.
-        reduce: "argmax" for a label map, "softmax" for probabilities, `None` for the mean logits, or a function of mean logits
-            `(i, j, k, classes)` of a part of the volume, which must work voxel by voxel and may change the last axis.
-        mirror: Further passes, each the axes that it mirrors the window along, such as `[("i",), ("i", "j")]`, or "all" for all
-            seven. The logits are mirrored back and averaged with those of the window as it is.
+        reduce: "argmax" for a label map, "softmax" for probabilities, `None` for the mean logits, or a function of mean
+            logits `(i, j, k, classes)` of a part of the volume, which must work voxel by voxel and may change the last
+            axis.
+        mirror: Further passes, each the axes that it mirrors the window along, such as `[("i",), ("i", "j")]`, or "all"
+            for all seven. The logits are mirrored back and averaged with those of the window as it is.
         dtype: Of the sums. In bfloat16 the slab takes half the memory.
         fill: What an image is padded with, one number or one per channel. Default the image's background, as `mj.pad`.
-        pad_to: "step" pads the image to a whole number of steps, so that images of nearly one shape share a compilation. The
-            windows then lie elsewhere, and the last ones see more of the padding.
-        host: Keeps the volume and the result in the host's memory, and sends the device one row of windows at a time. The
-            device's memory then does not depend on the length of the volume.
-        sharding: Shares the windows of each row among the devices along the mesh axes that its first entry names, such as
-            `NamedSharding(mesh, PartitionSpec("windows"))`. Image and weights are copied to each.
+        pad_to: "step" pads the image to a whole number of steps, so that images of nearly one shape share a
+            compilation. The windows then lie elsewhere, and the last ones see more of the padding.
+        host: Keeps the volume and the result in the host's memory, and sends the device one row of windows at a time.
+            The device's memory then does not depend on the length of the volume.
+        sharding: Shares the windows of each row among the devices along the mesh axes that its first entry names, such
+            as `NamedSharding(mesh, PartitionSpec("windows"))`. Image and weights are copied to each.
 
     Returns:
-        On the image's grid, with its metadata: a label map, uint8 below 256 classes and else uint16, with "argmax"; else
-        intensities with a channel for each class, or what the function returned (a label map if it is integers or booleans). With
-        `host` NumPy, else a JAX array.
+        On the image's grid, with its metadata: a label map, uint8 below 256 classes and else uint16, with "argmax";
+        else intensities with a channel for each class, or what the function returned (a label map if it is integers or
+        booleans). With `host` NumPy, else a JAX array.
 
     Raises:
-        ValueError: the image holds labels or complex numbers, is a batch of several, or has several axes of channels; an argument is
-            outside its range; the network returns another shape, integers, or one class where the largest is asked for.
+        ValueError: the image holds labels or complex numbers, is a batch of several, or has several axes of channels;
+            an argument is outside its range; the network returns another shape, integers, or one class where the
+            largest is asked for.
 
     Transforms:
-        Works inside `jit` and `vmap`. Differentiable in the voxels and in what `network` closes over where `reduce` is `None` or
-        "softmax"; the network is then run again for the gradient, so that its activations need not be kept.
+        Works inside `jit` and `vmap`. Differentiable in the voxels and in what `network` closes over where `reduce` is
+        `None` or "softmax"; the network is then run again for the gradient, so that its activations need not be kept.
 
-        One program per shape of the image, options, and network. The network is traced at each call, and what it closes over (the
-        weights of a Flax or Equinox module, of a `jax.tree_util.Partial`, of a lambda) becomes an argument of the program. So
-        weights are up to date, are no constants, and another lambda that computes the same does not compile anew. Two
-        exceptions: `jax.jit(network)` keeps the weights that it closes over as its own constants, so give the function without
-        `jit`; and tracing costs up to some tenths of a second for a large network, which `jax.jit` around the whole call, with
-        weights and image as arguments, saves. A module must be in its mode of evaluation (`model.eval()`): changes of its
-        state are lost.
+        One program per shape of the image, options, and network. The network is traced at each call, and what it closes
+        over (the weights of a Flax or Equinox module, of a `jax.tree_util.Partial`, of a lambda) becomes an argument of
+        the program. So weights are up to date, are no constants, and another lambda that computes the same does not
+        compile anew. Two
+        exceptions: `jax.jit(network)` keeps the weights that it closes over as its own constants, so give the function
+        without `jit`; and tracing costs up to some tenths of a second for a large network, which `jax.jit` around the
+        whole call, with weights and image as arguments, saves. A module must be in its mode of evaluation
+        (`model.eval()`): changes of its state are lost.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(10.0, dtype=np.float32).reshape(10, 1, 1), spacing=2.0)
@@ -170,7 +175,8 @@ def _check_scan(image: Any) -> None:
         )
     if image.batch_shape not in ((), (1,)):
         raise ValueError(
-            f"sliding_window takes one image, got a batch of shape {image.batch_shape}: call it for each of mj.unstack(image)"
+            f"sliding_window takes one image, got a batch of shape {image.batch_shape}: call it for each of "
+            f"mj.unstack(image)"
         )
     if len(image.channels) > 1:
         raise ValueError(f"sliding_window takes one axis of channels, got {image.channels}: reshape them to one")
@@ -194,7 +200,8 @@ def _passes_of(mirror: Any) -> tuple[tuple[int, ...], ...]:
         is_right = False
     if not is_right:
         raise ValueError(
-            f"mirror must be 'all', or for each further pass the axes that it mirrors, such as [('i',), ('i', 'j')]; got {mirror!r}"
+            f"mirror must be 'all', or for each further pass the axes that it mirrors, such as [('i',), ('i', 'j')]; "
+            f"got {mirror!r}"
         )
     return tuple(found)
 
@@ -261,7 +268,9 @@ def _reduction(reduce: Any, layout: Layout, classes: int) -> tuple[Hoisted, Any]
     label = np.min_scalar_type(classes)
 
     def largest(logits: Any) -> Any:
-        """The first of the largest, or the first NaN, as `argmax`; two reductions, for XLA's CPU is slow at that one."""
+        """The first of the largest, or the first NaN, as `argmax`; two reductions, for XLA's CPU is slow at that
+        one.
+        """
         is_largest = (logits == logits.max(axis=-1, keepdims=True)) | jnp.isnan(logits)
         return jnp.where(is_largest, jnp.arange(classes).reshape(1, 1, 1, -1), classes).min(axis=-1).astype(label)
 

@@ -18,7 +18,8 @@ _FLOOR = 1e-3
 
 
 def weights_along(window: Window, size: int) -> np.ndarray:
-    r"""Returns the weights along one axis, `(size,)`, above 0 and symmetric; a window's weights are the product of three.
+    r"""Returns the weights along one axis, `(size,)`, above 0 and symmetric; a window's weights are the product of
+    three.
 
     With $i = 0, ..., p - 1$: "average" $1$; "hann" $\sin^2(\pi (i + 1) / (p + 1))$; "gaussian"
     $\exp(-(i - (p - 1) / 2)^2 / (2 (p / 8)^2))$, at least $10^{-3}$ of the largest.
@@ -55,10 +56,11 @@ def closeness(size: tuple[int, int, int]) -> np.ndarray:
 
 
 def shares_along(window: Window, starts: np.ndarray, size: int, length: int) -> np.ndarray:
-    """Returns the part that each window along an axis has in each of its voxels, `(w, size)`; the parts of a voxel sum to 1.
+    """Returns the part that each window along an axis has in each of its voxels, `(w, size)`; the parts of a voxel sum
+    to 1.
 
-    Weights are products, and so are their sums over a grid of windows: what is divided here needs no map of weights. With
-    "crop" a voxel belongs to the window whose centre is nearest, of two the first.
+    Weights are products, and so are their sums over a grid of windows: what is divided here needs no map of weights.
+    With "crop" a voxel belongs to the window whose centre is nearest, of two the first.
 
     Example:
         >>> shares_along("crop", np.array([0, 2]), 4, 6).tolist()
