@@ -13,7 +13,7 @@ TORCH ?= 2.13.0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test ways lint format bench bench-compare notebooks lock clean
+.PHONY: help demo test test-all ways lint format bench bench-compare notebooks lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: $(VENV)/.plot  ## Resample and reorient a real oblique scan; write it and 
 test: $(VENV)/.dev  ## Run all tests and doctests
 	@if [ -d build/compiled ]; then find build/compiled -type f -atime +14 -delete; fi
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal
+
+test-all: $(VENV)/.dev  ## Run the long sweeps as well
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m "long or not long"
 
 ways: $(VENV)/.dev  ## Draw the table of ways from twenty seeds, or from SEEDS=1,2,3
 	@seeds="$(SEEDS)"; seeds=$${seeds:-$$($(RUN) -c 'import os; print(*(int.from_bytes(os.urandom(3), "big") for _ in range(20)), sep=",")')}; \

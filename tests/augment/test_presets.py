@@ -95,7 +95,10 @@ def test_torchio_has_the_ranges_of_torchio() -> None:
     assert (cube != 0).sum() == COUNT * 19  # degrees 1 to 3
 
 
-@pytest.mark.parametrize("name", ["nnunet", "nnunet_da5", "ct", "mr", "torchio_default"])
+@pytest.mark.parametrize(
+    "name",
+    ["nnunet", *(pytest.param(name, marks=pytest.mark.long) for name in ("nnunet_da5", "ct", "mr", "torchio_default"))],
+)
 def test_presets_run(name: str) -> None:
     image = labelled(scan(0, (8, 8, 8), spacing=1.5))
     size = ((8, 8, 8),) if "nnunet" in name else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -63,7 +64,15 @@ def test_every_step_is_listed() -> None:
     assert steps - intensities == others
 
 
-@pytest.mark.parametrize("name", STEPS)
+ALWAYS = ("gamma", "gaussian_noise", "low_resolution", "motion", "spike", "cutout")
+"""Steps of each kind; the doctests show every step at work, and `make test-all` sweeps over all."""
+
+
+def sweep(names: Iterable[str]) -> list[Any]:
+    return [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.long) for name in names]
+
+
+@pytest.mark.parametrize("name", sweep(STEPS))
 def test_step(name: str) -> None:
     step = made(name, p=1)
     draw = step.sample(KEYS, IMAGES)
@@ -86,7 +95,7 @@ def test_step(name: str) -> None:
     assert step.describe().startswith(f"{name}: ")
 
 
-@pytest.mark.parametrize("name", sorted(set(STEPS) - {"motion", "swap"}))
+@pytest.mark.parametrize("name", sweep(sorted(set(STEPS) - {"motion", "swap"})))
 def test_channels_have_their_own(name: str) -> None:
     """The result of each channel is that of an image without channels and the channel's numbers."""
     image = scan(4, (9, 8, 7, 2))
