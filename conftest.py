@@ -93,6 +93,18 @@ class Compilations:
         jax.monitoring.unregister_event_duration_listener(self)
 
 
+_MOST_MAPPINGS = 20_000
+"""Compiled programs hold mapped memory. Beyond so many pieces they are dropped: Linux allows a process 65,530."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs() -> Iterator[None]:
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > _MOST_MAPPINGS:
+        jax.clear_caches()
+
+
 @pytest.fixture
 def compilations() -> Compilations:
     """`with compilations: ...` and then `compilations.count`."""
