@@ -26,12 +26,11 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def basis(place: Any, points: int, derivative: bool = False) -> Any:
-    """The cubic B-splines of all control points at places `(n,)`, counted in control points from point 0: `(n,
-    points)`.
+    """The cubic B-splines of all control points, `(n, points)`, at places `(n,)`, counted in control points from 0.
 
     Example:
-        >>> basis(jnp.asarray([1.0]), 4).round(4).tolist()
-        [[0.1667, 0.6667, 0.1667, 0.0]]
+        >>> [round(float(weight), 4) for weight in basis(jnp.asarray([1.0]), 4)[0]]
+        [0.1667, 0.6667, 0.1667, 0.0]
     """
     gap = place[:, None] - jnp.arange(points, dtype=place.dtype)[None]
     far = abs(gap)
