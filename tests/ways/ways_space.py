@@ -286,7 +286,7 @@ SPACE: dict[str, Operation] = {
         parameters=fill,
         options=lambda draw, image: {"axis": draw.one_of(0, 1, 2), "degrees": draw.one_of(90.0, 180.0, 33.0)},
         points=lambda points, image, p, o: turned(points, image, {"degrees": o["degrees"]}, o),
-        refused={"affine": "concrete", "batch": "single"},
+        refused={"affine": "known", "batch": "single"},
     ),
     "affine_transform": Operation(
         "affine_transform",
