@@ -57,7 +57,8 @@ def test_what_does_nothing_keeps_the_bits(name: str) -> None:
     np.testing.assert_array_equal(out.voxels, image.voxels.astype(np.float32))
     assert (np.asarray(applier.call(image, applier.parameters).voxels) != image.voxels).mean() > 0.1
     # beside an item that changes
-    both = {n: np.stack([v, applier.neutral.get(n, v)]) for n, v in dict[str, Any](applier.parameters).items()}
+    neutral = applier.parameters | applier.neutral
+    both = {n: np.stack([v, neutral[n]]) for n, v in applier.parameters.items()}
     images = mj.stack([image, image_of(3, dtype=np.int16)])
     np.testing.assert_array_equal(applier.call(images, both).voxels[1], images.voxels[1].astype(np.float32))
 
