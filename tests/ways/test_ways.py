@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from ways_augmentation import AUGMENTATION
 from ways_calls import WAYS, problems
 from ways_cases import draw_case
 from ways_gradients import gradient_problems
@@ -31,12 +32,25 @@ IS_WHOLE = "MEDJAX_WAYS_WHOLE" in os.environ
 COMPILED = [way for way in WAYS if way.startswith(("jit_", "vmap_", "under_disable", "under_usual"))]
 DRAWN = 3
 
-# Compiling gradients takes longest: a seed takes those of a part of the operations.
+
+def one_in(parts: int, name: str, seed: int) -> bool:
+    """Whether a seed takes this operation, as one of so many."""
+    return (seed + zlib.crc32(name.encode())) % parts == 0
+
+
+# Compiling gradients takes longest, and the functions behind the steps of augmentation share their code: a seed takes a
+# part of them.
+ROWS = [
+    (name, seed)
+    for name in OPERATIONS
+    for seed in SEEDS
+    if IS_WHOLE or name not in AUGMENTATION or one_in(3, name, seed)
+]
 SLOPES = [
     (name, seed)
     for name, operation in OPERATIONS.items()
     for seed in SEEDS
-    if operation.slopes is not None and (seed + zlib.crc32(name.encode())) % (2 if IS_WHOLE else 8) == 0
+    if operation.slopes is not None and one_in(2 if IS_WHOLE else 8, name, seed)
 ]
 
 
@@ -48,8 +62,7 @@ def ways_of(name: str, seed: int) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore:the image and the grid do not overlap", "ignore:voxels of shape .* are one plane")
-@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed{seed}")
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize(("name", "seed"), ROWS)
 def test_one_result_in_every_way(name: str, seed: int) -> None:
     case = draw_case(name, OPERATIONS[name], seed)
     wrong = [f"{way}: {text}" for way in ways_of(name, seed) for text in problems(case, way)]

@@ -17,7 +17,8 @@ from medjax import Image
 
 def keyed(image: Any, parameters: Parameters) -> Any:
     """A key for each item, so that one of a batch draws what it draws alone."""
-    data = jnp.asarray(parameters["key"], np.uint32)
+    # A copy: JAX may share a NumPy array's memory, which one of the ways writes to.
+    data = parameters["key"] if isinstance(parameters["key"], jax.Array) else jnp.asarray(np.array(parameters["key"]))
     return jax.random.wrap_key_data(jnp.broadcast_to(data, (*image.batch_shape, 2)) if data.ndim == 1 else data)
 
 
