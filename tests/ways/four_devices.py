@@ -39,6 +39,9 @@ PARAMETRIC: dict[str, Callable[[jax.Array, jax.Array], Any]] = {
     ),
     "map_coordinates": lambda v, p: mj.map_coordinates(v, jnp.asarray(POINTS) * p, 3, "mirror"),
 }
+LONG = {"bspline", "background", "fused"}
+"""Those whose gradients take kernels that others take too."""
+
 OPERATIONS: dict[str, Callable[[mj.Image], mj.Image]] = {
     "spacing": lambda image: mj.resample_to_spacing(image, 1.2, size=(8, 9, 8), fill=0.0),
     "spline": lambda image: mj.resample_to_spacing(image, 1.2, size=(8, 9, 8), interpolation="bspline"),
@@ -65,7 +68,11 @@ def spread(values: Any, mesh: jax.sharding.Mesh) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [*((name, AxisType.Auto) for name in PARAMETRIC), ("rotate", AxisType.Explicit)]
+    ("name", "kind"),
+    [
+        *(pytest.param(name, AxisType.Auto, marks=[pytest.mark.long] if name in LONG else []) for name in PARAMETRIC),
+        ("rotate", AxisType.Explicit),
+    ],
 )
 def test_gradients_through_shard_map(name: str, kind: AxisType) -> None:
     """By a weight and a parameter that all devices share, and by voxels that they do not; also twice and forward."""
