@@ -94,5 +94,9 @@ class brightness(IntensityStep):
         if self.relative is not None:
             check_choice(self.relative, "relative", ("std",))
 
+    @property
+    def commutes(self) -> bool:
+        return self.relative is None
+
     def change(self, image: Image, factor: Any, shift: Any) -> Image:
         return adjust_brightness(image, factor, shift=shift, relative=self.relative)

@@ -39,8 +39,6 @@ class SpatialStep(DrawnStep):
     """
 
     role = "spatial"
-    has_lattice: ClassVar[bool] = False
-    only_reverses: ClassVar[bool] = False
 
     @property
     def relabels(self) -> bool:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._geometry._numbers import is_traced
-from medjax._geometry._types import Scalar
+from medjax._geometry._types import Scalar, StaticSize, Voxels
 from medjax._image._image import Image
 from medjax._lazy import public
 from medjax.augment._apply import apply_sampled
@@ -86,6 +86,8 @@ class Step:
 
     is_shared_by_images: ClassVar[bool] = True
     role: ClassVar[Literal["spatial", "intensity", "mixing", "choice"]]
+    has_lattice: ClassVar[bool] = False
+    only_reverses: ClassVar[bool] = False
     kind: ClassVar[str] = ""
     home: ClassVar[tuple[str, str]]
     name: str | None
@@ -108,9 +110,11 @@ class Step:
         """
         return sample(self, keys, images)
 
-    def __call__(self, keys: jax.Array, images: Images) -> Any:
-        """Draws and applies, in one program: `apply(step.sample(keys, images), images)`."""
-        return apply_sampled(self, keys, images)
+    def __call__(
+        self, keys: jax.Array, images: Images, *, size: StaticSize | None = None, start: Voxels | None = None
+    ) -> Any:
+        """Draws and applies, in one program: `apply(step.sample(keys, images), images, size=size, start=start)`."""
+        return apply_sampled(self, keys, images, size, start)
 
     def describe(self) -> str:
         """Says in words what is drawn, a line for each step.
@@ -125,6 +129,11 @@ class Step:
         for node in nodes:
             depth.append(0 if node.gate is None else depth[node.gate[0]] + 1)
         return "\n".join(f"{'  ' * d}{node.name}: {node.step.summary()}" for d, node in zip(depth, nodes, strict=True))
+
+    @property
+    def commutes(self) -> bool:
+        """Whether it multiplies voxels and adds to them, by numbers that do not depend on them."""
+        return False
 
     @property
     def settings(self) -> Settings:
