@@ -69,6 +69,8 @@ def _reached(part: Any, reach: np.ndarray, half: np.ndarray) -> np.ndarray:
         cells = 2 * half / (np.asarray(part.points) - 3)
         largest = np.minimum(_ends(part.max_mm, 1)[1], np.minimum(_ends(part.amount, 1)[1], 0.40) * cells)
         return reach + largest
+    if kind == "svf":
+        return reach + _FAR * _ends(part.std_mm, 1)[1]
     if kind not in ("affine", "misalign"):
         return reach if kind == "mirror" else np.maximum(reach, reach.max())
     low, high = _ends(part.rotation, 3)
@@ -93,6 +95,8 @@ def _ends(given: Distribution, count: int) -> tuple[np.ndarray, np.ndarray]:
         first, second = first - _FAR * second, first + _FAR * second
     elif given.kind == "choice":
         first, second = first.min(), first.max()
+    elif given.kind == "ranges":
+        first, second = first.min(-1), second.max(-1)
     elif given.kind == "reciprocal":
         first, second = 1 / second, 1 / first
     return np.broadcast_to(first, (count,)), np.broadcast_to(second, (count,))
