@@ -32,7 +32,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from harness import Call, cores, in_fresh_process, measured, optional, peak_bytes, save, spread
+from harness import RESULTS, Call, Row, chart, cores, in_fresh_process, measured, optional, peak_bytes, save, spread
 
 import medjax as mj
 
@@ -383,7 +383,7 @@ WORKS = {
 FIRST_MUST, FIRST_AIM = 3.0, 1.5
 
 
-def measure(name: str, rounds: int) -> dict[str, Any]:
+def measure(name: str, rounds: int) -> tuple[Row, dict[str, Any]]:
     work = WORKS[name]
     ours = work.ours()
     peers: Peers = {}
@@ -393,7 +393,7 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     peak = {"medjax": in_fresh_process(__file__, name, "medjax") / 1e6}
     peak |= {peer: in_fresh_process(__file__, name, peer) / 1e6 for peer in peers}
     print(f"    compile {ours.compile_ms / 1e3:.1f} s, temporary {ours.temporary_megabytes:.0f} MB, peak MB {peak}")
-    return {
+    return row, {
         **dataclasses.asdict(row),
         "compile_ms": ours.compile_ms,
         "temporary_megabytes": ours.temporary_megabytes,
@@ -444,10 +444,13 @@ def main() -> None:
         print_peak(*options.peak)
         return
     jax.config.update("jax_enable_compilation_cache", False)
-    rows = [measure(name, options.rounds) for name in options.only if name != "first"]
+    found = [measure(name, options.rounds) for name in options.only if name != "first"]
     more = {"first_call": first(min(options.rounds, 3))} if "first" in options.only else {}
     if options.only == parser.get_default("only"):
-        save("augment", rows, **more)
+        save("augment", [row for _, row in found], **more)
+        suffix = "-gpu" * (jax.default_backend() == "gpu")
+        rows = [row for row, _ in found if row.peers]
+        chart(rows, RESULTS / f"augment{suffix}.png", "Recipes of augmentation, medjax beside its peers")
 
 
 if __name__ == "__main__":
