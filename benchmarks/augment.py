@@ -59,8 +59,10 @@ def arrays(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def images(count: int, size: int, *, has_label: bool = True) -> dict[str, mj.Image]:
     voxels, labels = arrays(count, size)
-    made = {"image": mj.Image.from_array(jnp.asarray(voxels), batched=True)}
-    return made | ({"label": mj.Image.from_array(jnp.asarray(labels), kind="label", batched=True)} if has_label else {})
+    made = {"image": mj.stack([mj.Image.from_array(jnp.asarray(x)) for x in voxels])}
+    if has_label:
+        made["label"] = mj.stack([mj.Image.from_array(jnp.asarray(y), kind="label") for y in labels])
+    return made
 
 
 # --- medjax
