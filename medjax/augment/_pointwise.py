@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 
@@ -36,6 +36,7 @@ class gamma(IntensityStep):
         [0.0, 50.0, 100.0]
     """
 
+    computes_for: ClassVar[Literal["all", "batch", "item"]] = "batch"
     log_gamma: Spread = drawn((-0.3, 0.3))
     p_invert: Scalar = chance(0.0, leaf="invert")
     retain_stats: bool = True
@@ -62,6 +63,7 @@ class contrast(IntensityStep):
         [-2.0, 1.0, 13.0]
     """
 
+    computes_for: ClassVar[Literal["all", "batch", "item"]] = "batch"
     factor: Spread = drawn((0.75, 1.25))
     preserve_range: bool = True
     p: Scalar = 0.15
