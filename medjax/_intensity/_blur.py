@@ -22,7 +22,7 @@ from medjax._kernels._batch import keeping_sharding
 from medjax._kernels._compiled import compiled
 from medjax._kernels._values import as_float, exactly
 
-__all__ = ["blur_psf", "gaussian_blur", "median_filter", "smoothing_of", "smoothing_of_fwhm", "unsharp"]
+__all__ = ["blur_psf", "gaussian_blur", "median_filter", "ordered", "smoothing_of", "smoothing_of_fwhm", "unsharp"]
 
 SIGMA_OF_FWHM = 1 / np.sqrt(8 * np.log(2))
 
@@ -250,7 +250,7 @@ def _median(voxels: Shaped[Array, "*shape"], sizes: tuple[int, ...], depth: int)
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _median_of_boxes(voxels: Any, sizes: tuple[int, ...], depth: int) -> Any:
     """The median by halving: bit by bit the largest number that fewer than half of the box's voxels lie below."""
-    keys, back = _ordered(voxels)
+    keys, back = ordered(voxels)
     bits = 8 * keys.dtype.itemsize
     boxes, count = _boxes(keys, sizes, depth), int(np.prod(sizes))
     one, rank = np.ones((), keys.dtype), np.int32(count // 2)
@@ -290,7 +290,7 @@ def _boxes(voxels: Any, sizes: tuple[int, ...], depth: int) -> Any:
     return shifted
 
 
-def _ordered(voxels: Any) -> tuple[Any, Any]:
+def ordered(voxels: Any) -> tuple[Any, Any]:
     """Unsigned integers in the order of the numbers, NaN last, and the way back."""
     dtype = np.dtype(voxels.dtype)
     if np.issubdtype(dtype, np.bool_):

@@ -20,6 +20,7 @@ from medjax._kernels._axis_matrix import along_axes
 from medjax._kernels._batch import keeping_sharding
 from medjax._kernels._compiled import compiled
 from medjax._kernels._poisson import poisson
+from medjax._kernels._random import normal
 from medjax._kernels._values import as_float, exactly
 
 __all__ = ["ct_noise", "poisson_noise", "reduce_dose", "with_counts"]
@@ -149,7 +150,7 @@ def _reduced(
 
 def _correlated(data: Any, x: Any, matrices: list[Any], depth: int) -> Any:
     """Normal noise of variance 1 in every voxel, which neighbours share as rows of the matrices do."""
-    white = with_keys(lambda key, voxels: jax.random.normal(key, voxels.shape, voxels.dtype), depth)(data, x)
+    white = with_keys(lambda key, voxels: normal(key, voxels.shape, voxels.dtype), depth)(data, x)
     rows = [m if m is None else m / jnp.sqrt((m * m).sum(-1, keepdims=True)) for m in matrices]
     return along_axes(white, rows, depth)
 

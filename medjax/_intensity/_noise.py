@@ -19,6 +19,7 @@ from medjax._intensity._parameters import amount_for, voxels_of
 from medjax._intensity._statistics import moments, selected
 from medjax._kernels._batch import by_item
 from medjax._kernels._compiled import compiled
+from medjax._kernels._random import normal
 from medjax._kernels._values import as_float, exactly
 
 __all__ = ["gaussian_noise", "rician_noise", "with_gaussian_noise", "with_rician_noise"]
@@ -90,7 +91,7 @@ def with_gaussian_noise(key: Any, voxels: Any, std: Any, *, relative: str | None
     """The voxels `(i, j, k, *channels)` of one item; `std` is `(1, 1, 1, *channels)`."""
     x = as_float(voxels)
     amount = _amount(x, voxels, std, relative)
-    return exactly(std == 0, x, x + amount * jax.random.normal(key, x.shape, x.dtype))
+    return exactly(std == 0, x, x + amount * normal(key, x.shape, x.dtype))
 
 
 def _amount(x: Any, voxels: Any, std: Any, relative: str | None) -> Any:
@@ -170,7 +171,7 @@ def with_rician_noise(key: Any, voxels: Any, std: Any, *, relative: str | None) 
     """The voxels `(i, j, k, *channels)` of one item; `std` is `(1, 1, 1, *channels)`."""
     x = as_float(voxels)
     amount = _amount(x, voxels, std, relative)
-    noise = amount[None] * jax.random.normal(key, (2, *x.shape), x.dtype)
+    noise = amount[None] * normal(key, (2, *x.shape), x.dtype)
     squared = (x + noise[0]) ** 2 + noise[1] ** 2
     is_zero = squared == 0
     magnitude = jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squared)))  # no NaN in the gradient at 0

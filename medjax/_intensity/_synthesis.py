@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, UInt32
 
@@ -16,6 +15,7 @@ from medjax._image._per_item import as_array
 from medjax._intensity._noise import with_keys
 from medjax._intensity._parameters import amount_for
 from medjax._kernels._compiled import compiled
+from medjax._kernels._random import normal
 from medjax._mask._voxels import labels_of
 
 __all__ = ["labels_to_image", "painted"]
@@ -75,4 +75,4 @@ def painted(key: Any, labels: Any, mean: Any, std: Any) -> Any:
     """The labels `(i, j, k)` of one item; the tables are `(1, 1, 1, num_classes)`."""
     dtype = jnp.promote_types(jnp.result_type(mean, std), jnp.float32)
     mu, sigma = (jnp.take(table[0, 0, 0].astype(dtype), labels, mode="clip") for table in (mean, std))
-    return mu + sigma * jax.random.normal(key, labels.shape, dtype)
+    return mu + sigma * normal(key, labels.shape, dtype)

@@ -124,6 +124,31 @@ def test_gradient_by_a_volume_that_all_devices_share() -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_a_recipe_changes_items_where_they_lie(kind: AxisType) -> None:
+    """With keys that lie beside them; in `shard_map` a device knows its own items alone, and the result is the same."""
+    steps = [mj.augment.mirror(), mj.augment.affine(), mj.augment.elastic(points=5)]
+    recipe = mj.augment.sequence(*steps, mj.augment.gamma(p=0.5), mj.augment.gaussian_noise(p=0.5))
+    mesh, keys = mesh_of(kind), mj.augment.item_keys(0, np.arange(4))
+    labels = (VOXELS > 0).astype(np.uint8)
+
+    def run(keys: Any, voxels: Any, labels: Any) -> Any:
+        affine = np.broadcast_to(IMAGE.affine, (*voxels.shape[:1], 4, 4))
+        images = {"ct": mj.Image(voxels, affine), "seg": mj.Image(labels, affine, "label")}
+        return tuple(image.voxels for image in recipe(keys, images, size=(6, 5, 4)).values())
+
+    wanted = run(keys, jnp.asarray(VOXELS), jnp.asarray(labels))
+    placed = tuple(spread(x, mesh) for x in (keys, VOXELS, labels))
+    ways = [jax.jit(run)]
+    if kind == AxisType.Auto:
+        ways.append(jax.jit(jax.shard_map(run, mesh=mesh, in_specs=SPREAD, out_specs=SPREAD)))
+    for way in ways:
+        found = way(*placed)
+        np.testing.assert_allclose(found[0], wanted[0], atol=1e-4)
+        np.testing.assert_array_equal(found[1], wanted[1])
+        assert all(x.sharding.is_equivalent_to(NamedSharding(mesh, SPREAD), x.ndim) for x in found)
+
+
 @pytest.mark.parametrize("how", ["eager", "jit", "gradient"])
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize("name", OPERATIONS)
