@@ -7,7 +7,7 @@ of mesh `m - 3`). Beyond the lattice the field is zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,10 +16,10 @@ import numpy as np
 
 from medjax._kernels._batch import in_all_items
 from medjax._kernels._gather import Locations, sample
-from medjax._kernels._points import Table, eased, inside
+from medjax._kernels._points import Table, eased, inside, zeros_for
 from medjax._kernels._values import filled
 
-__all__ = ["Placed", "basis", "field_of", "gathered_in_place", "lattice_at", "voted"]
+__all__ = ["Placed", "basis", "field_of", "gathered_in_place", "in_slabs", "lattice_at", "voted"]
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -120,6 +120,43 @@ class Placed(NamedTuple):
     tables: tuple[Table, ...]
     shift: Any
     slack: Any
+
+
+_PLANES = 8
+"""At least as many make a slab: their field stays in the processor's cache."""
+
+
+def in_slabs(gather: Callable[[Placed], Any], field: Callable[[Any, int], Any], tables: Any, slack: Any) -> Any:
+    """Samples a few planes of a lattice after the others, so that no field of all its voxels is in memory.
+
+    Writing a field to fresh memory and reading it back takes as long as sampling by it.
+
+    Args:
+        gather: From points to arrays `(i, ...)` in pytrees.
+        field: `field(first, count)` gives the shift at `count` planes from number `first` on, `(3, count, j, k)`.
+        tables: As in `Placed`, of all planes.
+        slack: As in `Placed`.
+    """
+    (base, fraction), *others = tables
+    size = base.shape[0]
+    count = next(n for n in range(min(_PLANES, size), size + 1) if size % n == 0)
+
+    def slab(first: Any) -> Any:
+        rows = tuple(jax.lax.dynamic_slice_in_dim(rows, first, count) for rows in (base, fraction))
+        return gather(Placed((rows, *others), field(first, count), slack))
+
+    if count == size:
+        return gather(Placed(tables, field(0, size), slack))
+
+    def body(number: Any, out: Any) -> Any:
+        first = number * np.int32(count)
+        return jax.tree.map(
+            lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, first, 0), out, slab(first)
+        )
+
+    parts = jax.eval_shape(slab, np.int32(0))
+    empty = jax.tree.map(lambda part: zeros_for((fraction,), (size, *part.shape[1:]), part.dtype), parts)
+    return jax.lax.fori_loop(np.int32(0), np.int32(size // count), body, empty)
 
 
 def gathered_in_place(volume: Any, points: Placed, fill: Any, *, dtype: Any) -> Any:

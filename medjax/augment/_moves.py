@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._geometry._grid import inverse_3x3, product, transformed
-from medjax._kernels._deformed import Placed, field_of, gathered_in_place, lattice_at, voted
+from medjax._kernels._deformed import Placed, field_of, gathered_in_place, in_slabs, lattice_at, voted
 from medjax._space._lattice import tables_of
 from medjax.augment._frames import Frame, Reference
 
@@ -162,22 +162,29 @@ def moved_volume(
     """
     points, onto = sampling_of(move, frame, reference, target), target.frame
     real = frame.linear.dtype
-    shift = None
-    if points.control is not None:
-        start = onto.start
-        start = start if target.start is None else start + transformed(onto.matrix, target.start.astype(real))
-        shift = lattice_at(points.control, onto.matrix, start, target.size, reference.shape, keeps_axes=onto.keeps_axes)
+    start = onto.start if target.start is None else onto.start + transformed(onto.matrix, target.start.astype(real))
+
+    def field(first: Any, count: int) -> Any:
+        shape = (count, *target.size[1:])
+        own = start + first * onto.matrix[:, 0]
+        return lattice_at(points.control, onto.matrix, own, shape, reference.shape, keeps_axes=onto.keeps_axes)
+
+    has_field = points.control is not None
     size = jnp.asarray(np.asarray(onto.shape), real)
-    slack = (transformed(abs(points.matrix), size) + abs(points.offset)) * (1.5 * _EPS) + (0 if shift is None else 2e-6)
+    slack = (transformed(abs(points.matrix), size) + abs(points.offset)) * (1.5 * _EPS) + (2e-6 if has_field else 0)
     slack = jax.lax.stop_gradient(slack)
-    placed = Placed(tables_of(points.matrix, points.offset, target.size, real, target.start), shift, slack)
-    out = []
-    for volume, fill, (dtype, classes) in zip(volumes, fills, how, strict=True):
-        if classes is None:
-            out.append(gathered_in_place(volume, placed, fill, dtype=dtype))
-        else:
-            out.append(voted(volume, placed, fill, classes=classes, dtype=real))
-    return tuple(out)
+
+    def gathered(placed: Placed) -> Any:
+        out = []
+        for volume, fill, (dtype, classes) in zip(volumes, fills, how, strict=True):
+            if classes is None:
+                out.append(gathered_in_place(volume, placed, fill, dtype=dtype))
+            else:
+                out.append(voted(volume, placed, fill, classes=classes, dtype=real))
+        return tuple(out)
+
+    tables = tables_of(points.matrix, points.offset, target.size, real, target.start)
+    return in_slabs(gathered, field, tables, slack) if has_field else gathered(Placed(tables, None, slack))
 
 
 _STEPS = 12
