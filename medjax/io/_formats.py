@@ -6,21 +6,24 @@ import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from medjax._errors import ImageFileError, UnsupportedFileError
-from medjax.io._disk._opened import check_regular
+from medjax.io._disk._opened import opened
 from medjax.io._disk._stream import Codec, Content
 
-__all__ = ["FORMATS", "Format", "find_format", "first_bytes", "format_by_name"]
+__all__ = ["ALL_FORMATS", "FORMATS", "Format", "find_format", "first_bytes", "format_by_name", "format_of"]
+
+_HEAD_BYTES = 352  # a NIfTI-1 header and the four bytes after it
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
     """A file format: how to recognise it, and the module that reads and writes it, imported on use.
 
-    The module has `read(path) -> Image` and, where the format is written, `write(image, path, *, compress)`, which
-    receives a single concrete image with NumPy voxels and writes through `atomic_file`.
+    The module has `read(path) -> Image`, `inspect(path) -> ImageHeader` and, where the format is written,
+    `write(image, path, *, compress)`, which receives a single concrete image with NumPy voxels and writes through
+    `atomic_file`. Formats whose header precedes the voxels in one file have `inspect_file(file, path)` as well.
     """
 
     name: str
@@ -59,6 +62,9 @@ FORMATS = (
     Format("DICOM", "_dicom", (".dcm", ".dicom", ".ima"), lambda head: head[128:132] == b"DICM"),
 )
 
+# A scene holds files of the other formats, so its module lies above theirs.
+ALL_FORMATS = (*FORMATS, Format("3D Slicer scene", "_mrb", (".mrb",), lambda head: False, is_written=False))
+
 
 def find_format(path: Path, formats: Sequence[Format] = FORMATS) -> Format:
     """Finds the format of an existing file (or folder: DICOM) by its first bytes, then by its name.
@@ -68,8 +74,14 @@ def find_format(path: Path, formats: Sequence[Format] = FORMATS) -> Format:
     """
     if path.is_dir():
         return _by_module("_dicom")
-    check_regular(path)
-    head, codec = _first_bytes(path, 352)
+    with opened(path) as file:
+        return format_of(file, path, formats)
+
+
+def format_of(file: IO[bytes], path: Path, formats: Sequence[Format] = FORMATS) -> Format:
+    """Finds the format of an open file, as `find_format` does, and leaves it at its start."""
+    head, codec = _first_bytes(file, path, _HEAD_BYTES)
+    file.seek(0)
     if not head:
         raise ImageFileError(path, "the file is empty" if codec is None else f"the {codec} stream holds nothing")
     found = next((fmt for fmt in formats if fmt.matches(head)), None) or format_by_name(path, formats)
@@ -85,16 +97,16 @@ def find_format(path: Path, formats: Sequence[Format] = FORMATS) -> Format:
 
 def first_bytes(path: Path, count: int) -> bytes:
     """Reads the first bytes of a file, decompressed if the whole file is compressed."""
-    return _first_bytes(path, count)[0]
+    with opened(path) as file:
+        return _first_bytes(file, path, count)[0]
 
 
-def _first_bytes(path: Path, count: int) -> tuple[bytes, Codec | None]:
-    with Content(path) as content:
-        try:
-            return content.read(count), content.codec
-        except ImageFileError:  # not compressed after all, or damaged: the reader of the format says how
-            with Content(path, codec=None) as raw:
-                return raw.read(count), None
+def _first_bytes(file: IO[bytes], path: Path, count: int) -> tuple[bytes, Codec | None]:
+    content = Content(path, file=file)
+    try:
+        return content.read(count), content.codec
+    except ImageFileError:  # not compressed after all, or damaged: the reader of the format says how
+        return Content(path, codec=None, file=file).read(count), None
 
 
 def format_by_name(path: Path, formats: Sequence[Format]) -> Format | None:

@@ -13,12 +13,9 @@ from medjax._image._image import Image, Kind, check_image, image_from, locked
 from medjax._image._metadata import Metadata
 from medjax.io._disk._opened import as_path
 from medjax.io._disk._single import single_on_host
-from medjax.io._formats import FORMATS, Format, find_format, format_by_name
+from medjax.io._formats import ALL_FORMATS, find_format, format_by_name
 
-__all__ = ["ALL_FORMATS", "load_image", "save_image"]
-
-# A scene holds files of the other formats, so its module lies above theirs.
-ALL_FORMATS = (*FORMATS, Format("3D Slicer scene", "_mrb", (".mrb",), lambda head: False, is_written=False))
+__all__ = ["load_image", "save_image"]
 
 
 def load_image(

@@ -83,7 +83,7 @@ def trailing_axes(image: Image) -> tuple[Axis, ...]:
         >>> trailing_axes(scan)  # two volumes were dropped
         (Axis(meaning='time', step=2.5, unit='s'),)
     """
-    extra = extra_of(image)
+    extra = extra_of(image.metadata)
     count = len(image.channels)
     for known in (_of_nifti, _of_metaimage, _of_nrrd, _of_dicom):
         axes = known(extra, count)

@@ -1,0 +1,5 @@
+"""The calls of the format, each with the module it lies in."""
+
+from medjax.io._dicom._describe import inspect as inspect
+from medjax.io._dicom._series import read as read
+from medjax.io._dicom._write import write as write
