@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
 from medjax.io._disk._image_header import ImageHeader
-from medjax.io._disk._opened import as_path
-from medjax.io._formats import ALL_FORMATS, find_format
+from medjax.io._formats import ALL_FORMATS, DICOM, find_format
+from medjax.io._sources import ImageSource, located
 
 __all__ = ["inspect"]
 
 
-def inspect(path: str | os.PathLike[str]) -> ImageHeader:
+def inspect(path: ImageSource) -> ImageHeader:
     """Describes the image that `load_image` gives, from the headers of a file or a DICOM series. Reads no voxels.
 
     The headers are read by the same code as for loading, with the same errors and warnings. Damage within the voxels
@@ -24,7 +23,8 @@ def inspect(path: str | os.PathLike[str]) -> ImageHeader:
     channels of a DICOM Segmentation whose segments may overlap.
 
     Args:
-        path: A file that `load_image` reads, or a folder that holds one DICOM series.
+        path: What `load_image` reads: a file, a folder that holds one DICOM series, a list of DICOM files, bytes, an
+            open file or a URL. The last two are copied as a whole.
 
     Returns:
         Grid, dtype, kind, channels, units and metadata. `metadata.extra` lacks the entry "values" alone, a note on the
@@ -45,7 +45,9 @@ def inspect(path: str | os.PathLike[str]) -> ImageHeader:
         >>> header.nbytes, header.metadata.source
         (67650, 'anatomical.nii')
     """
-    path = as_path(path)
-    header = find_format(path, ALL_FORMATS).load().inspect(path)
-    metadata = header.metadata.replace(source=header.metadata.source or path.name)
-    return dataclasses.replace(header, metadata=metadata)
+    with located(path) as source:
+        if source.files:
+            header = DICOM.load().inspect_files(source.files, source.path)
+        else:
+            header = find_format(source.path, ALL_FORMATS).load().inspect(source.path)
+    return dataclasses.replace(header, metadata=source.with_source(header.metadata))

@@ -18,6 +18,9 @@ from segmentation_objects import blobs, build, frames_of
 import medjax as mj
 from medjax import io
 
+# The made geometry is sheared, and most files of the tables are odd: test files of each format check the warnings.
+pytestmark = pytest.mark.filterwarnings("ignore::medjax.ImageFileWarning")
+
 
 def written(files: Files, folder: Path) -> Path:
     """Writes a set of files and returns what is opened: the first, or its folder."""
@@ -73,7 +76,6 @@ def check_same(path: Path, undecided: tuple[str, ...] = ()) -> io.ImageHeader:
     return header
 
 
-@pytest.mark.filterwarnings("ignore::medjax.ImageFileWarning")
 @pytest.mark.parametrize("name", SEEDS)
 def test_says_what_loading_gives(name: str, tmp_path: Path) -> None:
     compared = 0
@@ -154,7 +156,6 @@ def test_of_a_series_with_volumes(tmp_path: Path) -> None:
     assert outcome(io.inspect, other) == outcome(mj.load_image, other)  # cut short
 
 
-@pytest.mark.filterwarnings("ignore::medjax.ImageFileWarning")
 def test_of_nifti_whose_voxels_decide(tmp_path: Path) -> None:
     def check(undecided: tuple[str, ...], voxels: np.ndarray, **fields: Any) -> io.ImageHeader:
         (tmp_path / "a.nii").write_bytes(nifti_bytes(voxels, **fields))
@@ -162,6 +163,7 @@ def test_of_nifti_whose_voxels_decide(tmp_path: Path) -> None:
 
     check((), ramp(), scl_slope=1e30)
     check(("dtype",), ramp(dtype=np.float32), scl_slope=2.0)
+    check((), ramp(dtype=np.float32), scl_slope=0.5)
     check(("dtype",), ramp(dtype=np.int16), scl_slope=3e34)
     check((), ramp(dtype=np.float64), scl_slope=2.0)
     check((), ramp(dtype=np.complex64))

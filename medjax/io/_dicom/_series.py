@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,16 +14,17 @@ from medjax.io._dicom._dimensions import Repeats
 from medjax.io._dicom._header import parsing, whole_dataset
 from medjax.io._dicom._list import choose, existing_path, notes_on_scan
 from medjax.io._dicom._quiet import quiet
-from medjax.io._dicom._scan import Group, scan
+from medjax.io._dicom._scan import Group, scan, scan_files
 from medjax.io._dicom._segmentation import read_segmentation
 from medjax.io._dicom._volume import SpacingPolicy
 from medjax.io._disk._warn import warn
+from medjax.io._sources import located
 
-__all__ = ["load_dicom_series", "read"]
+__all__ = ["load_dicom_series", "read", "read_files"]
 
 
 def load_dicom_series(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     series_uid: str | None = None,
     *,
     stack: int | Literal["largest"] | None = None,
@@ -37,7 +40,7 @@ def load_dicom_series(
     b-value.
 
     Args:
-        path: A folder, with its subfolders; a DICOMDIR; or a file.
+        path: A folder, with its subfolders; a DICOMDIR; a file; or a list of files, all of them images.
         series_uid: Series Instance UID, where there are several series; `list_dicom_series` lists them.
         stack: Which stack of parallel slices, where a series has several; or "largest", the one with the most slices.
         spacing_policy: How to load unevenly spaced slices, as when one is missing. "error" raises. "resample"
@@ -74,34 +77,51 @@ def load_dicom_series(
 
     Source: DICOM PS3.3 sections C.7.6.2 (image plane), C.7.6.16 (functional groups), C.11.1 (modality LUT).
     """
-    path = existing_path(path)
     for name, value, allowed in (
         ("spacing_policy", spacing_policy, get_args(SpacingPolicy)),
         ("repeats", repeats, get_args(Repeats)),
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-    loaded = _load(path, series_uid, stack, spacing_policy, repeats)
-    for note in loaded.notes:
-        warn(path, note)
+    with located(path) as source:
+        if source.files is None:
+            existing_path(source.path)
+        loaded = _load(source.files, source.path, _Choice(series_uid, stack, spacing_policy, repeats))
+        for note in loaded.notes:
+            warn(source.path, note)
     return locked(loaded.image)
 
 
 def read(path: Path) -> Image:
     """Reads a file, a folder or a DICOMDIR tree that holds one image."""
-    loaded = _load(path, None, None, "error", "dimension")
+    return read_files(None, path)
+
+
+def read_files(files: Sequence[Path] | None, path: Path) -> Image:
+    """Reads files of one series in a folder; `None` stands for what there is at the path."""
+    loaded = _load(files, path, _Choice())
     for note in loaded.notes:
         warn(path, note)
     return loaded.image
 
 
-def _load(path: Path, uid: str | None, stack: int | str | None, policy: SpacingPolicy, repeats: Repeats) -> Assembled:
+@dataclasses.dataclass(frozen=True)
+class _Choice:
+    """Which image of the files to load, and how: the options of `load_dicom_series`."""
+
+    uid: str | None = None
+    stack: int | str | None = None
+    policy: SpacingPolicy = "error"
+    repeats: Repeats = "dimension"
+
+
+def _load(files: Sequence[Path] | None, path: Path, choice: _Choice) -> Assembled:
     """Loads an image, with what the scan of the files and the assembly have to warn of."""
     with quiet():
-        found = scan(path)
-        group = choose(found, path, uid, stack)
+        found = scan(path) if files is None else scan_files(files)
+        group = choose(found, path, choice.uid, choice.stack)
         try:
-            loaded = _read(group, path, policy, repeats)
+            loaded = _read(group, path, choice.policy, choice.repeats)
         finally:  # each file was opened several times by its name: what was read, or failed, is of one file or of none
             for file in group.files:
                 file.check_identity()

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from medjax._geometry._grid import Grid
 from medjax._image._image import Image, image_from, locked
+from medjax.io._disk._excerpt import Excerpt, Spans, affine_of_box, checked_box
 from medjax.io._hdf5._access import reading, translated
 from medjax.io._hdf5._find import find, only_entry, shape_of
 from medjax.io._hdf5._layouts import Entry, entry_of
 from medjax.io._hdf5._names import one_name, parts_of
 from medjax.io._hdf5._voxels import check_voxels, read_voxels
 
-__all__ = ["load_hdf5", "read"]
+__all__ = ["load_hdf5", "read", "read_excerpt"]
 
 
 def load_hdf5(
@@ -63,45 +63,37 @@ def load_hdf5(
         with translated(path):
             entry = entry_of(find(store, parts, name, path), path)
             dtype = check_voxels(entry.voxels, path)
-        grid = Grid(shape_of(entry)[:3], entry.affine)
-        box = _checked_box(grid.shape, start, size)
+        box = checked_box(shape_of(entry)[:3], start, size)
         with translated(path):
-            return _read_box(entry, dtype, grid, box, path)
+            return _read_box(entry, dtype, box, path)
 
 
-def _checked_box(
-    shape: tuple[int, ...], start: Sequence[int] | None, size: Sequence[int] | None
-) -> list[tuple[int, int]]:
-    """The box as (start, stop) along i, j, k."""
-    first = _three_integers((0, 0, 0) if start is None else start, "start")
-    count = _three_integers([n - a for n, a in zip(shape, first, strict=True)] if size is None else size, "size")
-    if any(a < 0 or n < 1 or a + n > whole for a, n, whole in zip(first, count, shape, strict=True)):
-        raise ValueError(f"the box start={first}, size={count} leaves the image of {shape} voxels; pad what was read")
-    return [(a, a + n) for a, n in zip(first, count, strict=True)]
-
-
-def _three_integers(value: Sequence[int], name: str) -> tuple[int, ...]:
-    numbers = tuple(int(n) for n in value)
-    if len(numbers) != 3 or any(n != m for n, m in zip(numbers, value, strict=True)):
-        raise ValueError(f"{name} must be three integers along i, j, k, got {tuple(value)}")
-    return numbers
-
-
-def _read_box(entry: Entry, dtype: np.dtype, grid: Grid, box: list[tuple[int, int]], path: Path) -> Image:
+def _read_box(entry: Entry, dtype: np.dtype, box: Spans, path: Path, frame: int | None = None) -> Image:
     channels = [(0, n) for n in shape_of(entry)[3:]]
+    if frame is not None:
+        channels[0] = (frame, frame + 1)
     spans = [*box[::-1], *channels] if entry.is_channel_last else [*channels[::-1], *box[::-1]]
     voxels = read_voxels(entry.voxels, dtype, spans, path)
     if entry.is_channel_last:
         voxels = np.moveaxis(voxels, 0, -1)
-    start = np.array([a for a, _ in box], np.float64)
-    affine = grid.moved(start).affine if start.any() else grid.affine
+    if frame is not None:
+        voxels = voxels[:, :, :, 0]
+    affine = affine_of_box(entry.affine, box)
     return locked(image_from(voxels, affine=affine, kind=entry.kind, metadata=entry.metadata()))
 
 
 def read(path: Path) -> Image:
     """Reads the only image of an HDF5 file. The error of a file with several images names them."""
-    with reading(path) as store, translated(path):
-        entry = only_entry(store, path)
-        dtype = check_voxels(entry.voxels, path)
-        grid = Grid(shape_of(entry)[:3], entry.affine)
-        return _read_box(entry, dtype, grid, [(0, n) for n in grid.shape], path)
+    return read_excerpt(path, Excerpt())
+
+
+def read_excerpt(path: Path, part: Excerpt) -> Image:
+    """Reads a part of the only image of an HDF5 file: only the chunks that it meets."""
+    with reading(path) as store:
+        with translated(path):
+            entry = only_entry(store, path)
+            dtype = check_voxels(entry.voxels, path)
+        shape = shape_of(entry)
+        box, frame = part.spans(shape[:3]), part.frame_of(shape[3:])
+        with translated(path):
+            return _read_box(entry, dtype, box, path, frame)

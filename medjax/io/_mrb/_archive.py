@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax.io._disk._opened import opened
@@ -95,7 +95,7 @@ class Archive:
 class _Member(io.RawIOBase):
     """A member of an archive as a file of a known size. zipfile's own unpacks all of it to find the end."""
 
-    def __init__(self, file: IO[bytes], size: int, path: Path):
+    def __init__(self, file: Any, size: int, path: Path):
         super().__init__()
         self._file, self._size, self._path, self._at = file, size, path, 0
 

@@ -112,12 +112,11 @@ def _expected(header: Header) -> tuple[np.dtype, Kind, tuple[str, ...]]:
 
 
 def _fits(header: Header, dtype: np.dtype) -> bool:
-    """Whether no stored integer, scaled, can be beyond the type."""
-    if header.dtype.kind not in "iu":
-        return False
-    limits, slope, inter = np.iinfo(header.dtype), header.fields["scl_slope"], header.fields["scl_inter"]
+    """Whether no stored number that is finite can be beyond the type once it is scaled."""
+    limits = np.iinfo(header.dtype) if header.dtype.kind in "iu" else np.finfo(header.dtype)
+    slope, inter = header.fields["scl_slope"], header.fields["scl_inter"]
     ends = (abs(float(end) * slope + inter) for end in (limits.min, limits.max))
-    return max(ends) < float(np.finfo(dtype).max)
+    return max(ends) <= float(np.finfo(dtype).max)
 
 
 def scaled_types(stored: np.dtype) -> tuple[np.dtype, np.dtype]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +13,18 @@ import numpy as np
 from medjax._errors import ImageFileError
 from medjax._image._image import Image, Kind, image_from
 from medjax.io._disk._blocks import in_order
+from medjax.io._disk._excerpt import Excerpt, affine_of_box
 from medjax.io._disk._opened import check_same, opened
 from medjax.io._disk._stream import Content
 from medjax.io._disk._warn import warn
 from medjax.io._nifti._describe import describe, is_scaled, scaled_types
+from medjax.io._nifti._excerpt import read_part
 from medjax.io._nifti._extra import LABEL_INTENT
 from medjax.io._nifti._header import Header
 from medjax.io._nifti._names import find_header, find_voxels
 from medjax.io._nifti._values import VALUES_KEY, describes_values, summary
 
-__all__ = ["read", "read_content"]
+__all__ = ["read", "read_content", "read_excerpt"]
 
 _SLAB = 2**18
 # Adjacent bytes in C order that come from one piece, and rows that are turned at once (measured).
@@ -44,8 +48,21 @@ def read(path: Path) -> Image:
         return read_content(content, file)
 
 
+def read_excerpt(path: Path, part: Excerpt) -> Image:
+    """Reads a part of a NIfTI file or of a pair as `read` reads the whole, with memory for the part alone.
+
+    Where the voxels decide the kind or the dtype, those of the part do.
+    """
+    header_path = find_header(path)
+    with opened(header_path) as file, Content(header_path, file=file) as content:
+        return read_content(content, file, part=part)
+
+
 def read_content(
-    content: Content, file: io.BufferedReader | None = None, affine_ras: np.ndarray | None = None
+    content: Content,
+    file: io.BufferedReader | None = None,
+    affine_ras: np.ndarray | None = None,
+    part: Excerpt | None = None,
 ) -> Image:
     """Reads the content of a file.
 
@@ -53,23 +70,34 @@ def read_content(
         content: A whole single file, or the header of a pair.
         file: The header's file of a pair. It must still be in its place when the voxels are read.
         affine_ras: The affine in float64, in the file's unit of length. It is used if the header's is its rounding.
+        part: The part to read, if not all.
     """
     described = describe(content, affine_ras)
     header, extra = described.header, dict(described.metadata.extra)
-    stored = _read_pair(header) if header.is_pair else _read_voxels(content, header)
+    with _at_voxels(content, header) as voxels_content:
+        if part is None:
+            # axes of size 1 come and go: no value moves
+            stored = _read_voxels(voxels_content, header).reshape(described.shape, order="F")
+        else:
+            stored = read_part(voxels_content, described, part)
     if header.is_pair and file is not None:
         check_same(file, header.path)
-    # axes of size 1 come and go: no value moves
-    voxels, kind = _as_kind(_scaled(stored, header).reshape(described.shape, order="F"), header)
+    voxels, kind = _as_kind(_scaled(stored, header), header)
+    affine = described.affine if part is None else affine_of_box(described.affine, part.spans(described.shape[:3]))
     if describes_values(extra):
-        extra[VALUES_KEY] = summary(voxels)
-    return image_from(voxels, affine=described.affine, kind=kind, metadata=described.metadata.replace(extra=extra))
+        extra[VALUES_KEY] = summary(voxels) if part is None else []  # a part has other values than the source
+    return image_from(voxels, affine=affine, kind=kind, metadata=described.metadata.replace(extra=extra))
 
 
-def _read_pair(header: Header) -> np.ndarray:
-    with Content(find_voxels(header.path)) as content:
-        content.skip(header.vox_offset)
-        return _read_voxels(content, header)
+@contextlib.contextmanager
+def _at_voxels(content: Content, header: Header) -> Iterator[Content]:
+    """The content that holds the voxels, at the first of them: the header's own, or the other file of a pair."""
+    if not header.is_pair:
+        yield content
+        return
+    with Content(find_voxels(header.path)) as other:
+        other.skip(header.vox_offset)
+        yield other
 
 
 def _read_voxels(content: Content, header: Header) -> np.ndarray:
