@@ -72,7 +72,9 @@ def test_files_that_are_no_image(tmp_path: Path) -> None:
     with pytest.raises(mj.ImageFileError, match="the file is empty"):
         mj.load_image(tmp_path / "empty")
     (tmp_path / "notes.txt").write_text("patient was tired")
-    with pytest.raises(mj.io.UnsupportedFileError, match=r"neither its content nor its name .*NIfTI, MetaImage"):
+    with pytest.raises(
+        mj.io.UnsupportedFileError, match=r"neither its content nor its name .*NIfTI, FreeSurfer, MetaImage"
+    ):
         mj.load_image(tmp_path / "notes.txt")
     with pytest.raises(FileNotFoundError) as caught:
         mj.load_image(tmp_path / "absent.nii")
