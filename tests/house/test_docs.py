@@ -16,7 +16,7 @@ from mutations import loads_or_refuses, mutations
 import medjax as mj
 
 # Private: the table of formats, to which docs/add_a_format.md adds one.
-from medjax.io import _open
+from medjax.io import _inspect, _open
 from medjax.io._formats import Format
 
 ROOT = Path(mj.__file__).parent.parent
@@ -72,7 +72,9 @@ def test_format_of_the_guide_round_trips_and_refuses_damage(tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, module.__name__, module)
     row = re.search(r"^(Format\(.*\))$", (ROOT / "docs/add_a_format.md").read_text(), re.MULTILINE)
     assert row
-    monkeypatch.setattr(_open, "ALL_FORMATS", (*_open.ALL_FORMATS, eval(row[1], {"Format": Format})))
+    formats = (*_open.ALL_FORMATS, eval(row[1], {"Format": Format}))
+    for opener in (_open, _inspect):
+        monkeypatch.setattr(opener, "ALL_FORMATS", formats)
     affine = np.array([[0.6, -0.8, 0, -31.0], [0.8, 0.6, 0, 17.0], [0, 0, 2.5, -5.0], [0, 0, 0, 1.0]])
     image = mj.Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), affine=affine)
     path, damaged = tmp_path / "scan.mif", tmp_path / "damaged.mif"
@@ -80,6 +82,8 @@ def test_format_of_the_guide_round_trips_and_refuses_damage(tmp_path: Path, monk
     found = mj.load_image(path)
     np.testing.assert_array_equal(found.voxels, image.voxels, strict=True)
     np.testing.assert_allclose(found.affine, affine, rtol=1e-15)
+    header = mj.io.inspect(path)
+    assert (header.shape, header.dtype, header.affine.tolist()) == (found.shape, found.dtype, found.affine.tolist())
     assert np.frombuffer(path.read_bytes()[1024:], "<i2")[:2].tolist() == [0, 12]  # the first axis is next in the file
     outcomes = set()
     for content in mutations(path.read_bytes(), 300, 200, seed=0):

@@ -38,7 +38,13 @@ WITHOUT_JAX = [
     "medjax.patch",
     *(
         f"medjax.{name}"
-        for name in ("_geometry._grid", "_geometry._numbers", "_geometry._orientation", "_image._metadata")
+        for name in (
+            "_geometry._grid",
+            "_geometry._numbers",
+            "_geometry._orientation",
+            "_image._metadata",
+            "io._inspect",
+        )
     ),
 ]
 
@@ -131,7 +137,10 @@ def test_only_the_tables_of_names_and_formats_import_by_name() -> None:
     by_name = {name for name, path in MODULES.items() if "import_module(" in path.read_text()}
     assert by_name == {"_lazy", "_optional", "io._formats"}
     above = {name for name in MODULES if {"io._formats", "io._open"} & imports(name)}
-    assert above == {"_cli._main", "data._rows", "data._source", "datasets._cohort", "io._open", "io._mrb._read"}
+    assert above == {"_cli._main", "data._rows", "data._source", "datasets._cohort", "io._inspect", "io._open"} | {
+        "io._mrb._describe",
+        "io._mrb._read",
+    }
 
 
 NO_NAMES = {"util", "utils", "misc", "helper", "helpers", "common", "core"}
