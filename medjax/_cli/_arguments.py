@@ -49,6 +49,14 @@ class Parser(argparse.ArgumentParser):
             "--files-from", metavar="LIST", help="read names of inputs, one a line, from a file; -: stdin"
         )
         self.add_argument("-0", "--null", action="store_true", help="names of --files-from end with NUL")
+        self.add_argument(
+            "-j",
+            "--workers",
+            type=_workers,
+            default=1,
+            metavar="N",
+            help="work on so many inputs at a time (default: 1)",
+        )
 
     def takes_json(self) -> None:
         self.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -102,3 +110,9 @@ def vector(text: str) -> tuple[float, ...]:
         return tuple(float(word) for word in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"numbers with commas between them, such as 1,1,2.5; got {text!r}") from None
+
+
+def _workers(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1, got {text!r}")
+    return int(text)

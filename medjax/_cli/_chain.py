@@ -62,14 +62,14 @@ def run_chain(steps: Sequence[Step], paths: Sequence[str], options: Any, talk: T
             raise FileNotFoundError(2, "no such file", path)
     use_device(options.device)
     if options.dry_run:
-        return for_each(talk, left, lambda job: _outline(steps, job, options, talk), _input)
+        return for_each(talk, left, lambda job: _outline(steps, job, options, talk), _input, options.workers)
     from medjax._pipeline._pipeline import Pipeline
 
     pipeline = Pipeline(tuple(steps))
     if options.save_pipeline:
         with writing(options.save_pipeline):
             pipeline.save(prepare(options.save_pipeline))
-    return for_each(talk, left, lambda job: _done(pipeline, job, labels, options, talk), _input)
+    return for_each(talk, left, lambda job: _done(pipeline, job, labels, options, talk), _input, options.workers)
 
 
 def _input(job: Job) -> str:

@@ -8,7 +8,7 @@ from medjax._cli._arguments import Parser
 from medjax._cli._commands import COMMANDS
 from medjax._cli._failure import ANSWER_NO, DONE, USAGE, Failure
 from medjax._cli._files import inputs_of
-from medjax._cli._talk import Count, Talk
+from medjax._cli._talk import Talk, for_each
 from medjax._errors import printable
 
 __all__ = ["parser", "run"]
@@ -37,27 +37,25 @@ def run(options: Any, talk: Talk) -> int:
     select, ignore = (_codes(text, CODES) for text in (options.select, options.ignore))
     expected = _labels(options.labels)
     paths = inputs_of(options.inputs, options)
-    errors = warned = 0
-    count = Count(talk, len(paths))
-    for path in paths:
-        count.begin(path)
+    levels: list[str] = []
+
+    def check(path: str) -> None:
         found = check_file(path, labels=expected, has_labels=options.labels is not None)
         found = [one for one in found if not select or one.code.startswith(select)]
         found = [one for one in found if not (ignore and one.code.startswith(ignore))]
-        count.done += 1
         if options.json:
             fields = [{"code": one.code, "level": one.level, "text": one.text} for one in found]
             talk.json("medjax.check/1", path=path, findings=fields)
         else:
             for one in found:
                 talk.out(f"{printable(path)}: {one.code} {one.level}: {printable(one.text)}")
-        errors += any(one.level == "error" for one in found)
-        warned += bool(found) and not any(one.level == "error" for one in found)
-    talk.clear()
-    fine = len(paths) - errors - warned
+        levels.append(min((one.level for one in found), default="nothing"))
+
+    code = for_each(talk, paths, check, workers=options.workers)
+    fine, warned, errors = (levels.count(level) for level in ("nothing", "warning", "error"))
     if not talk.quiet:
         talk.say(f"{len(paths)} checked: {fine} without a finding, {warned} with warnings, {errors} with errors")
-    return ANSWER_NO if errors or (warned and talk.strict) else DONE
+    return code or (ANSWER_NO if errors or (warned and talk.strict) else DONE)
 
 
 def _codes(text: str | None, known: Any) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ def run(options: Any, talk: Talk) -> int:
     def convert(job: Job) -> None:
         _write(_loaded(job.input, options.series, dtype, options), job, options, talk)
 
-    return for_each(talk, jobs, convert, lambda job: job.input)
+    return for_each(talk, jobs, convert, lambda job: job.input, options.workers)
 
 
 def _dtype(name: str | None) -> str | None:

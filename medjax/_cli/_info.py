@@ -41,7 +41,7 @@ def run(options: Any, talk: Talk) -> int:
     if options.field and (options.json or options.header or options.stats):
         raise Failure(USAGE, "--field prints one bare value: leave out --json, --header and --stats")
     if options.recursive:
-        return for_each(talk, paths, lambda path: _list_series(path, options, talk))
+        return for_each(talk, paths, lambda path: _list_series(path, options, talk), workers=options.workers)
     is_table = len(paths) > 1 and not (options.json or options.field or options.header or options.stats)
     width = max(len(printable(path)) for path in paths)
     if is_table:
@@ -56,7 +56,7 @@ def run(options: Any, talk: Talk) -> int:
                 talk.json(SCHEMA, path=path, error=failure.reason, hint=failure.hint)
             raise
 
-    return for_each(talk, paths, show)
+    return for_each(talk, paths, show, workers=options.workers)
 
 
 def _show(path: str, options: Any, talk: Talk, width: int) -> None:

@@ -59,7 +59,7 @@ def run(options: Any, talk: Talk) -> int:
     use_device(options.device)
     if options.dry_run:
         return for_each(talk, jobs, lambda job: _outline(job, talk), lambda job: job.input)
-    return for_each(talk, jobs, lambda job: _convert(job, options, tags, talk), lambda job: job.input)
+    return for_each(talk, jobs, lambda job: _convert(job, options, tags, talk), lambda job: job.input, options.workers)
 
 
 def _outline(job: Job, talk: Talk) -> None:

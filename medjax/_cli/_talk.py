@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from medjax._cli._failure import DONE, SOME_FAILED, UNREADABLE, Failure, explained
 from medjax._errors import printable
 
-__all__ = ["Count", "Talk", "as_json", "for_each"]
+__all__ = ["Talk", "as_json", "for_each"]
 
 _SECONDS_BEFORE_PROGRESS = 1.0
 _SECONDS_BETWEEN_LINES = 60.0
@@ -35,18 +37,17 @@ class Talk:
         self.command, self.quiet, self.debug, self.strict = command, quiet, debug, strict
         self._said: set[str] = set()
         self._line = ""
+        self._kept = threading.local()  # what a thread of several says, until its turn comes
 
     # --- data --------------------------------------------------------------------------------------------------------
 
     def out(self, text: str = "") -> None:
         """Prints a line of data."""
-        self.clear()
-        print(text)
+        self._print(text, is_data=True)
 
     def json(self, schema: str, **fields: Any) -> None:
         """Prints an object on a line, its schema first."""
-        self.clear()
-        print(as_json({"schema": schema} | fields), flush=True)
+        self._print(as_json({"schema": schema} | fields), is_data=True)
 
     def table(self, rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> None:
         """Prints rows in columns; those whose number is in `right` end flush."""
@@ -62,8 +63,28 @@ class Talk:
 
     def say(self, text: str) -> None:
         """Prints a line on stderr."""
+        self._print(text, is_data=False)
+
+    def _print(self, text: str, *, is_data: bool) -> None:
+        kept = getattr(self._kept, "lines", None)
+        if kept is not None:
+            kept.append((text, is_data))
+            return
         self.clear()
-        print(text, file=sys.stderr, flush=True)
+        print(text, file=sys.stdout if is_data else sys.stderr, flush=True)
+
+    def keeping(self, work: Callable[[], Any]) -> tuple[list[tuple[str, bool]], Any]:
+        """Does work in this thread and keeps what it says, for `repeat`."""
+        self._kept.lines = lines = []
+        try:
+            return lines, work()
+        finally:
+            self._kept.lines = None
+
+    def repeat(self, lines: Iterable[tuple[str, bool]]) -> None:
+        """Says what was kept."""
+        for text, is_data in lines:
+            self._print(text, is_data=is_data)
 
     def note(self, text: str) -> None:
         """Says something once that need not stop anybody."""
@@ -139,6 +160,13 @@ class Count:
             self._last = now
             self._talk.say(counted)
 
+    def add(self, failure: Failure | None) -> None:
+        """Counts an input that is finished."""
+        if failure is None:
+            self.done += 1
+        else:
+            self.failed.append(failure.code)
+
     def code(self) -> int:
         """The exit code of all inputs together."""
         self._talk.clear()
@@ -149,7 +177,9 @@ class Count:
         return self.failed[0] if len(set(self.failed)) == 1 else UNREADABLE
 
 
-def for_each(talk: Talk, items: Sequence[Any], work: Any, name: Any = str) -> int:
+def for_each(
+    talk: Talk, items: Sequence[Any], work: Callable[[Any], None], name: Callable[[Any], str] = str, workers: int = 1
+) -> int:
     """Works on each item; one that fails is named and does not stop the others.
 
     Args:
@@ -157,13 +187,13 @@ def for_each(talk: Talk, items: Sequence[Any], work: Any, name: Any = str) -> in
         items: Inputs.
         work: Called with an item.
         name: The path that an item is known by.
+        workers: Threads; what they say comes in the order of the items.
 
     Returns:
         The exit code.
     """
-    count = Count(talk, len(items))
-    for item in items:
-        count.begin(name(item))
+
+    def attempt(item: Any) -> Failure | None:
         try:
             work(item)
         except Exception as error:
@@ -172,9 +202,27 @@ def for_each(talk: Talk, items: Sequence[Any], work: Any, name: Any = str) -> in
                 raise
             failure.__cause__ = None if failure is error else error
             talk.fail(failure)
-            count.failed.append(failure.code)
-        else:
-            count.done += 1
+            return failure
+        return None
+
+    count = Count(talk, len(items))
+    if workers < 2 or len(items) < 2:
+        for item in items:
+            count.begin(name(item))
+            count.add(attempt(item))
+        return count.code()
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(workers)
+    try:
+        started = [pool.submit(talk.keeping, functools.partial(attempt, item)) for item in items]
+        for item, future in zip(items, started, strict=True):
+            count.begin(name(item))
+            said, failure = future.result()
+            talk.repeat(said)
+            count.add(failure)
+    finally:
+        pool.shutdown(cancel_futures=True)
     return count.code()
 
 

@@ -62,26 +62,28 @@ class References:
     """The images that steps name: those at hand by their role, and files. Each file is read once."""
 
     def __init__(self, at_hand: Mapping[str, Image | Grid] | None = None):
-        self._known: dict[str, Any] = dict(at_hand or {})
+        self._at_hand: Mapping[str, Any] = dict(at_hand or {})
+        self._read: dict[str, Image] = {}
 
     def with_images(self, images: Mapping[str, Image]) -> References:
         """The same, with the images of a case as they stand at a step; files stay read."""
-        made = References()
-        made._known = self._known | dict(images)
+        made = References({**self._at_hand, **images})
+        made._read = self._read
         return made
 
     def image(self, name: str) -> Image:
         """An image by role or path."""
-        if not isinstance(self._known.get(name), Image):
-            self._known[name] = load_image(name)
-        return self._known[name]
+        found = self._at_hand.get(name)
+        if isinstance(found, Image):
+            return found
+        if name not in self._read:
+            self._read[name] = load_image(name)
+        return self._read[name]
 
     def grid(self, name: str) -> Grid:
         """The grid of an image."""
-        found = self._known.get(name)
-        if isinstance(found, Grid):
-            return found
-        return self.image(name).grid
+        found = self._at_hand.get(name)
+        return found if isinstance(found, Grid) else self.image(name).grid
 
 
 def applied(step: Step, image: Image, references: References) -> Image:

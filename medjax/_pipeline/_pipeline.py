@@ -174,11 +174,12 @@ class Pipeline:
         return Outline(found["grid"], np.dtype(dtype), found["kind"])
 
     def _fused(self, images: dict[str, Image], references: References) -> dict[str, Image]:
-        return fuse(lambda named: self._run(named, references))(images)
+        order = list(images)  # JAX sorts the keys of a dict
+        out = fuse(lambda named: self._run(named, order[0], references))(images)
+        return {name: out[name] for name in order}
 
-    def _run(self, images: dict[str, Image], references: References) -> dict[str, Image]:
+    def _run(self, images: dict[str, Image], first: str, references: References) -> dict[str, Image]:
         images = dict(images)
-        first = next(iter(images))
         is_on_one_grid = False
         for step in self.steps:
             roles = _roles(step, images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -38,6 +39,9 @@ CODES: dict[str, str] = {
     "L05": "specks: parts of fewer than 8 voxels",
 }
 """Every code, and what it finds."""
+
+_CATCHING = threading.Lock()
+"""Held while warnings are caught, which changes the state of the whole process."""
 
 _LEAST_MM, _MOST_MM = 0.05, 20.0
 _SMALLEST_VIEW_MM, _LARGEST_VIEW_MM = 5.0, 2500.0
@@ -76,7 +80,7 @@ def check_file(path: str, *, labels: Collection[int] | None = None, has_labels: 
         return [Finding("F04", "error", "the file holds no byte")]
     from medjax.io._open import load_image
 
-    with warnings.catch_warnings(record=True) as caught:
+    with _CATCHING, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             image = load_image(path)

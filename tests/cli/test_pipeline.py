@@ -280,3 +280,11 @@ def test_roles_choose_the_grid() -> None:
     for image in out.values():
         assert image.shape == expected.shape
         np.testing.assert_allclose(image.affine, expected.affine, atol=1e-12)
+
+
+def test_the_first_image_leads() -> None:
+    """In the order that they are given, not in the order of their names."""
+    images: dict[str, Any] = {"pet": scan((6, 6, 6)), "ct": scan((8, 9, 5))}
+    out = mj.data.Pipeline.of("resample:2")(images)
+    assert list(out) == ["pet", "ct"]
+    assert out["pet"].shape == out["ct"].shape == mj.resample_to_spacing(images["pet"], 2.0).shape
