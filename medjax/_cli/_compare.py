@@ -17,7 +17,8 @@ __all__ = ["parser", "run"]
 
 def parser(name: str) -> Parser:
     made = Parser(name, COMMANDS[name].line)
-    made.add_argument("images", nargs=2, metavar=("A", "B"), help="two images")
+    made.add_argument("first", metavar="A", help="an image")
+    made.add_argument("second", metavar="B", help="another one")
     made.takes_json()
     made.add_argument("--atol", type=float, default=0.0, help="voxels may differ by so much (default: 0)")
     made.add_argument("--rtol", type=float, default=0.0, help="and by this part of B's value (default: 0)")
@@ -32,7 +33,7 @@ def parser(name: str) -> Parser:
 def run(options: Any, talk: Talk) -> int:
     if not min(options.atol, options.rtol, options.geometry_atol) >= 0:
         raise Failure(USAGE, "a tolerance is negative")
-    first, second = (one_input(path) for path in options.images)
+    first, second = (one_input(path) for path in (options.first, options.second))
     from medjax.io._open import load_image
 
     kind = "label" if options.labels else None

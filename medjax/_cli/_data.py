@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from medjax._cli._arguments import Parser, vector
 from medjax._cli._cache import cache_folder
@@ -80,9 +80,12 @@ def _make(options: Any, spacing: Any, talk: Talk) -> int:
         if Path(folder).exists() and (not Path(folder).is_dir() or any(Path(folder).iterdir())):
             raise Failure(NO_OUTPUT, f"{printable(folder)}: exists already", "a cohort is written to a new folder")
         check_writable(str(Path(folder, "cohort.csv")), force=False)
-        from medjax.datasets._cohort import cohort
+        from medjax.datasets._cohort import Defect, cohort
 
         defects = [one for one in options.defects.split(",") if one]
+        for one in defects:
+            if one not in get_args(Defect):
+                raise Failure(USAGE, f"there is no defect {one!r}", f"there are {', '.join(get_args(Defect))}")
         try:
             with writing(folder):
                 path = cohort(

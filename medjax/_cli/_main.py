@@ -67,7 +67,7 @@ def _run(name: str, words: list[str]) -> int:
     command = COMMANDS[name].load()
     talk = Talk(name, debug="--debug" in words)
     try:
-        options = command.parser(name).parse_args(joined(words))
+        options = command.parser(name).parse_intermixed_args(joined(words))
         talk = Talk(name, quiet=options.quiet, debug=options.debug, strict=options.strict)
         _choose_device(options)
         with talk.listening():

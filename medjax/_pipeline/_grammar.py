@@ -42,7 +42,7 @@ class Step:
 
     def __str__(self) -> str:
         """The text that is read back to the same step."""
-        positional, named = [], []
+        positional: list[str] = []
         is_in_order = True
         for name in self.kind.positional:
             is_in_order = is_in_order and name in self.options
@@ -52,8 +52,9 @@ class Step:
                 is_in_order = False
         words = [forms.shown(self.options[name]) for name in positional]
         named = [f"{name}={forms.shown(value)}" for name, value in self.options.items() if name not in positional]
-        text = self.name + (":" + ",".join(words) if words else "") + "".join(f",{pair}" for pair in named)
-        return text if self.on is None else f"{text},on={'+'.join(self.on)}"
+        roles = [] if self.on is None else [f"on={'+'.join(self.on)}"]
+        parts = ",".join([*words, *named, *roles])
+        return f"{self.name}:{parts}" if parts else self.name
 
 
 def is_step(text: str) -> bool:
@@ -96,7 +97,10 @@ def from_text(text: str) -> Step:
         else:
             into.append(word)
     on = given.pop("on", None)
-    return _checked(kind, _assigned(kind, words) | given, None if on is None else "+".join(on).split("+"))
+    assigned = _assigned(kind, words)
+    for key in assigned.keys() & given.keys():
+        raise ValueError(f"{name}: {key} is given twice")
+    return _checked(kind, assigned | given, None if on is None else "+".join(on).split("+"))
 
 
 def from_table(entry: Mapping[str, Any]) -> Step:

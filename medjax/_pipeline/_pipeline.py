@@ -184,8 +184,9 @@ class Pipeline:
         for step in self.steps:
             roles = _roles(step, images)
             if step.kind.target == "space" and step.on is None and not is_on_one_grid:
-                for name in roles:
-                    images[name] = _on_grid_of(images[first], images[name])
+                if "like" not in step.options:  # which brings all onto a grid of its own
+                    for name in roles:
+                        images[name] = _on_grid_of(images[first], images[name])
                 is_on_one_grid = True
             at_hand = references.with_images(images)
             images |= {name: applied(step, images[name], at_hand) for name in roles}

@@ -13,7 +13,7 @@ import medjax as mj
 # Private: the command line in this process; a process of its own takes a second each.
 from medjax._cli._main import main
 
-TURN = [[1, 0, 0], [0, -0.96, 0.28], [0, 0.28, 0.96]]  # orthonormal in decimals
+TURN = [[1, 0, 0], [0, 0.96, -0.28], [0, 0.28, 0.96]]  # orthonormal in decimals
 
 
 class Ran(NamedTuple):

@@ -182,7 +182,7 @@ def test_impossible_values(medjax: Commands, line: str) -> None:
 def test_nearest_names_are_offered(medjax: Commands) -> None:
     assert "did you mean resample?" in medjax("resampel").err
     assert "did you mean 'resample'?" in medjax("apply ct.nii.gz out.nii.gz resampel:2").err
-    assert "did you mean 'anchor'?" in medjax("apply ct.nii.gz out.nii.gz resample:2,anker=first").err
+    assert "did you mean 'anchor'?" in medjax("apply ct.nii.gz out.nii.gz resample:2,ancor=first").err
 
 
 def test_some_done_some_failed(medjax: Commands) -> None:
