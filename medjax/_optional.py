@@ -12,6 +12,7 @@ __all__ = ["PACKAGES", "hint_for", "optional"]
 
 # Module: the package's name, and the extra of medjax that brings it where there is one.
 PACKAGES = {
+    "fsspec": ("fsspec", "url"),
     "gdcm": ("python-gdcm", "dicom"),
     "grain": ("grain", "load"),
     "hdf5plugin": ("hdf5plugin", "hdf5"),

@@ -143,8 +143,6 @@ def _outline(steps: Sequence[Step], job: Job, options: Any, talk: Talk) -> None:
     from medjax._pipeline._pipeline import Pipeline
 
     header = header_of(job.input)
-    if header.grid is None:
-        raise ValueError(f"{job.input}: the file states no geometry")
     references = {
         step.options["like"]: header_of(step.options["like"]).grid for step in steps if "like" in step.options
     }

@@ -9,7 +9,7 @@ from medjax._cli._arguments import Parser
 from medjax._cli._commands import COMMANDS
 from medjax._cli._failure import USAGE, Failure, explained
 from medjax._cli._files import inputs_of
-from medjax._cli._headers import header_of, modality_of, size_on_disk
+from medjax._cli._headers import header_of, size_on_disk
 from medjax._cli._talk import Talk, for_each
 from medjax._errors import printable
 
@@ -65,13 +65,14 @@ def _show(path: str, options: Any, talk: Talk, width: int) -> None:
     if options.field:
         talk.out(_bare(facts[options.field]))
         return
-    shown: dict[str, Any] = {"path": path, **facts, "size_bytes": size_on_disk(path)}
+    shown: dict[str, Any] = {"path": path, **facts, "undecided": list(header.undecided)}
+    shown["size_bytes"] = size_on_disk(path)
     if width:
-        grid = header.grid
         size = _bytes(shown["size_bytes"])
-        spacing = "-" if grid is None else "x".join(f"{x:.4g}" for x in grid.spacing)
-        note = modality_of(header) or ""
-        cells = (_shape(facts), spacing, facts["orientation"] or "-", facts["dtype"], facts["kind"], size, note)
+        spacing = "x".join(f"{x:.4g}" for x in header.spacing)
+        notes = [header.metadata.modality, header.units, *(f"{name}?" for name in header.undecided)]
+        note = printable(" ".join(text for text in notes if text))
+        cells = (_shape(facts), spacing, facts["orientation"], facts["dtype"], facts["kind"], size, note)
         talk.out(_row(width, printable(path), *cells))
         return
     if options.stats:
@@ -79,8 +80,8 @@ def _show(path: str, options: Any, talk: Talk, width: int) -> None:
     if options.header:
         from medjax._cli._identity import withheld
 
-        known = header.metadata.extra if header.metadata is not None else {}
-        shown["header"] = dict(known) if options.identity else withheld(known)
+        known = dict(header.metadata.extra)
+        shown["header"] = known if options.identity else withheld(known)
     if options.json:
         talk.json(SCHEMA, **shown, frame=options.frame)
         return
@@ -89,25 +90,18 @@ def _show(path: str, options: Any, talk: Talk, width: int) -> None:
 
 def _facts(header: Any, frame: str) -> dict[str, Any]:
     """The fields, in the order of `FIELDS`, by JSON's types."""
-    grid = header.grid
-    place: dict[str, Any] = dict.fromkeys(("spacing", "origin", "orientation", "affine"))
-    if grid is not None:
-        from medjax._geometry._grid import lps_to_ras, origin_of
-        from medjax._geometry._orientation import orientation_of
+    from medjax._geometry._grid import lps_to_ras, origin_of
 
-        affine = lps_to_ras(grid.affine) if frame == "ras" else grid.affine
-        place = {
-            "spacing": list(grid.spacing),
-            "origin": origin_of(affine).tolist(),
-            "orientation": orientation_of(grid.affine),
-            "affine": affine.tolist(),
-        }
+    affine = lps_to_ras(header.affine) if frame == "ras" else header.affine
     known = {
-        "shape": list(header.shape if grid is None else grid.shape),
-        **place,
+        "shape": list(header.shape),
+        "spacing": list(header.spacing),
+        "origin": origin_of(affine).tolist(),
+        "orientation": header.orientation,
+        "affine": affine.tolist(),
         "dtype": str(header.dtype),
         "kind": header.kind,
-        "modality": modality_of(header),
+        "modality": header.metadata.modality,
         "units": header.units,
         "channels": list(header.channels),
     }
@@ -132,7 +126,9 @@ def _row(width: int, path: str, *cells: str) -> str:
     return "  ".join([path.ljust(width), *padded]).rstrip()
 
 
-def _bytes(count: int) -> str:
+def _bytes(count: int | None) -> str:
+    if count is None:
+        return "-"
     size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
     while size >= 1000 and len(units) > 1:
         size, units = size / 1000, units[1:]
@@ -140,18 +136,18 @@ def _bytes(count: int) -> str:
 
 
 def _block(shown: Mapping[str, Any], header: Any, options: Any, talk: Talk) -> None:
-    grid = header.grid
     lines = [("path", printable(shown["path"]))]
     channels = f", {' x '.join(map(str, shown['channels']))} channels" if shown["channels"] else ""
     lines.append(("shape", " x ".join(map(str, shown["shape"])) + channels))
-    if grid is not None:
-        lines += [
-            ("spacing", " x ".join(f"{x:.6g}" for x in shown["spacing"]) + " mm"),
-            ("origin", ", ".join(f"{x:.6g}" for x in shown["origin"]) + f" mm ({options.frame.upper()})"),
-            ("orientation", f"{shown['orientation']}{_oblique(grid)}"),
-        ]
+    lines += [
+        ("spacing", " x ".join(f"{x:.6g}" for x in shown["spacing"]) + " mm"),
+        ("origin", ", ".join(f"{x:.6g}" for x in shown["origin"]) + f" mm ({options.frame.upper()})"),
+        ("orientation", f"{shown['orientation']}{_oblique(header.grid)}"),
+    ]
     lines += [("dtype", shown["dtype"]), ("kind", shown["kind"])]
     lines += [(name, printable(str(shown[name]))) for name in ("modality", "units") if shown[name]]
+    if header.undecided:
+        lines.append(("undecided", f"{', '.join(header.undecided)}: the voxels may change it"))
     lines.append(("size", _bytes(shown["size_bytes"])))
     for name, value in shown.get("stats", {}).items():
         lines.append((name, _bare(value) if not isinstance(value, float) else f"{value:.6g}"))

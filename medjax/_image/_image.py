@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import warnings
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.export
@@ -28,14 +28,12 @@ from medjax._geometry._types import (
     Voxels,
 )
 from medjax._image._carried import Carried
+from medjax._image._kind import KINDS, Kind
 from medjax._image._metadata import Metadata
 from medjax._image._operators import Operators
 from medjax._lazy import public
 
 __all__ = ["Image", "Kind", "affine_on_host", "as_images", "check_image", "image_from", "locked"]
-
-Kind = Literal["intensity", "label"]
-_KINDS = ("intensity", "label")
 
 
 @public("medjax")
@@ -336,9 +334,9 @@ def _check_parts(image: Image, name: str) -> None:
             f"{type(image.voxels).__name__} {voxels} and {type(image.affine).__name__} {affine}; Image.from_array "
             "checks"
         )
-    if image.kind not in _KINDS:
+    if image.kind not in KINDS:
         raise ValueError(
-            f"{name} is of kind {image.kind!r}, which is none of {', '.join(_KINDS)}; Image.from_array checks"
+            f"{name} is of kind {image.kind!r}, which is none of {', '.join(KINDS)}; Image.from_array checks"
         )
 
 
@@ -396,7 +394,7 @@ def _as_voxels(voxels: Any) -> Any:
 
 
 def _check_kind(kind: Kind, dtype: Any) -> None:
-    if kind not in _KINDS:
+    if kind not in KINDS:
         raise ValueError(f"kind must be 'intensity' or 'label', got {kind!r}")
     if kind == "label" and not (jax.numpy.issubdtype(dtype, np.integer) or np.issubdtype(dtype, np.bool_)):
         raise ValueError(f"a label image holds integers or booleans, got {dtype}; cast it, or say kind='intensity'")

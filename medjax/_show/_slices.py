@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from medjax._image._image import Image
+from medjax._image._metadata import Metadata
 from medjax._image._picture import Panel, grey_range, panels, to_colours, to_grey
+from medjax._image._units import units_of
 from medjax._space._resample import resample_to_grid
 
 __all__ = ["Slices", "slices_of"]
@@ -65,9 +67,8 @@ def slices_of(
         over = panels(resample_to_grid(labels, grid).voxels, grid, point)
         colours = [_blended(grey, panel.pixels) for grey, panel in zip(colours, over, strict=True)]
     metadata = image.metadata
-    units = metadata.extra.get("Units") if metadata is not None and not isinstance(metadata, tuple) else None
-    unit = " HU" if getattr(metadata, "modality", None) == "CT" else f" {units}" if units else ""
-    return Slices(shown, colours, f"{where}, window {low:.5g} to {high:.5g}{unit}")
+    units = units_of(metadata) if isinstance(metadata, Metadata) else None
+    return Slices(shown, colours, f"{where}, window {low:.5g} to {high:.5g}{f' {units}' if units else ''}")
 
 
 def _blended(grey: np.ndarray, names: np.ndarray) -> np.ndarray:

@@ -25,9 +25,9 @@ def lines_of_dicom(
     """
     from pydicom.datadict import tag_for_keyword
 
+    from medjax.io._dicom._list import described
     from medjax.io._dicom._quiet import quiet
     from medjax.io._dicom._scan import groups_of, scan
-    from medjax.io._dicom._series import described
     from medjax.io._dicom._stored import first_text
 
     tag = tag_for_keyword(by)
@@ -83,7 +83,7 @@ def lines_of_store(path: Path, names: Mapping[str, str], optional: Iterable[str]
     Raises:
         ValueError: a role's image is in no group, or a group lacks one.
     """
-    from medjax.io._hdf5._load import list_hdf5
+    from medjax.io._hdf5._list import list_hdf5
 
     if not names:
         raise ValueError('name the image of each role, such as ct="CT"')

@@ -177,7 +177,7 @@ def from_sitk(image: Any, *, kind: Kind | None = None) -> Image:
         "ElementType": type_name,
     }
     affine, metadata = described(_IN_MEMORY, fields)
-    found = kind or kept_kind(fields.get(KIND_KEY), voxels)
+    found = kind or kept_kind(fields.get(KIND_KEY), voxels.dtype)
     return locked(image_from(voxels, affine=affine, kind=found, metadata=metadata))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -11,22 +12,22 @@ from medjax._errors import UnsupportedFileError
 from medjax._geometry._types import DTypeLike
 from medjax._image._image import Image, Kind, check_image, image_from, locked
 from medjax._image._metadata import Metadata
-from medjax.io._disk._opened import as_path
+from medjax.io._disk._excerpt import Box, Excerpt, affine_of_box
 from medjax.io._disk._single import single_on_host
-from medjax.io._formats import FORMATS, Format, find_format, format_by_name
+from medjax.io._formats import ALL_FORMATS, DICOM, find_format, format_by_name
+from medjax.io._sources import ImageSource, Located, located
 
-__all__ = ["ALL_FORMATS", "load_image", "save_image"]
-
-# A scene holds files of the other formats, so its module lies above theirs.
-ALL_FORMATS = (*FORMATS, Format("3D Slicer scene", "_mrb", (".mrb",), lambda head: False, is_written=False))
+__all__ = ["load_image", "save_image"]
 
 
 def load_image(
-    path: str | os.PathLike[str],
+    path: ImageSource,
     modality: str | None = None,
     *,
     kind: Kind | None = None,
     dtype: DTypeLike | None = None,
+    box: Box | None = None,
+    frame: int | None = None,
 ) -> Image:
     """Loads an image from a file, or a DICOM series from a folder.
 
@@ -35,11 +36,19 @@ def load_image(
     point, complex data stay complex, and colours become trailing channels. The voxels are read-only: copy them to
     change them in place. Geometry becomes LPS+ millimetres. Metadata are those that the file states.
 
+    With `box` or `frame` a part of the image is loaded, with its own geometry: the same as `crop` of the whole gives.
+    Of NIfTI and HDF5 only the part is in memory. A compressed NIfTI is decompressed up to the end of the part. Of the
+    other formats the whole is in memory until the part is taken.
+
     Args:
-        path: A NIfTI, MetaImage, NRRD, HDF5 or DICOM file, or a folder that holds one DICOM series.
+        path: A NIfTI, MetaImage, NRRD, HDF5, FreeSurfer, 3D Slicer or DICOM file; a folder that holds one DICOM series,
+            or a list of its files; or a file's content as bytes, a file open in binary mode, which is read from where
+            it stands, or a URL (`pip install "medjax[url]"`). A header whose voxels lie in another file needs a path.
         modality: The modality, such as "CT", where the file cannot state it. It replaces the file's.
         kind: "intensity" or "label". Default: the kind that the file states, else "intensity".
         dtype: Voxel dtype to convert to. Default: as stored.
+        box: `(start, size)`, index of the first voxel and number of voxels along i, j, k. Default: all.
+        frame: Index along the first trailing axis (time), which the image then lacks. Default: all.
 
     Returns:
         A single image, channels (time, components) trailing.
@@ -48,28 +57,46 @@ def load_image(
         FileNotFoundError: there is no such file.
         ImageFileError: the file is damaged, foreign, ambiguous or of an unknown format. A subclass says which.
         ValueError: `kind="label"` for voxels that are not integers, or `dtype` does not hold every value. An integer
-            type must hold each value exactly. A floating-point type may round but not overflow.
+            type must hold each value exactly. A floating-point type may round but not overflow. Or the box or the frame
+            leave the image, or `path` is none of what is read.
+        ImportError: a URL needs fsspec.
 
     Warns:
         ImageFileWarning: the file contradicts itself and was read by a documented rule.
 
     Example:
         >>> import pathlib, nibabel
-        >>> mj.load_image(pathlib.Path(nibabel.__file__).parent / "tests" / "data" / "anatomical.nii")
+        >>> path = pathlib.Path(nibabel.__file__).parent / "tests" / "data" / "anatomical.nii"
+        >>> mj.load_image(path)
         Image(33x41x25 int16 intensity, spacing 2 x 2 x 2 mm, LAS)
+        >>> mj.load_image(path.read_bytes(), "MR", box=((10, 20, 5), (4, 4, 1)))
+        Image(4x4x1 int16 intensity, spacing 2 x 2 x 2 mm, LAS, MR)
     """
-    path = as_path(path)
-    image = find_format(path, ALL_FORMATS).load().read(path)
-    metadata = image.metadata or Metadata()
-    metadata = metadata.replace(source=metadata.source or path.name, modality=modality or metadata.modality)
-    voxels = image.voxels if dtype is None else _as_dtype(image.voxels, np.dtype(dtype), path)
+    with located(path) as source:
+        image = _read(source, Excerpt(box, frame))
+        metadata = image.metadata if isinstance(image.metadata, Metadata) else Metadata()
+        metadata = source.with_source(metadata).replace(modality=modality or metadata.modality)
+        shown = source.path if source.name is not None else "bytes in memory"
+    voxels = image.voxels if dtype is None else _as_dtype(image.voxels, np.dtype(dtype), shown)
     if kind == "label" and voxels.dtype.kind in "fc":
         hint = "give an integer dtype as well, such as dtype=np.int32; the conversion must be exact"
-        raise ValueError(f"{path}: labels are integers, its voxels are {voxels.dtype}: {hint}")
+        raise ValueError(f"{shown}: labels are integers, its voxels are {voxels.dtype}: {hint}")
     return locked(image_from(voxels, affine=image.affine, kind=kind or image.kind, metadata=metadata))
 
 
-def _as_dtype(voxels: np.ndarray, dtype: np.dtype, path: Path) -> np.ndarray:
+def _read(source: Located, part: Excerpt) -> Image:
+    """Reads a part of a source, or all of it."""
+    module = DICOM.load() if source.files else find_format(source.path, ALL_FORMATS).load()
+    if part == Excerpt():
+        return module.read_files(source.files, source.path) if source.files else module.read(source.path)
+    if hasattr(module, "read_excerpt"):
+        return module.read_excerpt(source.path, part)
+    whole = module.read_files(source.files, source.path) if source.files else module.read(source.path)
+    affine = affine_of_box(whole.affine, part.spans(whole.shape))
+    return dataclasses.replace(whole, voxels=part.voxels_of(whole.voxels), affine=affine)
+
+
+def _as_dtype(voxels: np.ndarray, dtype: np.dtype, path: Path | str) -> np.ndarray:
     """Converts voxels. Raises `ValueError` if integers would change, numbers overflow or imaginary parts get lost."""
     if voxels.dtype.kind == "c" and dtype.kind != "c":
         raise ValueError(

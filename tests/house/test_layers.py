@@ -38,7 +38,13 @@ WITHOUT_JAX = [
     "medjax.patch",
     *(
         f"medjax.{name}"
-        for name in ("_geometry._grid", "_geometry._numbers", "_geometry._orientation", "_image._metadata")
+        for name in (
+            "_geometry._grid",
+            "_geometry._numbers",
+            "_geometry._orientation",
+            "_image._metadata",
+            "io._inspect",
+        )
     ),
 ]
 
@@ -131,7 +137,9 @@ def test_only_the_tables_of_names_formats_and_commands_import_by_name() -> None:
     by_name = {name for name, path in MODULES.items() if "import_module(" in path.read_text()}
     assert by_name == {"_lazy", "_optional", "io._formats", "_cli._commands"}
     above = {name for name in MODULES if {"io._formats", "io._open"} & imports(name)}
-    assert above == {"_cli._main", "data._rows", "data._source", "datasets._cohort", "io._open", "io._mrb._read"}
+    of_data = {"data._check_file", "data._rows", "data._source", "datasets._cohort"}
+    of_io = {"io._inspect", "io._mrb._describe", "io._mrb._read", "io._open"}
+    assert {name for name in above if unit(name) != "_cli"} == of_data | of_io | {"_pipeline._operations"}
 
 
 NO_NAMES = {"util", "utils", "misc", "helper", "helpers", "common", "core"}

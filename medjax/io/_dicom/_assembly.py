@@ -1,4 +1,4 @@
-"""A stack of slices as an image: place, arrange, measure, read."""
+"""A stack of slices before its pixels are read: place, arrange, measure, check."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from medjax._errors import ImageFileError
 from medjax._geometry._grid import Grid
-from medjax._image._image import Image, image_from
+from medjax._image._metadata import Metadata
 from medjax.io._dicom._dimensions import Repeats, Volumes, arrange, name_of
 from medjax.io._dicom._errors import InconsistentGeometryError, NoGeometryError, NonUniformSpacingError
 from medjax.io._dicom._geometry import (
@@ -28,9 +28,9 @@ from medjax.io._dicom._metadata import metadata_of_slices
 from medjax.io._dicom._pixels import check_decoder, check_size
 from medjax.io._dicom._slices import Slice
 from medjax.io._dicom._stored import first_text
-from medjax.io._dicom._volume import SpacingPolicy, digest, even_count, even_out, is_blank, read_volume
+from medjax.io._dicom._volume import SpacingPolicy, digest, even_count, is_blank
 
-__all__ = ["Assembled", "assemble", "check", "lattice"]
+__all__ = ["Arranged", "arranged", "check", "lattice"]
 
 
 def lattice(
@@ -66,42 +66,45 @@ def _unplaced(slices: Sequence[Slice], path: Path) -> Volumes:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Assembled:
-    """An image, and what to warn of once it is read."""
+class Arranged:
+    """Slices in the order of a volume, with all that their headers tell of it.
 
-    image: Image
+    Attributes:
+        volumes: The slices by place and volume.
+        stack: Their lattice; `None` where they have no place.
+        affine: Index to LPS mm.
+        notes: What to warn of.
+    """
+
+    volumes: Volumes
+    stack: Stack | None
+    affine: np.ndarray
     notes: list[str]
 
+    def metadata(self, rows: Sequence[Sequence[Slice]], path: Path) -> Metadata:
+        """What the headers of slices state; the slices are those of the volumes, or some of them repeated."""
+        volumes = self.volumes
+        with parsing(path):
+            return metadata_of_slices(
+                rows, volumes.by, volumes.values, source=path.name, is_placed=_is_placed(rows[0][0])
+            )
 
-def assemble(slices: Sequence[Slice], path: Path, policy: SpacingPolicy, repeats: Repeats) -> Assembled:
-    """Makes an image of parallel slices of one size.
+
+def arranged(slices: Sequence[Slice], path: Path, policy: SpacingPolicy, repeats: Repeats) -> Arranged:
+    """Arranges parallel slices of one size, and checks all that the headers tell.
 
     Raises:
-        ImageFileError: they do not fit together or cannot be read; a subclass says why.
+        ImageFileError: they do not fit together or cannot be loaded; a subclass says why.
     """
     volumes, stack = lattice(slices, path, repeats, digest)
-    rows = volumes.rows
-    affine = affine_of_single(rows[0][0]) if stack is None else stack.affine
+    affine = affine_of_single(volumes.rows[0][0]) if stack is None else stack.affine
     notes = [
         *check(slices, volumes, stack, path, policy),
         *_notes_on_copies(volumes.copies),
-        *_notes_on_place(stack, rows),
+        *_notes_on_place(stack, volumes.rows),
         *_notes_on_mixture(slices),
     ]
-    volume = read_volume(rows)
-    notes += _notes_on_range(volume, rows)
-    if stack is not None and stack.uneven is not None:
-        notes.append(_uneven_note(stack.uneven, policy))
-        if policy != "even":
-            volume, nearest = even_out(volume, stack.depths, policy)
-            affine = _restepped(affine, len(rows), volume.shape[1])
-            rows = [rows[n] for n in nearest]
-    with parsing(path):
-        metadata = metadata_of_slices(
-            rows, volumes.by, volumes.values, source=path.name, is_placed=_is_placed(rows[0][0])
-        )
-    voxels = _in_image_order(volume, is_series=bool(volumes.by))
-    return Assembled(image_from(voxels, affine=affine, metadata=metadata), notes)
+    return Arranged(volumes, stack, affine, notes)
 
 
 def check(
@@ -158,29 +161,12 @@ def _silent_reason(silent: Sequence[Slice], slices: Sequence[Slice], name: str) 
     return f"{shown}, state no {name}: their values are unknown"
 
 
-def _notes_on_range(volume: np.ndarray, rows: Sequence[Sequence[Slice]]) -> list[str]:
-    """Whether there are values that a Real World Value Mapping does not cover."""
-    count = 0
-    for k, row in enumerate(rows):
-        for t, slice_ in enumerate(row):
-            if slice_.scaling.range is not None:
-                ends = [stored * slice_.slope + slice_.intercept for stored in slice_.scaling.range]
-                margin = abs(slice_.slope) / 2 if slice_.layout.kind != "f" else 1e-6 * max(map(abs, ends))
-                count += int(((volume[t, k] < min(ends) - margin) | (volume[t, k] > max(ends) + margin)).sum())
-    reason = "voxels lie outside the range that the Real World Value Mapping covers, and were mapped like the others"
-    return [f"{count} {reason}"] if count else []
-
-
 _SCALED_APART = "load the files on their own, or correct them"
 _MODALITY = 0x00080060
 _COMMON = {"studies": 0x0020000D, "frames of reference": 0x00200052}  # a series has one of each, PS3.3 A.1.2
 
 # An even grid with more slices than this, per slice that is there, comes from stray positions and not from a gap.
 _MOST_ADDED = 50
-_RESAMPLED = {
-    "resample": "interpolated onto even positions",
-    "nearest": "each even position shows the nearest of them",
-}
 
 
 def _notes_on_copies(copies: Sequence[Slice]) -> list[str]:
@@ -198,12 +184,6 @@ def _notes_on_mixture(slices: Sequence[Slice]) -> list[str]:
         for name, count in counts.items()
         if count > 1
     ]
-
-
-def _uneven_note(uneven: str, policy: SpacingPolicy) -> str:
-    if policy == "even":
-        return f"the slices are taken as even: {uneven}"
-    return f"the slices are not evenly spaced ({uneven}): {_RESAMPLED[policy]}"
 
 
 def _is_placed(slice_: Slice) -> bool:
@@ -231,17 +211,3 @@ def _notes_on_place(stack: Stack | None, rows: Sequence[Sequence[Slice]]) -> lis
 def _unplaced_note(slice_: Slice) -> str:
     size = "" if slice_.pixel_spacing else ", with pixels of 1 mm, as their size is not stated either"
     return f"the file does not say where the image lies: it is put at the origin, along the world's axes{size}"
-
-
-def _restepped(affine: np.ndarray, old: int, new: int) -> np.ndarray:
-    """The affine with as many slices between the same first and last."""
-    result = affine.copy()
-    result[:3, 2] *= (old - 1) / (new - 1)
-    return result
-
-
-def _in_image_order(volume: np.ndarray, *, is_series: bool) -> np.ndarray:
-    """(volume, slice, row, column, *channels) as (column, row, slice, volume, *channels), without copying."""
-    axes = (3, 2, 1, 0, *range(4, volume.ndim))
-    voxels = volume.transpose(axes)
-    return voxels if is_series else voxels[:, :, :, 0]

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from medjax.io._dicom._slices import Slice
 from medjax.io._dicom._stored import first_text, series_number
 from medjax.io._disk._progress import progress
 
-__all__ = ["SEGMENTATIONS", "Group", "Scan", "groups_of", "parts_of", "scan"]
+__all__ = ["SEGMENTATIONS", "Group", "Scan", "groups_of", "parts_of", "scan", "scan_files"]
 
 # Segmentation Storage and Label Map Segmentation Storage, PS3.4 section B.5.
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -107,8 +107,23 @@ def scan(path: Path) -> Scan:
             files.append(found)
         else:
             failed[candidate] = found
-    files.sort(key=lambda file: (file.series_uid, file.sop_uid, file.path.name, file.path.parent))
+    files.sort(key=_by_identity)
     return Scan(files, skipped, _named_like_dicom(failed, files))
+
+
+def scan_files(paths: Sequence[Path]) -> Scan:
+    """Reads the headers of DICOM files that a caller lists, each of which must hold an image.
+
+    Raises:
+        ImageFileError: a file is not DICOM, damaged, or holds no image; a subclass says which.
+    """
+    files = [open_file(path) for path in progress(paths, len(paths), "Reading headers")]
+    files.sort(key=_by_identity)
+    return Scan(files, Counter(), [])
+
+
+def _by_identity(file: File) -> tuple[str, str, str, Path]:
+    return file.series_uid, file.sop_uid, file.path.name, file.path.parent
 
 
 def _file_or_reason(path: Path) -> File | str:

@@ -18,7 +18,6 @@ else the smallest distance between two positions. A slice without frames is back
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,17 +33,14 @@ from pydicom.uid import (
 
 from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax._image._image import Image, image_from
-from medjax._image._metadata import Metadata
 from medjax.io._dicom._codecs import iter_frames
-from medjax.io._dicom._errors import DuplicatePositionError
 from medjax.io._dicom._header import File
 from medjax.io._dicom._layout import layout_of
-from medjax.io._dicom._metadata import acquisition_time, metadata_of_header
 from medjax.io._dicom._pixels import check_size
 from medjax.io._dicom._quiet import quiet
-from medjax.io._dicom._segmentation_grid import Frames, Stack, frames_of, stack_of
+from medjax.io._dicom._segmentation_grid import Frames
+from medjax.io._dicom._segmentation_header import Segmentation, segmentation_of
 from medjax.io._dicom._stated import Stated
-from medjax.io._dicom._values import header_of
 from medjax.io._disk._warn import warn
 
 __all__ = ["read_segmentation"]
@@ -66,108 +62,55 @@ def read_segmentation(dataset: Dataset, path: Path) -> Image:
 
     Source: DICOM PS3.3 sections A.51 and C.8.20.
     """
-    stated = Stated(dataset, path)
-    frames = frames_of(stated)
-    segments = _segments(stated)
-    stack = stack_of(frames, path)
-    kind = stated.text("SegmentationType") or "BINARY"
-    if kind == "LABELMAP":
-        voxels, channels = _label_map(stated, frames, stack, segments), False
-    elif kind == "BINARY":
-        voxels, channels = _binary(stated, frames, stack, segments)
-    elif kind == "FRACTIONAL":
-        voxels, channels = _fractional(stated, frames, stack, segments)
-    else:
-        raise UnsupportedFileError(path, f"segmentation type {kind[:16]!r} is none of BINARY, FRACTIONAL and LABELMAP")
-    metadata = _metadata_of(stated, segments, is_per_channel=channels)
-    if kind == "FRACTIONAL":
-        metadata = metadata.replace(subtype=stated.text("SegmentationFractionalType") or None)
+    found = segmentation_of(dataset, path)
+    read = {"LABELMAP": _label_map, "BINARY": _binary, "FRACTIONAL": _fractional}[found.type]
+    voxels = read(found, path)
     return image_from(
         voxels.T,  # (channel, slice, row, column) becomes (column, row, slice, channel)
-        affine=stack.affine,
-        kind="intensity" if kind == "FRACTIONAL" else "label",
-        metadata=metadata,
+        affine=found.stack.affine,
+        kind="intensity" if found.type == "FRACTIONAL" else "label",
+        metadata=found.metadata(is_per_channel=voxels.ndim > 3),
     )
 
 
-# Voxels
-
-
-def _label_map(stated: Stated, frames: Frames, stack: Stack, segments: list[_Segment]) -> np.ndarray:
-    path = stated.path
-    _check_single(stack.slices, path)
-    background = stated.whole("PixelPaddingValue", default=0)
-    bits = stated.whole("BitsAllocated")
-    if bits not in (8, 16):
-        raise ImageFileError(path, f"a label map has 8 or 16 bits per pixel, not {bits}")
-    dtype = np.dtype(np.uint8 if bits == 8 else np.uint16)
-    if not 0 <= background < 2**bits:
-        raise ImageFileError(path, f"Pixel Padding Value {background} does not fit {bits} bits")
-    voxels = _filled((stack.count, frames.rows, frames.columns), dtype, background, path)
-    found: set[int] = set()
-    for number, plane in _planes(stated, frames):
-        if plane.dtype != dtype:
+def _label_map(found: Segmentation, path: Path) -> np.ndarray:
+    voxels = _filled(found.shape, found.dtype, found.background, path)
+    values: set[int] = set()
+    for number, plane in _planes(found.stated, found.frames):
+        if plane.dtype != found.dtype:
             raise ImageFileError(path, f"a label map holds unsigned integers, not {plane.dtype}")
-        voxels[stack.slices[number]] = plane
-        found.update(np.unique(plane).tolist())
-    unknown = sorted(found - {segment.number for segment in segments} - {0, background})
+        voxels[found.stack.slices[number]] = plane
+        values.update(np.unique(plane).tolist())
+    unknown = sorted(values - {segment.number for segment in found.segments} - {0, found.background})
     if unknown:
         warn(path, f"labels {unknown[:8]} are described by no segment")
     return voxels
 
 
-def _binary(stated: Stated, frames: Frames, stack: Stack, segments: list[_Segment]) -> tuple[np.ndarray, bool]:
-    """The label volume, or one channel per segment where they overlap, and whether there are channels."""
-    path = stated.path
-    channel = _channels(frames, stack, segments, path)
-    dtype = np.dtype(np.uint8 if max(segment.number for segment in segments) < 256 else np.uint16)
-    shape = (stack.count, frames.rows, frames.columns)
-    labels = _filled(shape, dtype, 0, path)
-    for number, plane in _planes(stated, frames):
-        inside, target = plane != 0, labels[stack.slices[number]]
+def _binary(found: Segmentation, path: Path) -> np.ndarray:
+    """The label volume, or one channel per segment where they overlap."""
+    labels = _filled(found.shape, found.dtype, 0, path)
+    for number, plane in _planes(found.stated, found.frames):
+        inside, target = plane != 0, labels[found.stack.slices[number]]
         if (target[inside] != 0).any():
             break
-        target[inside] = frames.segments[number]
+        target[inside] = found.frames.segments[number]
     else:
-        return labels, False
-    masks = _filled((len(segments), *shape), np.dtype(np.uint8), 0, path)
-    for number, plane in _planes(stated, frames):
-        masks[channel[number], stack.slices[number]] = plane != 0
-    return masks, True
+        return labels
+    masks = _filled((len(found.segments), *found.shape), np.dtype(np.uint8), 0, path)
+    for number, plane in _planes(found.stated, found.frames):
+        masks[found.channel[number], found.stack.slices[number]] = plane != 0
+    return masks
 
 
-def _fractional(stated: Stated, frames: Frames, stack: Stack, segments: list[_Segment]) -> tuple[np.ndarray, bool]:
-    path = stated.path
-    channel = _channels(frames, stack, segments, path)
-    largest = stated.whole("MaximumFractionalValue")
-    if largest < 1:
-        raise ImageFileError(path, f"Maximum Fractional Value must be positive, got {largest}")
-    shape = (len(segments), stack.count, frames.rows, frames.columns)
-    voxels = _filled(shape, np.dtype(np.float32), 0, path)
-    for number, plane in _planes(stated, frames):
-        if plane.max() > largest:
-            raise ImageFileError(path, f"holds {plane.max()}, above its Maximum Fractional Value {largest}")
-        np.divide(plane, np.float32(largest), out=voxels[channel[number], stack.slices[number]])
-    return (voxels, True) if len(segments) > 1 else (voxels[0], False)
-
-
-def _channels(frames: Frames, stack: Stack, segments: list[_Segment], path: Path) -> np.ndarray:
-    """The place of each frame's segment in the Segment Sequence."""
-    place = {segment.number: n for n, segment in enumerate(segments)}
-    unknown = sorted(set(frames.segments.tolist()) - set(place))
-    if unknown:
-        raise ImageFileError(path, f"its frames show segments {unknown[:8]}, which the Segment Sequence does not list")
-    _check_single(np.stack([frames.segments, stack.slices], axis=1), path)
-    return np.array([place[number] for number in frames.segments.tolist()])
-
-
-def _check_single(keys: np.ndarray, path: Path) -> None:
-    if len(np.unique(keys, axis=0)) < len(keys):
-        raise DuplicatePositionError(
-            path,
-            "two frames of one segment lie at one position",
-            "segmentations over time are not read: split it by time point first",
-        )
+def _fractional(found: Segmentation, path: Path) -> np.ndarray:
+    """Fractions from 0 to 1, a channel for each segment where there are several."""
+    voxels = _filled((len(found.segments), *found.shape), found.dtype, 0, path)
+    for number, plane in _planes(found.stated, found.frames):
+        if plane.max() > found.largest:
+            raise ImageFileError(path, f"holds {plane.max()}, above its Maximum Fractional Value {found.largest}")
+        np.divide(plane, np.float32(found.largest), out=voxels[found.channel[number], found.stack.slices[number]])
+    return voxels if len(found.segments) > 1 else voxels[0]
 
 
 def _filled(shape: tuple[int, ...], dtype: np.dtype, background: int, path: Path) -> np.ndarray:
@@ -235,69 +178,3 @@ def _bit_planes(data: bytes, count: int, shape: tuple[int, int], path: Path) -> 
     for start in range(0, size * count, size):
         bits = np.unpackbits(packed[start // 8 : -(-(start + size) // 8)], bitorder="little")
         yield bits[start % 8 : start % 8 + size].reshape(shape)
-
-
-# Segments and metadata
-
-
-@dataclasses.dataclass(frozen=True)
-class _Segment:
-    """The name and colour of a segment."""
-
-    number: int
-    label: str | None
-    color: list[float] | None  # red, green, blue from 0 to 1
-
-
-def _segments(stated: Stated) -> list[_Segment]:
-    """The items of the Segment Sequence (PS3.3 section C.8.20.4), in their order."""
-    segments = []
-    for item in stated.items("SegmentSequence"):
-        stored = item.numbers("RecommendedDisplayCIELabValue", 3)
-        color = None if stored is None else srgb_of_cielab(stored)
-        segments.append(_Segment(item.whole("SegmentNumber"), item.text("SegmentLabel") or None, color))
-    numbers = [segment.number for segment in segments]
-    if not numbers:
-        raise ImageFileError(stated.path, "describes no segment (Segment Sequence)")
-    if len(set(numbers)) < len(numbers) or min(numbers) < 0 or max(numbers) > 65535:
-        raise ImageFileError(stated.path, f"segment numbers must differ and lie in 0..65535, got {numbers[:8]}")
-    return segments
-
-
-def _metadata_of(stated: Stated, segments: list[_Segment], *, is_per_channel: bool) -> Metadata:
-    # The per-frame groups (5200,9230) describe frames, which are gone. They can be larger than the voxels.
-    header = header_of(stated.dataset, skip=[0x52009230])
-    acquired = acquisition_time(stated.dataset)
-    metadata = metadata_of_header(header, acquisition_time=acquired, source=stated.path.name)
-    shown = [
-        dataclasses.asdict(segment) | {"channel": n if is_per_channel else None} for n, segment in enumerate(segments)
-    ]
-    return metadata.replace(display={**metadata.display, "segments": shown})
-
-
-def srgb_of_cielab(stored: np.ndarray) -> list[float]:
-    """Converts a stored CIELab value to sRGB from 0 to 1.
-
-    L is stored as 0..65535 for 0..100, a and b as 0..65535 for -128..127, relative to white D50 (PS3.3 section
-    C.10.7.1.1); then CIE 15:2004 to XYZ, the Bradford matrix to D65 (Lindbloom) and IEC 61966-2-1 to sRGB.
-
-    Example:
-        >>> srgb_of_cielab(np.array([65535, 32896, 32896]))
-        [1.0, 1.0, 1.0]
-        >>> srgb_of_cielab(np.array([41661, 41167, 40792]))
-        [0.851, 0.511, 0.396]
-    """
-    lightness, a, b = stored * np.array([100.0, 255.0, 255.0]) / 65535 - np.array([0.0, 128.0, 128.0])
-    y = (lightness + 16) / 116
-    root = np.array([y + a / 500, y, y - b / 200])
-    xyz = np.where(root > 6 / 29, root**3, 3 * (6 / 29) ** 2 * (root - 4 / 29)) * [0.96422, 1.0, 0.82521]
-    linear = np.clip(_XYZ_D50_TO_LINEAR_SRGB @ xyz, 0, 1)
-    return [
-        round(float(c), 3) for c in np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    ]
-
-
-# http://www.brucelindbloom.com/index.html?Eqn_RGB_XYZ_Matrix.html, sRGB with white D50.
-_XYZ_D50_TO_LINEAR_SRGB = np.array(
-    [[3.1338561, -1.6168667, -0.4906146], [-0.9787684, 1.9161415, 0.0334540], [0.0719453, -0.2289914, 1.4052427]]
-)

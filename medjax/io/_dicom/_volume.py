@@ -13,7 +13,7 @@ from medjax.io._dicom._pixels import Target, check_size, fill
 from medjax.io._dicom._slices import Slice
 from medjax.io._disk._progress import progress
 
-__all__ = ["SpacingPolicy", "digest", "even_count", "even_out", "is_blank", "read_volume"]
+__all__ = ["SpacingPolicy", "digest", "even_count", "even_out", "expected_dtype", "is_blank", "read_volume"]
 
 SpacingPolicy = Literal["error", "resample", "nearest", "even"]
 
@@ -41,6 +41,23 @@ def read_volume(rows: Sequence[Sequence[Slice]]) -> np.ndarray:
         t, k = cells[0]
         fill(file, rows[k][t].layout, targets)
     return volume if is_scaled else _add_intercepts(volume, rows)
+
+
+def expected_dtype(rows: Sequence[Sequence[Slice]]) -> tuple[np.dtype, bool]:
+    """The type that `read_volume` gives, and whether the headers alone decide it.
+
+    Where the bits that a header allows would not fit int16, the values decide: the type is then that of values which
+    fit as many bits as are stored, as nearly all do.
+    """
+    flat = [slice_ for row in rows for slice_ in row]
+    is_scaled = _is_scaled(flat)
+    dtype, offsets = _volume_dtype(flat, is_scaled), _offsets(rows)
+    if is_scaled or not offsets.any() or _is_colour(flat[0]):
+        return dtype, True
+    low, high = _bounds(rows)
+    if _are_short(low, high, offsets):
+        return np.dtype(np.int16), True
+    return np.dtype(np.int16 if dtype.itemsize <= 2 else np.int32), False
 
 
 def _is_colour(slice_: Slice) -> bool:
@@ -75,7 +92,7 @@ def _target(slice_: Slice, out: np.ndarray, is_scaled: bool) -> Target:
 
 def _add_intercepts(volume: np.ndarray, rows: Sequence[Sequence[Slice]]) -> np.ndarray:
     """Adds whole intercepts to stored integers, in the memory they are in where int16 holds every value."""
-    offsets = np.array([[int(slice_.intercept) for slice_ in row] for row in rows]).T
+    offsets = _offsets(rows)
     if not offsets.any() or _is_colour(rows[0][0]):
         return volume
     low, high = _extremes(volume, rows, offsets)
@@ -90,11 +107,26 @@ def _add_intercepts(volume: np.ndarray, rows: Sequence[Sequence[Slice]]) -> np.n
     return result
 
 
+def _offsets(rows: Sequence[Sequence[Slice]]) -> np.ndarray:
+    """The whole part of each intercept, `(volume, slice)`."""
+    return np.array([[int(slice_.intercept) for slice_ in row] for row in rows]).T
+
+
+def _bounds(rows: Sequence[Sequence[Slice]]) -> tuple[int, int]:
+    """Bounds of the values by the bits that are stored."""
+    ranges = [(*s.layout.value_range, int(s.intercept)) for row in rows for s in row]
+    return min(r[0] + r[2] for r in ranges), max(r[1] + r[2] for r in ranges)
+
+
+def _are_short(low: int, high: int, offsets: np.ndarray) -> bool:
+    """Whether int16 holds all values within the bounds, and every offset."""
+    return low >= -32768 and high <= 32767 and bool(np.abs(offsets).max() <= 32767)
+
+
 def _extremes(volume: np.ndarray, rows: Sequence[Sequence[Slice]], offsets: np.ndarray) -> tuple[int, int]:
     """Bounds of the values: those of the stored bits, or of the values themselves if the bits would not fit int16."""
-    ranges = [(*s.layout.value_range, int(s.intercept)) for row in rows for s in row]
-    low, high = min(r[0] + r[2] for r in ranges), max(r[1] + r[2] for r in ranges)
-    if low >= -32768 and high <= 32767 and np.abs(offsets).max() <= 32767:
+    low, high = _bounds(rows)
+    if _are_short(low, high, offsets):
         return low, high
     lows, highs = volume.min(axis=(2, 3)).astype(np.int64), volume.max(axis=(2, 3)).astype(np.int64)
     return int((lows + offsets).min()), int((highs + offsets).max())

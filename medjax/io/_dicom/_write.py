@@ -34,7 +34,7 @@ from medjax.io._disk._atomic import atomic_file, flush, flush_folder, temporary_
 from medjax.io._disk._progress import progress
 from medjax.io._disk._single import check_single
 
-__all__ = ["as_raised", "check_plane", "save_dicom_series", "write_dataset", "write_series"]
+__all__ = ["as_raised", "check_plane", "save_dicom_series", "write", "write_dataset"]
 
 # Float32 affines, as NIfTI has them, stay below this; a gantry tilt does not.
 _MOST_SHEAR_DEGREES = 0.01
@@ -116,7 +116,7 @@ def save_dicom_series(
     return series.uid
 
 
-def write_series(image: Image, path: Path, *, compress: bool) -> None:
+def write(image: Image, path: Path, *, compress: bool) -> None:
     """Writes an image of one slice to a file; more slices need a folder. DICOM files are never compressed here."""
     if image.shape[2] != 1:
         reason = f"a .dcm file holds one slice, this image has {image.shape[2]}"

@@ -1,4 +1,4 @@
-"""Meaning and step of the axes behind i, j, k: one rule for NIfTI, MetaImage, NRRD and DICOM sources.
+"""Meaning and step of the axes behind i, j, k: one rule for the sources of every format.
 
 An image knows only the sizes of its trailing axes. The header of its source states their meaning. The header holds as
 long as the image has as many trailing axes, even if volumes were dropped.
@@ -83,9 +83,9 @@ def trailing_axes(image: Image) -> tuple[Axis, ...]:
         >>> trailing_axes(scan)  # two volumes were dropped
         (Axis(meaning='time', step=2.5, unit='s'),)
     """
-    extra = extra_of(image)
+    extra = extra_of(image.metadata)
     count = len(image.channels)
-    for known in (_of_nifti, _of_metaimage, _of_nrrd, _of_dicom):
+    for known in (_of_nifti, _of_metaimage, _of_nrrd, _of_mgh, _of_dicom):
         axes = known(extra, count)
         if axes is not None and len(axes) == count:
             return tuple(axes)
@@ -150,6 +150,10 @@ def _nrrd_axis(kind: str, step: float | None, unit: Any) -> Axis:
     meaning: Meaning | None = "time" if kind == "time" else "colour" if kind in _NRRD_COLOURS else "vector"
     name = unit if isinstance(unit, str) and unit not in ("", "???", "none") else None
     return Axis(None if kind in ("", *_NRRD_SPACE) else meaning, step, _NRRD_UNITS.get(name or "", name))
+
+
+def _of_mgh(extra: Mapping[str, Any], count: int) -> list[Axis] | None:
+    return [Axis("time", _stated_step(extra.get("tr")), "ms")] if "goodRASFlag" in extra else None
 
 
 def _of_dicom(extra: Mapping[str, Any], count: int) -> list[Axis] | None:

@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medjax._errors import UnsupportedFileError
-from medjax._image._image import Image
+from medjax._image._kind import Kind
 from medjax._image._metadata import Metadata
 from medjax.io._disk._warn import warn
 
@@ -53,18 +55,18 @@ def shared_metadata(values: Mapping[str, Any]) -> Metadata:
     return Metadata(**known)
 
 
-def extra_of(image: Image) -> Mapping[str, Any]:
-    """Returns the header of the file that the image comes from, empty where there is none."""
-    return image.metadata.extra if isinstance(image.metadata, Metadata) else {}
+def extra_of(metadata: Any) -> Mapping[str, Any]:
+    """Returns the header of the file that an image of these metadata comes from, empty where there is none."""
+    return metadata.extra if isinstance(metadata, Metadata) else {}
 
 
-def metadata_to_json(path: Path, image: Image) -> str | None:
+def metadata_to_json(path: Path, metadata: Any) -> str | None:
     """Returns the fields that `shared` gives as one line of ASCII; `None` if there are none.
 
     Raises:
         UnsupportedFileError: `display` holds a value that JSON cannot.
     """
-    found = shared(image.metadata if isinstance(image.metadata, Metadata) else None)
+    found = shared(metadata if isinstance(metadata, Metadata) else None)
     try:
         return json.dumps(found) if found else None
     except (TypeError, ValueError, RecursionError) as error:
@@ -87,6 +89,6 @@ def metadata_from_json(path: Path, text: str) -> Metadata:
     return metadata
 
 
-def kept_kind(value: Any, voxels: Any) -> Any:
+def kept_kind(value: Any, dtype: np.dtype) -> Kind:
     """Returns the image kind that the key states. Labels that are no integers are intensities."""
-    return "label" if value == "label" and voxels.dtype.kind in "iu" else "intensity"
+    return "label" if value == "label" and dtype.kind in "iu" else "intensity"

@@ -15,7 +15,6 @@ Layout 1, the same as in docs/hdf5.md. An image is a group `/<group>/<name>` wit
 Groups may lie in groups. Readers ignore members and attributes that they do not know and refuse other layout numbers.
 """
 
-from medjax.io._hdf5._load import StoredImage, list_hdf5, load_hdf5, read
-from medjax.io._hdf5._save import delete_hdf5, save_hdf5, write
+from medjax._lazy import lazy_names
 
-__all__ = ["StoredImage", "delete_hdf5", "list_hdf5", "load_hdf5", "read", "save_hdf5", "write"]
+__all__, __getattr__, __dir__ = lazy_names(__name__)

@@ -14,7 +14,7 @@ import numpy as np
 
 from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax._geometry._grid import affine_from, check_affine
-from medjax._image._image import Kind
+from medjax._image._kind import Kind
 from medjax._image._metadata import Metadata
 from medjax.io._hdf5._access import child, dtype_of, number_attribute, text_attribute
 

@@ -20,8 +20,8 @@ from medjax._image._image import Image, check_image
 from medjax.io._disk._atomic import atomic_file, flush_folder, temporary_name
 from medjax.io._disk._single import check_single
 from medjax.io._hdf5._access import appending, child, filling, is_locked, translated
+from medjax.io._hdf5._find import find
 from medjax.io._hdf5._layouts import LAYOUT, is_image, stored_metadata
-from medjax.io._hdf5._load import find
 from medjax.io._hdf5._names import one_name, parts_of
 from medjax.io._hdf5._voxels import Compression, check_codec, write_voxels
 

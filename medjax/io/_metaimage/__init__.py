@@ -19,7 +19,6 @@ Rules, checked against SimpleITK 2.5.7 (https://itk.org/Wiki/ITK/MetaIO/Document
 the format's.
 """
 
-from medjax.io._metaimage._read import read
-from medjax.io._metaimage._write import write
+from medjax._lazy import lazy_names
 
-__all__ = ["read", "write"]
+__all__, __getattr__, __dir__ = lazy_names(__name__)

@@ -13,19 +13,8 @@ from medjax._errors import ImageFileError, UnsupportedFileError
 from medjax._image._image import Image, image_from
 from medjax.io._disk._elements import Encoding, Part, numbered, read_elements, sibling
 from medjax.io._disk._opened import check_same, opened
-from medjax.io._disk._passed_on import KIND_KEY, kept_kind
-from medjax.io._disk._warn import warn
-from medjax.io._metaimage._header import (
-    BYTE_ORDER_KEYS,
-    DTYPES,
-    INTERCEPT_KEY,
-    MAX_DIMENSIONS,
-    SLOPE_KEY,
-    Header,
-    affine_of,
-    metadata_of,
-    read_header,
-)
+from medjax.io._metaimage._describe import Described, describe
+from medjax.io._metaimage._header import Header
 
 __all__ = ["read"]
 
@@ -37,41 +26,27 @@ def read(path: Path) -> Image:
 
 
 def _read(path: Path, file: io.BufferedReader) -> Image:
-    header = read_header(path, file)
-    dimensions = header.integers("NDims", 1)[0]
-    if not 2 <= dimensions <= MAX_DIMENSIONS:
-        raise UnsupportedFileError(path, f"it has {dimensions} dimensions, expected 2 to {MAX_DIMENSIONS}")
-    sizes = header.integers("DimSize", dimensions)
-    channels = header.integers("ElementNumberOfChannels", 1)[0] if "ElementNumberOfChannels" in header.fields else 1
-    if min(*sizes, channels) < 1:
-        raise ImageFileError(path, f"DimSize {sizes} with {channels} channels holds no voxels")
-    affine = affine_of(header, dimensions)
-    flat = _read_voxels(header, sizes, channels, file)
-    voxels = flat.reshape(channels, *sizes, order="F") if channels > 1 else flat.reshape(sizes, order="F")
+    found = describe(path, file)
+    flat, channels = _read_voxels(found, file), found.channels
+    voxels = flat.reshape(channels, *found.sizes, order="F") if channels > 1 else flat.reshape(found.sizes, order="F")
     voxels = np.moveaxis(voxels, 0, -1) if channels > 1 else voxels
-    voxels = voxels[:, :, None] if dimensions == 2 else voxels
-    _warn_of_scaling(header)
-    kind = kept_kind(header.fields.get(KIND_KEY), voxels)
-    return image_from(voxels, affine=affine, kind=kind, metadata=metadata_of(header))
+    voxels = voxels[:, :, None] if len(found.sizes) == 2 else voxels
+    return image_from(voxels, affine=found.affine, kind=found.kind, metadata=found.metadata)
 
 
-def _read_voxels(header: Header, sizes: list[int], channels: int, file: io.BufferedReader) -> np.ndarray:
-    type_name = header.fields.get("ElementType", "")
-    known = DTYPES.get(type_name.removesuffix("_ARRAY"))
-    if known is None:
-        raise UnsupportedFileError(header.path, f"its ElementType {type_name[:40]!r} is none of {', '.join(DTYPES)}")
-    dtype = np.dtype(known).newbyteorder(">" if header.flag(*BYTE_ORDER_KEYS) else "<")
+def _read_voxels(found: Described, file: io.BufferedReader) -> np.ndarray:
+    header = found.header
     is_compressed, is_binary = header.flag("CompressedData"), header.flag("BinaryData", default=True)
     # zlib ends by itself: CompressedDataSize is not needed
     encoding: Encoding = "text" if not is_binary else "zlib" if is_compressed else "raw"
-    parts = _data_parts(header, sizes, encoding, file)
-    flat = read_elements(parts, dtype, math.prod(sizes) * channels, encoding)
+    parts = _data_parts(header, found.sizes, encoding, file)
+    flat = read_elements(parts, found.stored, math.prod(found.sizes) * found.channels, encoding)
     if parts[0].file is None:
         check_same(file, header.path)
     return flat
 
 
-def _data_parts(header: Header, sizes: list[int], encoding: Encoding, file: io.BufferedReader) -> list[Part]:
+def _data_parts(header: Header, sizes: tuple[int, ...], encoding: Encoding, file: io.BufferedReader) -> list[Part]:
     """The files that hold the voxels: this file, a named one, a list, or those of a numbered pattern."""
     skipped = header.integers("HeaderSize", 1)[0] if "HeaderSize" in header.fields else 0
     if skipped < -1 or (skipped == -1 and encoding != "raw"):
@@ -94,7 +69,7 @@ def _data_parts(header: Header, sizes: list[int], encoding: Encoding, file: io.B
     return [Part(file, offset, is_at_end=is_at_end) for file in files]
 
 
-def _files_of_list(header: Header, sizes: list[int], words: list[str]) -> list[Path]:
+def _files_of_list(header: Header, sizes: tuple[int, ...], words: list[str]) -> list[Path]:
     """`LIST` names one file per last index, and `LIST 2` one file per two-dimensional slice of the image."""
     held = re.match(r"\d{1,2}", words[0]) if words else None
     dimensions = int(held[0]) if held else len(sizes) - 1
@@ -118,11 +93,3 @@ def _files_of_pattern(header: Header, count: int, words: list[str]) -> list[Path
         shown = " ".join(words)[:100]
         raise ImageFileError(header.path, f"its pattern {shown!r} names {found} files, DimSize needs {count}")
     return numbered(header.path, words[0], range(first, last + 1, step))
-
-
-def _warn_of_scaling(header: Header) -> None:
-    slope = header.floats(SLOPE_KEY, count=1) or [1.0]
-    intercept = header.floats(INTERCEPT_KEY, count=1) or [0.0]
-    if slope != [1.0] or intercept != [0.0]:
-        message = f"its intensity function {slope[0]:g} * x + {intercept[0]:g} is not applied, as in ITK; see rescale"
-        warn(header.path, message)

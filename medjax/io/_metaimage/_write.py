@@ -63,7 +63,7 @@ def _lines(image: Image, path: Path, voxels: np.ndarray, dimensions: int, packed
         "BinaryDataByteOrderMSB = False",
         f"CompressedData = {packed_bytes is not None}",
         *([] if packed_bytes is None else [f"CompressedDataSize = {packed_bytes}"]),
-        *geometry_lines(image.affine, dimensions, extra_of(image), trailing_axes(image)),
+        *geometry_lines(image.affine, dimensions, extra_of(image.metadata), trailing_axes(image)),
         *kept_lines(path, image),
         f"DimSize = {joined(voxels.shape[:dimensions])}",
         *([f"ElementNumberOfChannels = {voxels.shape[-1]}"] if voxels.ndim > dimensions else []),
@@ -117,8 +117,8 @@ def geometry_lines(affine: np.ndarray, n: int, extra: Mapping[str, Any], axes: S
 
 def kept_lines(path: Path, image: Image) -> list[str]:
     """Lines of the kind, the metadata that names nobody, and the foreign keys of a MetaImage source."""
-    extra = extra_of(image)
-    text = metadata_to_json(path, image) or ""
+    extra = extra_of(image.metadata)
+    text = metadata_to_json(path, image.metadata) or ""
     pieces = [text[start : start + _LINE_BYTES] for start in range(0, len(text), _LINE_BYTES)]
     # Bars keep blanks at the ends.
     lines = [f"{METADATA_KEY}{number} = |{piece}|" for number, piece in enumerate(pieces)]

@@ -11,6 +11,6 @@ Rules (https://slicer.readthedocs.io/en/latest/developer_guide/mrml_overview.htm
   without measure are refused. Only the files that an image needs are written, into a temporary folder.
 """
 
-from medjax.io._mrb._read import load_mrb, read
+from medjax._lazy import lazy_names
 
-__all__ = ["load_mrb", "read"]
+__all__, __getattr__, __dir__ = lazy_names(__name__)

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from medjax._errors import ImageFileError, TruncatedFileError, UnsupportedFileError
 from medjax.io._disk._opened import opened
@@ -66,6 +67,12 @@ class Archive:
         with _damage_named(self.path), self._zip.open(name) as file:
             return file.read(size)
 
+    def open(self, name: str) -> io.BufferedReader:
+        """Opens a member to read, which unpacks it as far as it is read."""
+        info = self._zip.getinfo(name)
+        with _damage_named(self.path):
+            return io.BufferedReader(_Member(self._zip.open(info), info.file_size, self.path))
+
     def unpack(self, name: str, target: Path) -> None:
         """Writes a member to a file.
 
@@ -83,6 +90,37 @@ class Archive:
                 written += file.write(piece)
         if written < info.file_size:
             raise TruncatedFileError(self.path, f"its member {name!r} has {written} of {info.file_size} bytes")
+
+
+class _Member(io.RawIOBase):
+    """A member of an archive as a file of a known size. zipfile's own unpacks all of it to find the end."""
+
+    def __init__(self, file: Any, size: int, path: Path):
+        super().__init__()
+        self._file, self._size, self._path, self._at = file, size, path, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        with _damage_named(self._path):
+            if self._file.tell() != self._at:
+                self._file.seek(self._at)
+            found = self._file.read(len(buffer))
+        buffer[: len(found)] = found
+        self._at += len(found)
+        return len(found)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 @contextlib.contextmanager

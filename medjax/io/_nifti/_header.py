@@ -6,6 +6,7 @@ Source: nifti1.h and nifti2.h, https://nifti.nimh.nih.gov/pub/dist/src/niftilib/
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import struct
 from collections.abc import Mapping
@@ -55,6 +56,7 @@ def _layout(text: str) -> np.dtype:
     return np.dtype([tuple(field.split()) for field in text.replace("\n", " ").split(",")])
 
 
+_STRUCT_CODES = {"u1": "B", "i2": "h", "i4": "i", "i8": "q", "f4": "f", "f8": "d"}
 LAYOUT_OF = {348: _layout(_NIFTI1), 540: _layout(_NIFTI2)}
 _MAGIC_OF = {348: {"single": b"n+1", "pair": b"ni1"}, 540: {"single": b"n+2\0\r\n\x1a\n", "pair": b"ni2\0\r\n\x1a\n"}}
 
@@ -128,12 +130,32 @@ def read_header(content: Content) -> Header:
 
 def unpacked(block: bytes, size: int, byte_order: ByteOrder) -> dict[str, Any]:
     """Returns the fields of a header of 348 or 540 bytes as plain Python values."""
-    record = np.frombuffer(block, LAYOUT_OF[size].newbyteorder(byte_order))[0]
-    return {name: _plain_field(record[name]) for name in LAYOUT_OF[size].names or ()} | {"sizeof_hdr": size}
+    layout, names = _packing(size, byte_order)
+    values = layout.unpack(block)
+    fields = {
+        name: values[at : at + count] if count else values[at].rstrip(b"\0") if is_text else values[at]
+        for name, at, count, is_text in names
+    }
+    fields["sizeof_hdr"] = size
+    return fields
 
 
-def _plain_field(value: Any) -> Any:
-    return tuple(value.tolist()) if isinstance(value, np.ndarray) else value.item()
+@functools.cache
+def _packing(size: int, byte_order: ByteOrder) -> tuple[struct.Struct, list[tuple[str, int, int, bool]]]:
+    """The layout as `struct` has it. Of each field its name, its first value, its count (0: a single one), is_text.
+
+    `struct` unpacks a header many times as fast as NumPy's records do.
+    """
+    codes, names, at = byte_order, [], 0
+    dtype = LAYOUT_OF[size]
+    for name in dtype.names or ():
+        field = dtype[name]
+        count = math.prod(field.shape) if field.shape else 0
+        is_text = field.base.kind == "S"
+        codes += f"{field.itemsize}s" if is_text else f"{count or 1}{_STRUCT_CODES[field.base.str[1:]]}"
+        names.append((name, at, count, is_text))
+        at += count or 1
+    return struct.Struct(codes), names
 
 
 def _size_and_order(block: bytes, path: Path) -> tuple[int, ByteOrder]:

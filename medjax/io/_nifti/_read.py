@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
-import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from medjax._errors import ImageFileError
-from medjax._geometry._grid import shear_degrees
 from medjax._image._image import Image, Kind, image_from
 from medjax.io._disk._blocks import in_order
+from medjax.io._disk._excerpt import Excerpt, affine_of_box
 from medjax.io._disk._opened import check_same, opened
 from medjax.io._disk._stream import Content
 from medjax.io._disk._warn import warn
-from medjax.io._nifti._extra import LABEL_INTENT, Note, channels_of, extra_of, note_of
-from medjax.io._nifti._geometry import (
-    SHEAR_TOLERANCE_DEGREES,
-    affine_in_mm,
-    corner_distance,
-    form_tolerance,
-    qform_affine,
-    rounding_distance,
-    sform_affine,
-    stated_affine,
-)
-from medjax.io._nifti._header import Header, read_extensions, read_header
+from medjax.io._nifti._describe import describe, is_scaled, scaled_types
+from medjax.io._nifti._excerpt import read_part
+from medjax.io._nifti._extra import LABEL_INTENT
+from medjax.io._nifti._header import Header
 from medjax.io._nifti._names import find_header, find_voxels
 from medjax.io._nifti._values import VALUES_KEY, describes_values, summary
 
-__all__ = ["read", "read_content"]
+__all__ = ["read", "read_content", "read_excerpt"]
 
 _SLAB = 2**18
 # Adjacent bytes in C order that come from one piece, and rows that are turned at once (measured).
@@ -55,8 +48,21 @@ def read(path: Path) -> Image:
         return read_content(content, file)
 
 
+def read_excerpt(path: Path, part: Excerpt) -> Image:
+    """Reads a part of a NIfTI file or of a pair as `read` reads the whole, with memory for the part alone.
+
+    Where the voxels decide the kind or the dtype, those of the part do.
+    """
+    header_path = find_header(path)
+    with opened(header_path) as file, Content(header_path, file=file) as content:
+        return read_content(content, file, part=part)
+
+
 def read_content(
-    content: Content, file: io.BufferedReader | None = None, affine_ras: np.ndarray | None = None
+    content: Content,
+    file: io.BufferedReader | None = None,
+    affine_ras: np.ndarray | None = None,
+    part: Excerpt | None = None,
 ) -> Image:
     """Reads the content of a file.
 
@@ -64,29 +70,39 @@ def read_content(
         content: A whole single file, or the header of a pair.
         file: The header's file of a pair. It must still be in its place when the voxels are read.
         affine_ras: The affine in float64, in the file's unit of length. It is used if the header's is its rounding.
+        part: The part to read, if not all.
     """
-    header = read_header(content)
-    note, others = note_of(read_extensions(content, header))
-    affine = _chosen_affine(header, note, affine_ras)
-    stored = _read_pair(header) if header.is_pair else _read_voxels(content, header)
+    described = describe(content, affine_ras)
+    header, extra = described.header, dict(described.metadata.extra)
+    with _at_voxels(content, header) as voxels_content:
+        if part is None:
+            # axes of size 1 come and go: no value moves
+            stored = _read_voxels(voxels_content, header).reshape(described.shape, order="F")
+        else:
+            stored = read_part(voxels_content, described, part)
     if header.is_pair and file is not None:
         check_same(file, header.path)
-    voxels, kind = _as_kind(_with_image_axes(_scaled(stored, header), header, note), header)
-    extra = {**note.metadata.extra, **extra_of(header, others)}
+    voxels, kind = _as_kind(_scaled(stored, header), header)
+    affine = described.affine if part is None else affine_of_box(described.affine, part.spans(described.shape[:3]))
     if describes_values(extra):
-        extra[VALUES_KEY] = summary(voxels)
-    return image_from(voxels, affine=affine, kind=kind, metadata=note.metadata.replace(extra=extra))
+        extra[VALUES_KEY] = summary(voxels) if part is None else []  # a part has other values than the source
+    return image_from(voxels, affine=affine, kind=kind, metadata=described.metadata.replace(extra=extra))
 
 
-def _read_pair(header: Header) -> np.ndarray:
-    with Content(find_voxels(header.path)) as content:
-        content.skip(header.vox_offset)
-        return _read_voxels(content, header)
+@contextlib.contextmanager
+def _at_voxels(content: Content, header: Header) -> Iterator[Content]:
+    """The content that holds the voxels, at the first of them: the header's own, or the other file of a pair."""
+    if not header.is_pair:
+        yield content
+        return
+    with Content(find_voxels(header.path)) as other:
+        other.skip(header.vox_offset)
+        yield other
 
 
 def _read_voxels(content: Content, header: Header) -> np.ndarray:
     """Reads the voxels in the axes of the file, in native byte order. Bytes after them only cause a warning."""
-    is_turned = content.codec == "gzip" and header.components == 1 and len(header.shape) == 3 and not _is_scaled(header)
+    is_turned = content.codec == "gzip" and header.components == 1 and len(header.shape) == 3 and not is_scaled(header)
     voxels = _read_turned(content, header) if is_turned else _read_as_stored(content, header)
     following = content.finish()
     if following:
@@ -121,36 +137,17 @@ def _read_as_stored(content: Content, header: Header) -> np.ndarray:
     return np.moveaxis(flat.reshape((header.components, *header.shape), order="F"), 0, -1)
 
 
-def _with_image_axes(voxels: np.ndarray, header: Header, note: Note) -> np.ndarray:
-    """Gives voxels three spatial axes and drops the time axis of `(i, j, k, 1, c)`, which is how NIfTI states channels.
-
-    The note says where further axes of size 1 stood.
-    """
-    space = (*header.shape, 1, 1)[:3]
-    channels = channels_of(header.shape) + voxels.shape[len(header.shape) :]
-    if note.channels is not None and [n for n in note.channels if n != 1] == [n for n in channels if n != 1]:
-        channels = note.channels
-    return voxels.reshape(space + channels, order="F")  # axes of size 1 come and go: no value moves
-
-
-def _is_scaled(header: Header) -> bool:
-    slope, inter = header.fields["scl_slope"], header.fields["scl_inter"]
-    return slope != 0 and math.isfinite(slope) and (slope, inter) != (1, 0) and header.components == 1
-
-
 def _scaled(voxels: np.ndarray, header: Header) -> np.ndarray:
-    """Applies `scl_slope * voxels + scl_inter`. A slope that is 0 or not finite means that there is no scaling."""
-    if not _is_scaled(header):
+    """Applies `scl_slope * voxels + scl_inter`."""
+    if not is_scaled(header):
         return voxels
     slope, inter = header.fields["scl_slope"], header.fields["scl_inter"]
-    if not math.isfinite(inter):
-        raise ImageFileError(header.path, f"scl_slope is {slope:g} but scl_inter is {inter}; there is no valid scaling")
-    wide, usual = (np.complex128, np.complex64) if voxels.dtype.kind == "c" else (np.float64, np.float32)
+    wide, usual = scaled_types(voxels.dtype)
     for dtype in (usual, wide) if voxels.dtype != wide else (wide,):
-        result = _scaled_by_slab(voxels, slope, inter, np.dtype(wide), np.dtype(dtype))
+        result = _scaled_by_slab(voxels, slope, inter, wide, dtype)
         if result is not None:
             return result
-    raise ImageFileError(header.path, f"voxels * {slope:g} + {inter:g} are beyond {np.dtype(wide)}")
+    raise ImageFileError(header.path, f"voxels * {slope:g} + {inter:g} are beyond {wide}")
 
 
 def _scaled_by_slab(
@@ -182,50 +179,3 @@ def _as_kind(voxels: np.ndarray, header: Header) -> tuple[np.ndarray, Kind]:
             return labels, "label"
     warn(header.path, f"intent 1002 says labels, but the voxels ({voxels.dtype}) are not integers; read as intensities")
     return voxels, "intensity"
-
-
-def _chosen_affine(header: Header, note: Note, affine_ras: np.ndarray | None) -> np.ndarray:
-    """The affine of sform, qform or neither, or an exact affine if that one agrees with it within rounding."""
-    affine = _stated_affine(header)
-    shape = (*header.shape, 1, 1)[:3]
-    exact = [] if affine_ras is None else [affine_in_mm(affine_ras, header.fields)]
-    for other in (*exact, note.affine):
-        if other is not None and corner_distance(other, affine, shape) <= rounding_distance(affine, shape):
-            affine = other
-            break
-    shear = shear_degrees(affine)
-    if shear > SHEAR_TOLERANCE_DEGREES:
-        warn(header.path, f"the axes are sheared: {shear:.3g} degrees off a right angle; the affine is kept as it is")
-    return affine
-
-
-def _stated_affine(header: Header) -> np.ndarray:
-    fields = header.fields
-    has_sform, has_qform = fields["sform_code"] > 0, fields["qform_code"] > 0
-    if fields["xyzt_units"] & 7 > 3:
-        warn(header.path, f"xyzt_units {fields['xyzt_units']} has an unknown unit of length; read as mm")
-    if not (has_sform or has_qform):
-        warn(header.path, "states no orientation (sform and qform codes are 0); axes taken as LPS, origin as 0")
-    try:
-        affine = stated_affine(fields)
-    except ValueError as error:
-        raise ImageFileError(header.path, str(error)) from None
-    if has_sform and has_qform:
-        _compare_forms(header)
-    return affine
-
-
-def _compare_forms(header: Header) -> None:
-    """Warns if one of the two forms is invalid, or if they put voxels at different places."""
-    forms: dict[str, np.ndarray] = {}
-    for name, find, other in (("sform", sform_affine, "qform"), ("qform", qform_affine, "sform")):
-        try:
-            forms[name] = find(header.fields)
-        except ValueError as error:
-            warn(header.path, f"the {name} is invalid and the {other} is used: {error}")
-            return
-    shape = (*header.shape, 1, 1)[:3]
-    distance = corner_distance(forms["sform"], forms["qform"], shape)
-    if distance > form_tolerance(header.fields, forms["sform"], shape):
-        codes = f"sform (code {header.fields['sform_code']}) and qform (code {header.fields['qform_code']})"
-        warn(header.path, f"{codes} put voxels up to {distance:.3g} mm apart; the sform is used")

@@ -19,7 +19,6 @@ Written files have space LPS. The pair MedjaxMetadata holds the metadata that na
 measurement frame and kinds of an NRRD source are written again.
 """
 
-from medjax.io._nrrd._read import read
-from medjax.io._nrrd._write import write
+from medjax._lazy import lazy_names
 
-__all__ = ["read", "write"]
+__all__, __getattr__, __dir__ = lazy_names(__name__)

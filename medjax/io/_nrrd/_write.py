@@ -96,7 +96,8 @@ def _check(image: Image, voxels: np.ndarray, path: Path, *, is_segmentation: boo
 
 def _layout(image: Image, shape: tuple[int, ...], *, is_segmentation: bool) -> _Layout:
     trailing = trailing_axes(image)
-    kinds = ["list"] * len(trailing) if is_segmentation else _trailing_kinds(shape[3:], extra_of(image), trailing)
+    extra = extra_of(image.metadata)
+    kinds = ["list"] * len(trailing) if is_segmentation else _trailing_kinds(shape[3:], extra, trailing)
     axes = _file_axes(kinds)
     return _Layout(
         axes,
@@ -122,7 +123,7 @@ def _fields(image: Image, voxels: np.ndarray, layout: _Layout, codec: Codec | No
         "encoding": codec or "raw",
         "space origin": _vector_text(affine[:3, 3]),
         "space units": '"mm" "mm" "mm"',
-        "measurement frame": _measurement_frame(extra_of(image)),
+        "measurement frame": _measurement_frame(extra_of(image.metadata)),
     }
 
 
@@ -180,7 +181,7 @@ def _pairs(image: Image, path: Path, voxels: np.ndarray, is_segmentation: bool) 
         pairs |= segment_pairs(voxels, metadata.display.get("segments", ()))
     elif image.kind == "label":
         pairs[KIND_KEY] = "label"
-    text = metadata_to_json(path, image)
+    text = metadata_to_json(path, image.metadata)
     return pairs if text is None else pairs | {METADATA_KEY: text}
 
 

@@ -1,0 +1,7 @@
+"""The calls of the format, each with the module it lies in."""
+
+from medjax.io._nifti._describe import inspect as inspect
+from medjax.io._nifti._describe import inspect_file as inspect_file
+from medjax.io._nifti._read import read as read
+from medjax.io._nifti._read import read_excerpt as read_excerpt
+from medjax.io._nifti._write import write as write
