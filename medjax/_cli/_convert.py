@@ -77,7 +77,7 @@ def _loaded(path: str, series: str | None, dtype: str | None, options: Any) -> A
 
     if series is None:
         return load_image(path, kind=options.kind, dtype=dtype)
-    from medjax.io._dicom import load_dicom_series
+    from medjax.io._dicom._series import load_dicom_series
 
     image = load_dicom_series(path, _uid(path, series))
     if options.kind is not None:
@@ -99,7 +99,7 @@ def _uid(path: str, series: str) -> str:
     """The UID of a series that is named by it or by its number."""
     if "." in series or not series.isdigit():
         return series
-    from medjax.io._dicom import list_dicom_series
+    from medjax.io._dicom._list import list_dicom_series
 
     found = {one.uid for one in list_dicom_series(path) if one.number == int(series)}
     if len(found) != 1:
@@ -147,7 +147,7 @@ def _every_series(paths: list[str], dtype: str | None, options: Any, talk: Talk)
     """Writes each series of folders to a file that is named after it."""
     if options.output is None or options.series is not None:
         raise Failure(USAGE, "--all writes every series to a folder", "give -o FOLDER, and no --series")
-    from medjax.io._dicom import list_dicom_series
+    from medjax.io._dicom._list import list_dicom_series
 
     jobs: list[tuple[Job, str]] = []
     taken: set[str] = set()

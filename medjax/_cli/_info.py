@@ -196,7 +196,7 @@ def _statistics(path: str) -> dict[str, Any]:
 
 
 def _list_series(path: str, options: Any, talk: Talk) -> None:
-    from medjax.io._dicom import list_dicom_series
+    from medjax.io._dicom._list import list_dicom_series
 
     for series in list_dicom_series(path):
         fields = {

@@ -196,6 +196,8 @@ def for_each(
     def attempt(item: Any) -> Failure | None:
         try:
             work(item)
+        except BrokenPipeError:  # of stdout: nobody reads on
+            raise
         except Exception as error:
             failure = explained(error, name(item))
             if failure is None:
