@@ -61,3 +61,12 @@ def write_files(folder: Path) -> None:
     mj.save_image(ct, folder / "whole.nii")
     (folder / "short.nii").write_bytes((folder / "whole.nii").read_bytes()[:-100])
     (folder / "file").write_text("in the place of a folder")
+
+
+@pytest.fixture
+def medjax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
+    """Calls commands in a folder of small files."""
+    write_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEDJAX_CACHE", str(tmp_path / "cache"))
+    return Commands(tmp_path, capsys)
