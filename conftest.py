@@ -36,6 +36,8 @@ import medjax as mj  # noqa: E402, after the hook
 
 PACKAGE = Path(mj.__file__).parent
 
+pytest_plugins = ["command_files"]  # the fixture `medjax`, with which tests/cli calls commands
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from medjax._errors import MissingDependencyError
 
-__all__ = ["hint_for", "optional"]
+__all__ = ["PACKAGES", "hint_for", "optional"]
 
 # Module: the package's name, and the extra of medjax that brings it where there is one.
-_PACKAGES = {
+PACKAGES = {
     "fsspec": ("fsspec", "url"),
     "gdcm": ("python-gdcm", "dicom"),
     "grain": ("grain", "load"),
@@ -50,7 +50,7 @@ def optional(module: str, purpose: str, path: str | os.PathLike[str] | None = No
     except ImportError as error:
         if not _is_missing(package):  # it is there, and something is wrong with it
             raise
-        reason = f"{purpose} needs the package {_PACKAGES.get(package, (package,))[0]}"
+        reason = f"{purpose} needs the package {PACKAGES.get(package, (package,))[0]}"
         if path is not None:
             raise MissingDependencyError(path, reason, hint_for(module)) from None
         raise ImportError(f"{reason}: {hint_for(module)}", name=package) from error
@@ -64,7 +64,7 @@ def hint_for(module: str) -> str:
         ('pip install "medjax[plot]"', 'pip install SimpleITK')
     """
     package = module.partition(".")[0]
-    return f'pip install "medjax[{_PACKAGES[package][1]}]"' if package in _PACKAGES else f"pip install {package}"
+    return f'pip install "medjax[{PACKAGES[package][1]}]"' if package in PACKAGES else f"pip install {package}"
 
 
 def _is_missing(package: str) -> bool:

@@ -1,3 +1,1 @@
 """The command line."""
-
-from medjax._cli._main import main as main

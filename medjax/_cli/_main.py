@@ -1,115 +1,142 @@
-"""The command line: `python -m medjax demo` resamples and reorients a real scan."""
+"""`medjax COMMAND ...`: finds the command, runs it, and turns what happens into an exit code."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
+import contextlib
+import os
 import sys
-import time
-import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import jax
-import numpy as np
-
-import medjax._show._figure as plot
-from medjax._errors import MissingDependencyError
-from medjax._image._image import Image
-from medjax._optional import optional
-from medjax._space._reorient import change_orientation
-from medjax._space._resample import resample_to_spacing
-from medjax.io._open import load_image, save_image
+from medjax._cli._commands import COMMANDS
+from medjax._cli._failure import BUG, CLOSED_PIPE, DONE, INTERRUPTED, USAGE, Failure, explained
 
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m medjax", description="Medical images for JAX.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    text = "resample a real oblique scan to 1 mm, reorient it to RAS, write it as NIfTI with a picture before and after"
-    command = commands.add_parser("demo", help=text, description=text)
-    command.add_argument("--output", type=Path, default=Path("demo"), help="folder to write to (default: demo)")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code.
+
+    0: done. 1: the answer is no. 2: usage. 3: no input could be read. 4: an output exists or cannot be written. 5: some
+    inputs failed. 70: a bug. 130: interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        demo(parser.parse_args(arguments).output)
-    except (ImportError, MissingDependencyError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
-    return 0
+        code = _dispatched(words)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("\nmedjax: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader has seen enough, as `head` has
+        return _without_stdout()
 
 
-def demo(folder: Path) -> None:
-    """Loads nibabel's oblique functional scan, makes it isotropic, reorients it to RAS, and prints the changes."""
-    optional("matplotlib.figure", "the demo's picture")  # before anything is written
-    source = example_scan()
-    with warnings.catch_warnings(record=True) as notes:
-        warnings.simplefilter("always")
-        scan, load_seconds = timed(lambda: load_image(source))
-    before = scan.with_voxels(scan.voxels[..., 0])  # 4-D: the first of two time points is enough
+def _dispatched(words: list[str]) -> int:
+    first = words[0] if words else ""
+    if first in ("-h", "--help"):
+        print(overview())
+        return DONE
+    if first == "--version":
+        from medjax._cli._doctor import version
 
-    def job(image: Image) -> Image:
-        return change_orientation(resample_to_spacing(image, 1.0), "RAS")
-
-    after, first_seconds = timed(lambda: job(before))
-    _, again_seconds = timed(lambda: job(before))
-
-    folder.mkdir(parents=True, exist_ok=True)
-    nifti, picture = folder / "example4d_1mm_RAS.nii.gz", folder / "before_and_after.png"
-    _, save_seconds = timed(lambda: save_image(after, nifti))
-    plot.save_comparison(before, after, picture)
-
-    print(f"{source.name}, a functional MR scan that nibabel carries: first of {scan.channels[0]} volumes")
-    for note in notes:
-        print(f"note: {str(note.message).removeprefix(f'{source}: ')}")
-    print(f"\n{table(before, after)}\n")
-    print(f"seconds      load {load_seconds:.3f}, resample and reorient {again_seconds:.3f}, save {save_seconds:.3f}")
-    print(
-        f"             (the first call compiled for {first_seconds - again_seconds:.2f}: once per shape, not per scan)"
-    )
-    print(f"\nwrote {nifti}\n      {picture}")
+        print(version(is_long="-v" in words or "--verbose" in words))
+        return DONE
+    if not words:
+        print(overview(), file=sys.stderr)
+        return USAGE
+    if first not in COMMANDS:
+        return _unknown(first)
+    return _run(first, words[1:])
 
 
-def example_scan() -> Path:
-    """Returns the path of an oblique scan of 2 x 2 x 2.2 mm inside the installed nibabel package."""
-    spec = importlib.util.find_spec("nibabel")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the demo takes its scan from nibabel: pip install nibabel")
-    return Path(spec.origin).parent / "tests" / "data" / "example4d.nii.gz"
+def _unknown(first: str) -> int:
+    import difflib
+
+    near = difflib.get_close_matches(first, COMMANDS, 1)
+    what = f"there is no option {first}" if first.startswith("-") else "there is no such command"
+    print(f"medjax: {what}" + (f"; did you mean {near[0]}?" if near else ""), file=sys.stderr)
+    print("  hint: medjax --help lists the commands", file=sys.stderr)
+    return USAGE
 
 
-def timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    """Returns a function's result after its computation has finished, and the seconds that it took."""
-    start = time.perf_counter()
-    result = jax.block_until_ready(function())
-    return result, time.perf_counter() - start
+def _run(name: str, words: list[str]) -> int:
+    from medjax._cli._arguments import HelpAsked, joined
+    from medjax._cli._talk import Talk
+
+    command = COMMANDS[name].load()
+    talk = Talk(name, debug="--debug" in words)
+    try:
+        options = command.parser(name).parse_intermixed_args(joined(words))
+        talk = Talk(name, quiet=options.quiet, debug=options.debug, strict=options.strict)
+        _choose_device(options)
+        with talk.listening():
+            return command.run(options, talk)
+    except HelpAsked as text:
+        print(text)
+        return DONE
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001, what is nobody's mistake is reported as a bug
+        failure = explained(error)
+        if failure is None:
+            return _bug(error, talk)
+        failure.__cause__ = None if failure is error else error
+        talk.fail(failure)
+        return failure.code
+    finally:
+        talk.clear()
 
 
-def table(before: Image, after: Image) -> str:
-    """Returns a table of the changes, with a row for each property."""
-    rows = [("", "before", "after")]
-    rows += [(name, describe(before), describe(after)) for name, describe in PROPERTIES.items()]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+def _choose_device(options: Any) -> None:
+    """Says which device JAX is to use, before it loads; compiled programs of a command are kept for the next one."""
+    if "jax" in sys.modules:
+        return
+    from medjax._cli._cache import compiled_folder
+
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled_folder()))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    device = getattr(options, "device", "auto")
+    if device == "cpu":
+        os.environ["JAX_PLATFORMS"] = "cpu"
 
 
-def _joined(values: Any, digits: str = ".4g") -> str:
-    return " x ".join(f"{value:{digits}}" for value in values)
+def _bug(error: BaseException, talk: Any) -> int:
+    """Says that medjax is at fault, and where the traceback lies: it may quote a file, so it is for the user alone."""
+    import tempfile
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    with tempfile.NamedTemporaryFile("w", prefix="medjax-", suffix=".txt", delete=False, encoding="utf-8") as file:
+        file.write(text)
+    failure = Failure(BUG, f"unexpected {type(error).__name__}: this is a bug in medjax", f"its traceback: {file.name}")
+    failure.__cause__ = error
+    talk.fail(failure)
+    return BUG
 
 
-PROPERTIES: dict[str, Callable[[Image], str]] = {
-    "size": lambda image: _joined(image.shape, "d"),
-    "spacing, mm": lambda image: _joined(image.spacing),
-    "origin, LPS": lambda image: ", ".join(f"{x:.2f}" for x in image.origin),
-    "orientation": lambda image: f"{image.orientation}, {obliquity(image):.1f} degrees oblique",
-    "range": lambda image: f"{np.min(image.voxels):.5g} to {np.max(image.voxels):.5g} ({image.dtype})",
-}
+def _without_stdout() -> int:
+    """Lets Python end in peace: it flushes stdout, which leads nowhere."""
+    with contextlib.suppress(OSError, ValueError):  # stdout is no file, as under a test
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return CLOSED_PIPE
 
 
-def obliquity(image: Image) -> float:
-    """Returns the largest angle in degrees between an image axis and the anatomical axis nearest to it."""
-    cosines = np.abs(image.direction).max(axis=0)
-    return float(np.degrees(np.arccos(np.clip(cosines, 0, 1))).max())
+def overview() -> str:
+    """The help of `medjax` itself."""
+    lines = ["usage: medjax COMMAND INPUT... [OUTPUT] [options]", "", "Medical images for JAX.", ""]
+    width = max(map(len, COMMANDS))
+    group = ""
+    for name, command in COMMANDS.items():
+        if command.group != group:
+            group = command.group
+            lines += [f"{group}:"]
+        lines.append(f"  {name.ljust(width)}  {command.line}")
+    lines += [
+        "",
+        "medjax COMMAND --help shows the options of a command; medjax --version [-v] the versions.",
+        "Exit codes: 0 done, 1 the answer is no, 2 usage, 3 no input could be read, 4 an output exists or cannot be",
+        "written, 5 some inputs failed, 70 a bug, 130 interrupted.",
+    ]
+    return "\n".join(lines)

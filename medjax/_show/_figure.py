@@ -9,8 +9,9 @@ from typing import Any
 from medjax._image._image import Image
 from medjax._image._picture import Box, Panel, grey_range, panels, to_colours, to_grey
 from medjax._optional import optional
+from medjax._show._slices import slices_of
 
-__all__ = ["save_comparison"]
+__all__ = ["save_comparison", "save_ortho"]
 
 
 def save_comparison(
@@ -39,6 +40,40 @@ def save_comparison(
         caption = _caption(titles[number], image)
         figure.text(left, bottom + height + 0.1 / size[1], caption, color="white", fontsize=10)
     figure.savefig(path, dpi=120, format="png")
+
+
+def save_ortho(
+    image: Image,
+    path: str | os.PathLike[str],
+    *,
+    center: Any = None,
+    window: tuple[float, float] | None = None,
+    labels: Image | None = None,
+) -> None:
+    """Writes a PNG of three orthogonal slices side by side, in true proportion. Needs matplotlib.
+
+    The arguments are those of `slices_of`. Letters name the sides; a line says place and window.
+    """
+    backend, figures = (optional(f"matplotlib.{name}", "a picture") for name in ("backends.backend_agg", "figure"))
+    shown = slices_of(image, center, window, labels)
+    sizes = [panel.millimetres for panel in shown.panels]
+    gap, title, height = 0.35, 0.35, 4.5
+    scale = min(height / max(down for _, down in sizes), 15.0 / sum(across for across, _ in sizes))  # inches per mm
+    tallest = max(down for _, down in sizes) * scale
+    total = (sum(across for across, _ in sizes) * scale + gap * (len(sizes) + 1), tallest + title + gap)
+    figure = figures.Figure(figsize=total, facecolor="black")
+    backend.FigureCanvasAgg(figure)
+    left = gap
+    for panel, colours, (across, down) in zip(shown.panels, shown.colours, sizes, strict=True):
+        bottom = gap / 2 + (tallest - down * scale) / 2
+        place = (left / total[0], bottom / total[1], across * scale / total[0], down * scale / total[1])
+        axis = figure.add_axes(place)
+        axis.imshow(colours, extent=panel.extent, interpolation="nearest")
+        _frame(axis, panel, panel.extent)
+        left += across * scale + gap
+    caption = f"{_caption('', image).removeprefix(': ')}; {shown.caption}"
+    figure.text(gap / total[0], 1 - title / total[1] * 0.75, caption, color="white", fontsize=8)
+    figure.savefig(path, dpi=120, format="png", metadata={"Software": None})
 
 
 def _layout(views: Sequence[Box]) -> tuple[list[list[Box]], tuple[float, float]]:

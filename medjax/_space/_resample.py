@@ -16,7 +16,7 @@ from medjax._image._image import Image, check_image
 from medjax._space._pending import resample
 from medjax._space._planning import Interpolation
 
-__all__ = ["resample_to_grid", "resample_to_image", "resample_to_spacing", "scale"]
+__all__ = ["known_size", "resample_to_grid", "resample_to_image", "resample_to_spacing", "respaced", "scale"]
 
 Anchor = Literal["center", "first"]
 
@@ -80,13 +80,14 @@ def resample_to_spacing(
     if anchor not in ("center", "first"):
         raise ValueError(f"anchor must be 'center' or 'first', got {anchor!r}")
     grid = image.grid
-    shape = _known_size(grid, new) if size is None else three_integers(size, "size", least=1)
+    shape = known_size(grid, new) if size is None else three_integers(size, "size", least=1)
     sigma = _smoothing(image, new) if antialias else None
-    target = _respaced(grid, new, shape, anchor)
+    target = respaced(grid, new, shape, anchor)
     return resample(image, target, interpolation=interpolation, fill=fill, sigma=sigma)
 
 
-def _known_size(grid: Grid, spacing: Any) -> tuple[int, ...]:
+def known_size(grid: Grid, spacing: Any) -> tuple[int, ...]:
+    """The size that a grid has at another spacing, `(3,)`; raises `ValueError` where it cannot be known."""
     if not isinstance(spacing, np.ndarray):
         raise ValueError("the new size follows from the spacing, which is traced here: pass size=(i, j, k)")
     if not isinstance(grid.affine, np.ndarray):
@@ -120,7 +121,7 @@ def _smoothing(image: Any, spacing: Any) -> tuple[float, ...]:
     return tuple(float(s) for s in np.sqrt(np.maximum(ratio**2 - 1, 0)) / fwhm)
 
 
-def _respaced(grid: Grid, spacing: Any, shape: tuple[int, ...], anchor: Anchor) -> Grid:
+def respaced(grid: Grid, spacing: Any, shape: tuple[int, ...], anchor: Anchor) -> Grid:
     """The grid of the same directions with another spacing and size."""
     xp, (affine, spacing) = together(grid.affine, spacing)
     old = spacing_of(affine)

@@ -1,5 +1,6 @@
 """The public names of medjax.data, each with the module it lies in: read on first use, and by type checkers."""
 
+from medjax._pipeline._pipeline import Pipeline as Pipeline
 from medjax.data._batch import Batch as Batch
 from medjax.data._cache import cache as cache
 from medjax.data._case import Case as Case

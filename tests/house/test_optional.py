@@ -65,7 +65,7 @@ def test_demo_without_matplotlib(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uninstall(monkeypatch, "matplotlib")
-    assert main(["demo", "--output", str(tmp_path / "demo")]) == 1
+    assert main(["demo", "--output", str(tmp_path / "demo")]) == 2
     said = capsys.readouterr()
     assert said.err.strip() == (
         'python -m medjax: the demo\'s picture needs the package matplotlib: pip install "medjax[plot]"'

@@ -14,8 +14,8 @@ import pytest
 
 import medjax as mj
 
-# Private: the command line in this process, so that its parts can be replaced.
-from medjax._cli import _main
+# Private: where the scan lies that the demo takes.
+from medjax._cli import _demo
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_demo_writes_what_its_table_says(demo: tuple[Path, str]) -> None:
     folder, text = demo
     nifti = nibabel.load(folder / "example4d_1mm_RAS.nii.gz")
-    source = nibabel.load(_main.example_scan())
+    source = nibabel.load(_demo.example_scan())
     assert isinstance(nifti, nibabel.Nifti1Image)
     assert isinstance(source, nibabel.Nifti1Image)
     assert nifti.shape == (256, 192, 53)
@@ -51,7 +51,7 @@ def test_demo_writes_what_its_table_says(demo: tuple[Path, str]) -> None:
 def test_demo_agrees_with_simpleitk(demo: tuple[Path, str]) -> None:
     sitk = pytest.importorskip("SimpleITK")
     folder, _ = demo
-    source = nibabel.load(_main.example_scan())
+    source = nibabel.load(_demo.example_scan())
     assert isinstance(source, nibabel.Nifti1Image)
     moving = mj.Image.from_array(
         np.asarray(source.dataobj)[..., 0],
@@ -77,13 +77,3 @@ def test_demo_says_where_its_files_are(demo: tuple[Path, str]) -> None:
         assert f"out/of here/{name}" in text
         assert (folder / name).stat().st_size > 10_000
     assert "9.3 degrees oblique" in text
-
-
-def test_help_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        _main.main(["--help"])
-    assert stopped.value.code == 0
-    assert "demo" in capsys.readouterr().out
-    with pytest.raises(SystemExit) as stopped:
-        _main.main([])
-    assert stopped.value.code == 2
