@@ -166,7 +166,7 @@ def moved_volume(
 
     def field(first: Any, count: int) -> Any:
         shape = (count, *target.size[1:])
-        own = start + first * onto.matrix[:, 0]
+        own = start + jnp.asarray(first, real) * onto.matrix[:, 0]
         return lattice_at(points.control, onto.matrix, own, shape, reference.shape, keeps_axes=onto.keeps_axes)
 
     has_field = points.control is not None
