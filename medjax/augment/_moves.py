@@ -60,12 +60,14 @@ class Target(NamedTuple):
 
     Attributes:
         frame: The lattice.
-        is_same: Whether it is the image's own: `True`, or what the program finds out.
+        reference: The image about whose centre the content moves.
+        is_same: Whether the lattice is the image's own: `True`, or what the program finds out.
         size: Voxels of the box; static.
         start: Index of its first voxel, `(3,)`; `None` for the whole lattice.
     """
 
     frame: Frame
+    reference: Reference
     is_same: Any
     size: tuple[int, ...]
     start: Any
@@ -112,9 +114,9 @@ def flipped(volume: Any, move: Move, target: Target) -> Any:
     return volume
 
 
-def sampling_of(move: Move, frame: Frame, reference: Reference, target: Target) -> Points:
+def sampling_of(move: Move, frame: Frame, target: Target) -> Points:
     """Finds where the voxels of a lattice come from, among those of an image."""
-    real = frame.linear.dtype
+    real, reference = frame.linear.dtype, target.reference
     eye, still = jnp.eye(3, dtype=real), _is_still(move)
     back = inverse_3x3(move.linear)
     to_mm = jnp.where(still, eye, back)
@@ -141,13 +143,7 @@ def sampling_of(move: Move, frame: Frame, reference: Reference, target: Target) 
 
 
 def moved_volume(
-    volumes: Sequence[Any],
-    fills: Sequence[Any],
-    move: Move,
-    frame: Frame,
-    reference: Reference,
-    target: Target,
-    how: Any,
+    volumes: Sequence[Any], fills: Sequence[Any], move: Move, frame: Frame, target: Target, how: Any
 ) -> Any:
     """Gathers images of one lattice, `(i, j, k, *channels)` each: they share where their voxels come from.
 
@@ -156,18 +152,17 @@ def moved_volume(
         fills: What lies outside, `(*channels)` each.
         move: Where the content goes.
         frame: The lattice.
-        reference: The image about whose centre it moves.
         target: The lattice to fill.
         how: For each image its dtype to compute in, or `None` for labels, and for labels by vote the number of classes.
     """
-    points, onto = sampling_of(move, frame, reference, target), target.frame
+    points, onto = sampling_of(move, frame, target), target.frame
     real = frame.linear.dtype
     start = onto.start if target.start is None else onto.start + transformed(onto.matrix, target.start.astype(real))
 
     def field(first: Any, count: int) -> Any:
-        shape = (count, *target.size[1:])
+        shape, covered = (count, *target.size[1:]), target.reference.shape
         own = start + jnp.asarray(first, real) * onto.matrix[:, 0]
-        return lattice_at(points.control, onto.matrix, own, shape, reference.shape, keeps_axes=onto.keeps_axes)
+        return lattice_at(points.control, onto.matrix, own, shape, covered, keeps_axes=onto.keeps_axes)
 
     has_field = points.control is not None
     size = jnp.asarray(np.asarray(onto.shape), real)

@@ -128,7 +128,7 @@ def _moved_together(
         return volume
 
     def target(frame: Any, reference: Any, onto: Any, start: Any) -> Target:
-        return Target(frame if is_own else onto, is_own or is_own_lattice(frame, reference), size, start)
+        return Target(frame if is_own else onto, reference, is_own or is_own_lattice(frame, reference), size, start)
 
     def needs(move: Any, frame: Any, reference: Any) -> Any:
         wanted = needs_gather(move, frame)
@@ -139,9 +139,9 @@ def _moved_together(
         return tuple(x if dtype is None else x.astype(dtype) for x, (dtype, _) in zip(found, how, strict=True))
 
     def gathered(volumes: Any, move: Any, *places: Any) -> Any:
-        frame, reference, _, _ = places
+        frame = places[0]
         fills = [_fill(volume, is_label, settings) for volume, is_label in zip(volumes, are_labels, strict=True)]
-        return moved_volume(volumes, fills, move, frame, reference, target(*places), how)
+        return moved_volume(volumes, fills, move, frame, target(*places), how)
 
     for number, is_label in enumerate(are_labels):
         if is_label and any(step.relabels for step in used):

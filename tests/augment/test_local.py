@@ -12,7 +12,7 @@ from scipy import ndimage
 
 import medjax as mj
 from medjax import augment
-from medjax._intensity._cube_median import median_of_cubes
+from medjax._intensity._cube_median import median_of_cubes  # Private: the kernel of every size, in one program
 
 KEYS = keys_of()
 IMAGE = scan(3)
