@@ -19,7 +19,7 @@ help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.plot  ## Resample and reorient a real oblique scan; write it and a picture to demo/
-	$(RUN) -m medjax demo --output $(DEMO)
+	$(RUN) -m medjax demo --force --output $(DEMO)
 
 test: $(VENV)/.dev  ## Run all tests and doctests
 	@if [ -d build/compiled ]; then find build/compiled -type f -atime +14 -delete; fi

@@ -8,7 +8,7 @@ from typing import Any
 
 from medjax._cli._arguments import Parser
 from medjax._cli._device import use_device
-from medjax._cli._failure import USAGE, Failure, writing
+from medjax._cli._failure import NO_OUTPUT, USAGE, Failure, writing
 from medjax._cli._files import Job, check_writable, jobs_of, one_input, prepare, refuse_conflicts
 from medjax._cli._headers import header_of, rough_bytes
 from medjax._cli._talk import Talk, for_each
@@ -51,9 +51,10 @@ def run_chain(steps: Sequence[Step], paths: Sequence[str], options: Any, talk: T
     labels = _labels(options, jobs)
     if labels is not None:
         reads.append(labels.input)
-        refuse_conflicts([labels], options, reads=[job.input for job in jobs])
-        if os.path.realpath(labels.output) == os.path.realpath(jobs[0].output):
-            raise Failure(USAGE, "--labels and the output are one file", "name another")
+        taken = {os.path.realpath(path) for path in (*jobs[0], labels.input)}
+        if os.path.realpath(labels.output) in taken:
+            raise Failure(NO_OUTPUT, f"{printable(labels.output)}: is an input or the output as well", "name another")
+        check_writable(labels.output, force=options.force)
     left = refuse_conflicts(jobs, options, reads=reads)
     if options.save_pipeline:
         check_writable(options.save_pipeline, force=options.force)

@@ -179,6 +179,16 @@ def test_impossible_values(medjax: Commands, line: str) -> None:
     assert tree(medjax.folder) == before
 
 
+def test_labels_are_not_overwritten_either(medjax: Commands) -> None:
+    before = tree(medjax.folder)
+    for output in ("seg.nii.gz", "ct.nii.gz", "out.nii.gz", "other.nii.gz", "file/x.nii"):
+        ran = medjax(f"apply ct.nii.gz out.nii.gz reorient:RAS --labels seg.nii.gz {output} --skip-existing")
+        assert (ran.code, ran.out) == (4, "")
+    assert medjax("apply ct.nii.gz other.nii.gz -o new reorient:RAS --labels seg.nii.gz new.nii").code == 2
+    assert medjax("apply ct.nii.gz out.nii.gz reorient:RAS --labels missing.nii new.nii").code == 3
+    assert tree(medjax.folder) == before
+
+
 def test_nearest_names_are_offered(medjax: Commands) -> None:
     assert "did you mean resample?" in medjax("resampel").err
     assert "did you mean 'resample'?" in medjax("apply ct.nii.gz out.nii.gz resampel:2").err

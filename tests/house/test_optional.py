@@ -68,7 +68,7 @@ def test_demo_without_matplotlib(
     assert main(["demo", "--output", str(tmp_path / "demo")]) == 2
     said = capsys.readouterr()
     assert said.err.strip() == (
-        'python -m medjax: the demo\'s picture needs the package matplotlib: pip install "medjax[plot]"'
+        'medjax demo: the demo\'s picture needs the package matplotlib: pip install "medjax[plot]"'
     )
     assert said.out == ""
     assert not list(tmp_path.iterdir())
