@@ -9,6 +9,8 @@ import pytest
 
 from medjax._kernels._random import normal, uniform
 
+# Private: the numbers of a key are drawn here, and no public function returns them bare.
+
 SHAPES = [(), (1,), (0, 3), (5, 7, 3), (2, 4, 3, 5)]
 
 
