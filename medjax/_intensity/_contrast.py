@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Num, Shaped
 from medjax._geometry._types import PerItem
 from medjax._image._checks import check_choice
 from medjax._image._image import Image
-from medjax._intensity._parameters import amount_for, voxels_of
+from medjax._intensity._parameters import Limits, amount_for, voxels_of
 from medjax._intensity._statistics import extremes, moments, over_finite, selected
 from medjax._kernels._batch import by_item
 from medjax._kernels._compiled import compiled
@@ -57,7 +57,7 @@ def adjust_gamma(image: Image, gamma: PerItem, *, retain_stats: bool = False, in
     Source: nnU-Net's gamma transform (Isensee et al., Nature Methods 18, 2021, supplementary note 4).
     """
     voxels = voxels_of(image, "adjust_gamma")
-    power, is_inverted = amount_for(image, gamma, "gamma", above=0), amount_for(image, invert, "invert")
+    power, is_inverted = amount_for(image, gamma, "gamma", Limits(above=0)), amount_for(image, invert, "invert")
     depth = len(image.batch_shape)
     return image.with_voxels(_gamma(voxels, power, is_inverted, depth=depth, retain_stats=bool(retain_stats)))
 

@@ -15,7 +15,7 @@ from medjax._geometry._types import Key, PerItem
 from medjax._image._checks import check_choice
 from medjax._image._image import Image
 from medjax._image._keys import IMPLEMENTATION, item_keys, key_data_for
-from medjax._intensity._parameters import amount_for, voxels_of
+from medjax._intensity._parameters import Limits, amount_for, voxels_of
 from medjax._intensity._statistics import moments, selected
 from medjax._kernels._batch import by_item
 from medjax._kernels._compiled import compiled
@@ -58,7 +58,7 @@ def gaussian_noise(key: Key, image: Image, std: PerItem, *, relative: Relative |
         (100, 5)
     """
     voxels, depth = voxels_of(image, "gaussian_noise"), len(image.batch_shape)
-    data, amount = key_data_for(key, image.batch_shape), amount_for(image, std, "std", least=0)
+    data, amount = key_data_for(key, image.batch_shape), amount_for(image, std, "std", Limits(least=0))
     if relative is not None:
         check_choice(relative, "relative", get_args(Relative))
     return image.with_voxels(_gaussian(data, voxels, amount, depth=depth, relative=relative))
@@ -140,7 +140,7 @@ def rician_noise(key: Key, image: Image, std: PerItem, *, relative: Relative | N
     Source: Gudbjartsson and Patz, The Rician distribution of noisy MRI data, Magn. Reson. Med. 34, 1995, equation 1.
     """
     voxels, depth = voxels_of(image, "rician_noise"), len(image.batch_shape)
-    data, amount = key_data_for(key, image.batch_shape), amount_for(image, std, "std", least=0)
+    data, amount = key_data_for(key, image.batch_shape), amount_for(image, std, "std", Limits(least=0))
     if relative is not None:
         check_choice(relative, "relative", get_args(Relative))
     out, lowest = _rician(data, voxels, amount, depth=depth, relative=relative)
