@@ -151,10 +151,14 @@ def test_of_ct_whose_bits_need_more_than_int16(
     assert header.units == "HU"
 
 
+def add_volume(folder: Path, time: int) -> None:
+    stated = {"TemporalPositionIdentifier": time + 1, "AcquisitionTime": f"12000{time}"}
+    series(folder, stored_values(time), each=lambda k: stated, name=lambda n, k: f"{time}{n}.dcm")
+
+
 def test_of_a_series_with_volumes(tmp_path: Path) -> None:
     for time in range(3):
-        each = {"TemporalPositionIdentifier": time + 1, "AcquisitionTime": f"12000{time}"}
-        series(tmp_path, stored_values(time), each=lambda k, each=each: each, name=lambda n, k, t=time: f"{t}{n}.dcm")
+        add_volume(tmp_path, time)
     assert check_same(tmp_path).channels == (3,)
     other = series(tmp_path / "more", each=lambda k: {}, uid="1.2.3.4")[0]
     assert outcome(io.inspect, tmp_path) == outcome(mj.load_image, tmp_path)  # two series
