@@ -51,11 +51,11 @@ def run(options: Any, talk: Talk) -> int:
                 talk.out(f"{printable(path)}: {one.code} {one.level}: {printable(one.text)}")
         levels.append(min((one.level for one in found), default="nothing"))
 
-    code = for_each(talk, paths, check, workers=options.workers)
+    found_none = for_each(talk, paths, check, workers=options.workers)
     fine, warned, errors = (levels.count(level) for level in ("nothing", "warning", "error"))
     if not talk.quiet:
         talk.say(f"{len(paths)} checked: {fine} without a finding, {warned} with warnings, {errors} with errors")
-    return code or (ANSWER_NO if errors or (warned and talk.strict) else DONE)
+    return found_none or (ANSWER_NO if errors or (warned and talk.strict) else DONE)
 
 
 def _codes(text: str | None, known: Any) -> tuple[str, ...]:

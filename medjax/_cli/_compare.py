@@ -11,6 +11,7 @@ from medjax._cli._failure import ANSWER_NO, DONE, USAGE, Failure
 from medjax._cli._files import one_input
 from medjax._cli._talk import Talk
 from medjax._errors import printable
+from medjax._image._kind import Kind
 
 __all__ = ["parser", "run"]
 
@@ -36,7 +37,7 @@ def run(options: Any, talk: Talk) -> int:
     first, second = (one_input(path) for path in (options.first, options.second))
     from medjax.io._open import load_image
 
-    kind = "label" if options.labels else None
+    kind: Kind | None = "label" if options.labels else None
     a, b = (load_image(path, kind=kind) for path in (first, second))
     found: dict[str, Any] = {}
     same_shape = a.shape == b.shape and a.channels == b.channels
@@ -127,7 +128,7 @@ def _flat(metadata: Any) -> dict[str, Any]:
         return {}
     fields = {field.name: getattr(metadata, field.name) for field in dataclasses.fields(metadata)}
     fields.pop("source")
-    out = {}
+    out: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, Mapping):
             out |= {f"{name}.{key}": one for key, one in value.items()}

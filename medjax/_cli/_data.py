@@ -88,12 +88,12 @@ def _make(options: Any, spacing: Any, talk: Talk) -> int:
                 raise Failure(USAGE, f"there is no defect {one!r}", f"there are {', '.join(get_args(Defect))}")
         try:
             with writing(folder):
-                path = cohort(
+                manifest = cohort(
                     options.cases, folder, seed=options.seed, defects=defects, as_dicom=options.dicom, **given
                 )
         except ValueError as error:
             raise Failure(USAGE, str(error)) from error
-        talk.out(str(path))
+        talk.out(str(manifest))
         return DONE
     names = {"pet_ct": ("ct", "pet", "labels", "lesions"), "head_mr": ("mr", "labels")}[options.what]
     paths = {name: str(Path(folder, f"{name}.nii.gz")) for name in names}
@@ -106,8 +106,9 @@ def _make(options: Any, spacing: Any, talk: Talk) -> int:
 
     if spacing is not None and options.what == "pet_ct":
         given["pet_spacing"] = spacing
+    make: Any = {"pet_ct": pet_ct, "head_mr": head_mr}[options.what]
     try:
-        sample = {"pet_ct": pet_ct, "head_mr": head_mr}[options.what](options.seed, **given)
+        sample = make(options.seed, **given)
     except ValueError as error:
         raise Failure(USAGE, str(error)) from error
     for name, path in paths.items():

@@ -154,7 +154,10 @@ def _say(rows: list[dict[str, Any]], options: Any, talk: Talk, paths: list[str])
     if options.json:
         for row in rows:
             talk.json(
-                "medjax.segstats/1", path=paths[0], image=(paths[1:] or [None])[0], **{n: row[n] for n in columns}
+                "medjax.segstats/1",
+                path=paths[0],
+                image=paths[1] if paths[1:] else None,
+                **{n: row[n] for n in columns},
             )
     elif options.csv:
         text = io.StringIO()

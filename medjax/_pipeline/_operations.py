@@ -10,6 +10,7 @@ import numpy as np
 
 from medjax._geometry._grid import Grid, spacing_of
 from medjax._geometry._numbers import as_triple
+from medjax._geometry._types import Unit
 from medjax._image._checks import check_same_grid, three_integers
 from medjax._image._image import Image
 from medjax._intensity import (
@@ -135,7 +136,7 @@ def _crop(image: Image, options: dict[str, Any], references: References) -> Imag
     except ValueError:
         mask = resample_to_grid(mask, image.grid, interpolation="nearest")
     words = words_of(options.get("margin", "0"))
-    unit = "mm" if str(words[0]).endswith("mm") else "voxel"
+    unit: Unit = "mm" if str(words[0]).endswith("mm") else "voxel"
     margin = tuple(float(str(word).removesuffix("mm")) for word in words) * (3 if len(words) == 1 else 1)
     return crop_to_mask(image, mask, margin=margin if unit == "mm" else tuple(map(int, margin)), unit=unit)
 
@@ -150,7 +151,11 @@ def _normalize(image: Image, options: dict[str, Any], references: References) ->
     if method == "nyul":
         landmarks = NyulLandmarks.from_json(Path(options.pop("landmarks")).read_text("utf-8"))
         return nyul_transform(image, landmarks, **options)
-    methods = {"zscore": z_score_normalize, "minmax": min_max_normalize, "percentile": percentile_normalize}
+    methods: dict[str, Callable[..., Image]] = {
+        "zscore": z_score_normalize,
+        "minmax": min_max_normalize,
+        "percentile": percentile_normalize,
+    }
     return methods[method](image, **options)
 
 

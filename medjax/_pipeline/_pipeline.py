@@ -158,7 +158,8 @@ class Pipeline:
             >>> found.grid.shape, found.dtype
             ((4, 4, 4), dtype('float32'))
         """
-        grid, found = image.grid, {}
+        grid = image.grid
+        found: dict[str, Any] = {}
         is_computing = any(step.name not in _EXACT for step in self.steps)
 
         def run(voxels: Any) -> Any:

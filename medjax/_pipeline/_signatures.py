@@ -98,13 +98,10 @@ def _values(module: str, node: ast.expr) -> tuple[str | int, ...]:
     if not isinstance(node, ast.Name):
         return ()
     for statement in _tree(module).body:
-        named: Any = None
-        if isinstance(statement, ast.Assign):
-            named = statement.targets[0]
-        elif isinstance(statement, ast.AnnAssign):
-            named = statement.target
-        if isinstance(named, ast.Name) and named.id == node.id and statement.value is not None:  # type: ignore[union-attr]
-            return _values(module, statement.value)  # type: ignore[union-attr]
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            if any(isinstance(target, ast.Name) and target.id == node.id for target in targets):
+                return _values(module, statement.value)
         if isinstance(statement, ast.ImportFrom) and any(alias.name == node.id for alias in statement.names):
             home = str(statement.module).removeprefix("medjax.").replace(".", "/")
             return _values(home, node) if (_PACKAGE / f"{home}.py").is_file() else ()

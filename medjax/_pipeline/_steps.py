@@ -42,7 +42,7 @@ class StepKind:
     @functools.cached_property
     def parameters(self) -> dict[str, Parameter]:
         """Its options by name."""
-        found = {}
+        found: dict[str, Parameter] = {}
         for method in METHODS.values() if self.name == "normalize" else [(self.home, self.function)]:
             found |= parameters_of(*method)
         changed = {name: dataclasses.replace(found[name], **change) for name, change in self.changes.items()}

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -20,7 +21,7 @@ from medjax._cli._commands import COMMANDS
 from medjax._cli._identity import withheld
 
 
-def lines_of(text: str) -> list[dict[str, object]]:
+def lines_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -66,10 +67,10 @@ def test_info_as_json_and_bare(medjax: Commands) -> None:
 def test_info_with_statistics(medjax: Commands) -> None:
     (found,) = lines_of(medjax("info ct.nii.gz --stats --json").out)
     voxels = scan().voxels
-    assert found["stats"]["min"] == voxels.min()  # type: ignore[index]
-    np.testing.assert_allclose(found["stats"]["p99.5"], np.percentile(voxels, 99.5))  # type: ignore[index]
+    assert found["stats"]["min"] == voxels.min()
+    np.testing.assert_allclose(found["stats"]["p99.5"], np.percentile(voxels, 99.5))
     (found,) = lines_of(medjax("info seg.nii.gz --stats --json").out)
-    assert found["stats"]["labels"] == [0, 1, 2]  # type: ignore[index]
+    assert found["stats"]["labels"] == [0, 1, 2]
 
 
 def test_inputs_come_from_patterns_and_lists(medjax: Commands) -> None:
@@ -81,6 +82,19 @@ def test_inputs_come_from_patterns_and_lists(medjax: Commands) -> None:
     assert medjax("info --files-from list --field kind").out == "intensity\n" * 2
     Path("list").write_bytes(b"a/x.nii\0ct.nii.gz")
     assert medjax("info seg.nii.gz --files-from list -0 --field kind").out == "label\nintensity\nintensity\n"
+
+
+def test_workers_change_neither_order_nor_bytes(medjax: Commands) -> None:
+    names = "ct.nii.gz garbage.nii.gz seg.nii.gz other.nii.gz missing.nii whole.nii"
+    for line in (f"info {names}", f"info {names} --json", f"check {names}"):
+        one, four = medjax(line), medjax(f"{line} -j 4")
+        assert four == one
+    one, four = (medjax(f"resample {names} -o out{n} --spacing 2 -j {n}") for n in (1, 4))
+    assert one == four
+    assert one.code == 5
+    assert names_in("out1") == names_in("out4") == ["ct.nii.gz", "other.nii.gz", "seg.nii.gz", "whole.nii"]
+    for name in names_in("out1"):
+        assert Path("out1", name).read_bytes() == Path("out4", name).read_bytes()
 
 
 # --- convert -----------------------------------------------------------------------------------------------------------
@@ -198,7 +212,7 @@ def test_compare_says_what_differs_and_where(medjax: Commands) -> None:
     ran = medjax("compare ct.nii.gz moved.nii.gz --json --ignore-metadata")
     assert ran.code == 1
     (found,) = lines_of(ran.out)
-    differences: dict[str, dict[str, object]] = found["differences"]  # type: ignore[assignment]
+    differences = found["differences"]
     assert set(differences) == {"grid", "voxels"}
     np.testing.assert_allclose(differences["grid"]["farthest_corner_mm"], 0.5, atol=1e-5)
     assert (differences["voxels"]["count"], differences["voxels"]["largest"]) == (2, 7)
@@ -215,7 +229,7 @@ def test_compare_of_label_maps(medjax: Commands) -> None:
     grown[6, 2:6, 1:4] = 1
     mj.save_image(image.with_voxels(grown), "grown.nii.gz")
     (found,) = lines_of(medjax("compare seg.nii.gz grown.nii.gz --labels --json --ignore-metadata").out)
-    first, second = found["labels"]  # type: ignore[misc]
+    first, second = found["labels"]
     assert (first["label"], second["dice"], second["hd95_mm"]) == (1, 1.0, 0.0)
     np.testing.assert_allclose(first["dice"], 2 * 48 / (48 + 60), rtol=1e-6)
     np.testing.assert_allclose([first["ml_a"], first["ml_b"]], [0.144, 0.18], rtol=1e-5)
@@ -262,7 +276,7 @@ def test_check_finds_each_defect_and_no_other(medjax: Commands, code: str) -> No
     image, options = defective().get(code, sound)
     mj.save_image(image, "scan.nii.gz")
     ran = medjax(f"check scan.nii.gz --json {options}")
-    found: list[dict[str, str]] = lines_of(ran.out)[0]["findings"]  # type: ignore[assignment]
+    found = lines_of(ran.out)[0]["findings"]
     assert {one["code"] for one in found} == ({code} if code != "clean" else set())
     assert ran.code == any(one["level"] == "error" for one in found)
     if code != "clean":
@@ -321,6 +335,18 @@ def test_suv_is_that_of_python(medjax: Commands) -> None:
     assert "decay_factor" in medjax(f"suv {pet} --explain").out
 
 
+def test_suv_as_a_step(medjax: Commands) -> None:
+    path = mj.datasets.cohort(1, "made", seed=0, spacing=40.0, as_dicom=True)
+    pet = str(next(path.parent.glob("*/pet")))
+    (plan,) = lines_of(medjax(f"apply {pet} out.nii.gz suv:bw resample:50 --dry-run --json").out)
+    assert medjax(f"apply {pet} out.nii.gz suv:bw resample:50").code == 0
+    found = medjax.load("out.nii.gz")
+    assert (plan["shape"], plan["dtype"]) == (list(found.shape), str(found.dtype))
+    with mj.shape_buckets():
+        expected = mj.resample_to_spacing(mj.to_suv(mj.load_image(pet)), 50.0)
+    np.testing.assert_array_equal(found.voxels, expected.voxels)
+
+
 def test_segstats_measures_each_label(medjax: Commands) -> None:
     Path("names.csv").write_text("label,name\n1,liver\n2,spleen\n")
     ran = medjax("segstats seg.nii.gz ct.nii.gz --csv --names names.csv")
@@ -344,7 +370,7 @@ def test_segstats_measures_each_label(medjax: Commands) -> None:
 def test_segstats_of_uptake(medjax: Commands) -> None:
     assert medjax("data make pet_ct --spacing 12 -o made").code == 0
     (found, *_) = lines_of(medjax("segstats made/lesions.nii.gz made/pet.nii.gz --json").out)
-    assert found["mean"] > 0  # type: ignore[operator]
+    assert found["mean"] > 0
     assert "suv_peak" not in found
 
 
@@ -369,7 +395,7 @@ def test_doctor_and_version(medjax: Commands) -> None:
     assert ran.code == 0
     (found,) = lines_of(ran.out)
     assert found["ok"] is True
-    assert all(one["agrees"] for one in found["devices"])  # type: ignore[union-attr, attr-defined]
+    assert all(one["agrees"] for one in found["devices"])
     assert "all is well" in medjax("doctor").out
     assert medjax("--version").out == f"medjax {mj.__version__}\n"
     assert "numpy" in medjax("--version -v").out
