@@ -142,8 +142,8 @@ def in_slabs(gather: Callable[[Placed], Any], field: Callable[[Any, int], Any], 
     count = next(n for n in range(min(_PLANES, size), size + 1) if size % n == 0)
 
     def slab(first: Any) -> Any:
-        rows = tuple(jax.lax.dynamic_slice_in_dim(rows, first, count) for rows in (base, fraction))
-        return gather(Placed((rows, *others), field(first, count), slack))
+        own = (jax.lax.dynamic_slice_in_dim(base, first, count), jax.lax.dynamic_slice_in_dim(fraction, first, count))
+        return gather(Placed((own, *others), field(first, count), slack))
 
     if count == size:
         return gather(Placed(tables, field(0, size), slack))

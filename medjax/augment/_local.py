@@ -18,8 +18,8 @@ from medjax.augment._step import IntensityStep, drawn, step
 
 __all__ = ["brightness_gradient", "local_gamma"]
 
-_EITHER_SIGN = Distribution("ranges", np.float32([-1, 0.2]), np.float32([-0.2, 1]))
-_EITHER_SIDE = Distribution("log_ranges", np.float32([0.5, 1.5]), np.float32([0.8, 3.0]))
+_EITHER_SIGN = Distribution("ranges", np.array([-1, 0.2], np.float32), np.array([-0.2, 1], np.float32))
+_EITHER_SIDE = Distribution("log_ranges", np.array([0.5, 1.5], np.float32), np.array([0.8, 3.0], np.float32))
 
 
 def _at_place(image: Image, kernel: Any, amount: Any, center: Any, width: Any) -> Image:

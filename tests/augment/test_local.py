@@ -36,7 +36,8 @@ def hill(center: np.ndarray, width: np.ndarray) -> np.ndarray:
 
 
 def test_brightness_gradient_adds_a_hill() -> None:
-    for relative, unit in ((None, 1.0), ("std", X.std())):
+    cases: tuple[tuple[Any, float], ...] = ((None, 1.0), ("std", float(X.std())))
+    for relative, unit in cases:
         values, out = drawn(augment.brightness_gradient(p=1, relative=relative))
         wanted = X + unit * values["strength"] * hill(values["center"], values["width"])
         np.testing.assert_allclose(out, wanted, atol=2e-4)
