@@ -58,7 +58,10 @@ def scenes() -> dict[str, Scene]:
     """A head in MR, a trunk in CT and PET."""
     heads = [mj.datasets.head_mr(seed, spacing=2.0).images for seed in (3, 4)]
     trunks = [mj.datasets.pet_ct(seed, spacing=3.5, pet_spacing=3.5).images for seed in (7, 8)]
-    trunks = [{name: _trunk_of(image) for name, image in images.items()} for images in trunks]
+    trunks = [
+        {name: _part_of(image, z) for name, image in images.items()}
+        for images, z in zip(trunks, (-240, -440), strict=True)
+    ]
     head = {name: mj.stack([images[name] for images in heads]) for name in ("mr", "labels")}
     trunk = {name: mj.stack([images[name] for images in trunks]) for name in ("ct", "pet")}
     axial, coronal = (slice(None), slice(None), head["mr"].shape[2] // 2 + 6), (slice(None), 46, slice(None))
@@ -66,16 +69,17 @@ def scenes() -> dict[str, Scene]:
     return {
         "head": Scene("MR", head, "mr", axial, (0, 650)),
         "made": Scene("", head, "mr", axial, (0, 255)),
+        "unit": Scene("", head, "mr", axial, (0, 1)),
         "ct": Scene("CT", ct, "ct", coronal, (-250, 350)),
         "window": Scene("", ct, "ct", coronal, (0, 1)),
         "pet": Scene("PET", pet, "pet", coronal, (6, 0)),
-        "both": Scene("PET on CT", trunk, "pet", coronal, (0, 8), under="ct"),
+        "both": Scene("PET on CT", trunk, "pet", coronal, (0, 5), under="ct"),
     }
 
 
-def _trunk_of(image: mj.Image) -> mj.Image:
-    """From the pelvis to the shoulders, as high as it is wide."""
-    low = round(float(image.grid.index(np.array([0.0, 0.0, -240.0]))[2]))
+def _part_of(image: mj.Image, lowest_mm: float) -> mj.Image:
+    """From a height on, as high as it is wide."""
+    low = round(float(image.grid.index(np.array([0.0, 0.0, lowest_mm]))[2]))
     return mj.crop(image, (0, 0, low), (*image.shape[:2], image.shape[0]))
 
 
@@ -114,6 +118,12 @@ def rows() -> list[Row]:
         A.psf(fwhm_mm=(8, 12), p=1),
         A.uptake(factor=(1.3, 1.5), p=1),
     )
+    more = (
+        A.median(size=(4, 6), p=1),
+        A.local_gamma(center=0.4, width=0.25, p=1),
+        A.brightness_gradient(strength=(2, 3), center=0.3, width=0.3, p=1),
+        A.clip(low=0, high=(700, 800)),
+    )
     apart = A.misalign(only="pet", rotation=(2, 4), translation=A.uniform((15, 0, 15), (20, 0, 25)))
     made = A.labels_to_image(num_labels=16, labels="labels", to="mr")
     jitter = A.window_jitter(center=(0.2, 0.3), width=(0.5, 0.6), p=1)
@@ -123,7 +133,16 @@ def rows() -> list[Row]:
         Row(head, [(step, head) for step in detail]),
         Row(head, [*((step, head) for step in artefacts), (made, known["made"])]),
         Row(pet, [*((step, pet) for step in of_pet), (apart, known["both"]), (A.presets.pet_ct(), known["both"])]),
-        Row(ct, [(A.ct_noise(hu=(40, 60), p=1), ct), (jitter, known["window"]), *[(A.presets.ct(), ct)] * 4]),
+        Row(head, [*((step, head) for step in more), (A.min_max(), known["unit"]), (A.svf(std_mm=12), head)]),
+        Row(
+            ct,
+            [
+                (A.ct_noise(hu=(40, 60), p=1), ct),
+                (jitter, known["window"]),
+                (A.transpose(axes=(0, 2), p=1), ct),
+                *[(A.presets.ct(), ct)] * 3,
+            ],
+        ),
     ]
 
 
@@ -151,7 +170,7 @@ def draw_panel(axis: Any, scene: Scene, images: Mapping[str, mj.Image], title: s
         axis.imshow(plane, cmap="gray" if low < high else "gray_r", vmin=min(low, high), vmax=max(low, high), **place)
     else:
         axis.imshow(planes[scene.under], cmap="gray", vmin=-400, vmax=400, **place)
-        axis.imshow(plane, cmap="hot", vmin=low, vmax=high, alpha=np.clip(plane / 3, 0, 0.65), **place)
+        axis.imshow(plane, cmap="hot", vmin=low, vmax=high, alpha=np.clip(plane / 3, 0, 0.8), **place)
     axis.set_title(title, fontsize=10, fontweight="bold")
     axis.set_xlabel("\n".join(textwrap.wrap(words, 33)[:4]), fontsize=6.5)
     axis.set_xticks([])

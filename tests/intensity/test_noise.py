@@ -27,8 +27,9 @@ RANDOM: dict[str, Callable[[Any, Image], Image]] = {
     "ct_noise": lambda key, image: mj.ct_noise(key, image, 3.0),
 }
 NAMES = pytest.mark.parametrize("name", RANDOM)
-# Matrix products of a batch may sum in another order than those of one item.
-IS_EXACT = {"gaussian_noise", "rician_noise", "poisson_noise"}
+# Matrix products of a batch may sum in another order than those of one item, and a compiler may or may not round between
+# the squares of Rician noise and their sum. The keys and the draws are the same to the bit everywhere.
+IS_EXACT = {"gaussian_noise", "poisson_noise"}
 
 
 def flat(value: float, shape: tuple[int, ...] = (64, 64, 16), **options: Any) -> Image:
