@@ -42,7 +42,9 @@ def git(*arguments: str) -> str:
 def with_rounds(words: list[str], rounds: int) -> list[str]:
     """The command line of a benchmark: most take their rounds as the one argument, and ragged its scans."""
     name = words[0]
-    return words if name == "ragged" else [*words, "--rounds", str(rounds)] if name == "ways" else [*words, str(rounds)]
+    if name == "ragged":
+        return words
+    return [*words, "--rounds", str(rounds)] if name in ("ways", "sliding_window") else [*words, str(rounds)]
 
 
 def run(words: list[str], package: Path, scripts: Path, compiled: str) -> Times:

@@ -169,10 +169,11 @@ def measured(
     must: dict[str, float] | None = None,
     aim: dict[str, float] | None = None,
     rounds: int = 7,
+    before: Call | None = None,
 ) -> Row:
-    """Times a call beside its peers, in turns, and prints the row."""
+    """Times a call beside its peers, in turns, and prints the row; `before` is called before each, untimed."""
     first = timed(ours)
-    samples = in_turns({"": ours, **({} if IS_ALONE else peers or {})}, rounds)
+    samples = in_turns({"": ours, **({} if IS_ALONE else peers or {})}, rounds, before=before)
     own, found = samples.pop(""), {}
     for name, theirs in samples.items():
         ratio = faster(own, theirs)
@@ -188,7 +189,7 @@ def measured(
 
 def hardware() -> dict[str, Any]:
     """Names the machine and the versions of what has been imported."""
-    names = "cupy h5py highdicom jax jaxlib nibabel numpy pydicom pynrrd scipy SimpleITK torch torchio"
+    names = "batchgeneratorsv2 cupy grain h5py highdicom jax jaxlib monai nibabel numpy pydicom pynrrd scipy SimpleITK torch torchio"
     known = {name.lower(): name for name in names.split()}  # a distribution's name may be in small letters
     distributions = {name for module in set(sys.modules) & set(_packages()) for name in _packages()[module]}
     processor = platform.processor() or platform.machine()
@@ -243,6 +244,8 @@ def chart(rows: list[Row], path: Path, title: str) -> None:
         "TorchIO": "#ddaa33",
         "SciPy": "#117733",
         "jax.scipy": "#aa4499",
+        "MONAI": "#332288",
+        "batchgeneratorsv2": "#44aa99",
     }
     for place, (_, peer, ratio, must) in enumerate(bars):
         axes.barh(place, ratio, color=colours.get(peer, "#888888"), height=0.7)
@@ -251,7 +254,7 @@ def chart(rows: list[Row], path: Path, title: str) -> None:
             axes.plot([must, must], [place - 0.4, place + 0.4], color="black", linewidth=1.5)
     axes.set_yticks(range(len(bars)), [f"{work}  vs {peer}" for work, peer, *_ in bars], fontsize=8)
     axes.set_xscale("log")
-    axes.set_xticks(ticks := [0.5, 1, 2, 5, 10, 20, 50], [f"{tick:g}" for tick in ticks])
+    axes.set_xticks(ticks := [0.5, 1, 2, 5, 10, 20, 50, 100], [f"{tick:g}" for tick in ticks])
     axes.set_ylim(-0.7, len(bars) - 0.3)
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.set_xlim(0.5, 2.2 * max(ratio for *_, ratio, _ in bars))

@@ -41,6 +41,37 @@ def compared(found: dict[str, Any]) -> list[str]:
     return lines
 
 
+def augmented(found: dict[str, Any]) -> list[str]:
+    """Recipes, each with what it takes to compile and the memory of each library."""
+    lines = ["| work | ms | times as fast as | compile, s | peak, MB |", "|---|---|---|---|---|"]
+    for row in found["rows"]:
+        peak = ", ".join(f"{name} {value:.0f}" for name, value in row["peak_megabytes"].items())
+        faster = against(row["peers"], row["must"])
+        lines.append(f"| {row['work']} | {row['median_ms']:.1f} | {faster} | {row['compile_ms'] / 1e3:.1f} | {peak} |")
+    if "first_call" in found:
+        first = found["first_call"]
+        lines.append(f"| {first['work']} | {1e3 * first['seconds']['median']:.0f} |  |  |  |")
+    return lines
+
+
+def windowed(found: dict[str, Any]) -> list[str]:
+    """Ways of joining windows, each with what it costs beside the bare network."""
+    lines = ["| classes | way | ms | beyond the network | peak, MB |", "|---|---|---|---|---|"]
+    for row in found["rows"]:
+        values = f"{row['milliseconds']['median']:.0f} | {100 * row['overhead']['median']:.0f} %"
+        lines.append(f"| {row['classes']} | {row['way']} | {values} | {row['peak_megabytes']:.0f} |")
+    return lines
+
+
+def loaded(found: dict[str, Any]) -> list[str]:
+    """Rows of the loader, with the memory of each library."""
+    peak = ", ".join(f"{name} {value:.0f}" for name, value in found.get("peak_megabytes", {}).items())
+    rows = [
+        f"| {row['work']} | {row['median_ms']:.1f} | {against(row['peers'], row['must'])} |" for row in found["rows"]
+    ]
+    return ["| work | ms | times as fast as |", "|---|---|---|", *rows, "", f"Peak memory, MB: {peak}."]
+
+
 def where(found: dict[str, Any]) -> str:
     return on_cores(found.get("hardware", {}))
 
@@ -93,6 +124,16 @@ def main() -> None:
             ratio = f"**{row['ratio']:.1f}x** ({row['lowest']:.1f}-{row['highest']:.1f})" if "ratio" in row else ""
             lines.append(f"| {name} | {ratio} | {row['compilations']} |")
         lines.append("")
+    for name, title, table in (
+        ("augment", 'Augmentation, the recipe inside `jit`; "compile" is without a cache', augmented),
+        ("sliding_window", "A stub network over 160x96x96, window by window, overlap 0.5, argmax", windowed),
+        ("loading", "Loading from a warm cache, cases of 512x512x300 int16", loaded),
+    ):
+        if found := result(name):
+            lines += [*prose(f"{title}, {where(found)}:"), ""]
+            if name == "augment":
+                lines += ["![Bars: how many times as fast as each peer](benchmarks/results/augment.png)", ""]
+            lines += [*table(found), ""]
     if imports:
         times = {row["import"]: row["median_ms"] for row in imports["rows"]}
         lines += [

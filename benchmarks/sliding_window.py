@@ -42,6 +42,8 @@ import medjax as mj
 BATCH, OVERLAP = 4, 0.5
 # Of the issue: the slab's temporary memory and time, over the whole buffer's.
 MEMORY_LIMIT, TIME_LIMIT = 0.45, 1.15
+# Overhead and memory over MONAI's.
+BESIDE_MUST, BESIDE_AIM = 0.5, 0.25
 OURS, WHOLE, MONAI = "medjax", "whole buffer", "MONAI"
 Call = Callable[[], Any]
 
@@ -202,6 +204,12 @@ def main() -> None:
         print(
             f"slab over whole buffer: memory {memory:.2f} (must {MEMORY_LIMIT}), time {duration:.2f} (must {TIME_LIMIT})"
         )
+        for theirs in found[2:]:
+            overhead = slab["overhead"]["median"] / theirs["overhead"]["median"]
+            peak = slab["peak_megabytes"] / theirs["peak_megabytes"]
+            print(
+                f"over {theirs['way']}: overhead {overhead:.2f}, peak {peak:.2f} (both must {BESIDE_MUST}, aim {BESIDE_AIM})"
+            )
         rows += found
     given = {name: value for name, value in vars(options).items() if name not in ("rounds", "peak")}
     if all(value == parser.get_default(name) for name, value in given.items()):

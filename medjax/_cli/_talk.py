@@ -75,7 +75,8 @@ class Talk:
 
     def keeping(self, work: Callable[[], Any]) -> tuple[list[tuple[str, bool]], Any]:
         """Does work in this thread and keeps what it says, for `repeat`."""
-        self._kept.lines = lines = []
+        lines: list[tuple[str, bool]] = []
+        self._kept.lines = lines
         try:
             return lines, work()
         finally:

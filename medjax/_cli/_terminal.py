@@ -36,8 +36,8 @@ def side_by_side(millimetres: Sequence[tuple[float, float]], columns: int, lines
         lines: Cells down; each holds two pixels.
 
     Example:
-        >>> side_by_side([(200, 100), (200, 300)], 42, 20)
-        [(13, 20), (40, 20)]
+        >>> side_by_side([(200.0, 100.0), (200.0, 300.0)], 42, 20)
+        [(10, 20), (30, 20)]
     """
     free = columns - 2 * (len(millimetres) - 1)
     scale = min(free / sum(width for width, _ in millimetres), 2 * lines / max(height for _, height in millimetres))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, get_args
 
@@ -22,7 +23,16 @@ from medjax._kernels._batch import keeping_sharding
 from medjax._kernels._compiled import compiled
 from medjax._kernels._values import as_float, exactly
 
-__all__ = ["blur_psf", "gaussian_blur", "median_filter", "smoothing_of", "smoothing_of_fwhm", "unsharp"]
+__all__ = [
+    "Smoothing",
+    "blur_psf",
+    "gaussian_blur",
+    "median_filter",
+    "ordered",
+    "smoothing_of",
+    "smoothing_of_fwhm",
+    "unsharp",
+]
 
 SIGMA_OF_FWHM = 1 / np.sqrt(8 * np.log(2))
 
@@ -60,8 +70,8 @@ def gaussian_blur(image: Image, sigma: PerItem, *, unit: Unit = "mm") -> Image:
         >>> [round(float(x), 3) for x in mj.gaussian_blur(image, 2.0).voxels.ravel()]
         [0.641, 0.296, 0.058, 0.005, 0.0]
     """
-    voxels, filtered = voxels_of(image, "gaussian_blur"), smoothing_of(image, sigma, unit)
-    return image.with_voxels(_blurred(voxels, *filtered, len(image.batch_shape)))
+    voxels, smoothing = voxels_of(image, "gaussian_blur"), smoothing_of(image, sigma, unit)
+    return image.with_voxels(_blurred(voxels, smoothing, len(image.batch_shape)))
 
 
 def blur_psf(image: Image, fwhm_mm: PerItem) -> Image:
@@ -91,8 +101,7 @@ def blur_psf(image: Image, fwhm_mm: PerItem) -> Image:
         0.5
     """
     voxels = voxels_of(image, "blur_psf")
-    filtered = smoothing_of_fwhm(image, fwhm_mm)
-    return image.with_voxels(_blurred(voxels, *filtered, len(image.batch_shape)))
+    return image.with_voxels(_blurred(voxels, smoothing_of_fwhm(image, fwhm_mm), len(image.batch_shape)))
 
 
 def unsharp(image: Image, amount: PerItem, sigma: PerItem, *, unit: Unit = "mm") -> Image:
@@ -122,22 +131,42 @@ def unsharp(image: Image, amount: PerItem, sigma: PerItem, *, unit: Unit = "mm")
 
     Source: Gonzalez and Woods, Digital Image Processing, 4th edition, equations 3-64 and 3-65.
     """
-    voxels, filtered = voxels_of(image, "unsharp"), smoothing_of(image, sigma, unit)
-    return image.with_voxels(_sharpened(voxels, amount_for(image, amount, "amount"), *filtered, len(image.batch_shape)))
+    voxels, smoothing = voxels_of(image, "unsharp"), smoothing_of(image, sigma, unit)
+    share = amount_for(image, amount, "amount")
+    return image.with_voxels(_sharpened(voxels, share, smoothing, len(image.batch_shape)))
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["widths", "radii"], meta_fields=["periods"])
+@dataclasses.dataclass(frozen=True)
+class Smoothing:
+    """A Gaussian for each axis.
+
+    Attributes:
+        widths: Standard deviations in voxels along each axis, as `gaussian_matrix` takes them.
+        radii: Where the kernels end, likewise.
+        periods: How often each axis is mirrored.
+    """
+
+    widths: list[Any]
+    radii: list[Any]
+    periods: tuple[int, ...]
+
+    def matrices(self, x: Any, depth: int) -> list[Any]:
+        """A matrix for each axis of float voxels."""
+        sizes = x.shape[depth : depth + 3]
+        return [
+            gaussian_matrix(width.astype(x.dtype), radius.astype(x.dtype), size, count)
+            for width, radius, size, count in zip(self.widths, self.radii, sizes, self.periods, strict=True)
+        ]
 
 
 def smoothing_of_fwhm(image: Image, fwhm_mm: Any) -> Smoothing:
-    """The same of a full width at half maximum in mm."""
+    """Reads a full width at half maximum in mm."""
     return smoothing_of(image, as_array(fwhm_mm, "fwhm_mm") * SIGMA_OF_FWHM, "mm", "fwhm_mm")
 
 
-Smoothing = tuple[list[Any], list[Any], tuple[int, ...]]
-
-
 def smoothing_of(image: Image, sigma: Any, unit: str, name: str = "sigma") -> Smoothing:
-    """Widths and radii in voxels along each axis as `gaussian_matrix` takes them, and how often each axis is
-    mirrored.
-    """
+    """Reads a standard deviation, as an argument of the name gives it."""
     check_choice(unit, "unit", get_args(Unit))
     width = _in_voxels(image, sigma, unit, name)
     widths, radii, periods = [], [], []
@@ -150,7 +179,7 @@ def smoothing_of(image: Image, sigma: Any, unit: str, name: str = "sigma") -> Sm
         widths.append(own)
         radii.append(xp.floor(TRUNCATE * own + 0.5))
         periods.append(count)
-    return widths, radii, tuple(periods)
+    return Smoothing(widths, radii, tuple(periods))
 
 
 def _in_voxels(image: Image, sigma: Any, unit: str, name: str) -> Any:
@@ -171,44 +200,25 @@ def _in_voxels(image: Image, sigma: Any, unit: str, name: str) -> Any:
     return width
 
 
-@functools.partial(compiled, static_argnums=(3, 4))
-def _blurred(
-    voxels: Shaped[Array, "*shape"], widths: list[Any], radii: list[Any], periods: tuple[int, ...], depth: int
-) -> Float[Array, "*shape"]:
-    def blurred(voxels: Any, widths: Any, radii: Any) -> Any:
-        return smoothed(as_float(voxels), widths, radii, periods, depth)
-
-    return keeping_sharding(blurred, depth)(voxels, widths, radii)
-
-
-@functools.partial(compiled, static_argnums=(4, 5))
-def _sharpened(
-    voxels: Shaped[Array, "*shape"],
-    amount: Num[Array, "*amount"],
-    widths: list[Any],
-    radii: list[Any],
-    periods: tuple[int, ...],
-    depth: int,
-) -> Float[Array, "*shape"]:
-    def sharpened(voxels: Any, amount: Any, widths: Any, radii: Any) -> Any:
+@functools.partial(compiled, static_argnums=2)
+def _blurred(voxels: Shaped[Array, "*shape"], smoothing: Smoothing, depth: int) -> Float[Array, "*shape"]:
+    def blurred(voxels: Any, smoothing: Smoothing) -> Any:
         x = as_float(voxels)
-        y = x + amount.astype(x.dtype) * (x - smoothed(x, widths, radii, periods, depth))
+        return along_axes(x, smoothing.matrices(x, depth), depth)
+
+    return keeping_sharding(blurred, depth)(voxels, smoothing)
+
+
+@functools.partial(compiled, static_argnums=3)
+def _sharpened(
+    voxels: Shaped[Array, "*shape"], amount: Num[Array, "*amount"], smoothing: Smoothing, depth: int
+) -> Float[Array, "*shape"]:
+    def sharpened(voxels: Any, amount: Any, smoothing: Smoothing) -> Any:
+        x = as_float(voxels)
+        y = x + amount.astype(x.dtype) * (x - along_axes(x, smoothing.matrices(x, depth), depth))
         return exactly(amount == 0, x, y)
 
-    return keeping_sharding(sharpened, depth)(voxels, amount, widths, radii)
-
-
-def smoothed(x: Any, widths: Any, radii: Any, periods: tuple[int, ...], depth: int) -> Any:
-    """Float voxels, smoothed along each axis."""
-    return along_axes(x, matrices_of(x, widths, radii, periods, depth), depth)
-
-
-def matrices_of(x: Any, widths: Any, radii: Any, periods: tuple[int, ...], depth: int) -> list[Any]:
-    """What `smoothing_of` found, as a matrix for each axis."""
-    return [
-        gaussian_matrix(width.astype(x.dtype), radius.astype(x.dtype), size, count)
-        for width, radius, size, count in zip(widths, radii, x.shape[depth : depth + 3], periods, strict=True)
-    ]
+    return keeping_sharding(sharpened, depth)(voxels, amount, smoothing)
 
 
 def median_filter(image: Image, size: StaticSize) -> Image:
@@ -250,7 +260,7 @@ def _median(voxels: Shaped[Array, "*shape"], sizes: tuple[int, ...], depth: int)
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _median_of_boxes(voxels: Any, sizes: tuple[int, ...], depth: int) -> Any:
     """The median by halving: bit by bit the largest number that fewer than half of the box's voxels lie below."""
-    keys, back = _ordered(voxels)
+    keys, back = ordered(voxels)
     bits = 8 * keys.dtype.itemsize
     boxes, count = _boxes(keys, sizes, depth), int(np.prod(sizes))
     one, rank = np.ones((), keys.dtype), np.int32(count // 2)
@@ -290,7 +300,7 @@ def _boxes(voxels: Any, sizes: tuple[int, ...], depth: int) -> Any:
     return shifted
 
 
-def _ordered(voxels: Any) -> tuple[Any, Any]:
+def ordered(voxels: Any) -> tuple[Any, Any]:
     """Unsigned integers in the order of the numbers, NaN last, and the way back."""
     dtype = np.dtype(voxels.dtype)
     if np.issubdtype(dtype, np.bool_):

@@ -15,7 +15,7 @@ from medjax._geometry._types import PerItem, Points, StaticSize
 from medjax._image._checks import check_choice, three_integers
 from medjax._image._image import Image
 from medjax._image._per_item import as_array
-from medjax._intensity._parameters import amount_for, voxels_of
+from medjax._intensity._parameters import ANY, Limits, amount_for, voxels_of
 from medjax._intensity._statistics import moments, selected
 from medjax._kernels._batch import by_item
 from medjax._kernels._compiled import compiled
@@ -55,7 +55,7 @@ def cutout(image: Image, start: Points, size: Points, *, fill: Literal["mean"] |
     Source: DeVries and Taylor, Improved regularization of convolutional neural networks with cutout, 2017.
     """
     voxels = voxels_of(image, "cutout")
-    corners, sizes = boxes_for(image, start, "start"), boxes_for(image, size, "size", least=0)
+    corners, sizes = boxes_for(image, start, "start"), boxes_for(image, size, "size", Limits(least=0))
     if corners.shape[-2] != sizes.shape[-2]:
         raise ValueError(f"start and size must be of as many boxes, got {corners.shape[-2]} and {sizes.shape[-2]}")
     if isinstance(fill, str):
@@ -66,14 +66,14 @@ def cutout(image: Image, start: Points, size: Points, *, fill: Literal["mean"] |
     )
 
 
-def boxes_for(image: Image, value: Any, name: str, *, least: float | int = -np.inf, per_channel: bool = True) -> Any:
+def boxes_for(image: Image, value: Any, name: str, limits: Limits = ANY, *, per_channel: bool = True) -> Any:
     """Reads corners or sizes of boxes, `(..., m, 3)`, as `amount_for` does."""
     array = as_array(value, name)
     if array.ndim < 2 or array.shape[-1] != 3:
         raise ValueError(
             f"{name} must be (..., m, 3), three numbers for each of m boxes; got shape {tuple(array.shape)}"
         )
-    return amount_for(image, array, name, tail=tuple(array.shape[-2:]), least=least, per_channel=per_channel)
+    return amount_for(image, array, name, limits, tail=tuple(array.shape[-2:]), per_channel=per_channel)
 
 
 @functools.partial(compiled, static_argnames=("depth", "is_mean"))

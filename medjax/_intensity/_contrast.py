@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Num, Shaped
 from medjax._geometry._types import PerItem
 from medjax._image._checks import check_choice
 from medjax._image._image import Image
-from medjax._intensity._parameters import amount_for, voxels_of
-from medjax._intensity._statistics import moments, selected
+from medjax._intensity._parameters import Limits, amount_for, voxels_of
+from medjax._intensity._statistics import extremes, moments, over_finite, selected
 from medjax._kernels._batch import by_item
 from medjax._kernels._compiled import compiled
 from medjax._kernels._values import as_float, exactly
@@ -57,7 +57,7 @@ def adjust_gamma(image: Image, gamma: PerItem, *, retain_stats: bool = False, in
     Source: nnU-Net's gamma transform (Isensee et al., Nature Methods 18, 2021, supplementary note 4).
     """
     voxels = voxels_of(image, "adjust_gamma")
-    power, is_inverted = amount_for(image, gamma, "gamma", above=0), amount_for(image, invert, "invert")
+    power, is_inverted = amount_for(image, gamma, "gamma", Limits(above=0)), amount_for(image, invert, "invert")
     depth = len(image.batch_shape)
     return image.with_voxels(_gamma(voxels, power, is_inverted, depth=depth, retain_stats=bool(retain_stats)))
 
@@ -77,15 +77,20 @@ def gamma_adjusted(voxels: Any, gamma: Any, invert: Any, *, retain_stats: bool) 
     """The voxels `(i, j, k, *channels)` of one item; the parameters are `(1, 1, 1, *channels)`."""
     x = as_float(voxels)
     where, _ = selected(voxels, None, SPACE)
-    found, gamma, is_inverted = moments(x, x, where), gamma.astype(x.dtype), invert.astype(bool)
-    known = x if where is None else jnp.where(where, x, found.lowest)
-    width = found.highest - found.lowest
-    share = jnp.clip((known - found.lowest) / jnp.where(width > 0, width, 1), 0, 1)
+    gamma, is_inverted = gamma.astype(x.dtype), invert.astype(bool)
+    found = moments(x, x, where) if retain_stats else None
+    lowest, highest = (
+        found[:2] if found is not None else over_finite(lambda where: extremes(x, where, SPACE), x, where, None)
+    )
+    known = x if where is None else jnp.where(where, x, lowest)
+    width = highest - lowest
+    share = jnp.clip((known - lowest) / jnp.where(width > 0, width, 1), 0, 1)
     base = jnp.where(is_inverted, 1 - share, share)
     is_zero = base <= 0
-    bent = jnp.where(is_zero, 0, jnp.where(is_zero, 1, base) ** gamma)
-    y = found.lowest + width * jnp.where(is_inverted, 1 - bent, bent)
-    if retain_stats:
+    # As exp and log, which XLA runs on several numbers at once: a third of the time of the power.
+    bent = jnp.where(is_zero, 0, jnp.exp(gamma * jnp.log(jnp.where(is_zero, 1, base))))
+    y = lowest + width * jnp.where(is_inverted, 1 - bent, bent)
+    if found is not None:
         new = moments(y, x, where)
         is_flat = new.deviation == 0
         y = (y - new.mean) * jnp.where(is_flat, 1, found.deviation / jnp.where(is_flat, 1, new.deviation)) + found.mean

@@ -12,14 +12,15 @@ from jaxtyping import Array, Float, Num, Shaped, UInt32
 from medjax._geometry._types import Axis, Key, PerItem
 from medjax._image._image import Image
 from medjax._image._keys import key_data_for
-from medjax._intensity._blur import matrices_of, smoothing_of, smoothing_of_fwhm
-from medjax._intensity._kspace import axis_for, without_space
+from medjax._intensity._blur import Smoothing, smoothing_of, smoothing_of_fwhm
+from medjax._intensity._kspace import Along, axis_for
 from medjax._intensity._noise import with_keys
-from medjax._intensity._parameters import amount_for, voxels_of
+from medjax._intensity._parameters import Limits, amount_for, voxels_of
 from medjax._kernels._axis_matrix import along_axes
 from medjax._kernels._batch import keeping_sharding
 from medjax._kernels._compiled import compiled
 from medjax._kernels._poisson import poisson
+from medjax._kernels._random import normal
 from medjax._kernels._values import as_float, exactly
 
 __all__ = ["ct_noise", "poisson_noise", "reduce_dose", "with_counts"]
@@ -58,7 +59,7 @@ def poisson_noise(key: Key, image: Image, counts: PerItem) -> Image:
     voxels, depth = voxels_of(image, "poisson_noise"), len(image.batch_shape)
     data, scale = (
         key_data_for(key, image.batch_shape),
-        amount_for(image, counts, "counts", above=0, allow_infinite=True),
+        amount_for(image, counts, "counts", Limits(above=0, allow_infinite=True)),
     )
     return image.with_voxels(_counted(data, voxels, scale, depth=depth))
 
@@ -118,38 +119,36 @@ def reduce_dose(key: Key, image: Image, dose: PerItem, *, alpha: PerItem = 0.05,
     """
     voxels, depth = voxels_of(image, "reduce_dose"), len(image.batch_shape)
     data = key_data_for(key, image.batch_shape)
-    share, rate = amount_for(image, dose, "dose", above=0, most=1), amount_for(image, alpha, "alpha", least=0)
-    *widths, periods = smoothing_of_fwhm(image, fwhm_mm)
-    return image.with_voxels(_reduced(voxels, data, share, rate, *widths, periods=periods, depth=depth))
+    share = amount_for(image, dose, "dose", Limits(above=0, most=1))
+    rate = amount_for(image, alpha, "alpha", Limits(least=0))
+    return image.with_voxels(_reduced(voxels, data, share, rate, smoothing_of_fwhm(image, fwhm_mm), depth=depth))
 
 
-@functools.partial(compiled, static_argnames=("periods", "depth"))
+@functools.partial(compiled, static_argnames="depth")
 def _reduced(
     voxels: Shaped[Array, "*shape"],
     data: UInt32[Array, "*keys 2"],
     dose: Num[Array, "*dose"],
     alpha: Num[Array, "*alpha"],
-    widths: list[Any],
-    radii: list[Any],
-    periods: tuple[int, ...],
+    smoothing: Smoothing,
     depth: int,
 ) -> Float[Array, "*shape"]:
-    def reduced(voxels: Any, data: Any, dose: Any, alpha: Any, widths: Any, radii: Any) -> Any:
+    def reduced(voxels: Any, data: Any, dose: Any, alpha: Any, smoothing: Smoothing) -> Any:
         x = as_float(voxels)
         share, rate = dose.astype(x.dtype), alpha.astype(x.dtype)
-        matrices = matrices_of(x, widths, radii, periods, depth)
+        matrices = smoothing.matrices(x, depth)
         smooth = along_axes(jnp.where(jnp.isfinite(x), x, 0), matrices, depth)
         variance = rate * (1 / share - 1) * jnp.maximum(smooth, 0)
         is_sure = ~(variance > 0)
         deviation = jnp.where(is_sure, 0, jnp.sqrt(jnp.where(is_sure, 1, variance)))
         return exactly((dose == 1) | (alpha == 0), x, x + deviation * _correlated(data, x, matrices, depth))
 
-    return keeping_sharding(reduced, depth)(voxels, data, dose, alpha, widths, radii)
+    return keeping_sharding(reduced, depth)(voxels, data, dose, alpha, smoothing)
 
 
 def _correlated(data: Any, x: Any, matrices: list[Any], depth: int) -> Any:
     """Normal noise of variance 1 in every voxel, which neighbours share as rows of the matrices do."""
-    white = with_keys(lambda key, voxels: jax.random.normal(key, voxels.shape, voxels.dtype), depth)(data, x)
+    white = with_keys(lambda key, voxels: normal(key, voxels.shape, voxels.dtype), depth)(data, x)
     rows = [m if m is None else m / jnp.sqrt((m * m).sum(-1, keepdims=True)) for m in matrices]
     return along_axes(white, rows, depth)
 
@@ -189,38 +188,33 @@ def ct_noise(
         (40, 12)
     """
     voxels, depth = voxels_of(image, "ct_noise"), len(image.batch_shape)
-    data, amount = key_data_for(key, image.batch_shape), amount_for(image, std, "std", least=0)
-    along = axis_for(image, axis)
-    *widths, periods = smoothing_of(image, correlation_mm, "mm", "correlation_mm")
-    known = along if isinstance(along, int) else None
-    given = None if known is not None else along
-    return image.with_voxels(_grained(voxels, data, amount, *widths, given, periods=periods, depth=depth, axis=known))
+    data, amount = key_data_for(key, image.batch_shape), amount_for(image, std, "std", Limits(least=0))
+    across = axis_for(image, axis)
+    smoothing = smoothing_of(image, correlation_mm, "mm", "correlation_mm")
+    return image.with_voxels(_grained(voxels, data, amount, smoothing, across, depth=depth))
 
 
-@functools.partial(compiled, static_argnames=("periods", "depth", "axis"))
+@functools.partial(compiled, static_argnames="depth")
 def _grained(
     voxels: Shaped[Array, "*shape"],
     data: UInt32[Array, "*keys 2"],
     std: Num[Array, "*std"],
-    widths: list[Any],
-    radii: list[Any],
-    along: Any,
-    periods: tuple[int, ...],
+    smoothing: Smoothing,
+    across: Along,
     depth: int,
-    axis: int | None,
 ) -> Float[Array, "*shape"]:
-    def grained(voxels: Any, data: Any, std: Any, widths: Any, radii: Any, along: Any) -> Any:
+    def grained(voxels: Any, data: Any, std: Any, smoothing: Smoothing, across: Along) -> Any:
         x = as_float(voxels)
-        matrices = matrices_of(x, widths, radii, periods, depth)
-        for a in range(3):
-            if axis is None:
-                is_across = (without_space(along, depth) == a)[..., None, None]
+        matrices = smoothing.matrices(x, depth)
+        for a in across.candidates:
+            if across.numbers is None:
+                matrices[a] = None
+            else:
+                is_across = across.holds(a, depth)[..., None, None]
                 whole = jnp.eye(x.shape[depth + a], dtype=x.dtype)
                 matrices[a] = jnp.where(
                     is_across, whole.reshape((1,) * (is_across.ndim - 2) + whole.shape), matrices[a]
                 )
-            elif axis == a:
-                matrices[a] = None
         return exactly(std == 0, x, x + std.astype(x.dtype) * _correlated(data, x, matrices, depth))
 
-    return keeping_sharding(grained, depth)(voxels, data, std, widths, radii, along)
+    return keeping_sharding(grained, depth)(voxels, data, std, smoothing, across)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num, Shaped
@@ -12,7 +14,7 @@ from jaxtyping import Array, Float, Num, Shaped
 from medjax._geometry._numbers import is_traced
 from medjax._geometry._types import Axis, PerItem, Triple
 from medjax._image._image import Image
-from medjax._intensity._parameters import amount_for, voxels_of
+from medjax._intensity._parameters import Limits, amount_for, voxels_of
 from medjax._intensity._resolution import of_each_axis
 from medjax._intensity._statistics import moments, selected
 from medjax._kernels._axis_matrix import along_axes
@@ -21,7 +23,7 @@ from medjax._kernels._compiled import compiled
 from medjax._kernels._frequency import comb_matrix, low_pass_matrix
 from medjax._kernels._values import as_float, exactly
 
-__all__ = ["axis_for", "ghosting", "gibbs", "spike", "with_spike"]
+__all__ = ["Along", "axis_for", "ghosting", "gibbs", "spike", "with_spike"]
 
 
 def gibbs(image: Image, keep: Triple) -> Image:
@@ -55,7 +57,7 @@ def gibbs(image: Image, keep: Triple) -> Image:
     Source: the discrete Fourier transform; Hargreaves, Rapid gradient-echo imaging, J. Magn. Reson. Imaging 36, 2012.
     """
     voxels = voxels_of(image, "gibbs")
-    share = amount_for(image, keep, "keep", tail=(3,), least=0, most=1)
+    share = amount_for(image, keep, "keep", Limits(least=0, most=1), tail=(3,))
     return image.with_voxels(_truncated(voxels, share, depth=len(image.batch_shape)))
 
 
@@ -104,23 +106,42 @@ def ghosting(
     Source: Axel et al., Respiratory effects in two-dimensional Fourier transform MR imaging, Radiology 160, 1986.
     """
     voxels = voxels_of(image, "ghosting")
-    number = amount_for(image, count, "count", least=1)
+    number = amount_for(image, count, "count", Limits(least=1))
     if not is_traced(number) and (number != np.round(number)).any():
         raise ValueError(f"count must be a whole number of ghosts, got {count!r}")
     numbers = (
         number,
         amount_for(image, intensity, "intensity"),
-        amount_for(image, restore, "restore", least=0, most=1),
+        amount_for(image, restore, "restore", Limits(least=0, most=1)),
     )
-    along = axis_for(image, axis)
-    known = along if isinstance(along, int) else None
-    return image.with_voxels(
-        _ghosted(voxels, numbers, None if known is not None else along, depth=len(image.batch_shape), axis=known)
-    )
+    return image.with_voxels(_ghosted(voxels, numbers, axis_for(image, axis), depth=len(image.batch_shape)))
 
 
-def axis_for(image: Image, axis: Any) -> Any:
-    """Reads an axis of an image: 0, 1 or 2 for one that is known, else an array of them as `amount_for` shapes it.
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["numbers"], meta_fields=["known"])
+@dataclasses.dataclass(frozen=True)
+class Along:
+    """An axis that items share, or one for each of them.
+
+    Attributes:
+        known: 0, 1 or 2 for one that all share, which is static; else `None`.
+        numbers: The axis of each item as `amount_for` shapes it; `None` where all share one.
+    """
+
+    known: int | None
+    numbers: Any = None
+
+    @property
+    def candidates(self) -> tuple[int, ...]:
+        """The axes that some item may have."""
+        return (0, 1, 2) if self.known is None else (self.known,)
+
+    def holds(self, axis: int, depth: int) -> Any:
+        """Whether each item has this axis, `(*batch, *channels)`, where they have their own."""
+        return without_space(self.numbers, depth) == axis
+
+
+def axis_for(image: Image, axis: Any) -> Along:
+    """Reads an axis of an image.
 
     Raises:
         ValueError: it is none.
@@ -128,23 +149,21 @@ def axis_for(image: Image, axis: Any) -> Any:
     if not is_traced(axis) and (isinstance(axis, str) or not np.ndim(axis)):
         if axis not in (0, 1, 2, "i", "j", "k") or isinstance(axis, bool):
             raise ValueError(f"axis must be 0, 1, 2, 'i', 'j' or 'k', got {axis!r}")
-        return "ijk".index(axis) if isinstance(axis, str) else int(axis)
+        return Along("ijk".index(axis) if isinstance(axis, str) else int(axis))
     numbers = amount_for(image, axis, "axis")
     if not is_traced(numbers) and not np.isin(numbers, (0, 1, 2)).all():
         raise ValueError(f"axis must be 0, 1 or 2 for each item, got {numbers.tolist()}")
-    return numbers
+    return Along(None, numbers)
 
 
-@functools.partial(compiled, static_argnames=("depth", "axis"))
-def _ghosted(
-    voxels: Shaped[Array, "*shape"], numbers: Any, along: Any, depth: int, axis: int | None
-) -> Float[Array, "*shape"]:
-    def ghosted(voxels: Any, numbers: Any, along: Any) -> Any:
+@functools.partial(compiled, static_argnames="depth")
+def _ghosted(voxels: Shaped[Array, "*shape"], numbers: Any, along: Along, depth: int) -> Float[Array, "*shape"]:
+    def ghosted(voxels: Any, numbers: Any, along: Along) -> Any:
         x = as_float(voxels)
         count, intensity, restore = (without_space(number.astype(x.dtype), depth) for number in numbers)
         matrices: list[Any] = [None, None, None]
-        for a in range(3) if axis is None else (axis,):
-            own = intensity if axis is not None else jnp.where(without_space(along, depth) == a, intensity, 0)
+        for a in along.candidates:
+            own = intensity if along.numbers is None else jnp.where(along.holds(a, depth), intensity, 0)
             count, own, restore = jnp.broadcast_arrays(count, own, restore)
             matrices[a] = comb_matrix(count, own, restore, x.shape[depth + a])
         return along_axes(x, matrices, depth)

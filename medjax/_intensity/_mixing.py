@@ -15,7 +15,7 @@ from medjax._geometry._types import PerItem, Points
 from medjax._image._image import Image, check_image
 from medjax._image._per_item import as_array
 from medjax._intensity._boxes import box_mask
-from medjax._intensity._parameters import amount_for, voxels_of
+from medjax._intensity._parameters import ANY, Limits, amount_for, voxels_of
 from medjax._kernels._batch import by_item, keeping_sharding
 from medjax._kernels._compiled import compiled, unchanging
 from medjax._kernels._values import as_float, exactly
@@ -67,7 +67,7 @@ def mixup(image: Image, share: PerItem, *, num_classes: int | None = None) -> Im
         image = one_hot(image, num_classes)
     elif num_classes is not None:
         raise ValueError(f"num_classes is for labels, and this image holds intensities; got {num_classes}")
-    weight = amount_for(image, share, "share", least=0, most=1)
+    weight = amount_for(image, share, "share", Limits(least=0, most=1))
     return image.with_voxels(_mixed(voxels_of(image, "mixup"), weight, depth=len(image.batch_shape)))
 
 
@@ -122,8 +122,8 @@ def cutmix(image: Image, start: Points, size: Points) -> Image:
     """
     _check_partners(image, "cutmix")
     corner, extent = (
-        amount_for(image, as_array(value, name), name, tail=(3,), least=least, per_channel=False)
-        for value, name, least in ((start, "start", -np.inf), (size, "size", 0))
+        amount_for(image, as_array(value, name), name, limits, tail=(3,), per_channel=False)
+        for value, name, limits in ((start, "start", ANY), (size, "size", Limits(least=0)))
     )
     return image.with_voxels(_pasted(unchanging(image.voxels), corner, extent, depth=len(image.batch_shape)))
 

@@ -14,7 +14,7 @@ from medjax._geometry._numbers import is_traced, together
 from medjax._geometry._types import Axis, Fill, PerItem, Points
 from medjax._image._image import Image
 from medjax._image._per_item import aligned, as_array
-from medjax._intensity._kspace import axis_for, without_space
+from medjax._intensity._kspace import Along, axis_for
 from medjax._intensity._parameters import as_numbers, voxels_of
 from medjax._kernels._axis_matrix import along_axes
 from medjax._kernels._batch import keeping_sharding
@@ -90,11 +90,10 @@ def motion(
         affine_transform(image, _in_plane(image, affine_matrix(mm[..., m, :], degrees[..., m, :])), fill=fill).voxels
         for m in range(poses[0])
     ]
-    depth, known = len(batch), along if isinstance(along, int) else None
+    depth = len(batch)
     found = [as_array((value == 0).all((-2, -1)), "pose") for value in (degrees, mm)]
     still = [each.reshape((1,) * (depth - each.ndim) + each.shape) for each in found]
-    given = None if known is not None else along
-    return image.with_voxels(_mixed(voxels, moved, ends, still, given, depth=depth, axis=known))
+    return image.with_voxels(_mixed(voxels, moved, ends, still, along, depth=depth))
 
 
 def _finite(value: Any, name: str) -> Any:
@@ -125,29 +124,28 @@ def _in_plane(image: Image, matrix: Any) -> Any:
     return four_by_four(product(product(linear, turn), back), product(linear, step)[..., 0])
 
 
-@functools.partial(compiled, static_argnames=("depth", "axis"))
+@functools.partial(compiled, static_argnames="depth")
 def _mixed(
     voxels: Shaped[Array, "*shape"],
     moved: list[Shaped[Array, "*shape"]],
     ends: Num[Array, "*ends"],
     still: list[Shaped[Array, "*still"]],
-    along: Any,
+    along: Along,
     depth: int,
-    axis: int | None,
 ) -> Float[Array, "*shape"]:
-    def mixed(voxels: Any, moved: Any, ends: Any, still: Any, along: Any) -> Any:
+    def mixed(voxels: Any, moved: Any, ends: Any, still: Any, along: Along) -> Any:
         x, tail = as_float(voxels), voxels.ndim - depth - 3
         times = ends.reshape((1,) * (depth + 1 - ends.ndim) + ends.shape).astype(x.dtype)
         y = x
         for m, other in enumerate(moved):
             matrices: list[Any] = [None, None, None]
-            for a in range(3) if axis is None else (axis,):
+            for a in along.candidates:
                 size = x.shape[depth + a]
                 start, stop = _lines(times, m, size)
                 matrix = segment_matrix(start, stop, size, x.dtype)
                 matrix = matrix.reshape(*matrix.shape[:-2], *(1,) * tail, size, size)
-                if axis is None:
-                    own = without_space(along, depth)[..., None, None] == a
+                if along.numbers is not None:
+                    own = along.holds(a, depth)[..., None, None]
                     matrix = jnp.where(
                         own, matrix, jnp.eye(size, dtype=x.dtype).reshape((1,) * (depth + tail) + (size, size))
                     )

@@ -15,10 +15,11 @@ from medjax._geometry._types import Key, PerItem
 from medjax._image._checks import check_choice
 from medjax._image._image import Image
 from medjax._image._keys import IMPLEMENTATION, item_keys, key_data_for
-from medjax._intensity._parameters import amount_for, voxels_of
+from medjax._intensity._parameters import Limits, amount_for, voxels_of
 from medjax._intensity._statistics import moments, selected
 from medjax._kernels._batch import by_item
 from medjax._kernels._compiled import compiled
+from medjax._kernels._random import normal
 from medjax._kernels._values import as_float, exactly
 
 __all__ = ["gaussian_noise", "rician_noise", "with_gaussian_noise", "with_rician_noise"]
@@ -57,7 +58,7 @@ def gaussian_noise(key: Key, image: Image, std: PerItem, *, relative: Relative |
         (100, 5)
     """
     voxels, depth = voxels_of(image, "gaussian_noise"), len(image.batch_shape)
-    data, amount = key_data_for(key, image.batch_shape), amount_for(image, std, "std", least=0)
+    data, amount = key_data_for(key, image.batch_shape), amount_for(image, std, "std", Limits(least=0))
     if relative is not None:
         check_choice(relative, "relative", get_args(Relative))
     return image.with_voxels(_gaussian(data, voxels, amount, depth=depth, relative=relative))
@@ -90,7 +91,7 @@ def with_gaussian_noise(key: Any, voxels: Any, std: Any, *, relative: str | None
     """The voxels `(i, j, k, *channels)` of one item; `std` is `(1, 1, 1, *channels)`."""
     x = as_float(voxels)
     amount = _amount(x, voxels, std, relative)
-    return exactly(std == 0, x, x + amount * jax.random.normal(key, x.shape, x.dtype))
+    return exactly(std == 0, x, x + amount * normal(key, x.shape, x.dtype))
 
 
 def _amount(x: Any, voxels: Any, std: Any, relative: str | None) -> Any:
@@ -139,7 +140,7 @@ def rician_noise(key: Key, image: Image, std: PerItem, *, relative: Relative | N
     Source: Gudbjartsson and Patz, The Rician distribution of noisy MRI data, Magn. Reson. Med. 34, 1995, equation 1.
     """
     voxels, depth = voxels_of(image, "rician_noise"), len(image.batch_shape)
-    data, amount = key_data_for(key, image.batch_shape), amount_for(image, std, "std", least=0)
+    data, amount = key_data_for(key, image.batch_shape), amount_for(image, std, "std", Limits(least=0))
     if relative is not None:
         check_choice(relative, "relative", get_args(Relative))
     out, lowest = _rician(data, voxels, amount, depth=depth, relative=relative)
@@ -170,7 +171,7 @@ def with_rician_noise(key: Any, voxels: Any, std: Any, *, relative: str | None) 
     """The voxels `(i, j, k, *channels)` of one item; `std` is `(1, 1, 1, *channels)`."""
     x = as_float(voxels)
     amount = _amount(x, voxels, std, relative)
-    noise = amount[None] * jax.random.normal(key, (2, *x.shape), x.dtype)
+    noise = amount[None] * normal(key, (2, *x.shape), x.dtype)
     squared = (x + noise[0]) ** 2 + noise[1] ** 2
     is_zero = squared == 0
     magnitude = jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squared)))  # no NaN in the gradient at 0

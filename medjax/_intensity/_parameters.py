@@ -6,7 +6,7 @@ Known values are checked. Traced values pass, and the operation's docstring says
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +21,8 @@ from medjax._kernels._compiled import at_once, unchanging
 from medjax._kernels._values import without_wrapping
 
 __all__ = [
+    "ANY",
+    "Limits",
     "Number",
     "amount_for",
     "as_numbers",
@@ -35,6 +37,43 @@ __all__ = [
 
 # A number in an annotation: the tests check annotations at run time, where int is not float.
 Number = float | int | np.number
+
+
+class Limits(NamedTuple):
+    """What the known values of a parameter may be. NaN is never among them.
+
+    Attributes:
+        least: The lowest value.
+        most: The highest value.
+        above: What values must exceed.
+        allow_infinite: Whether infinity makes sense.
+    """
+
+    least: Number = -np.inf
+    most: Number = np.inf
+    above: Number = -np.inf
+    allow_infinite: bool = False
+
+    def checked(self, value: Any, name: str) -> np.ndarray:
+        """Returns a known value, or several, as an array.
+
+        Raises:
+            ValueError: it is no number, not finite, or lies outside.
+        """
+        array = as_numbers(value, name)
+        if np.isnan(array).any() or not (self.allow_infinite or np.isfinite(array).all()):
+            raise ValueError(f"{name} must be {'a number' if self.allow_infinite else 'finite'}, got {array.tolist()}")
+        if (array <= self.above).any() and self.above > -np.inf:
+            raise ValueError(f"{name} must be above {self.above:g}, got {array.tolist()}")
+        if (array < self.least).any() or (array > self.most).any():
+            is_closed = np.isfinite(self.most)
+            limits = f"within {self.least:g} to {self.most:g}" if is_closed else f"at least {self.least:g}"
+            raise ValueError(f"{name} must be {limits}, got {array.tolist()}")
+        return array
+
+
+ANY = Limits()
+"""Every finite number."""
 
 
 def voxels_of(image: Image, operation: str) -> Any:
@@ -64,9 +103,7 @@ def number_for(image: Image, value: Any, name: str, *, allow_infinite: bool = Fa
         ValueError: the shape does not fit, or a known value is not a (finite) number.
     """
     if not is_traced(value):
-        value = as_numbers(value, name)
-        if np.isnan(value).any() or not (allow_infinite or np.isfinite(value).all()):
-            raise ValueError(f"{name} must be {'a number' if allow_infinite else 'finite'}, got {value.tolist()}")
+        value = Limits(allow_infinite=allow_infinite).checked(value, name)
     return with_space_axes(value, image.batch_shape, image.channels, name)
 
 
@@ -74,12 +111,9 @@ def amount_for(
     image: Image,
     value: Any,
     name: str,
+    limits: Limits = ANY,
     *,
     tail: tuple[int, ...] = (),
-    least: Number = -np.inf,
-    most: Number = np.inf,
-    above: Number = -np.inf,
-    allow_infinite: bool = False,
     per_channel: bool = True,
 ) -> Any:
     """Returns a parameter as kernels of single items take it: `(*batch, 1, 1, 1, *channels, *tail)`, length 1 where
@@ -90,25 +124,15 @@ def amount_for(
         value: A number, or an array that broadcasts to `(*batch, *channels)`; with a tail such arrays, or one number
             for all.
         name: The argument that an error names.
+        limits: What known values may be.
         tail: Axes of one value.
-        least: The lowest known value.
-        most: The highest known value.
-        above: What known values must exceed.
-        allow_infinite: Whether infinity makes sense.
         per_channel: Whether channels may differ; else the result is `(*batch, 1, 1, 1, *tail)`.
 
     Raises:
         ValueError: the shape does not fit, or a known value is not finite or lies outside.
     """
     if not is_traced(value):
-        value = as_numbers(value, name)
-        if np.isnan(value).any() or not (allow_infinite or np.isfinite(value).all()):
-            raise ValueError(f"{name} must be {'a number' if allow_infinite else 'finite'}, got {value.tolist()}")
-        if (value <= above).any():
-            raise ValueError(f"{name} must be above {above:g}, got {value.tolist()}")
-        if (value < least).any() or (value > most).any():
-            limits = f"within {least:g} to {most:g}" if np.isfinite(most) else f"at least {least:g}"
-            raise ValueError(f"{name} must be {limits}, got {value.tolist()}")
+        value = limits.checked(value, name)
     array = as_array(value, name)
     if tail and not array.ndim:
         array = broadcast(array, tail)

@@ -12,7 +12,7 @@ from medjax._geometry._numbers import together
 from medjax._geometry._types import Triple
 from medjax._image._checks import check_choice
 from medjax._image._image import Image
-from medjax._intensity._parameters import amount_for, voxels_of
+from medjax._intensity._parameters import Limits, amount_for, voxels_of
 from medjax._kernels._axis_matrix import along_axes, coarse_matrix
 from medjax._kernels._batch import keeping_sharding
 from medjax._kernels._compiled import compiled
@@ -58,7 +58,7 @@ def degrade_resolution(image: Image, spacing: Triple, *, kernel: SliceProfile = 
     """
     voxels = voxels_of(image, "degrade_resolution")
     check_choice(kernel, "kernel", get_args(SliceProfile))
-    wanted, depth = amount_for(image, spacing, "spacing", tail=(3,), above=0), len(image.batch_shape)
+    wanted, depth = amount_for(image, spacing, "spacing", Limits(above=0), tail=(3,)), len(image.batch_shape)
     _, (wanted, own) = together(wanted, spacing_of(image.grid.affine))
     own = own.reshape(*own.shape[:-1], *(1,) * (wanted.ndim - own.ndim), 3)
     return image.with_voxels(_degraded(voxels, wanted / own, depth=depth, is_smooth=kernel == "gaussian"))

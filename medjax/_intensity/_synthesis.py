@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, UInt32
 
@@ -14,8 +13,9 @@ from medjax._image._image import Image
 from medjax._image._keys import key_data_for
 from medjax._image._per_item import as_array
 from medjax._intensity._noise import with_keys
-from medjax._intensity._parameters import amount_for
+from medjax._intensity._parameters import ANY, Limits, amount_for
 from medjax._kernels._compiled import compiled
+from medjax._kernels._random import normal
 from medjax._mask._voxels import labels_of
 
 __all__ = ["labels_to_image", "painted"]
@@ -53,8 +53,8 @@ def labels_to_image(key: Key, labels: Image, mean: PerItem, std: PerItem) -> Ima
         raise ValueError(f"mean must be (..., num_classes), one number for each label, got {mean!r}")
     numbers = labels_of(labels, int(means.shape[-1]), "labels_to_image")
     tables = [
-        amount_for(labels, value, name, tail=tuple(means.shape[-1:]), least=least)
-        for value, name, least in ((means, "mean", -float("inf")), (std, "std", 0.0))
+        amount_for(labels, value, name, limits, tail=tuple(means.shape[-1:]))
+        for value, name, limits in ((means, "mean", ANY), (std, "std", Limits(least=0)))
     ]
     out = _painted(key_data_for(key, labels.batch_shape), numbers, *tables, depth=len(labels.batch_shape))
     return Image(out, labels.affine, "intensity", labels.metadata)
@@ -75,4 +75,4 @@ def painted(key: Any, labels: Any, mean: Any, std: Any) -> Any:
     """The labels `(i, j, k)` of one item; the tables are `(1, 1, 1, num_classes)`."""
     dtype = jnp.promote_types(jnp.result_type(mean, std), jnp.float32)
     mu, sigma = (jnp.take(table[0, 0, 0].astype(dtype), labels, mode="clip") for table in (mean, std))
-    return mu + sigma * jax.random.normal(key, labels.shape, dtype)
+    return mu + sigma * normal(key, labels.shape, dtype)

@@ -7,7 +7,7 @@ of mesh `m - 3`). Beyond the lattice the field is zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,11 +16,10 @@ import numpy as np
 
 from medjax._kernels._batch import in_all_items
 from medjax._kernels._gather import Locations, sample
-from medjax._kernels._lattice_field import separable_field
-from medjax._kernels._points import Table, eased, inside
+from medjax._kernels._points import Table, eased, inside, zeros_for
 from medjax._kernels._values import filled
 
-__all__ = ["Placed", "basis", "field_of", "gathered_in_place", "lattice_at", "voted"]
+__all__ = ["Placed", "basis", "field_of", "gathered_in_place", "in_slabs", "lattice_at", "voted"]
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -65,13 +64,13 @@ def lattice_at(
     counts = control.shape[:3]
 
     def along_axes() -> Any:
-        rows = [
-            basis(
-                _places(jnp.arange(n, dtype=control.dtype) * matrix[d, d] + start[d], covered[d], counts[d]), counts[d]
-            )
-            for d, n in enumerate(shape)
-        ]
-        return jnp.moveaxis(separable_field(control, rows), -1, 0)
+        field = jnp.moveaxis(control, -1, 0)  # while it is small: the products keep this order
+        for d, n in enumerate(shape):
+            index = jnp.arange(n, dtype=control.dtype) * matrix[d, d] + start[d]
+            rows = basis(_places(index, covered[d], counts[d]), counts[d])
+            spec = ("ai,xijk->xajk", "bj,xajk->xabk", "xabk,ck->xabc")[d]
+            field = jnp.einsum(spec, *((field, rows) if d == 2 else (rows, field)), precision=_HIGHEST)
+        return field
 
     def anywhere() -> Any:
         scale = jnp.asarray([(m - 3) / n for m, n in zip(counts, covered, strict=True)], control.dtype)
@@ -123,6 +122,43 @@ class Placed(NamedTuple):
     slack: Any
 
 
+_PLANES = 8
+"""At least as many make a slab: their field stays in the processor's cache."""
+
+
+def in_slabs(gather: Callable[[Placed], Any], field: Callable[[Any, int], Any], tables: Any, slack: Any) -> Any:
+    """Samples a few planes of a lattice after the others, so that no field of all its voxels is in memory.
+
+    Writing a field to fresh memory and reading it back takes as long as sampling by it.
+
+    Args:
+        gather: From points to arrays `(i, ...)` in pytrees.
+        field: `field(first, count)` gives the shift at `count` planes from number `first` on, `(3, count, j, k)`.
+        tables: As in `Placed`, of all planes.
+        slack: As in `Placed`.
+    """
+    (base, fraction), *others = tables
+    size = base.shape[0]
+    count = next(n for n in range(min(_PLANES, size), size + 1) if size % n == 0)
+
+    def slab(first: Any) -> Any:
+        own = (jax.lax.dynamic_slice_in_dim(base, first, count), jax.lax.dynamic_slice_in_dim(fraction, first, count))
+        return gather(Placed((own, *others), field(first, count), slack))
+
+    if count == size:
+        return gather(Placed(tables, field(0, size), slack))
+
+    def body(number: Any, out: Any) -> Any:
+        first = number * np.int32(count)
+        return jax.tree.map(
+            lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, first, 0), out, slab(first)
+        )
+
+    parts = jax.eval_shape(slab, np.int32(0))
+    empty = jax.tree.map(lambda part: zeros_for((fraction,), (size, *part.shape[1:]), part.dtype), parts)
+    return jax.lax.fori_loop(np.int32(0), np.int32(size // count), body, empty)
+
+
 def gathered_in_place(volume: Any, points: Placed, fill: Any, *, dtype: Any) -> Any:
     """Samples a volume: linear in a dtype, or the nearest voxel where that is `None`; `fill` outside.
 
@@ -141,7 +177,8 @@ def gathered_in_place(volume: Any, points: Placed, fill: Any, *, dtype: Any) -> 
     if dtype is not None and jnp.issubdtype(volume.dtype, jnp.inexact):
         volume = volume.astype(dtype)
     out = sample(volume, locations, orders=orders, dtype=dtype)
-    return filled(out, inside(higher, points.shift, volume.shape[:3], orders), fill)
+    # By the nearest voxel for both orders: the same rule, in fewer steps than by the linear cell.
+    return filled(out, inside(higher, points.shift, volume.shape[:3], (0, 0, 0)), fill)
 
 
 def voted(volume: Any, points: Placed, fill: Any, *, classes: int, dtype: Any) -> Any:

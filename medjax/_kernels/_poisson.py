@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax._kernels._random import uniform
+
 __all__ = ["poisson", "poisson_quantile"]
 
 # Below this mean the distribution is summed, above it a normal number is bent.
@@ -23,7 +25,7 @@ def poisson(key: Any, mean: Any) -> Any:
     `jax.random.poisson` is exact and takes some hundred times as long.
     """
     lowest = np.nextafter(np.asarray(-1, mean.dtype), np.asarray(0, mean.dtype))
-    return poisson_quantile(jax.random.uniform(key, mean.shape, mean.dtype, minval=lowest, maxval=1.0), mean)
+    return poisson_quantile(uniform(key, mean.shape, mean.dtype, least=lowest), mean)
 
 
 def poisson_quantile(place: Any, mean: Any) -> Any:

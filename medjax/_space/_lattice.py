@@ -247,14 +247,20 @@ def _is_one_lattice(target: Grid, field: DisplacementField) -> bool:
     return one is other
 
 
-def tables_of(matrix: Any, offset: Any, shape: Sequence[int], dtype: Any) -> tuple[tuple[Any, Any], ...]:
-    """Splits `matrix @ index + offset` into one table per output axis: `(base, fraction)`, each `(*batch, n, rank)`."""
+def tables_of(
+    matrix: Any, offset: Any, shape: Sequence[int], dtype: Any, first: Any = None
+) -> tuple[tuple[Any, Any], ...]:
+    """Splits `matrix @ index + offset` into one table per output axis: `(base, fraction)`, each `(*batch, n, rank)`.
+
+    Indices count from `first`, `(*batch, rank)` whole numbers; default 0.
+    """
     xp = np if isinstance(matrix, np.ndarray) and isinstance(offset, np.ndarray) else jnp
     if xp is np:
         matrix, offset = snapped(matrix), snapped(offset)
     made = []
     for axis, size in enumerate(shape):
         index = xp.arange(size, dtype=matrix.dtype).reshape((1,) * (matrix.ndim - 2) + (-1, 1))
+        index = index if first is None else index + first[..., axis, None, None].astype(index.dtype)
         values = index * matrix[..., None, :, axis]
         if axis == 0:
             values = values + offset[..., None, :]

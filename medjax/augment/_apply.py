@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medjax._geometry._types import StaticSize, Voxels
 from medjax._image._dtypes import device_voxels
 from medjax._image._fill import label_limits
 from medjax._image._image import Image
@@ -20,22 +21,32 @@ from medjax._kernels._values import without_wrapping
 from medjax.augment._draw import Draw, Settings, step_of
 from medjax.augment._frames import Frame, Reference, frames_of
 from medjax.augment._intensities import changed
+from medjax.augment._order import cutting_part, parts_in_order
+from medjax.augment._patch import Patch, patch_in
 from medjax.augment._points import Boxes, Points
 from medjax.augment._sampling import ALONE, Images, Named, drawn_by, images_of, named, parts_of
-from medjax.augment._space import Pictures, moved
+from medjax.augment._space import Cut, Pictures, moved
 
 __all__ = ["apply", "apply_sampled"]
 
 
-def apply(draw: Draw, images: Images) -> Any:
+def apply(draw: Draw, images: Images, *, size: StaticSize | None = None, start: Voxels | None = None) -> Any:
     """Changes images by a draw.
 
     The draw may come from other images, as long as their names, batch and channels are the same: then the same happens
     to these, about their own centre.
 
+    With `size` the result is a patch: the one that `mj.crop` cuts out of the moved images, but no other voxel is
+    gathered. The last gather of the recipe cuts it out. Later steps see the patch alone, and mirrors among them reverse
+    it about its own centre. A recipe without a gather cuts first.
+
     Args:
         draw: From `step.sample`, or from `Draw.from_json`.
         images: An image, or a dictionary of images, points and boxes.
+        size: Voxels of the patch along i, j, k of the reference image, one integer or three; static. Default the whole
+            images. Images on other lattices are gathered onto the patch.
+        start: Index of the patch's first voxel, three integers or `(*batch, 3)`. May be traced: then a start beyond the
+            edge is moved inside. Default the patch in the middle.
 
     Returns:
         The images in the same structure, with their affines, kinds and metadata. Intensities that a step may change are
@@ -43,38 +54,44 @@ def apply(draw: Draw, images: Images) -> Any:
         axis.
 
     Raises:
-        ValueError: an image that the draw speaks of is missing, or the batches differ.
+        ValueError: an image that the draw speaks of is missing, the batches differ, or the patch does not lie inside
+            the reference image.
 
     Transforms:
         Differentiable in the voxels and in every continuous number of the draw. Compiles once per structure of the
-        recipe and shape of the images, not per draw.
+        recipe and shape of the images and the patch, not per draw or start.
 
     Example:
         >>> image = mj.Image.from_array(np.arange(4.0).reshape(4, 1, 1))
         >>> draw = mj.augment.mirror(axes=0, p=1).sample(jax.random.key(0), image)
         >>> mj.augment.apply(draw, image).voxels.ravel().tolist()
         [3.0, 2.0, 1.0, 0.0]
+        >>> patch = mj.augment.apply(draw, image, size=(2, 1, 1), start=(0, 0, 0))
+        >>> patch.voxels.ravel().tolist()
+        [3.0, 2.0]
     """
     if not isinstance(draw, Draw):
         raise ValueError(f"draw must be a Draw, as step.sample returns it, got {type(draw).__name__}")
     given, names = named(images, draw.settings, [step_of(entry) for entry in draw.entries])
     _check_draw(draw, given, names)
-    operands, restores = _operands(given, names, draw.settings.reference)
+    patch = patch_in(given, draw.settings.reference, size, start)
+    operands, restores = _operands(given, names, draw.settings.reference, patch)
     parts = [(step_of(entry), _names_in(step_of(entry), draw.values[entry.name])) for entry in draw.entries]
-    plan = _plan_of(given, parts, draw.batch_shape, names, draw.settings)
+    plan = _plan_of(given, parts, draw.batch_shape, names, draw.settings, patch)
     found = _applied(draw, operands, plan=plan)
-    return _as_given(images, given, found, restores, draw.batch_shape)
+    return _as_given(images, given, found, restores, draw.batch_shape, patch)
 
 
-def apply_sampled(step: Any, keys: Any, images: Any) -> Any:
+def apply_sampled(step: Any, keys: Any, images: Any, size: Any, start: Any) -> Any:
     """Draws and applies in one program; `Step.__call__` explains the arguments."""
     given, names = named(images, step.settings, parts_of(step))
-    data = key_data_for(keys, names.batch)
-    operands, restores = _operands(given, names, names.reference)
+    data, patch = key_data_for(keys, names.batch), patch_in(given, names.reference, size, start)
+    operands, restores = _operands(given, names, names.reference, patch)
     batch = names.batch if step.views is None else (step.views, *names.batch)
-    plan = _plan_of(given, [(part, images_of(part, names)) for part in parts_of(step)], batch, names, step.settings)
+    parts = [(part, images_of(part, names)) for part in parts_of(step)]
+    plan = _plan_of(given, parts, batch, names, step.settings, patch)
     found = _sampled_and_applied(step, data, operands, names=names, plan=plan)
-    return _as_given(images, given, found, restores, batch)
+    return _as_given(images, given, found, restores, batch, patch)
 
 
 def _names_in(step: Any, values: Mapping[str, Any]) -> list[str]:
@@ -90,6 +107,7 @@ class Operands(NamedTuple):
         points: Positions of points, and corners of boxes, by name.
         reference: The image about whose centre things move; `None` where there is no picture.
         frames: Of each picture.
+        start: Index of the patch's first voxel, `(*batch, 3)`; `None` without a patch.
     """
 
     voxels: dict[str, Any]
@@ -97,6 +115,7 @@ class Operands(NamedTuple):
     points: dict[str, Any]
     reference: Reference | None
     frames: dict[str, Frame]
+    start: Any
 
 
 class Plan(NamedTuple):
@@ -106,14 +125,18 @@ class Plan(NamedTuple):
         kinds: Kind of each picture.
         alike: For each picture the first one on its lattice.
         touched: Names of what some step may change.
+        size: Voxels of the patch; `None` without one.
     """
 
     kinds: tuple[tuple[str, str], ...]
     alike: tuple[tuple[str, str], ...]
     touched: tuple[str, ...]
+    size: tuple[int, ...] | None
 
 
-def _operands(given: Mapping[str, Any], names: Named, reference: str | None) -> tuple[Operands, dict[str, Any]]:
+def _operands(
+    given: Mapping[str, Any], names: Named, reference: str | None, patch: Patch | None
+) -> tuple[Operands, dict[str, Any]]:
     pictures = {name: image for name, image in given.items() if isinstance(image, Image)}
     real = jax.dtypes.canonicalize_dtype(np.float64)
     voxels, restores = {}, {}
@@ -137,7 +160,8 @@ def _operands(given: Mapping[str, Any], names: Named, reference: str | None) -> 
     if points and reference is None:
         raise ValueError("points and boxes move about the centre of an image; give the image too")
     own, frames = (None, {}) if reference is None else frames_of(pictures, reference)
-    return Operands(voxels, affines, points, own, frames), restores
+    start = None if patch is None else broadcast(patch.start, (*names.batch, 3))
+    return Operands(voxels, affines, points, own, frames, start), restores
 
 
 def _plan_of(
@@ -146,6 +170,7 @@ def _plan_of(
     batch: tuple[int, ...],
     names: Named,
     settings: Settings,
+    patch: Patch | None,
 ) -> Plan:
     """Finds what is static about a call, and refuses images that do not suit.
 
@@ -155,12 +180,13 @@ def _plan_of(
         batch: Batch axes of the result.
         names: What a draw knows of the images.
         settings: What the recipe does with labels.
+        patch: The patch to cut out.
     """
     pictures = {name: image for name, image in given.items() if isinstance(image, Image)}
     alike: dict[str, str] = {}
     for name, image in pictures.items():
         alike[name] = next((other for other in alike if _is_one_lattice(pictures[other], image)), name)
-    touched: set[str] = set()
+    touched: set[str] = set() if patch is None else set(pictures)
     for step, own in parts:
         if step.role == "spatial":
             step.check_place(pictures, names.reference)
@@ -184,7 +210,8 @@ def _plan_of(
                 f"first"
             )
     kinds = tuple((name, image.kind) for name, image in pictures.items())
-    return Plan(kinds, tuple(alike.items()), tuple(sorted(touched)))
+    size = None if patch is None else patch.grid.shape
+    return Plan(kinds, tuple(alike.items()), tuple(sorted(touched)), size)
 
 
 def _is_one_lattice(one: Image, other: Image) -> bool:
@@ -213,24 +240,26 @@ def _run(draw: Draw, operands: Operands, plan: Plan) -> dict[str, Any]:
     state = Pictures(
         dict(operands.voxels), operands.affines, dict(operands.points), operands.reference, operands.frames, plan, depth
     )
-    waiting: list[Any] = []
-    for entry in draw.entries:
-        bound = step_of(entry)
-        values = draw.values[entry.name]
-        if bound.role == "spatial":
-            if bound.has_lattice and any(other.has_lattice for other, _ in waiting):
-                state, waiting = moved(state, waiting, draw.settings), []
-            waiting.append((bound, values))
-        elif bound.role == "intensity":
-            state, waiting = moved(state, waiting, draw.settings), []
-            for name, own in values.items():
-                state.voxels[name] = changed(bound, own, state, name)
-        elif bound.role == "mixing":
-            state, waiting = moved(state, waiting, draw.settings), []
-            pictures = {name: Image(x, state.affines[name], state.kinds[name]) for name, x in state.voxels.items()}
-            state.voxels |= {name: image.voxels for name, image in bound.mixed(pictures, values).items()}
-    state = moved(state, waiting, draw.settings)
+    steps, values = [step_of(entry) for entry in draw.entries], [draw.values[entry.name] for entry in draw.entries]
+    cut = None if plan.size is None else Cut(plan.size, operands.start)
+    parts = parts_in_order(steps, draw.settings.fill)
+    for number, part in enumerate(parts):
+        is_cutting = number == cutting_part(parts, steps)
+        moves = [(steps[n], values[n]) for n in part.moves]
+        state = moved(state, moves, draw.settings, cut if is_cutting else None)
+        for n in part.acts:
+            _act(state, steps[n], values[n])
     return {name: state.voxels[name] if name in state.voxels else state.points[name] for name in plan.touched}
+
+
+def _act(state: Pictures, step: Any, values: Any) -> None:
+    """Changes voxels by a step that moves nothing."""
+    if step.role == "mixing":
+        pictures = {name: Image(x, state.affines[name], state.kinds[name]) for name, x in state.voxels.items()}
+        state.voxels |= {name: image.voxels for name, image in step.mixed(pictures, values).items()}
+    else:
+        for name, own in values.items():
+            state.voxels[name] = changed(step, own, state, name)
 
 
 def _with_views(batch: Sequence[int], operands: Operands) -> Operands:
@@ -251,7 +280,12 @@ def _sampled_and_applied(step: Any, keys: Any, operands: Operands, *, names: Nam
 
 
 def _as_given(
-    images: Any, given: Mapping[str, Any], found: Mapping[str, Any], restores: Mapping[str, Any], batch: tuple[int, ...]
+    images: Any,
+    given: Mapping[str, Any],
+    found: Mapping[str, Any],
+    restores: Mapping[str, Any],
+    batch: tuple[int, ...],
+    patch: Patch | None,
 ) -> Any:
     """Puts what was computed into the structure of the images."""
     out: dict[str, Any] = {}
@@ -269,7 +303,8 @@ def _as_given(
             is_mixed = image.kind == "label" and jnp.issubdtype(voxels.dtype, np.floating)  # shares of classes
             voxels = restores[name](voxels) if name in found and not is_mixed else voxels
             kind: Any = "intensity" if is_mixed else image.kind
-            affine = _wider(image.affine, batch[0]) if is_wider else image.affine
+            affine = image.affine if patch is None else patch.grid.affine
+            affine = _wider(affine, batch[0]) if is_wider else affine
             is_single = is_wider and not image.batch_shape and image.metadata is not None
             metadata = (image.metadata,) * batch[0] if is_single else None if is_wider else image.metadata
             out[name] = Image(voxels, affine, kind, metadata)

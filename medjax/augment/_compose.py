@@ -16,6 +16,7 @@ from medjax._geometry._types import Array, Number, Scalar
 from medjax._image._checks import check_choice, check_count
 from medjax.augment._distribution import Distribution, Spread, as_distribution
 from medjax.augment._draw import STEPS, Settings
+from medjax.augment._order import parts_in_order
 from medjax.augment._sampling import Node
 from medjax.augment._step import Names, Step, below, probability
 
@@ -108,7 +109,9 @@ def sequence(
     """Makes a recipe of steps that act one after the other.
 
     Spatial steps beside each other are one gather, whatever their order: content is mirrored first, then moved by
-    affine maps, then deformed. So write spatial steps next to each other.
+    affine maps, then deformed. So write spatial steps next to each other. A step that multiplies voxels or adds to them
+    by its own numbers (`brightness` without `relative`, `uptake`) may stand between them: it acts after the gather,
+    which gives the same. It does not where `fill` is given. Any other step between them splits the gather.
 
     Args:
         steps: Steps and recipes.
@@ -144,19 +147,14 @@ def sequence(
 def _warn_of_two_gathers(made: Step) -> None:
     nodes: list[Node] = []
     made.list_into(nodes)
-    is_open, gathers = False, 0
-    for node in nodes:
-        if node.step.role == "spatial" and not node.step.only_reverses:
-            gathers += not is_open
-            is_open = True
-        elif node.step.role == "intensity":
-            is_open = False
-    if gathers > 1:
+    steps = [node.step for node in nodes]
+    parts = parts_in_order(steps, made.settings.fill)
+    gathers = [n for n, part in enumerate(parts) if any(not steps[m].only_reverses for m in part.moves)]
+    if gathers and any(part.acts for part in parts[gathers[0] : gathers[-1]]):
         names = ", ".join(node.name for node in nodes if node.step.role == "spatial")
         warnings.warn(
-            f"an intensity step stands between spatial steps ({names}), so images are interpolated {gathers} times; "
-            f"write "
-            "spatial steps next to each other",
+            f"an intensity step stands between spatial steps ({names}), so images are interpolated {len(gathers)} "
+            "times; write spatial steps next to each other",
             UserWarning,
             stacklevel=3,
         )

@@ -17,7 +17,17 @@ from medjax._lazy import public
 __all__ = ["Distribution", "Spread", "as_distribution", "choice", "fixed", "log_uniform", "normal", "uniform"]
 
 Kind = Literal[
-    "fixed", "uniform", "log_uniform", "normal", "choice", "whole", "reciprocal", "about_one", "log_about_one"
+    "fixed",
+    "uniform",
+    "log_uniform",
+    "normal",
+    "choice",
+    "whole",
+    "reciprocal",
+    "about_one",
+    "log_about_one",
+    "ranges",
+    "log_ranges",
 ]
 
 
@@ -30,9 +40,11 @@ class Distribution:
 
     Attributes:
         kind: "fixed", "uniform", "log_uniform", "normal", "choice" or "whole" (integers, both ends included). Presets
-            know three more: "reciprocal" (1 over a uniform number), "about_one" (half of the draws uniform from the
-            lower end to 1, half from 1 to the upper end) and "log_about_one" (its natural logarithm).
-        first: The value, the lower end, the mean, or the values to choose from.
+            know five more: "reciprocal" (1 over a uniform number), "about_one" (half of the draws uniform from the
+            lower end to 1, half from 1 to the upper end), "ranges" (uniform in one of several ranges, all as likely),
+            and "log_about_one" and "log_ranges" (their natural logarithms).
+        first: The value, the lower end, the mean, or the values to choose from. For "ranges" the lower ends, along the
+            last axis.
         second: The upper end, the standard deviation or the weights; `None` for "fixed".
 
     Example:
@@ -60,6 +72,16 @@ class Distribution:
             total = jnp.cumsum(second)
             index = (u[..., None] * total[-1] >= total.reshape((1,) * u.ndim + (-1,))).sum(-1)
             return first[jnp.minimum(index, len(first) - 1)]
+        if self.kind in ("ranges", "log_ranges"):
+            count = first.shape[-1]
+            place = u[..., None] * count
+            number = jnp.minimum(jnp.floor(place), count - 1)
+            is_chosen = number == jnp.arange(count, dtype=jnp.float32).reshape((1,) * u.ndim + (-1,))
+            values = jnp.broadcast_to(first, is_chosen.shape) + (place - number) * jnp.broadcast_to(
+                second - first, is_chosen.shape
+            )
+            value = jnp.where(is_chosen, values, 0).sum(-1)
+            return jnp.log(value) if self.kind == "log_ranges" else value
         first, second = jnp.broadcast_to(first, u.shape), jnp.broadcast_to(second, u.shape)
         if self.kind == "normal":
             inner = jnp.clip(u, 2.0**-25, 1 - 2.0**-24)

@@ -17,7 +17,7 @@ from medjax._geometry._orientation import signed_axes
 from medjax._image._image import Image
 from medjax._kernels._batch import broadcast
 
-__all__ = ["Frame", "Reference", "frames_of"]
+__all__ = ["Frame", "Reference", "frames_of", "is_own_lattice", "patch_of"]
 
 _NEAR = 1e-3
 """Voxels within which a centre is another one, and the difference of two directions that are one."""
@@ -116,6 +116,41 @@ def _frame(image: Image, own: Image, is_own: bool) -> Frame:
     )
     return Frame(
         linear, inverse, away, matrix, start, is_alike, spacing, image.shape, is_known, is_own or bool(is_diagonal)
+    )
+
+
+def is_own_lattice(frame: Frame, reference: Reference) -> Any:
+    """Whether an image lies on the lattice of the reference, `(*batch,)`; `False` where their sizes say so."""
+    if frame.shape != reference.shape:
+        return False
+    gap = abs(frame.matrix - jnp.eye(3, dtype=frame.matrix.dtype)).max((-2, -1))
+    return (gap < 1e-6) & (abs(frame.start) < _NEAR).all(-1)
+
+
+def patch_of(reference: Reference, frame: Frame, size: tuple[int, ...], start: Any) -> tuple[Reference, Frame]:
+    """A patch of the reference and its frame, about the centre of the patch itself; for one item.
+
+    Args:
+        reference: The image about whose centre things move.
+        frame: Its frame.
+        size: Voxels of the patch.
+        start: Index of its first voxel, `(3,)`.
+    """
+    real = frame.linear.dtype
+    middle = jnp.asarray((np.asarray(size) - 1) / 2, real)
+    away = transformed(frame.linear, middle)
+    center = reference.center + frame.away + transformed(frame.linear, start.astype(real)) + away
+    own = dataclasses.replace(reference, center=center, shape=tuple(size))
+    eye = jnp.eye(3, dtype=real)
+    return own, dataclasses.replace(
+        frame,
+        away=-away,
+        matrix=eye,
+        start=jnp.zeros(3, real),
+        is_alike=jnp.ones((), bool),
+        shape=tuple(size),
+        is_known_alike=True,
+        keeps_axes=True,
     )
 
 

@@ -27,7 +27,8 @@ def margin(step: Step, size: StaticSize, spacing: StaticTriple) -> tuple[int, in
     """Returns how many voxels beyond a patch, on each side, a recipe may reach: those that must be read with it.
 
     The patch's axes are taken to run along the world's. Every spatial step counts as applied, with the worst of its
-    range; a normal distribution reaches four standard deviations.
+    range; a normal distribution reaches four standard deviations. The lattice of `elastic` spans the box that is read,
+    so this is what `recipe(keys, boxes, size=size)` needs.
 
     Args:
         step: A recipe whose ranges are known.
@@ -46,23 +47,30 @@ def margin(step: Step, size: StaticSize, spacing: StaticTriple) -> tuple[int, in
     sizes = np.asarray(three_integers(size, "size", least=1), np.float64)
     voxel = as_triple(spacing, "spacing")
     check_positive(voxel, "spacing", spacing)
-    half = reach = sizes * voxel / 2
+    half = sizes * voxel / 2
     nodes: list[Any] = []
     step.list_into(nodes)
     parts = [node.step for node in nodes if node.step.role == "spatial"]
-    for part in sorted(parts, key=lambda part: not part.has_lattice):  # from the output: the lattice first
-        reach = _reached(part, reach, half)
-    i, j, k = np.ceil(np.round((reach - half) / voxel, 6)).astype(int).tolist()
+    parts.sort(key=lambda part: not part.has_lattice)  # from the output: the lattice first
+    beyond, before = np.zeros(3, int), None
+    while before is None or (beyond > before).any():  # a wider box has a wider lattice, whose points move further
+        before, reach = beyond, half
+        for part in parts:
+            reach = _reached(part, reach, half + before * voxel)
+        beyond = np.maximum(before, np.ceil(np.round((reach - half) / voxel, 6)).astype(int))
+    i, j, k = beyond.tolist()
     return i, j, k
 
 
 def _reached(part: Any, reach: np.ndarray, half: np.ndarray) -> np.ndarray:
-    """Half the extent that is needed before a step, of the one that is needed after it, mm."""
+    """Half the extent that is needed before a step, of the one that is needed after it, mm; `half` that of the box."""
     kind = part.kind
     if kind == "elastic":
         cells = 2 * half / (np.asarray(part.points) - 3)
         largest = np.minimum(_ends(part.max_mm, 1)[1], np.minimum(_ends(part.amount, 1)[1], 0.40) * cells)
         return reach + largest
+    if kind == "svf":
+        return reach + _FAR * _ends(part.std_mm, 1)[1]
     if kind not in ("affine", "misalign"):
         return reach if kind == "mirror" else np.maximum(reach, reach.max())
     low, high = _ends(part.rotation, 3)
@@ -87,6 +95,8 @@ def _ends(given: Distribution, count: int) -> tuple[np.ndarray, np.ndarray]:
         first, second = first - _FAR * second, first + _FAR * second
     elif given.kind == "choice":
         first, second = first.min(), first.max()
+    elif given.kind == "ranges":
+        first, second = first.min(-1), second.max(-1)
     elif given.kind == "reciprocal":
         first, second = 1 / second, 1 / first
     return np.broadcast_to(first, (count,)), np.broadcast_to(second, (count,))

@@ -117,6 +117,10 @@ class uptake(IntensityStep):
     factor: Spread = drawn(_UPTAKE, how="log_uniform")
     p: Scalar = 0.3
 
+    @property
+    def commutes(self) -> bool:
+        return True
+
     def change(self, image: Image, factor: Any) -> Image:
         return rescale(image, factor, 0.0)
 

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from medjax._geometry._grid import inverse_3x3, product, transformed
-from medjax._kernels._deformed import Placed, field_of, gathered_in_place, lattice_at, voted
+from medjax._kernels._deformed import Placed, field_of, gathered_in_place, in_slabs, lattice_at, voted
 from medjax._space._lattice import tables_of
 from medjax.augment._frames import Frame, Reference
 
-__all__ = ["Move", "composed", "flipped", "moved_points", "moved_volume", "needs_gather", "sampling_of"]
+__all__ = ["Move", "Target", "composed", "flipped", "moved_points", "moved_volume", "needs_gather", "sampling_of"]
 
 _EPS = float(np.finfo(np.float32).eps)
 
@@ -55,6 +55,24 @@ def composed(moves: Sequence[Move], real: Any) -> Move:
     return total
 
 
+class Target(NamedTuple):
+    """The lattice that one item of an image is gathered onto, or a box of it.
+
+    Attributes:
+        frame: The lattice.
+        reference: The image about whose centre the content moves.
+        is_same: Whether the lattice is the image's own: `True`, or what the program finds out.
+        size: Voxels of the box; static.
+        start: Index of its first voxel, `(3,)`; `None` for the whole lattice.
+    """
+
+    frame: Frame
+    reference: Reference
+    is_same: Any
+    size: tuple[int, ...]
+    start: Any
+
+
 class Points(NamedTuple):
     """Where the voxels of one output come from: `matrix @ y + offset + field(y)`, in input voxels."""
 
@@ -83,43 +101,49 @@ def needs_gather(move: Move, frame: Frame) -> Any:
     return ~is_still if move.control is None else ~is_still | (move.control != 0).any()
 
 
-def flipped(volume: Any, move: Move) -> Any:
-    """Reverses the axes that the turn reverses: no voxel changes its value."""
+def flipped(volume: Any, move: Move, target: Target) -> Any:
+    """Reverses the axes that the turn reverses and cuts the target's box out: no voxel changes its value."""
+    is_reversed = jnp.diagonal(move.turn) < 0
+    if target.start is not None:
+        last = np.subtract(volume.shape[:3], target.size) - target.start
+        first = jnp.where(is_reversed, last, target.start)
+        corner = [*first, *[jnp.zeros_like(first[0])] * (volume.ndim - 3)]
+        volume = jax.lax.dynamic_slice(volume, corner, (*target.size, *volume.shape[3:]))
     for axis in range(3):
-        volume = jnp.where(move.turn[axis, axis] < 0, jnp.flip(volume, axis), volume)
+        volume = jnp.where(is_reversed[axis], jnp.flip(volume, axis), volume)
     return volume
 
 
-def sampling_of(move: Move, frame: Frame, reference: Reference) -> Points:
-    """Finds where the voxels of an image come from, among its own."""
-    real = frame.linear.dtype
+def sampling_of(move: Move, frame: Frame, target: Target) -> Points:
+    """Finds where the voxels of a lattice come from, among those of an image."""
+    real, reference = frame.linear.dtype, target.reference
     eye, still = jnp.eye(3, dtype=real), _is_still(move)
     back = inverse_3x3(move.linear)
     to_mm = jnp.where(still, eye, back)
-    at = jnp.where(still, frame.away, transformed(back, frame.away - move.by))
+    away = target.frame.away
+    at = jnp.where(still, away, transformed(back, away - move.by))
     turn = move.turn.T  # its inverse
-    middle = jnp.asarray((np.asarray(frame.shape) - 1) / 2, real)
-    # Where the turn keeps the lattice, in voxels and exact; elsewhere in the world.
-    matrix = jnp.where(still, eye, product(frame.inverse, product(to_mm, frame.linear)))
-    offset = jnp.where(still, 0, transformed(frame.inverse, at - frame.away))
     world = product(reference.axes, product(turn, reference.inverse))
     around = product(frame.inverse, world)
-    is_exact = _turns_voxels(move, frame)
-    matrix = jnp.where(is_exact, product(turn, matrix), product(around, product(to_mm, frame.linear)))
-    offset = jnp.where(
-        is_exact,
-        transformed(turn, offset - middle) + middle,
-        transformed(around, at) - transformed(frame.inverse, frame.away),
-    )
+    matrix = product(around, product(to_mm, target.frame.linear))
+    offset = transformed(around, at) - transformed(frame.inverse, frame.away)
+    if target.is_same is not False:  # where the turn keeps the lattice, in voxels and exact
+        middle = jnp.asarray((np.asarray(frame.shape) - 1) / 2, real)
+        is_exact = _turns_voxels(move, frame) & target.is_same
+        inner = jnp.where(still, eye, product(frame.inverse, product(to_mm, frame.linear)))
+        gap = jnp.where(still, 0, transformed(frame.inverse, at - frame.away))
+        matrix = jnp.where(is_exact, product(turn, inner), matrix)
+        offset = jnp.where(is_exact, transformed(turn, gap - middle) + middle, offset)
+        around = jnp.where(is_exact, product(turn, frame.inverse), around)
     control = None
     if move.control is not None:
-        along = product(jnp.where(is_exact, product(turn, frame.inverse), around), product(to_mm, reference.axes))
+        along = product(around, product(to_mm, reference.axes))
         control = jnp.einsum("de,abce->abcd", along, move.control, precision=jax.lax.Precision.HIGHEST)
     return Points(matrix, offset, control)
 
 
 def moved_volume(
-    volumes: Sequence[Any], fills: Sequence[Any], move: Move, frame: Frame, reference: Reference, how: Any
+    volumes: Sequence[Any], fills: Sequence[Any], move: Move, frame: Frame, target: Target, how: Any
 ) -> Any:
     """Gathers images of one lattice, `(i, j, k, *channels)` each: they share where their voxels come from.
 
@@ -128,29 +152,34 @@ def moved_volume(
         fills: What lies outside, `(*channels)` each.
         move: Where the content goes.
         frame: The lattice.
-        reference: The image about whose centre it moves.
+        target: The lattice to fill.
         how: For each image its dtype to compute in, or `None` for labels, and for labels by vote the number of classes.
     """
-    points = sampling_of(move, frame, reference)
+    points, onto = sampling_of(move, frame, target), target.frame
     real = frame.linear.dtype
-    shift = (
-        None
-        if points.control is None
-        else lattice_at(
-            points.control, frame.matrix, frame.start, frame.shape, reference.shape, keeps_axes=frame.keeps_axes
-        )
-    )
-    size = jnp.asarray(np.asarray(frame.shape), real)
-    slack = (transformed(abs(points.matrix), size) + abs(points.offset)) * (1.5 * _EPS) + (0 if shift is None else 2e-6)
+    start = onto.start if target.start is None else onto.start + transformed(onto.matrix, target.start.astype(real))
+
+    def field(first: Any, count: int) -> Any:
+        shape, covered = (count, *target.size[1:]), target.reference.shape
+        own = start + jnp.asarray(first, real) * onto.matrix[:, 0]
+        return lattice_at(points.control, onto.matrix, own, shape, covered, keeps_axes=onto.keeps_axes)
+
+    has_field = points.control is not None
+    size = jnp.asarray(np.asarray(onto.shape), real)
+    slack = (transformed(abs(points.matrix), size) + abs(points.offset)) * (1.5 * _EPS) + (2e-6 if has_field else 0)
     slack = jax.lax.stop_gradient(slack)
-    placed = Placed(tables_of(points.matrix, points.offset, frame.shape, real), shift, slack)
-    out = []
-    for volume, fill, (dtype, classes) in zip(volumes, fills, how, strict=True):
-        if classes is None:
-            out.append(gathered_in_place(volume, placed, fill, dtype=dtype))
-        else:
-            out.append(voted(volume, placed, fill, classes=classes, dtype=real))
-    return tuple(out)
+
+    def gathered(placed: Placed) -> Any:
+        out = []
+        for volume, fill, (dtype, classes) in zip(volumes, fills, how, strict=True):
+            if classes is None:
+                out.append(gathered_in_place(volume, placed, fill, dtype=dtype))
+            else:
+                out.append(voted(volume, placed, fill, classes=classes, dtype=real))
+        return tuple(out)
+
+    tables = tables_of(points.matrix, points.offset, target.size, real, target.start)
+    return in_slabs(gathered, field, tables, slack) if has_field else gathered(Placed(tables, None, slack))
 
 
 _STEPS = 12

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from medjax._geometry._types import Scalar
 from medjax._image._checks import check_choice
@@ -44,6 +44,7 @@ class gaussian_noise(_Relative, IntensityStep):
         2.0
     """
 
+    computes_for: ClassVar[Literal["all", "batch", "item"]] = "batch"
     std: Spread = drawn((0.0, 0.1), least=0)
     relative: Relative | None = "std"
     p: Scalar = 0.1
@@ -69,6 +70,7 @@ class rician_noise(_Relative, IntensityStep):
         True
     """
 
+    computes_for: ClassVar[Literal["all", "batch", "item"]] = "batch"
     std: Spread = drawn((0.0, 0.05), least=0)
     relative: Relative | None = "max"
     p: Scalar = 0.1

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import dataclasses
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 
 from medjax._geometry._types import Scalar
 from medjax._image._checks import check_choice
 from medjax._image._image import Image
-from medjax._intensity import adjust_brightness, adjust_contrast, adjust_gamma
+from medjax._intensity import adjust_brightness, adjust_contrast, adjust_gamma, min_max_normalize
+from medjax._intensity import clip as limited
 from medjax.augment._distribution import Spread
 from medjax.augment._step import IntensityStep, chance, drawn, step
 
-__all__ = ["brightness", "contrast", "gamma"]
+__all__ = ["brightness", "clip", "contrast", "gamma", "min_max"]
 
 
 @step
@@ -34,6 +36,7 @@ class gamma(IntensityStep):
         [0.0, 50.0, 100.0]
     """
 
+    computes_for: ClassVar[Literal["all", "batch", "item"]] = "batch"
     log_gamma: Spread = drawn((-0.3, 0.3))
     p_invert: Scalar = chance(0.0, leaf="invert")
     retain_stats: bool = True
@@ -60,6 +63,7 @@ class contrast(IntensityStep):
         [-2.0, 1.0, 13.0]
     """
 
+    computes_for: ClassVar[Literal["all", "batch", "item"]] = "batch"
     factor: Spread = drawn((0.75, 1.25))
     preserve_range: bool = True
     p: Scalar = 0.15
@@ -94,5 +98,50 @@ class brightness(IntensityStep):
         if self.relative is not None:
             check_choice(self.relative, "relative", ("std",))
 
+    @property
+    def commutes(self) -> bool:
+        return self.relative is None
+
     def change(self, image: Image, factor: Any, shift: Any) -> Image:
         return adjust_brightness(image, factor, shift=shift, relative=self.relative)
+
+
+@step
+class clip(IntensityStep):
+    """Limits intensities to two numbers, `mj.clip`.
+
+    Args:
+        low: What lies below becomes this.
+        high: What lies above becomes this.
+        p: Probability that an image is changed.
+        only, skip, shared, per_channel, name: As for every step of intensities.
+
+    Example:
+        >>> image = mj.Image.from_array(np.array([-5, 2, 900], np.int16).reshape(3, 1, 1))
+        >>> mj.augment.clip(low=0, high=300)(jax.random.key(0), image).voxels.ravel().tolist()
+        [0.0, 2.0, 300.0]
+    """
+
+    low: Spread = drawn(dataclasses.MISSING)
+    high: Spread = drawn(dataclasses.MISSING)
+
+    def change(self, image: Image, low: Any, high: Any) -> Image:
+        return limited(image, low, high)
+
+
+@step
+class min_max(IntensityStep):
+    """Brings intensities to the range from 0 to 1, `mj.min_max_normalize`.
+
+    Args:
+        p: Probability that an image is changed.
+        only, skip, shared, per_channel, name: As for every step of intensities.
+
+    Example:
+        >>> image = mj.Image.from_array(np.array([1, 2, 5], np.int16).reshape(3, 1, 1))
+        >>> mj.augment.min_max()(jax.random.key(0), image).voxels.ravel().tolist()
+        [0.0, 0.25, 1.0]
+    """
+
+    def change(self, image: Image) -> Image:
+        return min_max_normalize(image)

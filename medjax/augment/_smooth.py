@@ -14,10 +14,12 @@ from medjax._image._image import Image
 from medjax._intensity import bias_field as with_bias_field
 from medjax._intensity import bias_lattice as with_bias_lattice
 from medjax._intensity import gaussian_blur, unsharp
+from medjax._intensity._cube_median import median_of_cubes
+from medjax._kernels._batch import over_batch
 from medjax.augment._distribution import Distribution, Spread
 from medjax.augment._step import IntensityStep, drawn, step
 
-__all__ = ["bias_field", "bias_lattice", "blur", "sharpen"]
+__all__ = ["bias_field", "bias_lattice", "blur", "median", "sharpen"]
 
 
 @step
@@ -73,6 +75,43 @@ class sharpen(IntensityStep):
 
     def change(self, image: Image, amount: Any, sigma_mm: Any) -> Image:
         return unsharp(image, amount, sigma_mm)
+
+
+@step
+class median(IntensityStep):
+    """Replaces each voxel by the median of the cube around it, as `mj.median_filter` does.
+
+    Args:
+        size: Voxels along each axis of the cube, a range of whole numbers, both ends included.
+        most: The largest size that the program is made for; static. A larger size that is drawn counts as this.
+        p: Probability that an image is changed.
+        only, skip, shared, per_channel, name: As for every step of intensities.
+
+    Example:
+        >>> image = mj.Image.from_array(np.array([1.0, 9.0, 2.0, 3.0]).reshape(4, 1, 1))
+        >>> mj.augment.median(size=3, p=1)(jax.random.key(0), image).voxels.ravel().tolist()
+        [1.0, 2.0, 3.0, 3.0]
+    """
+
+    computes_for: ClassVar[Literal["all", "batch", "item"]] = "item"
+    size: Spread = drawn((2, 4), "voxels", how="whole", least=1)
+    most: int = 7
+    p: Scalar = 0.1
+
+    def check(self) -> None:
+        check_count(self.most, "most")
+
+    def change(self, image: Image, size: Any) -> Image:
+        depth, channels = len(image.batch_shape), image.channels
+        number = jnp.clip(jnp.round(size), 1, self.most).astype(jnp.int32)
+
+        def one(voxels: Any, number: Any) -> Any:
+            volumes = voxels.reshape((*voxels.shape[:3], -1))
+            sizes = jnp.broadcast_to(number, channels).ravel()
+            found = [median_of_cubes(volumes[..., c], sizes[c], self.most) for c in range(len(sizes))]
+            return jnp.stack(found, -1).reshape(voxels.shape)
+
+        return image.with_voxels(over_batch(one, depth)(image.voxels, number))
 
 
 @step

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -19,7 +21,7 @@ from medjax.augment._frames import Reference
 from medjax.augment._moves import Move
 from medjax.augment._step import DrawnStep, drawn, step
 
-__all__ = ["affine", "elastic", "mirror", "misalign", "rotate90"]
+__all__ = ["SpatialStep", "affine", "elastic", "mirror", "misalign", "rotate90", "transpose"]
 
 _MOST = 0.40
 """Control spacings by which a control point may move along an axis: a cubic lattice cannot fold below 0.4033.
@@ -39,8 +41,6 @@ class SpatialStep(DrawnStep):
     """
 
     role = "spatial"
-    has_lattice: ClassVar[bool] = False
-    only_reverses: ClassVar[bool] = False
 
     @property
     def relabels(self) -> bool:
@@ -124,7 +124,7 @@ class mirror(SpatialStep):
         flips = jnp.zeros(3, bool)
         for number, axis in enumerate(self._axes):
             where = reference.along[_LETTERS[axis]] if axis in _LETTERS else _INDEX.get(axis, axis)
-            flips ^= (np.arange(3) == where) & values["mirrored"][number] & values["applied"]
+            flips ^= (np.arange(3, dtype=np.int32) == where) & values["mirrored"][number] & values["applied"]
         return flips
 
     def move(self, values: Mapping[str, Any], reference: Reference) -> Move:
@@ -176,14 +176,7 @@ class rotate90(SpatialStep):
 
     def check_place(self, pictures: Mapping[str, Image], reference: str | None) -> None:
         super().check_place(pictures, reference)
-        image = pictures[str(reference)]
-        spacing = np.atleast_2d(image.spacing) if isinstance(image.affine, np.ndarray) else np.ones((1, 3))
-        for a, b in self.planes:
-            if image.shape[a] != image.shape[b] or not np.allclose(spacing[:, a], spacing[:, b], rtol=1e-3):
-                raise ValueError(
-                    f"rotate90 needs planes of equal size and spacing; axes {a} and {b} of {reference!r} have "
-                    f"{image.shape[a]} and {image.shape[b]} voxels of {spacing[0, a]:g} and {spacing[0, b]:g} mm"
-                )
+        _check_planes(self.planes, pictures[str(reference)], self.kind, reference)
 
     def requests(self, channels: tuple[int, ...]) -> dict[str, tuple[int, ...] | None]:
         return {**super().requests(channels), "plane": ()}
@@ -203,6 +196,60 @@ class rotate90(SpatialStep):
         table = jnp.asarray(turns, reference.axes.dtype)
         quarters = jnp.where(values["applied"], values["quarter_turns"].astype(jnp.int32) % 4, 0)
         return Move(table[values["plane"], quarters], None, None, None)
+
+
+@step
+class transpose(SpatialStep):
+    """Exchanges axes of the reference image's voxels in an order that is drawn, without interpolation.
+
+    Args:
+        axes: The index axes to exchange, all of one size and one spacing; every order of them is as likely.
+        p: Probability that an order is drawn for an item.
+        name: Name in a recipe; default "transpose".
+
+    Example:
+        >>> image = mj.Image.from_array(np.arange(4.0).reshape(2, 2, 1))
+        >>> out = mj.augment.transpose(axes=(0, 1), p=1)(jax.random.key(1), image)
+        >>> out.voxels[..., 0].tolist()
+        [[0.0, 2.0], [1.0, 3.0]]
+    """
+
+    axes: Sequence[int] = (0, 1)
+    p: Scalar = 0.5
+
+    def check(self) -> None:
+        if not (2 <= len(self.axes) == len(set(self.axes)) and set(self.axes) <= {0, 1, 2}):
+            raise ValueError(f"axes must be two or three different index axes, such as (0, 1), got {self.axes!r}")
+
+    def check_place(self, pictures: Mapping[str, Image], reference: str | None) -> None:
+        super().check_place(pictures, reference)
+        _check_planes(itertools.pairwise(self.axes), pictures[str(reference)], self.kind, reference)
+
+    def requests(self, channels: tuple[int, ...]) -> dict[str, tuple[int, ...] | None]:
+        return {**super().requests(channels), "order": ()}
+
+    def values(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        count = math.factorial(len(self.axes))
+        return {**super().values(numbers), "order": jnp.floor(numbers["order"] * count).astype(jnp.int32)}
+
+    def move(self, values: Mapping[str, Any], reference: Reference) -> Move:
+        orders = list(itertools.permutations(self.axes))  # the first is the one of the image
+        turns = np.tile(np.eye(3), (len(orders), 1, 1))
+        for turn, order in zip(turns, orders, strict=True):
+            turn[list(self.axes)] = np.eye(3)[list(order)]
+        table = jnp.asarray(turns, reference.axes.dtype)
+        return Move(table[jnp.where(values["applied"], values["order"], 0)], None, None, None)
+
+
+def _check_planes(planes: Iterable[Sequence[int]], image: Image, kind: str, reference: Any) -> None:
+    """Raises `ValueError` where the axes of a plane differ in size or spacing."""
+    spacing = np.atleast_2d(image.spacing) if isinstance(image.affine, np.ndarray) else np.ones((1, 3))
+    for a, b in planes:
+        if image.shape[a] != image.shape[b] or not np.allclose(spacing[:, a], spacing[:, b], rtol=1e-3):
+            raise ValueError(
+                f"{kind} needs planes of equal size and spacing; axes {a} and {b} of {reference!r} have "
+                f"{image.shape[a]} and {image.shape[b]} voxels of {spacing[0, a]:g} and {spacing[0, b]:g} mm"
+            )
 
 
 class _Affine:

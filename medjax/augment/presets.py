@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from medjax._geometry._numbers import as_triple
 from medjax._geometry._types import StaticSize, StaticTriple
 from medjax._image._checks import three_integers
 from medjax.augment._boxes import cutout
 from medjax.augment._compose import one_of, sequence
-from medjax.augment._distribution import Distribution
+from medjax.augment._distribution import Distribution, log_uniform, uniform
 from medjax.augment._kspace import low_resolution, motion
+from medjax.augment._local import brightness_gradient, local_gamma
 from medjax.augment._mixing import labels_to_image
 from medjax.augment._modalities import count_noise, ct_noise, psf, uptake
 from medjax.augment._noise import gaussian_noise
-from medjax.augment._pointwise import brightness, contrast, gamma
-from medjax.augment._smooth import bias_field, bias_lattice, blur, sharpen
-from medjax.augment._spatial import affine, elastic, mirror, misalign, rotate90
+from medjax.augment._pointwise import brightness, clip, contrast, gamma, min_max
+from medjax.augment._smooth import bias_field, bias_lattice, blur, median, sharpen
+from medjax.augment._spatial import affine, elastic, mirror, misalign, rotate90, transpose
 from medjax.augment._step import Step
+from medjax.augment._velocity import svf
 
 __all__ = ["ct", "mr", "nnunet", "nnunet_da5", "pet_ct", "synthseg", "torchio_default"]
 
 
-def _two(kind: Any, low: float, high: float) -> Distribution:
-    return Distribution(kind, np.float32(low), np.float32(high))
+def _two(kind: Any, low: Any, high: Any) -> Distribution:
+    return Distribution(kind, np.asarray(low, np.float32), np.asarray(high, np.float32))
 
 
 def nnunet(patch_size: StaticSize, spacing: StaticTriple = 1.0) -> Step:
@@ -69,24 +73,28 @@ def _flat_axis(patch_size: Any) -> int | None:
     return shortest if max(sizes) / sizes[shortest] > 3 else None
 
 
-def _nnunet_spatial(flat: int | None, p: float = 0.2) -> list[Step]:
-    angle = np.full(3, 30.0) if flat is None else np.where(np.arange(3) == flat, 180.0, 0.0)
-    factor = _two("reciprocal", 0.7, 1.4)
-    if flat is not None:
-        low, high = np.ones(3, np.float32), np.ones(3, np.float32)
-        low[np.arange(3) != flat], high[np.arange(3) != flat] = 0.7, 1.4
-        factor = Distribution("reciprocal", low, high)
+def _nnunet_spatial(flat: int | None) -> list[Step]:
+    angle, factor = _nnunet_ranges(flat, 1.4)
     return [
-        affine(rotation=angle, scale=1, p=p, name="rotation"),
-        affine(rotation=0, scale=factor, isotropic=True, p=p, name="scale"),
+        affine(rotation=angle, scale=1, p=0.2, name="rotation"),
+        affine(rotation=0, scale=factor, isotropic=True, p=0.2, name="scale"),
     ]
 
 
-def nnunet_da5(patch_size: StaticSize, spacing: StaticTriple = 1.0) -> Step:
-    """Returns the stronger augmentation "DA5" of nnU-Net, as far as its steps are there.
+def _nnunet_ranges(flat: int | None, largest: float) -> tuple[np.ndarray, Distribution]:
+    """Degrees about each axis, and factors of the content: one over a number from 0.7 to `largest`."""
+    if flat is None:
+        return np.full(3, 30.0), _two("reciprocal", [0.7] * 3, [largest] * 3)
+    is_flat = np.arange(3) == flat
+    return np.where(is_flat, 180.0, 0.0), _two("reciprocal", np.where(is_flat, 1, 0.7), np.where(is_flat, 1, largest))
 
-    Left out are the median filter, the local gamma and the brightness gradient. DA5 inverts in both of its gamma steps;
-    so does this.
+
+def nnunet_da5(patch_size: StaticSize, spacing: StaticTriple = 1.0) -> Step:
+    """Returns the stronger augmentation "DA5" of nnU-Net, with its order, ranges and probabilities.
+
+    What `nnunet` says of angles, of intensities and of patches with a short axis holds here too. An unsharp mask takes
+    the place of nnU-Net's Laplacian in the last step. Axes change places only where they have one spacing as well. DA5
+    inverts in both of its gamma steps; so does this.
 
     Args:
         patch_size: Voxels of the patch, one number or three.
@@ -94,31 +102,32 @@ def nnunet_da5(patch_size: StaticSize, spacing: StaticTriple = 1.0) -> Step:
 
     Example:
         >>> len(mj.augment.presets.nnunet_da5((128, 128, 128)).describe().splitlines())
-        16
+        20
 
     Source: nnunetv2 `nnUNetTrainerDA5`.
     """
     flat = _flat_axis(patch_size)
-    sizes = three_integers(patch_size, "patch_size", least=1)
-    planes = [(a, b) for a, b in ((0, 1), (0, 2), (1, 2)) if sizes[a] == sizes[b] and flat not in (a, b)]
-    turns = (
-        [rotate90(planes=planes, quarter_turns=(1, 3), p=0.5)]
-        if planes and len(set(np.asarray(spacing).ravel().tolist())) == 1
-        else []
-    )
+    sizes = np.asarray(three_integers(patch_size, "patch_size", least=1))
+    angle, factor = _nnunet_ranges(flat, 1.43)
     return sequence(
-        *_nnunet_spatial(flat, p=0.4),
-        *turns,
+        affine(
+            rotation=_two("ranges", np.stack([0 * angle, -angle], -1), np.stack([0 * angle, angle], -1)),
+            scale=1,
+            p=0.4,
+            name="rotation",
+        ),
+        affine(rotation=0, scale=factor, p=0.2, name="scale"),
+        *_exchanges(sizes, np.broadcast_to(as_triple(spacing, "spacing"), 3)),
         one_of(
+            median(size=(2, 7), most=7, p=1, per_channel=0.5),
             blur(sigma_mm=(0.3, 1.5), unit="voxel", p=1, per_channel=0.5),
-            sharpen(amount=(0.1, 1.0), p=1, per_channel=0.5),
             p=0.2,
         ),
         gaussian_noise(std=(0.0, 0.1), relative=None, p=0.1),
         brightness(factor=1, shift=_normal(0.5), p=0.1, per_channel=0.5, name="brightness_shift"),
         one_of(
-            contrast(factor=(0.5, 2.0), preserve_range=True, p=1, per_channel=0.5),
-            contrast(factor=(0.5, 2.0), preserve_range=False, p=1, per_channel=0.5),
+            contrast(factor=_two("about_one", 0.5, 2.0), preserve_range=True, p=1, per_channel=0.5),
+            contrast(factor=_two("about_one", 0.5, 2.0), preserve_range=False, p=1, per_channel=0.5),
             p=0.2,
         ),
         low_resolution(
@@ -126,9 +135,36 @@ def nnunet_da5(patch_size: StaticSize, spacing: StaticTriple = 1.0) -> Step:
         ),
         gamma(log_gamma=_two("log_about_one", 0.7, 1.5), p_invert=1.0, p=0.1, name="gamma_inverted"),
         gamma(log_gamma=_two("log_about_one", 0.7, 1.5), p_invert=1.0, p=0.1, name="gamma_inverted_2"),
-        cutout(holes=(1, 5), size=(0.1, 0.33), p=0.4),
         mirror(axes=(0, 1, 2), p=0.5),
+        cutout(holes=(1, 4), size=_rectangles(sizes), p=0.4, per_channel=0.5),
+        brightness_gradient(
+            strength=_two("ranges", [-5, 1], [-1, 5]), width=_widths(sizes), relative=None, p=0.3, per_channel=0.5
+        ),
+        local_gamma(
+            log_gamma=_two("log_ranges", [0.01, 1.5], [0.8, 4.0]), width=_widths(sizes), p=0.3, per_channel=0.5
+        ),
+        sharpen(amount=(0.1, 1.0), p=0.2, per_channel=0.5),
     )
+
+
+def _exchanges(sizes: np.ndarray, spacing: np.ndarray) -> list[Step]:
+    """Quarter turns and exchanges of the axes of the most common size, where they have one spacing."""
+    counts = (sizes[:, None] == sizes[None]).sum(1)
+    alike = [axis for axis in range(3) if counts[axis] == counts.max() > 1]
+    if not alike or not np.allclose(spacing[alike], spacing[alike[0]], rtol=1e-3):
+        return []
+    planes = list(itertools.combinations(alike, 2))
+    return [rotate90(planes=planes, quarter_turns=(0, 3), p=0.5), transpose(axes=alike, p=0.5)]
+
+
+def _rectangles(sizes: np.ndarray) -> Distribution:
+    """Whole numbers of voxels from a tenth of the patch to a third, the third excluded, in extents of the patch."""
+    low = np.maximum(1, sizes // 10)
+    return uniform((low - 0.5) / sizes, (np.maximum(sizes // 3, low + 1) - 0.5) / sizes)
+
+
+def _widths(sizes: np.ndarray) -> Distribution:
+    return log_uniform(np.maximum(1, sizes // 6) / sizes, np.ones(3))
 
 
 def _normal(std: float) -> Distribution:
@@ -227,8 +263,9 @@ def synthseg(
 ) -> Step:
     """Returns the generator of SynthSeg: an image of random contrast made of labels that are moved first.
 
-    Two things differ: a lattice that cannot fold takes the place of the integrated velocity field, and intensities are
-    not limited and scaled before gamma, whose own extremes take that place.
+    Labels are expected with voxels of 1 mm: coarser voxels are drawn as multiples of theirs, up to 4 along all axes or
+    8 along one. Velocities and the bias field are cubic B-splines of their control points, where lab2im interpolates
+    linearly.
 
     Args:
         num_labels: Number of labels, 0 to `num_labels - 1`.
@@ -247,14 +284,16 @@ def synthseg(
     return sequence(
         mirror(axes="R", p=0.5, swap_labels=swap_labels),
         affine(rotation=15, scale=_two("uniform", 0.8, 1.2), shear=0.012, p=1),
-        elastic(points=8, amount=0.4, max_mm=12, lock=1, p=1),
+        svf(std_mm=(0, 4), points=8, p=1),
         labels_to_image(num_labels=num_labels, labels=labels, classes=classes, mean=(0, 255), std=(0, 35)),
         bias_lattice(std=(0, 0.7), points=4, p=0.95),
+        clip(low=0, high=300),
+        min_max(),
         gamma(log_gamma=_normal(0.5), retain_stats=False, p=1),
         one_of(
             low_resolution(spacing_factor=(1.0, 4.0), axes="all", kernel="gaussian", p=1),
             low_resolution(spacing_factor=(1.0, 8.0), axes="one", kernel="gaussian", p=1),
-            weights=[0.1, 0.85],
+            weights=[0.1, 0.9],
             p=0.95,
         ),
     )

@@ -97,7 +97,7 @@ def cache(
     has_room(target)
     target = target.resolve()
     recipe = {
-        "format": 1,
+        "format": 2,
         "medjax": ".".join(__version__.split(".")[:2]),
         "x64": bool(jax.dtypes.canonicalize_dtype(np.int64) == np.int64),
         "version": version,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import secrets
 import shutil
@@ -32,7 +33,30 @@ except ImportError:  # Windows
 __all__ = ["StoredSource", "claimed", "entry_bytes", "has_room", "read_entry", "write_entry"]
 
 _RECORD = "row.json"
-_FORMAT = 1
+_FORMAT = 2
+_MOST_HEADER = 1 << 16
+"""Bytes; more than NumPy writes before the voxels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredTable:
+    """A class table in an entry: the indices of all labels, one after the other, mapped into memory.
+
+    Attributes:
+        path: The `.npy` file, `(n, 3)`.
+        dtype: Of the indices.
+        labels: Each label, how many of its voxels are listed, and how many there are.
+    """
+
+    path: Path
+    dtype: np.dtype
+    labels: tuple[tuple[int, int, int], ...]
+
+    def load(self) -> ClassTable:
+        ends = np.cumsum([listed for _, listed, _ in self.labels]).tolist()
+        rows = _mapped(self.path, self.dtype, (ends[-1], 3)) if ends and ends[-1] else np.zeros((0, 3), self.dtype)
+        voxels = {label: rows[end - n : end] for (label, n, _), end in zip(self.labels, ends, strict=True)}
+        return ClassTable(voxels, {label: count for label, _, count in self.labels})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,7 +71,7 @@ class StoredSource:
         affine: `(4, 4)`, exactly as it was.
         metadata: As they were.
         statistics: Of the voxels, and of those under labels.
-        table: The file of the class table, if this is the image of the classes.
+        table: Where the class table is, if this is the image of the classes.
     """
 
     path: Path
@@ -57,30 +81,21 @@ class StoredSource:
     affine: np.ndarray
     metadata: Metadata | None
     statistics: Mapping[str, Any]
-    table: Path | None
+    table: StoredTable | None
 
     @property
     def place(self) -> str:
         return str(self.path)
 
     def load(self) -> Image:
-        try:
-            mapped = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ImageFileError(self.path, f"the entry is damaged ({error})", "call mj.data.cache again") from None
-        voxels = np.asarray(mapped).view(self.dtype)
-        if voxels.shape != self.shape:
-            raise ImageFileError(
-                self.path, f"has the shape {voxels.shape}, not {self.shape}", "call mj.data.cache again"
-            )
-        return image_from(voxels, self.affine, self.kind, self.metadata)
+        return image_from(_mapped(self.path, self.dtype, self.shape), self.affine, self.kind, self.metadata)
 
     def identity(self, by: Identity) -> list[Any]:
         return ["entry", self.path.parent.name, self.path.name]
 
     def classes(self) -> ClassTable | None:
         """The class table, or `None` where the cache made none of this image."""
-        return None if self.table is None else _load_table(self.table)
+        return None if self.table is None else self.table.load()
 
     def held(self, image: Image) -> HeldSource:
         """The image in memory."""
@@ -100,9 +115,8 @@ def write_entry(
         for role, image in images.items():
             record["images"][role] = _write_image(temporary, role, image, labels if role != classes else None)
         if labels is not None:
-            table = temporary / f"{_file_name(str(classes))}.table.npz"
-            _save_table(table, class_table(labels))
-            record["images"][classes]["table"] = {"file": table.name, "bytes": table.stat().st_size}
+            table = temporary / f"{_file_name(str(classes))}.table.npy"
+            record["images"][classes]["table"] = _save_table(table, class_table(labels))
         (temporary / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
         for path in temporary.iterdir():
             flush(path)
@@ -170,8 +184,13 @@ def _stored(entry: Path, image: Mapping[str, Any]) -> StoredSource:
         affine=np.array([float.fromhex(value) for value in image["affine"]]).reshape(4, 4),
         metadata=None if metadata is None else Metadata.from_json(json.dumps(metadata)),
         statistics=image["statistics"],
-        table=None if table is None else entry / table["file"],
+        table=None if table is None else _stored_table(entry, table),
     )
+
+
+def _stored_table(entry: Path, table: Mapping[str, Any]) -> StoredTable:
+    labels = tuple((int(label), int(listed), int(count)) for label, listed, count in table["labels"])
+    return StoredTable(entry / table["file"], np.dtype(table["dtype"]), labels)
 
 
 def entry_bytes(entry: Path) -> int:
@@ -179,16 +198,31 @@ def entry_bytes(entry: Path) -> int:
     return sum(path.stat().st_size for path in entry.iterdir())
 
 
-def _save_table(path: Path, table: ClassTable) -> None:
-    """Writes a class table: the indices of each label under its number, and how many voxels there are of each."""
-    counts = np.array([*table.counts.items()], np.int64).reshape(-1, 2)
-    np.savez(path, counts=counts, **{str(label): rows for label, rows in table.voxels.items()})  # type: ignore[arg-type]
+def _mapped(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """The array at the end of a `.npy` file, whose shape and dtype are known.
+
+    The header is not read: NumPy does so by Python's parser, which in Python 3.11 fails now and then where several
+    threads use it ("AST constructor recursion depth mismatch").
+
+    Raises:
+        ImageFileError: the file is gone, or has another size.
+    """
+    n_bytes = math.prod(shape) * dtype.itemsize
+    try:
+        header = path.stat().st_size - n_bytes
+        if not 0 < header <= _MOST_HEADER:
+            raise ValueError(f"{path.stat().st_size} bytes for {dtype} {shape}")
+        return np.asarray(np.memmap(path, dtype, "r", header, shape))
+    except (OSError, ValueError) as error:
+        raise ImageFileError(path, f"the entry is damaged ({error})", "call mj.data.cache again") from None
 
 
-def _load_table(path: Path) -> ClassTable:
-    with np.load(path, allow_pickle=False) as file:
-        counts = {int(label): int(count) for label, count in file["counts"]}
-        return ClassTable({label: file[str(label)] for label in counts}, counts)
+def _save_table(path: Path, table: ClassTable) -> dict[str, Any]:
+    """Writes the indices of all labels; returns what the record says of them."""
+    rows = np.concatenate([np.zeros((0, 3), np.uint16), *table.voxels.values()])
+    np.save(path, rows, allow_pickle=False)
+    labels = [[label, len(listed), int(table.counts[label])] for label, listed in table.voxels.items()]
+    return {"file": path.name, "bytes": path.stat().st_size, "dtype": str(rows.dtype), "labels": labels}
 
 
 def _file_name(role: str) -> str:

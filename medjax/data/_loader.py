@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import copy
 import hashlib
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -32,6 +35,17 @@ from medjax.patch._sampler import Sampler, sampler
 __all__ = ["Loader"]
 
 _MOST_STEPS = 1 << 48
+
+_OPEN: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Loops that were begun and not ended."""
+
+
+@atexit.register
+def _close_loops() -> None:
+    """Ends them while Grain's modules are whole; later its iterators fail to close, and Python prints their errors."""
+    for batches in list(_OPEN):
+        with contextlib.suppress(ValueError):  # it waits for a batch in another thread
+            batches.close()
 
 
 @public("medjax.data")
@@ -127,6 +141,11 @@ class Loader:
         self._step = self._checked_start(start)
 
     def __iter__(self) -> Iterator[Batch]:
+        batches = self._batches()
+        _OPEN.add(batches)
+        return batches
+
+    def _batches(self) -> Generator[Batch, None, None]:
         iterator = iter(self._dataset())
         clock = self._reader.clock
         try:

@@ -152,7 +152,7 @@ def _truth(sample: Sample) -> dict[str, Any]:
 def _write_case(folder: Path, images: dict[str, Image], *, as_dicom: bool) -> dict[str, str]:
     """Writes the files of a case, the mask as NIfTI; returns each role's path from the folder of the cohort."""
     series = {role for role in images if as_dicom and role != "seg"}
-    paths = {role: f"{folder.name}/{role}{'' if role in series else '.nii.gz'}" for role in images}
+    paths = {role: f"{folder.name}/{role}{'/' if role in series else '.nii.gz'}" for role in images}
     for role, image in images.items():
         path = folder.parent / paths[role]
         if role in series:

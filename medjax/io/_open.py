@@ -127,14 +127,14 @@ def save_image(image: Image, path: str | os.PathLike[str], *, compress: bool = T
     NIfTI, MetaImage and NRRD files are made to be passed on, so no identifier enters them. Of the metadata they hold
     `modality`, `subtype`, `is_contrast_administered` and `display`. They also hold the fields of a header of their
     format in `extra` that are still true of the image. Identifiers, dates, descriptions, `clinical` and a DICOM header
-    do not enter them. HDF5 keeps all metadata, and DICOM keeps the patient and the study; both name the patient. Where
-    float32 would round NIfTI's affine, an extension keeps it exactly. Loading uses it unless another program has
-    changed the header's affine since.
+    do not enter them. FreeSurfer files hold the times of the sequence alone, and no kind. HDF5 keeps all metadata, and
+    DICOM keeps the patient and the study; both name the patient. Where float32 would round NIfTI's affine, an extension
+    keeps it exactly. Loading uses it unless another program has changed the header's affine since.
 
     Args:
         image: A single image (not a batch), concrete.
-        path: Target, ending in `.nii.gz`, `.nii`, `.hdr`, `.mha`, `.mhd`, `.nrrd`, `.nhdr` or `.h5`. The README lists
-            all endings.
+        path: Target, ending in `.nii.gz`, `.nii`, `.hdr`, `.mgz`, `.mgh`, `.mha`, `.mhd`, `.nrrd`, `.nhdr` or `.h5`.
+            The README lists all endings.
         compress: Whether to compress, where the format leaves the choice. `.nii.gz` always is compressed, `.nii` never.
 
     Raises:

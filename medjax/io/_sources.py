@@ -11,16 +11,24 @@ import tempfile
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from medjax._errors import ImageFileError
 from medjax._image._metadata import Metadata
 from medjax._optional import optional
 from medjax.io._disk._opened import as_path
 
-__all__ = ["ImageSource", "Located", "located"]
+__all__ = ["BinaryFile", "ImageSource", "Located", "located"]
 
-ImageSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Sequence[Any]
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """A file that is open in binary mode."""
+
+    def read(self, size: int = -1, /) -> Any: ...
+
+
+ImageSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryFile | Sequence[Any]
 """A path, a URL, a file's content, a file that is open in binary mode, or the paths of DICOM files."""
 
 _PIECE_BYTES = 2**20
@@ -110,8 +118,8 @@ def _copied(source: Any, folder: Path) -> tuple[str | None, str]:
     stated = getattr(source, "name", None)
     name = Path(stated).name if isinstance(stated, str) and Path(stated).name else None
     with (folder / (name or _UNNAMED)).open("wb") as file:
-        while piece := source.read(_PIECE_BYTES):
-            if not isinstance(piece, bytes | bytearray | memoryview):
+        while len(piece := source.read(_PIECE_BYTES)) or isinstance(piece, str):
+            if isinstance(piece, str):
                 raise ValueError(f"{name or 'the file'} is open in text mode: open it in binary mode, 'rb'")
             file.write(piece)
     return name, name or "an open file"

@@ -130,7 +130,9 @@ def sampler(
         foreground: The probability of a patch about a class, 0 to 1; else it lies anywhere. Each patch is drawn by
             itself.
         weights: How often each label is chosen, in relation to the others. Default all that the case has alike.
-        margin: Voxels to read around the patch on each side, for an augmentation that turns it.
+        margin: Voxels to read around the patch on each side, for an augmentation that turns it:
+            `mj.augment.margin(recipe, size, spacing)`. Then `recipe(keys, images, size=size)` cuts the patch out again,
+            in the gather that turns it.
 
     Returns:
         The sampler, a function on the host: `draw(rng, extent, table)` gives the start of a box, `draw.cut(image,

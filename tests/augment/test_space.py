@@ -176,6 +176,20 @@ def test_elastic_cannot_fold(spacing: tuple[float, ...]) -> None:
     assert min(worst) < 0.2
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 1.0, 3.0)])
+def test_a_thousand_elastic_draws_do_not_fold(spacing: tuple[float, ...]) -> None:
+    """Of control points anywhere in their range, at the largest amount that is held; anisotropic voxels too."""
+    image = scan(5, (24, 24, 24), spacing=spacing)
+    made = augment.elastic(points=7, amount=0.4, max_mm=1e3, lock=0)
+    batch, where = mj.stack([image] * 50), mj.stack([coordinates(image)] * 50)
+    for number in range(20):
+        draw = made.sample(augment.item_keys(number, np.arange(50)), batch)
+        came = np.asarray(augment.apply(draw, where).voxels).astype(np.float64)
+        columns = [np.diff(came, axis=a + 1)[:, 4:-5, 4:-5, 4:-5][:, :14, :14, :14] / spacing[a] for a in range(3)]
+        assert np.linalg.det(np.stack(columns, -1)).min() > 0
+
+
 def test_elastic_is_the_spline_of_its_control_points() -> None:
     """Against SciPy's B-splines, in float64; locked layers on all three axes, unlike TorchIO 1.2."""
     from scipy.interpolate import BSpline

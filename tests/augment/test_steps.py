@@ -24,6 +24,8 @@ STEPS: dict[str, dict[str, Any]] = {
     "bias_lattice": {},
     "blur": {"sigma_mm": (1, 2)},
     "brightness": {},
+    "brightness_gradient": {},
+    "clip": {"low": (10, 20), "high": 90},
     "contrast": {},
     "count_noise": {},
     "ct_noise": {},
@@ -34,7 +36,10 @@ STEPS: dict[str, dict[str, Any]] = {
     "ghosting": {"count": (2, 3), "restore": 0.0},
     "gibbs": {},
     "histogram_shift": {},
+    "local_gamma": {},
     "low_resolution": {"spacing_factor": (2, 3)},
+    "median": {"most": 4},
+    "min_max": {},
     "motion": {},
     "psf": {"fwhm_mm": (2, 4)},
     "rician_noise": {},
@@ -60,8 +65,8 @@ def test_every_step_is_listed() -> None:
         name for name in steps if getattr(augment, name).__name__ == name and hasattr(getattr(augment, name), "shared")
     }
     assert intensities == set(STEPS)
-    others = {"affine", "elastic", "mirror", "misalign", "rotate90", "mixup", "cutmix", "labels_to_image", "Step"}
-    assert steps - intensities == others
+    others = {"affine", "elastic", "mirror", "misalign", "rotate90", "svf", "transpose"}
+    assert steps - intensities == others | {"mixup", "cutmix", "labels_to_image", "Step"}
 
 
 ALWAYS = ("gamma", "gaussian_noise", "low_resolution", "motion", "spike", "cutout")

@@ -63,6 +63,7 @@ def _packer(name: str, content: bytes) -> tuple[Callable[[bytes], bytes], Callab
 
 _OWN: dict[str, list[Callable[[bytes, random.Random], bytes]]] = {
     "nifti": [nifti_field, nifti_field, nifti_field, nifti_extension],
+    "mgh": [flip_used, flip_used, overwrite_number, cut],
     "metaimage": [replace_word, replace_word, change_lines],
     "nrrd": [replace_word, replace_word, change_lines],
     "hdf5": [flip_used, flip_used, overwrite_number, cut],
@@ -71,6 +72,7 @@ _OWN: dict[str, list[Callable[[bytes, random.Random], bytes]]] = {
 }
 _MAKERS: dict[str, list[Callable[[random.Random], Files]]] = {
     "nifti": [nifti_bomb],
+    "mgh": [],
     "metaimage": [functools.partial(text_bomb, "metaimage")],
     "nrrd": [functools.partial(text_bomb, "nrrd")],
     "hdf5": [containers.hdf5_structure] * 3,

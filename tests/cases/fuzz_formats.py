@@ -33,7 +33,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-FORMATS = ("nifti", "metaimage", "nrrd", "hdf5", "mrb", "dicom")
+FORMATS = ("nifti", "mgh", "metaimage", "nrrd", "hdf5", "mrb", "dicom")
 
 
 @dataclasses.dataclass(frozen=True)

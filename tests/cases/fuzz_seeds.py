@@ -69,6 +69,12 @@ def _by_nibabel(kind: Callable, header: object) -> bytes:
     return stored.to_bytes()
 
 
+def mgh() -> list[Files]:
+    frames = image("f4", (4, 3, 2, 3))
+    timed = frames.with_metadata(METADATA.replace(extra={"goodRASFlag": 1, "tr": 2500.0, "flip_angle": 1.5}))
+    return [_saved("a.mgh", image()), _saved("a.mgz", image("u1")), _saved("a.mgh", timed), _saved("a.mgz", timed)]
+
+
 def metaimage() -> list[Files]:
     return [
         _saved("a.mha", image()),
@@ -243,5 +249,5 @@ def gzipped(content: bytes) -> bytes:
 
 
 SEEDS: dict[str, Callable[[], list[Files]]] = {
-    each.__name__: functools.cache(each) for each in (nifti, metaimage, nrrd, hdf5, mrb, dicom)
+    each.__name__: functools.cache(each) for each in (nifti, mgh, metaimage, nrrd, hdf5, mrb, dicom)
 }

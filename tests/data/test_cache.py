@@ -173,7 +173,7 @@ def test_a_damaged_entry_is_rebuilt(damage: str, tmp_path: Path) -> None:
     elif damage == "gone":
         (entry / "seg.npy").unlink()
     else:
-        path = entry / ("ct.npy" if damage == "voxels" else "seg.table.npz")
+        path = entry / ("ct.npy" if damage == "voxels" else "seg.table.npy")
         os.truncate(path, path.stat().st_size - 1)
     again = cache(cohort, tmp_path, classes="seg")
     assert list(again.report.built) == ["c0"]
@@ -307,7 +307,7 @@ def test_a_kill_leaves_no_half_entry(tmp_path: Path) -> None:
         process.communicate()
         seen += bool(parts)
         for entry in entries(tmp_path):
-            assert {path.name for path in entry.iterdir()} == {"ct.npy", "seg.npy", "seg.table.npz", "row.json"}
+            assert {path.name for path in entry.iterdir()} == {"ct.npy", "seg.npy", "seg.table.npy", "row.json"}
             shape = np.load(entry / "ct.npy", mmap_mode="r").shape
             assert shape[0] == 96
     assert seen, "no kill fell into the writing of an entry"

@@ -53,6 +53,14 @@ def test_after_a_kill_the_next_batches_are_the_same(folder: Path, uninterrupted:
     assert last == steps + COUNT
 
 
+def test_a_loop_that_is_left_open_says_nothing_at_exit(folder: Path) -> None:
+    """Grain's iterators fail to close once its modules are taken down, which Python prints as ignored exceptions."""
+    process = started("left", folder)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0
+    assert (out, err) == ('{"step": 0}\n', "")
+
+
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Processes of their own for the tests: python worker.py cache|stream|part ARGUMENTS; results are lines of JSON on stdout."""
+"""Processes of their own for the tests: python worker.py cache|stream|left|part ARGUMENTS; results are lines of JSON on stdout."""
 
 from __future__ import annotations
 
@@ -76,6 +76,13 @@ def stream(folder: str, start: str, stop: str, threads: str) -> None:
         say(step=batch.step, digest=digest(batch))
 
 
+def left(folder: str) -> None:
+    """Takes a batch and ends with the loop still open, as a script does that takes `next(iter(loader))`."""
+    worker = sys.modules[__name__]
+    worker.batches = iter(loader(folder, threads=2))  # type: ignore[attr-defined]
+    say(step=next(worker.batches).step)
+
+
 def part(folder: str, address: str, count: str, number: str, spread: str) -> None:
     """Tells the hashes of this process's half of the first batches, with a mesh over both processes or without."""
     jax.distributed.initialize(address, int(count), int(number), initialization_timeout=60)
@@ -90,5 +97,5 @@ def part(folder: str, address: str, count: str, number: str, spread: str) -> Non
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
-    jobs: dict[str, Any] = {"cache": cache, "stream": stream, "part": part}
+    jobs: dict[str, Any] = {"cache": cache, "stream": stream, "left": left, "part": part}
     jobs[sys.argv[1]](*sys.argv[2:])

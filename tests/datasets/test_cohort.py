@@ -44,6 +44,14 @@ def test_manifest_names_every_file_and_each_patient(made: Path) -> None:
     assert sorted(row["defect"] for row in rows if row["defect"]) == sorted(DEFECTS)
 
 
+def test_manifest_is_read_as_it_is(made: Path, series: Path) -> None:
+    """By `Cohort.from_csv` with no more said than which images are labels; a folder of DICOM ends in "/"."""
+    for path in (made, series):
+        cohort = mj.data.Cohort.from_csv(path, kinds={"seg": "label"})
+        assert cohort.roles == ("ct", "pet", "seg")
+        assert set(cohort[0].values) == {"lesions", "lesion_ml", "tlg", "defect"}
+
+
 def test_cases_differ_in_shape_and_orientation(made: Path) -> None:
     scans = [mj.load_image(made.parent / row["ct"]) for row in rows_of(made) if row["defect"] != "truncated_file"]
     assert len({scan.shape for scan in scans}) >= 5

@@ -15,6 +15,9 @@ from argument_rows import PAGE, ROWS, WITHOUT_ROW, Row, page, parts_of
 import medjax as mj
 
 CASES: list[Any] = [pytest.param(row, id=f"{row.name} {number}") for number, row in enumerate(ROWS)]
+LONG = {"motion", "resample_to_grid", "resample_to_image", "warp"}
+"""Their gradients take longest to compile, and are compared with difference quotients elsewhere too."""
+
 pytestmark = pytest.mark.usefixtures("unchecked")  # what a wrong argument raises is what users see
 
 
@@ -99,7 +102,14 @@ def test_what_is_static_is_an_error_that_names_it(row: Row) -> None:
             jax.eval_shape(lambda values: call(row, values), known(row, [part]))
 
 
-@pytest.mark.parametrize("row", [case for case in CASES if "differentiable" in case.values[0].roles().values()])
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(*case.values, id=case.id, marks=[pytest.mark.long] if case.values[0].name in LONG else [])
+        for case in CASES
+        if "differentiable" in case.values[0].roles().values()
+    ],
+)
 def test_what_is_differentiable_has_a_gradient_that_is_finite_and_not_zero(row: Row) -> None:
     values = known(row, row.differentiable.split())
 

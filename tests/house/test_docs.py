@@ -16,7 +16,7 @@ from mutations import loads_or_refuses, mutations
 import medjax as mj
 
 # Private: the table of formats, to which docs/add_a_format.md adds one.
-from medjax.io import _open
+from medjax.io import _inspect, _open
 from medjax.io._formats import Format
 
 ROOT = Path(mj.__file__).parent.parent
@@ -72,7 +72,9 @@ def test_format_of_the_guide_round_trips_and_refuses_damage(tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, module.__name__, module)
     row = re.search(r"^(Format\(.*\))$", (ROOT / "docs/add_a_format.md").read_text(), re.MULTILINE)
     assert row
-    monkeypatch.setattr(_open, "ALL_FORMATS", (*_open.ALL_FORMATS, eval(row[1], {"Format": Format})))
+    formats = (*_open.ALL_FORMATS, eval(row[1], {"Format": Format}))
+    for opener in (_open, _inspect):
+        monkeypatch.setattr(opener, "ALL_FORMATS", formats)
     affine = np.array([[0.6, -0.8, 0, -31.0], [0.8, 0.6, 0, 17.0], [0, 0, 2.5, -5.0], [0, 0, 0, 1.0]])
     image = mj.Image.from_array(np.arange(24, dtype=np.int16).reshape(2, 3, 4), affine=affine)
     path, damaged = tmp_path / "scan.mif", tmp_path / "damaged.mif"
@@ -80,6 +82,8 @@ def test_format_of_the_guide_round_trips_and_refuses_damage(tmp_path: Path, monk
     found = mj.load_image(path)
     np.testing.assert_array_equal(found.voxels, image.voxels, strict=True)
     np.testing.assert_allclose(found.affine, affine, rtol=1e-15)
+    header = mj.io.inspect(path)
+    assert (header.shape, header.dtype, header.affine.tolist()) == (found.shape, found.dtype, found.affine.tolist())
     assert np.frombuffer(path.read_bytes()[1024:], "<i2")[:2].tolist() == [0, 12]  # the first axis is next in the file
     outcomes = set()
     for content in mutations(path.read_bytes(), 300, 200, seed=0):
@@ -98,3 +102,43 @@ def test_examples_of_cohorts_run(
     assert said[2] == "[] 2"
     assert said[3] == f"{{}} {len(names['train'])}"
     assert said[4:] == ["0", "0 (2, 16, 16, 16) (2,)", "1 (2, 16, 16, 16) (2,)", "2", "2 True"]
+
+
+def test_examples_of_coming_from_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of medjax; those of peers stand as `py`."""
+    monkeypatch.chdir(tmp_path)
+    names = executed("docs/coming_from.md")
+    assert names["x"].shape == (2, 16, 16, 16, 2)
+    assert names["labels"].shape == (2, 16, 16, 16)
+    assert names["saved"]["step"] == 1
+    again, pet = mj.load_image("lesions.nii.gz", kind="label"), names["case"]["pet"]
+    assert again.shape == pet.shape
+    np.testing.assert_array_equal(again.affine, pet.affine)
+    assert again.voxels.any()
+    hot = np.asarray(pet.voxels) > 4  # the network is that threshold, so all that differs is interpolation
+    assert float(mj.dice(again, again.with_voxels(hot.astype(np.uint8)))) > 0.6
+
+
+def test_names_of_coming_from_exist() -> None:
+    """The second column of each table of names."""
+    rows = re.findall(r"^\| `.+?\| (.+?) \|", (ROOT / "docs/coming_from.md").read_text(), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(?:mj\.)?([a-zA-Z_.0-9]+)", row)}
+    assert len(named) > 40
+    places = (mj, mj.augment, mj.patch, mj.data, mj.io)
+    missing = {name for name in named if not any(_has(place, name) for place in places)}
+    assert missing == set()
+
+
+def _has(place: Any, name: str) -> bool:
+    for part in name.split("."):
+        if not hasattr(place, part):
+            return False
+        place = getattr(place, part)
+    return True
+
+
+def test_every_step_is_in_the_picture() -> None:
+    steps = {name for name in dir(mj.augment) if getattr(getattr(mj.augment, name), "kind", "") == name}
+    drawn = set(re.findall(r"\bA\.(\w+)\(", (ROOT / "docs/augmentations.py").read_text()))
+    assert len(steps) > 30
+    assert steps - drawn == set()

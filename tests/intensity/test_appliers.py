@@ -116,7 +116,9 @@ def test_gradients_are_difference_quotients(name: str) -> None:
         def call(voxels: Any, traced: Any) -> Any:
             return applier.call(image.with_voxels(voxels), applier.parameters | traced).voxels
 
-        check_grads(call, (jnp.asarray(image.voxels), traced), order=1, modes=["rev"], atol=1e-4, rtol=1e-4, eps=1e-5)
+        check_grads(
+            jax.jit(call), (jnp.asarray(image.voxels), traced), order=1, modes=["rev"], atol=1e-4, rtol=1e-4, eps=1e-5
+        )
 
 
 @NAMES

@@ -82,11 +82,10 @@ def test_reference_and_training_images_against_differences() -> None:
 
 
 @EACH
-@pytest.mark.parametrize("value", [0.0, 0.1, -700.0])
-def test_constant_images_have_finite_gradients(operation: Any, value: float) -> None:
-    image = scan().with_voxels(np.full(SHAPE, value, np.float32))
-    gradient = jax.grad(lambda voxels: (operation(image.with_voxels(voxels)).voxels * half()).sum())(image.voxels)
-    assert np.isfinite(np.asarray(gradient)).all()
+def test_constant_images_have_finite_gradients(operation: Any) -> None:
+    gradient = jax.jit(jax.grad(lambda voxels: (operation(scan().with_voxels(voxels)).voxels * half()).sum()))
+    for value in (0.0, 0.1, -700.0):
+        assert np.isfinite(np.asarray(gradient(np.full(SHAPE, value, np.float32)))).all(), value
 
 
 def half() -> np.ndarray:
@@ -123,26 +122,27 @@ def test_nan_reaches_no_gradient(operation: Any) -> None:
         out = operation(image.with_voxels(voxels)).voxels
         return jnp.where(is_nan, 0, out * half()).sum()
 
-    gradient = np.asarray(jax.grad(loss)(voxels))
+    gradient = np.asarray(jax.jit(jax.grad(loss))(voxels))
     assert np.isfinite(gradient).all()
     assert (gradient[is_nan] == 0).all()
     assert np.abs(gradient[~is_nan]).max() > 0
 
 
 @pytest.mark.parametrize(("operation", "values"), PARAMETERS.values(), ids=PARAMETERS)
-@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
-def test_odd_voxels_reach_no_parameter(operation: Any, values: Any, odd: float) -> None:
+def test_odd_voxels_reach_no_parameter(operation: Any, values: Any) -> None:
     image = scan()
-    voxels = image.voxels.copy()
-    voxels[::2, 1::3] = odd
 
-    def loss(parameters: Any) -> Any:
+    def loss(parameters: Any, voxels: Any) -> Any:
         out = operation(image.with_voxels(voxels), parameters).voxels
-        return jnp.where(np.isfinite(voxels), out * half(), 0).sum()
+        return jnp.where(jnp.isfinite(voxels), out * half(), 0).sum()
 
-    gradients = jax.grad(loss)(tuple(jnp.float32(v) for v in values))
-    assert np.isfinite(np.asarray(gradients)).all()
-    assert np.abs(np.asarray(gradients)).max() > 0
+    slopes = jax.jit(jax.grad(loss))
+    for odd in (np.nan, np.inf, -np.inf):
+        voxels = image.voxels.copy()
+        voxels[::2, 1::3] = odd
+        gradients = np.asarray(slopes(tuple(jnp.float32(v) for v in values), voxels))
+        assert np.isfinite(gradients).all(), odd
+        assert np.abs(gradients).max() > 0, odd
 
 
 def test_an_image_is_a_pytree_to_differentiate() -> None:

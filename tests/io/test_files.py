@@ -11,6 +11,7 @@ import pickle
 import random
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -30,8 +31,7 @@ import medjax as mj
 # Private: streams, blocks and the choice of a format, which all formats share.
 from medjax.io._disk import _blocks, _stream
 from medjax.io._disk._atomic import atomic_file, atomic_files
-from medjax.io._formats import find_format, first_bytes
-from medjax.io._open import ALL_FORMATS
+from medjax.io._formats import ALL_FORMATS, find_format, first_bytes
 
 IMAGE = mj.Image.from_array(ramp())
 
@@ -49,6 +49,8 @@ IMAGE = mj.Image.from_array(ramp())
         ("scan", b"NDims = 3\n", "MetaImage"),
         ("scan.bin", b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
         ("IM0001", bytes(128) + b"DICM" + bytes(100), "DICOM"),
+        ("brain", struct.pack(">6i", 1, 3, 4, 5, 1, 4) + bytes(400), "FreeSurfer"),
+        ("brain.mgz", b"anything", "FreeSurfer"),
         ("IM0001", b"\x08\x00\x05\x00" + bytes(100), "DICOM"),
         ("scan.NII", b"anything", "NIfTI"),  # the name counts where the content says nothing
         ("scan.img", bytes(1000), "NIfTI"),
@@ -70,7 +72,9 @@ def test_files_that_are_no_image(tmp_path: Path) -> None:
     with pytest.raises(mj.ImageFileError, match="the file is empty"):
         mj.load_image(tmp_path / "empty")
     (tmp_path / "notes.txt").write_text("patient was tired")
-    with pytest.raises(mj.io.UnsupportedFileError, match=r"neither its content nor its name .*NIfTI, MetaImage"):
+    with pytest.raises(
+        mj.io.UnsupportedFileError, match=r"neither its content nor its name .*NIfTI, FreeSurfer, MetaImage"
+    ):
         mj.load_image(tmp_path / "notes.txt")
     with pytest.raises(FileNotFoundError) as caught:
         mj.load_image(tmp_path / "absent.nii")

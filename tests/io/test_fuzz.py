@@ -55,10 +55,10 @@ def test_cases_are_reproducible_and_differ(tmp_path: Path) -> None:
 
 
 def test_every_case_loads_or_is_refused() -> None:
-    results = fuzz_formats.run(list(FORMATS), cases=360, seed=2026)
+    results = fuzz_formats.run(list(FORMATS), cases=420, seed=2026)
     failed = [result for result in results if result.outcome == "FAILED"]
     assert not failed, "\n".join(f"{result.format} {result.number}: {result.detail}" for result in failed)
-    assert len(results) == 360
+    assert len(results) == 420
     counts = {name: [r.outcome for r in results if r.format == name] for name in FORMATS}
     for name, outcomes in counts.items():
         assert len(outcomes) == 60

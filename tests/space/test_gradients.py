@@ -185,17 +185,27 @@ ADJOINTS: dict[str, Callable[[mj.Image], mj.Image]] = {
 }
 
 
+def pulled(call: Callable[[Any], Any], x: Any, y: Any) -> tuple[Any, Any]:
+    """`call(x)`, and `y` through the adjoint at `x`, in one program."""
+
+    def both(x: Any, y: Any) -> tuple[Any, Any]:
+        out, pull = jax.vjp(call, x)
+        return out, pull(y)[0]
+
+    return jax.jit(both)(x, y)
+
+
 @pytest.mark.parametrize("name", ADJOINTS)
 def test_adjoint_is_exact(name: str) -> None:
     """<A x, y> = <x, A^T y> to float64 rounding: the fast adjoints are transposes, not approximations."""
     rng = np.random.default_rng(7)
     with jax.enable_x64(True):
         call = lambda v: ADJOINTS[name](on(v)).voxels  # noqa: E731
-        x = jnp.asarray(IMAGE.voxels)
-        out, pull = jax.vjp(call, x)
-        y = jnp.asarray(rng.normal(size=out.shape))
-        left, right = float(jnp.vdot(out, y)), float(jnp.vdot(x, pull(y)[0]))
-        scale = float(jnp.linalg.norm(out.ravel()) * jnp.linalg.norm(y.ravel()))
+        x = IMAGE.voxels
+        y = rng.normal(size=jax.eval_shape(call, x).shape)
+        out, back = (np.asarray(part) for part in pulled(call, x, y))
+        left, right = np.vdot(out, y), np.vdot(x, back)
+        scale = np.linalg.norm(out.ravel()) * np.linalg.norm(y.ravel())
         assert abs(left - right) <= 1e-12 * scale
 
 
@@ -203,15 +213,14 @@ def test_adjoint_is_exact(name: str) -> None:
 def test_adjoint_with_channels_and_batches(name: str) -> None:
     with jax.enable_x64(True):
         rng = np.random.default_rng(2)
-        stacked = jnp.asarray(rng.normal(size=(*SHAPE, 2)))
+        stacked = rng.normal(size=(*SHAPE, 2))
         call = lambda v: ADJOINTS[name](on(v)).voxels  # noqa: E731
-        out, pull = jax.vjp(call, stacked)
-        y = jnp.asarray(rng.normal(size=out.shape))
-        single = jax.vjp(call, stacked[..., 1])[1](y[..., 1])[0]
-        np.testing.assert_allclose(pull(y)[0][..., 1], single, atol=1e-13)
-        batch = mj.stack([on(np.asarray(stacked[..., 0])), on(np.asarray(stacked[..., 1]))])
-        _, pull = jax.vjp(lambda v: ADJOINTS[name](batch.with_voxels(v)).voxels, jnp.asarray(batch.voxels))
-        np.testing.assert_allclose(pull(jnp.moveaxis(y, -1, 0))[0][1], single, atol=1e-13)
+        y = rng.normal(size=jax.eval_shape(call, stacked).shape)
+        single = pulled(call, stacked[..., 1], y[..., 1])[1]
+        np.testing.assert_allclose(pulled(call, stacked, y)[1][..., 1], single, atol=1e-13)
+        batch = mj.stack([on(stacked[..., 0]), on(stacked[..., 1])])
+        together = pulled(lambda v: ADJOINTS[name](batch.with_voxels(v)).voxels, batch.voxels, np.moveaxis(y, -1, 0))
+        np.testing.assert_allclose(together[1][1], single, atol=1e-13)
 
 
 def test_registration_by_gradient_descent_recovers_a_rotation() -> None:

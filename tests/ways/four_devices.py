@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -27,9 +28,9 @@ ONE, SPREAD = PartitionSpec(), PartitionSpec("scan")
 
 PARAMETRIC: dict[str, Callable[[jax.Array, jax.Array], Any]] = {
     "rotate": lambda v, p: mj.rotate(IMAGE.with_voxels(v), "j", 25.0 * p, fill=0.0).voxels,
-    "background": lambda v, p: mj.rotate(IMAGE.with_voxels(v), "j", 25.0 * p).voxels,
     "bspline": lambda v, p: mj.rotate(IMAGE.with_voxels(v), "k", 9.0 * p, fill=0.0, interpolation="bspline").voxels,
     "known angle": lambda v, p: mj.rotate(IMAGE.with_voxels(v * p), "j", 25.0, fill=0.0).voxels,
+    "background": lambda v, p: mj.rotate(IMAGE.with_voxels(v * p), "j", 25.0).voxels,
     "one axis after the other": lambda v, p: mj.resample_to_grid(IMAGE.with_voxels(v * p), GRID, fill=0.0).voxels,
     "warp": lambda v, p: mj.warp(IMAGE.with_voxels(v), FIELD * p, fill=0.0).voxels,
     "fused": lambda v, p: (
@@ -96,7 +97,7 @@ def test_gradients_through_shard_map(name: str, kind: AxisType) -> None:
     for found, right in zip(gradient, wanted, strict=True):
         np.testing.assert_allclose(found, right, atol=2e-5 * float(jnp.abs(right).max()))
     np.testing.assert_allclose(jax.jit(jax.jacfwd(together, argnums=1))(*there), wanted[1], rtol=1e-4)
-    if name in ("bspline", "one axis after the other", "map_coordinates"):
+    if name in ("one axis after the other", "map_coordinates"):  # each kind of kernel
         curve = jax.jit(jax.hessian(together, argnums=1))(*there)
         np.testing.assert_allclose(curve, jax.jit(jax.hessian(alone, argnums=1))(*here), rtol=1e-3)
 
@@ -120,8 +121,50 @@ def test_gradient_by_a_volume_that_all_devices_share() -> None:
         lambda v, p: jax.lax.psum(loss(v, p[0]), "scan"), mesh=mesh, in_specs=(ONE, SPREAD), out_specs=ONE
     )
     found = jax.jit(jax.grad(together))(jnp.asarray(VOXELS[0]), spread(points, mesh))
-    wanted = sum(jax.grad(loss)(jnp.asarray(VOXELS[0]), jnp.asarray(p)) for p in points)
+    alone = jax.jit(jax.grad(loss))
+    wanted = sum(alone(jnp.asarray(VOXELS[0]), jnp.asarray(p)) for p in points)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_a_recipe_changes_items_where_they_lie(kind: AxisType) -> None:
+    """With keys that lie beside them; in `shard_map` a device knows its own items alone, and the result is the same."""
+    steps = [mj.augment.mirror(), mj.augment.affine(), mj.augment.elastic(points=5)]
+    recipe = mj.augment.sequence(*steps, mj.augment.gamma(p=0.5), mj.augment.gaussian_noise(p=0.5))
+    mesh, keys = mesh_of(kind), mj.augment.item_keys(0, np.arange(4))
+    labels = (VOXELS > 0).astype(np.uint8)
+
+    def run(keys: Any, voxels: Any, labels: Any) -> Any:
+        affine = np.broadcast_to(IMAGE.affine, (*voxels.shape[:1], 4, 4))
+        images = {"ct": mj.Image(voxels, affine), "seg": mj.Image(labels, affine, "label")}
+        return tuple(image.voxels for image in recipe(keys, images, size=(6, 5, 4)).values())
+
+    wanted = run(keys, jnp.asarray(VOXELS), jnp.asarray(labels))
+    placed = tuple(spread(x, mesh) for x in (keys, VOXELS, labels))
+    ways = [jax.jit(run)]
+    if kind == AxisType.Auto:
+        ways.append(jax.jit(jax.shard_map(run, mesh=mesh, in_specs=SPREAD, out_specs=SPREAD)))
+    for way in ways:
+        found = way(*placed)
+        np.testing.assert_allclose(found[0], wanted[0], atol=1e-4)
+        np.testing.assert_array_equal(found[1], wanted[1])
+        assert all(x.sharding.is_equivalent_to(NamedSharding(mesh, SPREAD), x.ndim) for x in found)
+
+
+def ways_of(name: str) -> dict[str, Any]:
+    batch = mj.stack([IMAGE.with_voxels(v) for v in VOXELS])
+
+    def voxels_of(voxels: Any) -> Any:
+        return OPERATIONS[name](batch.with_voxels(voxels)).voxels
+
+    gradient = jax.grad(lambda v: (voxels_of(v) ** 2).sum())
+    return {"eager": voxels_of, "jit": jax.jit(voxels_of), "gradient": jax.jit(gradient)}
+
+
+@functools.cache
+def on_one_device(name: str, *, is_gradient: bool) -> np.ndarray:
+    """What all meshes should give. A jitted call is compared with the eager one."""
+    return np.asarray(ways_of(name)["gradient" if is_gradient else "eager"](jnp.asarray(VOXELS)))
 
 
 @pytest.mark.parametrize("how", ["eager", "jit", "gradient"])
@@ -129,22 +172,12 @@ def test_gradient_by_a_volume_that_all_devices_share() -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_batch_that_lies_on_four_devices_stays_there(name: str, kind: AxisType, how: str) -> None:
     """`jax.make_mesh` makes explicit meshes: shardings that are checked as shapes are."""
-    operation, mesh = OPERATIONS[name], mesh_of(kind)
-    batch = mj.stack([IMAGE.with_voxels(v) for v in VOXELS])
-
-    def voxels_of(voxels: Any) -> Any:
-        return operation(batch.with_voxels(voxels)).voxels
-
-    ways: dict[str, Callable[[Any], jax.Array]] = {
-        "eager": voxels_of,
-        "jit": jax.jit(voxels_of),
-        "gradient": jax.jit(jax.grad(lambda v: (voxels_of(v) ** 2).sum())),
-    }
-    placed = spread(VOXELS, mesh)
-    found = ways[how](placed)
-    np.testing.assert_allclose(found, ways[how](jnp.asarray(VOXELS)), atol=3e-4)
+    mesh = mesh_of(kind)
+    placed, call = spread(VOXELS, mesh), ways_of(name)[how]
+    found = call(placed)
+    np.testing.assert_allclose(found, on_one_device(name, is_gradient=how == "gradient"), atol=3e-4)
     assert found.sharding.is_equivalent_to(NamedSharding(mesh, SPREAD), found.ndim)
     if how != "eager" and name not in ("z-score", "percentile"):  # those ask whether voxels are finite, and count them
-        program = jax.jit(ways[how]).lower(placed).compile().as_text()
+        program = call.lower(placed).compile().as_text()  # which is compiled already
         assert program
         assert not re.search(r"all-gather|all-reduce|all-to-all|collective-permute", program), "devices talk"

@@ -94,12 +94,16 @@ def test_exact_voxels_beside_interpolated_axes_in_buckets(value: float) -> None:
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 3e4])
 def test_a_flat_region_stays_flat_to_the_bit(scale: float) -> None:
     field = np.random.default_rng(1).normal(size=(*SHAPE, 3)).astype(np.float32)
+    image = Image.from_array(np.full(SHAPE, np.float32(scale)))
+    closed_over = jax.jit(lambda degrees: mj.rotate(image, "j", degrees))(7.3)
+    np.testing.assert_array_equal(closed_over.voxels, image.voxels)
+    turned = jax.jit(lambda image, degrees: mj.rotate(image, "j", degrees))
     for number in np.random.default_rng(2).uniform(-scale, scale, 8).astype(np.float32):
         image = Image.from_array(np.full(SHAPE, number))
         for out in (
             mj.rotate(image, "k", 13.7),
             mj.warp(image, field),
-            jax.jit(lambda degrees, image=image: mj.rotate(image, "j", degrees))(7.3),
+            turned(image, 7.3),
         ):
             np.testing.assert_array_equal(out.voxels, number)
 

@@ -69,7 +69,8 @@ def test_vmap_and_batch(name: str) -> None:
     np.testing.assert_allclose(np.asarray(together.voxels), np.asarray(alone.voxels), atol=2e-6)
     mapped = jax.vmap(OPERATIONS[name])(batch)
     np.testing.assert_allclose(np.asarray(mapped.voxels), np.asarray(alone.voxels), atol=2e-4)
-    gradient = jax.grad(lambda v: (OPERATIONS[name](batch.with_voxels(v)).voxels ** 2).sum())(jnp.asarray(batch.voxels))
+    slope = jax.jit(jax.grad(lambda v: (OPERATIONS[name](batch.with_voxels(v)).voxels ** 2).sum()))
+    gradient = slope(batch.voxels)
     assert gradient.shape == batch.voxels.shape
     assert np.isfinite(gradient).all()
 
@@ -85,7 +86,7 @@ def test_scan_checkpoint_and_map(name: str) -> None:
     def loss(v: Any) -> Any:
         return (OPERATIONS[name](IMAGE.with_voxels(v)).voxels ** 2).sum()
 
-    plain, again = jax.grad(loss)(jnp.asarray(IMAGE.voxels)), jax.grad(jax.checkpoint(loss))(jnp.asarray(IMAGE.voxels))
+    plain, again = (jax.jit(jax.grad(f))(IMAGE.voxels) for f in (loss, jax.checkpoint(loss)))
     np.testing.assert_allclose(plain, again, atol=1e-5)
 
 
@@ -220,7 +221,7 @@ def test_disable_jit(name: str) -> None:
         return (OPERATIONS[name](IMAGE.with_voxels(v)).voxels ** 2).sum()
 
     voxels = jnp.asarray(IMAGE.voxels)
-    wanted, slope = OPERATIONS[name](IMAGE).voxels, jax.grad(loss)(voxels)
+    wanted, slope = OPERATIONS[name](IMAGE).voxels, jax.jit(jax.grad(loss))(voxels)
     with jax.disable_jit():
         np.testing.assert_allclose(np.asarray(OPERATIONS[name](IMAGE).voxels), np.asarray(wanted), atol=1e-5)
         np.testing.assert_allclose(jax.grad(loss)(voxels), slope, atol=1e-4)

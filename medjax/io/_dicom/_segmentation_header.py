@@ -9,6 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from medjax._errors import ImageFileError, UnsupportedFileError
+from medjax._image._kind import Kind
 from medjax._image._metadata import Metadata
 from medjax.io._dicom._errors import DuplicatePositionError
 from medjax.io._dicom._metadata import acquisition_time, metadata_of_header
@@ -116,7 +117,7 @@ def inspect_segmentation(dataset: Dataset, path: Path) -> ImageHeader:
             dtype, is_per_channel = np.dtype(np.uint8), True
     shape = (*found.shape[::-1], *((count,) if is_per_channel else ()))
     metadata = found.metadata(is_per_channel=is_per_channel)
-    kind = "intensity" if found.type == "FRACTIONAL" else "label"
+    kind: Kind = "intensity" if found.type == "FRACTIONAL" else "label"
     return header_from(shape, found.stack.affine, dtype, kind, metadata, undecided)
 
 

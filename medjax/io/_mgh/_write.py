@@ -19,6 +19,7 @@ from medjax.io._disk._axes import trailing_axes
 from medjax.io._disk._blocks import file_blocks, write_blocks
 from medjax.io._disk._elements import storable
 from medjax.io._disk._passed_on import extra_of
+from medjax.io._disk._stream import Codec
 from medjax.io._mgh._describe import DATA_OFFSET, DTYPES, HEADER, TIMES
 
 __all__ = ["write"]
@@ -44,7 +45,7 @@ def write(image: Image, path: Path, *, compress: bool) -> None:
         raise UnsupportedFileError(path, f"holds frames of three axes, not voxels of shape {voxels.shape}")
     code = _CODES[voxels.dtype.newbyteorder("=")]
     head = _header(image, code).ljust(DATA_OFFSET, b"\0")
-    codec = "gzip" if path.suffix.lower() in (".mgz", ".gz") else None
+    codec: Codec | None = "gzip" if path.suffix.lower() in (".mgz", ".gz") else None
     parts = [lambda: head], file_blocks(voxels, range(voxels.ndim), ">"), [lambda: _times(image)]
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         write_blocks(file, codec, itertools.chain(*parts))

@@ -146,7 +146,8 @@ def _packing(size: int, byte_order: ByteOrder) -> tuple[struct.Struct, list[tupl
 
     `struct` unpacks a header many times as fast as NumPy's records do.
     """
-    codes, names, at = byte_order, [], 0
+    codes: str = byte_order
+    names, at = [], 0
     dtype = LAYOUT_OF[size]
     for name in dtype.names or ():
         field = dtype[name]
