@@ -15,6 +15,7 @@ from medjax._cli._cache import compiled_folder
 from medjax._cli._commands import COMMANDS
 from medjax._cli._failure import ANSWER_NO, DONE
 from medjax._cli._talk import Talk
+from medjax._errors import printable
 from medjax._version import __version__
 
 __all__ = ["parser", "run", "version"]
@@ -49,8 +50,14 @@ def _versions(names: Any) -> dict[str, str | None]:
 
 
 def _devices() -> list[Any]:
+    """All devices; none where a driver fails, which JAX says in words of its own."""
     import jax
 
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        print(f"JAX finds no device: {printable(str(error))}", file=sys.stderr)
+        return []
     return list(jax.devices()) + ([] if jax.default_backend() == "cpu" else list(jax.devices("cpu")))
 
 
@@ -72,7 +79,8 @@ def run(options: Any, talk: Talk) -> int:
         "cores": os.cpu_count(),
         "memory_bytes": _memory(),
     }
-    is_well = all(one["agrees"] for one in facts["devices"]) and all(facts["versions"].values())
+    is_well = bool(facts["devices"]) and all(one["agrees"] for one in facts["devices"])
+    is_well = is_well and all(facts["versions"].values())
     if options.json:
         talk.json("medjax.doctor/1", ok=is_well, **facts)
     else:
