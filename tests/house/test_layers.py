@@ -267,9 +267,7 @@ def test_import_loads_no_library_before_its_use(statement: str) -> None:
 
 def test_all_public_names_load_without_optional_packages() -> None:
     """Whoever installed nothing but the dependencies can still import every name."""
-    optional = (
-        "matplotlib scipy SimpleITK torch nrrd highdicom hdf5plugin gdcm pylibjpeg fsspec optax flax beartype hypothesis grain"
-    )
+    optional = "matplotlib scipy SimpleITK torch nrrd highdicom hdf5plugin gdcm pylibjpeg fsspec optax flax beartype hypothesis grain"
     loaded_by(
         "import medjax; [getattr(medjax, n) for n in dir(medjax)]; [getattr(medjax.io, n) for n in dir(medjax.io)]; "
         "[getattr(space, n) for space in (medjax.augment, medjax.data, medjax.datasets, medjax.patch) for n in dir(space)]",
